@@ -1,0 +1,32 @@
+"""The errors of sal: one small tree, so that a caller can catch `SalError` and print one line.
+
+A message says what was got, what was expected and what to do about it.
+"""
+
+
+class SalError(Exception):
+    """Anything sal refuses to do; the text is meant for the person at the screen."""
+
+
+class ConfigError(SalError):
+    """A recipe, an override or a command-line option is wrong."""
+
+
+class SchemaError(SalError, ValueError):
+    """An attribute schema, or a query written in its words, is wrong."""
+
+
+class BundleError(SalError):
+    """A bundle is incomplete, altered, or of a format this version does not know."""
+
+
+class InputError(SalError, ValueError):
+    """An image, a data set, a gallery or another input cannot be used."""
+
+
+class BackendError(SalError, RuntimeError):
+    """An engine library is missing, or the asked device or precision cannot be had."""
+
+
+class ParityError(SalError):
+    """An exported encoder does not give what its source gives."""
