@@ -1,0 +1,1 @@
+"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs PyTorch (`sal[train]`)."""

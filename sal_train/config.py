@@ -1,0 +1,315 @@
+"""Settings of a training run: frozen dataclasses, read from a TOML recipe and `--set key=value` overrides.
+
+The dataclasses are the documentation of the recipe's keys; a key that is not here is refused with the known ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from sal_runtime.errors import ConfigError
+
+RECIPES = ("sal", "paper", "deepmar", "tiny")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The networks. Defaults are the paper's, gaps filled from the authors' published settings."""
+
+    backbone: Literal["resnet50", "efficientnet_lite0"] = "resnet50"
+    weights: str = "imagenet"
+    """`imagenet`, `none`, or a file."""
+    stride_on: Literal["conv1", "conv2"] = "conv2"
+    """ResNet-50 variant: `conv1` for V1 weights, `conv2` for torchvision's (V1.5)."""
+    last_stride: int = 2
+    height: int = 288
+    """Pixels."""
+    width: int = 144
+    """Pixels."""
+    feature_dim: int = 512
+    """Length of f_v and f_a."""
+    embedding_dim: int = 128
+    noise_dim: int = 400
+    """Length of z (sec. 3.2)."""
+    feature_norm: Literal["none", "batch"] = "none"
+    """`batch` standardises f_v with a BatchNorm, so that the generator can reach its range."""
+    generator_output: Literal["tanh", "linear"] = "tanh"
+    """Output of G_V; tanh cannot reach an f_v beyond +-1."""
+    embedding_output: Literal["tanh", "batchnorm"] = "tanh"
+    """Output of E_V and E_A; `batchnorm` is an affine-free BatchNorm neck (Luo et al., CVPRW 2019)."""
+    unit_heads: bool = False
+    """C_att and C_cat see the L2-normalised embedding, which is what search ranks by."""
+    discriminator_norm: Literal["batch", "spectral"] = "batch"
+    dropout: float = 0.0
+    """Before the FC that gives f_v."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Batches and augmentation."""
+
+    batch_size: int = 128
+    validation_fraction: float = 0.0
+    """Share of the training categories held out for validation."""
+    validate_every: int = 5
+    """Epochs between validations (with a validation_fraction)."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    pad: int = 0
+    """Pixels of zero padding before a random crop back to size."""
+    erase: float = 0.0
+    """Probability of erasing a rectangle."""
+    erase_area: float = 0.1
+    """Largest share of the image that may be erased."""
+    brightness: float = 0.0
+    """Half-range of a random gain; hue is never touched, colour is a label."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """`balanced` draws categories by the square root of their size."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms; 0 switches a term off. The paper's are all 1 (eqs. 7, 12, 13)."""
+
+    category: float = 1.0
+    """L_cat, eq. 2."""
+    attribute: float = 1.0
+    """L_att, eq. 3."""
+    label_smoothing: float = 0.1
+    attribute_weighting: Literal["none", "deepmar"] = "none"
+    """`deepmar` weighs rare values up by exp(1 - p) (Li et al., ACPR 2015, eq. 3)."""
+    gan1: float = 1.0
+    """L_gan1, eq. 4."""
+    cycle: float = 1.0
+    """L_cyc, eq. 5."""
+    consistency: float = 1.0
+    """L_consis, eq. 6."""
+    gan2: float = 1.0
+    """L_gan2, eq. 8."""
+    augmented_adversarial: float = 1.0
+    """L_aug1, eq. 9."""
+    augmented_embedding: float = 1.0
+    """L_aug2, eq. 10."""
+    prototype: float = 0.0
+    """Cosine softmax of images against E_A of all training categories (not in the paper)."""
+    prototype_scale: float = 16.0
+    prototype_margin: float = 0.0
+    prototype_unseen: bool = False
+    """Sampled unseen vectors join the prototypes as negatives."""
+
+
+@dataclass(frozen=True)
+class UnseenConfig:
+    """Sampling of unseen attribute combinations (sec. 3.4)."""
+
+    share: float = 1.0
+    """Unseen vectors per real sample in a batch; 0 trains on seen ones only."""
+    sampler: Literal["bernoulli", "schema", "flip"] = "bernoulli"
+    """`bernoulli` as in the paper; `schema` one draw for every exclusive group, with the outcome "none";
+    `flip` changes one or two groups of a training vector."""
+    reject_seen: bool = False
+    """Draw again what turns out to be a training category."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """One optimiser a network, whichever phases train it."""
+
+    kind: Literal["adam", "adamw"] = "adam"
+    """`adam` adds L2 to the gradient, `adamw` decouples it."""
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    gradient_clip: float = 0.0
+    """Largest gradient norm of a phase; 0 does not clip."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the deployed networks; 0 keeps none."""
+    batchnorm_real_only: bool = False
+    """Synthetic batches do not enter the running statistics of E_V and E_A."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Some epochs with the same phases, run in the given order every iteration; optimisers start afresh."""
+
+    name: str = "symbiotic"
+    phases: tuple[str, ...] = ()
+    """Names of `sal_train.phases.PHASES`."""
+    epochs: int = 60
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[float, ...] = ()
+    """`steps`: fractions of the stage after which the rate halves."""
+    warmup: float = 0.0
+    """`cosine`: share of the stage with a linear rise from a tenth."""
+    learning_rate: float = 1e-4
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    """Per network, where it differs from `learning_rate`."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Machine and bookkeeping."""
+
+    seed: int = 1
+    device: str = "auto"
+    """`auto` takes CUDA where there is one and says so; `cpu` and `cuda` are strict."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the image backbone's arithmetic."""
+    device_resident: Literal["auto", "always", "never"] = "auto"
+    """Keep all training images on the device; `auto`: on CUDA when they take under half of the free memory."""
+    compile: bool = False
+    """torch.compile the image backbone."""
+    deterministic: bool = True
+    """Deterministic kernels, which exact resume on CUDA needs."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything about a run."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    losses: LossConfig = LossConfig()
+    unseen: UnseenConfig = UnseenConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    stages: tuple[StageConfig, ...] = ()
+    run: RunConfig = RunConfig()
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+
+def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe by name or path and apply `key=value` overrides.
+
+    Args:
+        recipe: one of `RECIPES`, or the path of a TOML file.
+        overrides: `section.key=value` in TOML syntax (bare words are strings); a stage is named by number:
+            `stages.0.epochs=10`.
+
+    Raises:
+        ConfigError: the recipe or a key does not exist, or a value has the wrong type.
+    """
+    tree = _read_recipe(recipe)
+    for override in overrides:
+        _apply_override(tree, override)
+    return config_from_tree(tree)
+
+
+def config_from_tree(tree: Mapping[str, Any]) -> Config:
+    """A Config of nested dictionaries, strictly: unknown keys and wrong types are errors."""
+    config: Config = _build(Config, tree, "")
+    if not config.stages:
+        raise ConfigError("the recipe has no [[stages]]; add at least one with phases, epochs and learning_rate")
+    return config
+
+
+def config_to_tree(config: Config) -> dict[str, Any]:
+    """The inverse of `config_from_tree`; JSON- and TOML-serialisable."""
+    tree: dict[str, Any] = dataclasses.asdict(config)
+    return tree
+
+
+def config_to_toml(config: Config) -> str:
+    """The resolved configuration as a recipe that `load_config` reads back."""
+    tree = config_to_tree(config)
+    lines: list[str] = []
+    for section, values in tree.items():
+        tables = values if section == "stages" else [values]
+        for table in tables:
+            lines.append(f"[[{section}]]" if section == "stages" else f"[{section}]")
+            lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    if recipe in RECIPES:
+        text = resources.files("sal_train").joinpath("recipes", f"{recipe}.toml").read_text(encoding="utf-8")
+    else:
+        path = Path(recipe)
+        if not path.is_file():
+            raise ConfigError(f"--recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file")
+        text = path.read_text(encoding="utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {recipe}: not valid TOML: {error}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {override}: expected key=value, as in --set data.batch_size=64")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = path.strip().split(".")
+    node: Any = tree
+    for name in parents:
+        if isinstance(node, list):
+            if not name.isdigit() or int(name) >= len(node):
+                raise ConfigError(f"--set {path}: {name!r} is not a stage number; there are {len(node)} stages, from 0")
+            node = node[int(name)]
+        else:
+            node = node.setdefault(name, {})
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {path}: names no setting; expected section.key=value")
+    node[last] = value
+
+
+def _build(kind: Any, tree: Any, where: str) -> Any:
+    """`tree` as an instance of the dataclass `kind`."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where or 'recipe'}: got {tree!r}, expected a table of settings")
+    hints = get_type_hints(kind)
+    known = [entry.name for entry in dataclasses.fields(kind)]
+    values = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise ConfigError(f"{where}{key}: unknown key; known keys: {', '.join(known)}")
+        values[key] = _convert(hints[key], value, f"{where}{key}")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, f"{where}.")
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where}: got {value!r}, expected one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: got {value!r}, expected a list")
+        return tuple(_convert(arguments[0], entry, f"{where}.{index}") for index, entry in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: got {value!r}, expected a table")
+        return {str(key): _convert(arguments[1], entry, f"{where}.{key}") for key, entry in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{where}: got {value!r}, expected {hint.__name__}")
+    return value
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml_value(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
+    return repr(value)

@@ -1,0 +1,127 @@
+"""The loss terms of the paper, one function an equation. Names and symbols as in the paper; all return scalars.
+
+Discriminators and classifiers give logits everywhere; no function here takes a probability.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def attribute_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight: Tensor | None = None) -> Tensor:
+    """L_att, eq. 3: sigmoid cross entropy, summed over attributes, averaged over the batch.
+
+    With smoothing e the targets are (1 - e) t + e / A, the authors' published setting (the paper gives none).
+
+    Args:
+        logits: C_att(embedding), [B, A].
+        target: attribute vectors of 0 and 1, [B, A].
+        smoothing: e, in [0, 1).
+        weight: of each entry, [B, A], or None for 1.
+    """
+    smoothed = (1.0 - smoothing) * target + smoothing / target.shape[1]
+    return functional.binary_cross_entropy_with_logits(logits, smoothed, weight, reduction="sum") / logits.shape[0]
+
+
+def deepmar_weight(target: Tensor, probabilities: Tensor) -> Tensor:
+    """Weights exp(1 - p) of positives and exp(p) of negatives, [B, A] (Li et al., ACPR 2015, eq. 3, sigma 1)."""
+    return torch.exp(torch.where(target > 0.5, 1.0 - probabilities, probabilities))
+
+
+def category_loss(logits: Tensor, category: Tensor, smoothing: float = 0.0) -> Tensor:
+    """L_cat, eq. 2: softmax cross entropy, averaged over the batch.
+
+    Args:
+        logits: C_cat(embedding), [B, K].
+        category: int64 indices of the true categories, [B].
+        smoothing: target (1 - e) one-hot + e / K.
+    """
+    return functional.cross_entropy(logits, category, label_smoothing=smoothing)
+
+
+def real_loss(logits: Tensor) -> Tensor:
+    """-E[log D]: for the discriminator on real inputs, and (non-saturating) for a generator on its own, [B, 1]."""
+    return functional.softplus(-logits).mean()
+
+
+def fake_loss(logits: Tensor) -> Tensor:
+    """-E[log(1 - D)]: for the discriminator on fake inputs, [B, 1]."""
+    return functional.softplus(logits).mean()
+
+
+def gan1_discriminator_loss(real: Tensor, fake_visual: Tensor, fake_attribute: Tensor) -> Tensor:
+    """-L_gan1, eq. 4, which D_1 minimises.
+
+    Args:
+        real: logits D_1(f_a, f_v), [B, 1].
+        fake_visual: logits D_1(f_a, G_V(f_a, z)), seen and unseen f_a, [B + U, 1].
+        fake_attribute: logits D_1(G_A(f_v), f_v), [B, 1].
+    """
+    return real_loss(real) + 0.5 * fake_loss(fake_visual) + 0.5 * fake_loss(fake_attribute)
+
+
+def gan1_generator_loss(fake_visual: Tensor, fake_attribute: Tensor) -> Tensor:
+    """The generators' side of eq. 4 in its non-saturating form (Goodfellow et al., 2014, sec. 3); logits as above."""
+    return 0.5 * real_loss(fake_visual) + 0.5 * real_loss(fake_attribute)
+
+
+def cycle_loss(f_a_cycled: Tensor, f_a: Tensor) -> Tensor:
+    """L_cyc, eq. 5, one way: G_A(G_V(f_a, z)) against f_a, both [B + U, 512].
+
+    The paper writes a norm; like the authors' published setting this is the mean square over batch and dimensions,
+    here and in eq. 6.
+    """
+    return functional.mse_loss(f_a_cycled, f_a)
+
+
+def consistency_loss(e_a_tilde: Tensor, e_v_tilde: Tensor, e_a: Tensor, e_v: Tensor, e_a_all: Tensor) -> Tensor:
+    """L_consis, eq. 6: four mean squares in the common space. Only the first two arguments carry a gradient.
+
+    Args:
+        e_a_tilde: E_A(G_A(f_v)), [B, d].
+        e_v_tilde: E_V(G_V(f_a, z)) of seen, then unseen f_a, [B + U, d].
+        e_a: E_A(f_a) of the batch, [B, d].
+        e_v: E_V(f_v) of the batch, [B, d].
+        e_a_all: E_A(f_a) of seen, then unseen, [B + U, d].
+    """
+    batch = e_v.shape[0]
+    return (
+        functional.mse_loss(e_a_tilde, e_v)
+        + functional.mse_loss(e_v_tilde, e_a_all)
+        + functional.mse_loss(e_a_tilde, e_a)
+        + functional.mse_loss(e_v_tilde[:batch], e_v)
+    )
+
+
+def gan2_discriminator_loss(visual: Tensor, attribute: Tensor) -> Tensor:
+    """-L_gan2 (eq. 8), or the D_2 side of -L_aug1 (eq. 9) on synthetic features; visual counts as real.
+
+    Args:
+        visual: logits D_2(E_V(.)), [., 1].
+        attribute: logits D_2(E_A(.)), [., 1].
+    """
+    return real_loss(visual) + fake_loss(attribute)
+
+
+def gan2_generator_loss(attribute: Tensor) -> Tensor:
+    """The side of G_C = E_A in eqs. 8 and 9, non-saturating: logits D_2(E_A(.)), [., 1]."""
+    return real_loss(attribute)
+
+
+def prototype_loss(e_v: Tensor, prototypes: Tensor, category: Tensor, scale: float, margin: float) -> Tensor:
+    """Softmax over the cosines between images and the attribute embeddings of all categories (not in the paper).
+
+    This is the quantity search ranks by; additive margin as in CosFace (Wang et al., CVPR 2018).
+
+    Args:
+        e_v: image embeddings, [B, d].
+        prototypes: E_A of every training category in order, then any unseen ones as negatives, [K + U, d].
+        category: int64, [B], each below K.
+        scale: of the cosine.
+        margin: taken from the true cosine.
+    """
+    cosine = functional.normalize(e_v) @ functional.normalize(prototypes).T  # [B, K + U]
+    true = functional.one_hot(category, prototypes.shape[0]).to(cosine.dtype)
+    return functional.cross_entropy(scale * (cosine - margin * true), category)

@@ -1,0 +1,150 @@
+"""The networks of SAL under the paper's symbols.
+
+E_V, E_A embed features into the common space, G_V, G_A synthesise the features of one modality from the other's,
+D_1 judges feature pairs, D_2 embeddings, C_att and C_cat classify embeddings of either modality. The paper has no
+symbol for the two feature extractors; here they are `image_backbone` and `attribute_backbone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from sal_train.config import ModelConfig
+from sal_train.pretrained import build_backbone
+
+NETWORK_NAMES = ("image_backbone", "attribute_backbone", "E_V", "E_A", "G_V", "G_A", "D_1", "D_2", "C_att", "C_cat")
+DEPLOYED_NAMES = ("image_backbone", "attribute_backbone", "E_V", "E_A", "C_att", "C_cat")
+ATTRIBUTE_HIDDEN = (64, 128, 256)
+EMBEDDING_HIDDEN = (512, 256)
+GENERATOR_HIDDEN = (256, 128, 256)
+DISCRIMINATOR_HIDDEN = (512, 256)
+
+
+def mlp(sizes: tuple[int, ...], output: nn.Module | None = None) -> nn.Sequential:
+    """Linear layers of the given sizes with BatchNorm and ReLU between them and `output` at the end."""
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers.append(nn.Linear(inputs, outputs))
+        if index < len(sizes) - 2:
+            layers += [nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, output) if output is not None else nn.Sequential(*layers)
+
+
+def discriminator(inputs: int, norm: str) -> nn.Sequential:
+    """[B, inputs] -> logits [B, 1]; hidden layers with BatchNorm (the paper) or spectral normalisation."""
+    wrap: Callable[[nn.Linear], nn.Module] = spectral_norm if norm == "spectral" else nn.Identity()
+    layers: list[nn.Module] = []
+    for outputs in DISCRIMINATOR_HIDDEN:
+        layers.append(wrap(nn.Linear(inputs, outputs)))
+        if norm == "batch":
+            layers.append(nn.BatchNorm1d(outputs))
+        layers.append(nn.LeakyReLU(0.2, inplace=True))
+        inputs = outputs
+    return nn.Sequential(*layers, wrap(nn.Linear(inputs, 1)))
+
+
+class ImageBackbone(nn.Module):
+    """uint8 images -> f_v: normalisation, convolutional trunk, global average pooling, one linear layer."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        backbone = build_backbone(config.backbone, config.last_stride, config.stride_on)
+        self.trunk = backbone.trunk
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(backbone.out_channels, config.feature_dim)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+        self.norm = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 or float RGB [B, H, W, 3] in 0..255 -> float32 [B, 3, H, W], channels-last in memory."""
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255, [B, H, W, 3] -> f_v float32 [B, 512]."""
+        pooled = self.trunk(self.normalise(images)).mean(dim=(2, 3))  # [B, channels]
+        return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
+
+
+class Networks(nn.Module):
+    """All networks of one model; the names are the paper's.
+
+    Args:
+        config: sizes and options.
+        num_bits: length A of the attribute vectors.
+        num_categories: K, training categories (the outputs of C_cat).
+    """
+
+    def __init__(self, config: ModelConfig, num_bits: int, num_categories: int) -> None:
+        super().__init__()
+        feature, embedding = config.feature_dim, config.embedding_dim
+        self.config = config
+        self.image_backbone = ImageBackbone(config)
+        self.attribute_backbone = mlp((num_bits, *ATTRIBUTE_HIDDEN, feature), nn.Tanh())
+        self.E_V = self._embedding_encoder(config)
+        self.E_A = self._embedding_encoder(config)
+        visual_output = nn.Tanh() if config.generator_output == "tanh" else None
+        self.G_V = mlp((feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output)
+        self.G_A = mlp((feature, *GENERATOR_HIDDEN, feature), nn.Tanh())
+        self.D_1 = discriminator(2 * feature, config.discriminator_norm)
+        self.D_2 = discriminator(embedding, config.discriminator_norm)
+        self.C_att = nn.Linear(embedding, num_bits)
+        self.C_cat = nn.Linear(embedding, num_categories)
+        self.head_scale = nn.Parameter(torch.tensor(16.0), requires_grad=False)
+
+    @staticmethod
+    def _embedding_encoder(config: ModelConfig) -> nn.Sequential:
+        output = nn.Tanh() if config.embedding_output == "tanh" else nn.BatchNorm1d(config.embedding_dim, affine=False)
+        return mlp((config.feature_dim, *EMBEDDING_HIDDEN, config.embedding_dim), output)
+
+    def network(self, name: str) -> nn.Module:
+        """One of `NETWORK_NAMES`."""
+        return cast(nn.Module, getattr(self, name))
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255, [B, H, W, 3] -> e_v [B, d], not normalised."""
+        return cast(Tensor, self.E_V(self.image_backbone(images)))
+
+    def embed_attributes(self, attributes: Tensor) -> Tensor:
+        """Attribute vectors float [B, A] -> e_a [B, d], not normalised."""
+        return cast(Tensor, self.E_A(self.attribute_backbone(attributes)))
+
+    def head_input(self, embedding: Tensor) -> Tensor:
+        """What C_att and C_cat see of an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
+        if not self.config.unit_heads:
+            return embedding
+        return self.head_scale * functional.normalize(embedding)
+
+    def attribute_logits(self, embedding: Tensor) -> Tensor:
+        """C_att of an embedding: [B, d] -> [B, A]."""
+        return cast(Tensor, self.C_att(self.head_input(embedding)))
+
+    def category_logits(self, embedding: Tensor) -> Tensor:
+        """C_cat of an embedding: [B, d] -> [B, K]."""
+        return cast(Tensor, self.C_cat(self.head_input(embedding)))
+
+
+@contextmanager
+def running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Inside, training-mode BatchNorms of `network` use batch statistics but leave their running ones as they are."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
