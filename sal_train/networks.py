@@ -7,6 +7,7 @@ symbol for the two feature extractors; here they are `image_backbone` and `attri
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -27,13 +28,17 @@ GENERATOR_HIDDEN = (256, 128, 256)
 DISCRIMINATOR_HIDDEN = (512, 256)
 
 
-def mlp(sizes: tuple[int, ...], output: nn.Module | None = None) -> nn.Sequential:
-    """Linear layers of the given sizes with BatchNorm and ReLU between them and `output` at the end."""
+def mlp(sizes: tuple[int, ...], output: nn.Module | None = None, running_statistics: bool = True) -> nn.Sequential:
+    """Linear layers of the given sizes with BatchNorm and ReLU between them and `output` at the end.
+
+    Without `running_statistics` the BatchNorms always use the statistics of their batch: right for networks that are
+    never deployed, whose every batch is judged beside another.
+    """
     layers: list[nn.Module] = []
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if index < len(sizes) - 2:
-            layers += [nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+            layers += [nn.BatchNorm1d(outputs, track_running_stats=running_statistics), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, output) if output is not None else nn.Sequential(*layers)
 
 
@@ -44,7 +49,7 @@ def discriminator(inputs: int, norm: str) -> nn.Sequential:
     for outputs in DISCRIMINATOR_HIDDEN:
         layers.append(wrap(nn.Linear(inputs, outputs)))
         if norm == "batch":
-            layers.append(nn.BatchNorm1d(outputs))
+            layers.append(nn.BatchNorm1d(outputs, track_running_stats=False))
         layers.append(nn.LeakyReLU(0.2, inplace=True))
         inputs = outputs
     return nn.Sequential(*layers, wrap(nn.Linear(inputs, 1)))
@@ -96,8 +101,8 @@ class Networks(nn.Module):
         self.E_V = self._embedding_encoder(config)
         self.E_A = self._embedding_encoder(config)
         visual_output = nn.Tanh() if config.generator_output == "tanh" else None
-        self.G_V = mlp((feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output)
-        self.G_A = mlp((feature, *GENERATOR_HIDDEN, feature), nn.Tanh())
+        self.G_V = mlp((feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output, running_statistics=False)
+        self.G_A = mlp((feature, *GENERATOR_HIDDEN, feature), nn.Tanh(), running_statistics=False)
         self.D_1 = discriminator(2 * feature, config.discriminator_norm)
         self.D_2 = discriminator(embedding, config.discriminator_norm)
         self.C_att = nn.Linear(embedding, num_bits)
@@ -137,14 +142,22 @@ class Networks(nn.Module):
 
 
 @contextmanager
-def running_statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Inside, training-mode BatchNorms of `network` use batch statistics but leave their running ones as they are."""
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+def batch_statistics(*networks: nn.Module, update_running: bool = False) -> Iterator[None]:
+    """Inside, the BatchNorms of `networks` use the statistics of their batch.
+
+    Their running statistics, which the deployed encoder uses, stay as they are unless `update_running`.
+    """
+    norms = [
+        module
+        for network in networks
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
+    before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
         for norm in norms:
-            norm.momentum = 0.0
+            norm.training, norm.track_running_stats = True, update_running
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, (training, tracked) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracked

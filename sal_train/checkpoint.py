@@ -1,0 +1,177 @@
+"""The files of a run: checkpoint (to continue), model (to use), data manifest; read and written without pickle.
+
+    config.toml             the resolved recipe
+    data.json               data set, schema, training categories, prior, what was held out
+    checkpoint.safetensors  networks, moving average, optimisers, position; replaced after every epoch
+    model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
+    metrics.jsonl           one line an epoch
+    tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sal_runtime.completions import AttributeStatistics
+from sal_runtime.errors import InputError
+from sal_runtime.schema import AttributeSchema
+from sal_train.config import Config, load_config
+from sal_train.engine import TrainState
+from sal_train.networks import Networks
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.toml"
+DATA_FILE = "data.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come: `epoch` epochs of stage `stage` are done."""
+
+    stage: int = 0
+    epoch: int = 0
+    total_epochs: int = 0
+    num_updates: int = 0
+    best_validation: float = -1.0
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with what it was trained from.
+
+    Attributes:
+        networks: in evaluation mode.
+        category_vectors: of the training categories, uint8 [K, A], in the order of C_cat.
+        category_counts: images of each, int64 [K].
+        provenance: data set, seed, epochs, weights report, licence, ... for manifests and reports.
+    """
+
+    path: Path
+    config: Config
+    schema: AttributeSchema
+    networks: Networks
+    statistics: AttributeStatistics
+    category_vectors: NDArray[np.uint8]
+    category_counts: NDArray[np.int64]
+    provenance: dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def save_checkpoint(path: Path, state: TrainState, position: Position) -> None:
+    """Write everything that continuing needs. Random numbers need no state: they follow from seed and epoch."""
+    tensors = {f"networks/{name}": tensor for name, tensor in state.networks.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for network, optimiser in state.optimisers.items():
+        for index, values in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{network}/{index}/{key}": value for key, value in values.items()}
+    _write_tensors(path, tensors, {"position": json.dumps(asdict(position))})
+
+
+def read_position(path: Path) -> Position:
+    """How far the run of a checkpoint has come."""
+    _, metadata = _read_tensors(path)
+    return Position(**json.loads(metadata["position"]))
+
+
+def restore_checkpoint(path: Path, state: TrainState, restore_optimisers: bool) -> None:
+    """Load a checkpoint into `state`.
+
+    Args:
+        path: of the checkpoint.
+        state: built for the same configuration.
+        restore_optimisers: False at the start of a stage, where optimisers begin afresh.
+    """
+    tensors, metadata = _read_tensors(path)
+    state.networks.load_state_dict(_under(tensors, "networks/"))
+    if state.average is not None:
+        state.average.load_state_dict(_under(tensors, "average/"))
+    state.num_updates = Position(**json.loads(metadata["position"])).num_updates
+    if not restore_optimisers:
+        return
+    for network, optimiser in state.optimisers.items():
+        values: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, f"optimiser/{network}/").items():
+            index, key = name.split("/")
+            values.setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def save_model(path: Path, networks: Networks, metadata: Mapping[str, Any]) -> None:
+    """Write the networks that people use."""
+    text = {key: json.dumps(value) for key, value in metadata.items()}
+    _write_tensors(path, networks.state_dict(), text)
+
+
+def load_run(run: Path) -> Run:
+    """Open a finished (or running) training run.
+
+    Raises:
+        InputError: the folder is not a run, has no model yet, or its files do not fit each other.
+    """
+    for name in (CONFIG_FILE, DATA_FILE, MODEL_FILE):
+        if not (run / name).is_file():
+            raise InputError(f"{run}: no {name} here; expected the --out folder of a finished `sal train`")
+    config = load_config(str(run / CONFIG_FILE))
+    data = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
+    schema = AttributeSchema.from_json(data["schema"])
+    tensors, metadata = _read_tensors(run / MODEL_FILE)
+    vectors = np.array(data["category_vectors"], dtype=np.uint8)
+    counts = np.array(data["category_counts"], dtype=np.int64)
+    networks = Networks(config.model, schema.num_bits, len(vectors))
+    try:
+        networks.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{run / MODEL_FILE}: does not fit {CONFIG_FILE}: {str(error).splitlines()[0]}") from error
+    provenance = data["provenance"] | {key: json.loads(value) for key, value in metadata.items()}
+    statistics = AttributeStatistics.from_json(data["statistics"])
+    return Run(run, config, schema, networks.eval(), statistics, vectors, counts, provenance)
+
+
+def torch_versions() -> dict[str, str]:
+    """What computed the run, for its provenance."""
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {"torch": torch.__version__, "cuda_device": cuda}

@@ -1,0 +1,80 @@
+"""The little that several processes under `torchrun` need: who am I, start equal, average gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from sal_runtime.errors import ConfigError
+
+
+def start_process_group(device: torch.device) -> None:
+    """Join the processes that `torchrun` started; nothing to do for a single process."""
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop_process_group() -> None:
+    """Leave the group; nothing to do for a single process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Number of this process, 0 for a single one."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def share_of_batch(batch_size: int) -> int:
+    """Images of a batch that each process takes.
+
+    Raises:
+        ConfigError: the batch does not divide by the number of processes.
+    """
+    if batch_size % world_size():
+        raise ConfigError(f"data.batch_size {batch_size} does not divide by {world_size()} processes; change either")
+    return batch_size // world_size()
+
+
+def broadcast_state(module: nn.Module) -> None:
+    """Give every process the parameters and buffers of process 0."""
+    if torch.distributed.is_initialized():
+        for tensor in module.state_dict().values():
+            torch.distributed.broadcast(tensor, 0)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes, in one message."""
+    if not torch.distributed.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= world_size()
+    for gradient, averaged in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(averaged.view_as(gradient))
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Average the BatchNorm statistics of the processes, so that the model does not depend on which one saves it."""
+    if not torch.distributed.is_initialized():
+        return
+    buffers: list[Tensor] = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    for buffer in buffers:
+        torch.distributed.all_reduce(buffer)
+        buffer /= world_size()

@@ -1,0 +1,186 @@
+"""One iteration of training: features once, then the phases of the stage, each moving only what it declares."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sal_runtime.errors import ConfigError
+from sal_train import distributed
+from sal_train.config import Config, OptimiserConfig, StageConfig
+from sal_train.networks import DEPLOYED_NAMES, NETWORK_NAMES, Networks
+from sal_train.phases import PHASES, Batch, Features, Phase, PhaseSettings
+
+
+@dataclass
+class TrainState:
+    """What training changes: the networks, one optimiser a network, and the moving average of the deployed ones."""
+
+    networks: Networks
+    optimisers: dict[str, torch.optim.Optimizer]
+    average: Networks | None
+    num_updates: int = 0
+
+
+def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
+    """The phases of a stage.
+
+    Raises:
+        ConfigError: a name is not a phase, or two phases would both train a backbone on the same features.
+    """
+    unknown = [name for name in stage.phases if name not in PHASES]
+    if unknown or not stage.phases:
+        raise ConfigError(f"stage {stage.name!r}: phases {list(stage.phases)}; known phases: {', '.join(PHASES)}")
+    phases = tuple(PHASES[name] for name in stage.phases)
+    for backbone in ("image_backbone", "attribute_backbone"):
+        trainers = [phase.name for phase in phases if backbone in phase.trains]
+        if len(trainers) > 1:
+            raise ConfigError(f"stage {stage.name!r}: {' and '.join(trainers)} both train {backbone}; keep one")
+    return phases
+
+
+def build_optimisers(
+    networks: Networks, phases: Iterable[Phase], stage: StageConfig, config: OptimiserConfig
+) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser for each network that the phases train; its base rate is kept in the group as `initial_lr`."""
+    trained = {name for phase in phases for name in phase.trains}
+    unknown = set(stage.learning_rates) - set(NETWORK_NAMES)
+    if unknown:
+        raise ConfigError(
+            f"stage {stage.name!r}: learning_rates names {', '.join(sorted(unknown))}; "
+            f"networks are {', '.join(NETWORK_NAMES)}"
+        )
+    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
+    optimisers: dict[str, torch.optim.Optimizer] = {}
+    for name in NETWORK_NAMES:
+        if name in trained:
+            rate = stage.learning_rates.get(name, stage.learning_rate)
+            groups = _decay_groups(networks.network(name), config)
+            optimisers[name] = kind(groups, lr=rate, betas=(0.9, 0.999))
+            for group in optimisers[name].param_groups:
+                group["initial_lr"] = rate
+    return optimisers
+
+
+def _decay_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[str, object]]:
+    parameters = list(network.parameters())
+    if config.decay_norm_and_bias:
+        return [{"params": parameters, "weight_decay": config.weight_decay}]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": config.weight_decay}]
+    return [*groups, {"params": others, "weight_decay": 0.0}] if others else groups
+
+
+def learning_rate_factor(stage: StageConfig, progress: float) -> float:
+    """Factor on the base rate at `progress` in 0..1 of the stage: halving steps, or warm-up and half a cosine."""
+    if stage.schedule == "steps":
+        return float(0.5 ** sum(progress >= milestone for milestone in stage.milestones))
+    if progress < stage.warmup:
+        return 0.1 + 0.9 * progress / stage.warmup
+    remaining = (progress - stage.warmup) / max(1.0 - stage.warmup, 1e-9)
+    return 0.5 * (1.0 + math.cos(math.pi * min(remaining, 1.0)))
+
+
+def set_learning_rates(optimisers: Mapping[str, torch.optim.Optimizer], factor: float) -> None:
+    """Set every rate to `factor` times its base."""
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+
+
+def run_iteration(
+    state: TrainState, phases: tuple[Phase, ...], images: Tensor, batch: Batch, config: Config
+) -> dict[str, float | Tensor]:
+    """Run the phases of a stage on one batch.
+
+    Args:
+        state: changed in place.
+        phases: from `stage_phases`.
+        images: augmented, RGB float [B, H, W, 3] in 0..255.
+        batch: everything else of the batch.
+        config: losses, precision, optimiser settings.
+
+    Returns:
+        Every loss term as a detached scalar tensor (not synchronised with the host).
+    """
+    features = compute_features(state.networks, phases, images, batch, config.run.precision)
+    settings = PhaseSettings(config.losses, config.optimiser.batchnorm_real_only)
+    terms: dict[str, float | Tensor] = {}
+    for phase in phases:
+        terms.update(run_phase(phase, state, batch, features, settings, config.optimiser.gradient_clip))
+    state.num_updates += 1
+    if state.average is not None:
+        update_average(state.average, state.networks, config.optimiser.ema, state.num_updates)
+    return terms
+
+
+def compute_features(
+    networks: Networks, phases: Iterable[Phase], images: Tensor, batch: Batch, precision: str
+) -> Features:
+    """f_v and f_a of a batch; an extractor that no phase trains is fixed, in evaluation mode and without a graph."""
+    trained = {name for phase in phases for name in phase.trains}
+    for name in ("image_backbone", "attribute_backbone"):
+        networks.network(name).train(name in trained)
+        networks.network(name).requires_grad_(name in trained)
+    with (
+        torch.set_grad_enabled("image_backbone" in trained),
+        torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        f_v = networks.image_backbone(images)
+    with torch.set_grad_enabled("attribute_backbone" in trained):
+        f_a = networks.attribute_backbone(batch.attributes)
+    return Features(f_v, f_a)
+
+
+def run_phase(
+    phase: Phase,
+    state: TrainState,
+    batch: Batch,
+    features: Features,
+    settings: PhaseSettings,
+    gradient_clip: float = 0.0,
+) -> dict[str, Tensor]:
+    """One update of the networks that `phase` trains, everything else frozen and, if deployed, in evaluation mode."""
+    networks = state.networks
+    for name in NETWORK_NAMES:
+        trains = name in phase.trains
+        networks.network(name).requires_grad_(trains).train(trains)
+    terms = phase.loss(networks, batch, features, settings)
+    optimisers = [state.optimisers[name] for name in phase.trains]
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    parameters = [parameter for name in phase.trains for parameter in networks.network(name).parameters()]
+    distributed.average_gradients(parameters)
+    if gradient_clip:
+        nn.utils.clip_grad_norm_(parameters, gradient_clip)
+    for optimiser in optimisers:
+        optimiser.step()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def new_average(networks: Networks) -> Networks:
+    """A frozen copy to hold the moving average."""
+    average = copy.deepcopy(networks)
+    average.requires_grad_(False)
+    return average.eval()
+
+
+@torch.no_grad()
+def update_average(average: Networks, networks: Networks, decay: float, num_updates: int) -> None:
+    """average = decay * average + (1 - decay) * networks for the deployed networks; buffers are copied.
+
+    Early on the decay is (1 + n) / (10 + n), so that the random start is forgotten.
+    """
+    decay = min(decay, (1 + num_updates) / (10 + num_updates))
+    for name in DEPLOYED_NAMES:
+        target, source = average.network(name), networks.network(name)
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1.0 - decay)
+        for to_buffer, from_buffer in zip(target.buffers(), source.buffers(), strict=True):
+            to_buffer.copy_(from_buffer)
