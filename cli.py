@@ -1,0 +1,112 @@
+"""The command `sal`: every command parses its options, calls one function and prints what it returns.
+
+Imports stand inside the bodies, so that `sal search` never pays for (or needs) what training and export need.
+Exit codes: 0 done, 1 failed or done with failures, 2 wrong usage or bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="sal",
+    epilog='Start here: sal search --attrs "male,backpack,!hat" --gallery crops/',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+gallery_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(gallery_app, name="gallery", help="Look after gallery files: what is in them, and what leaves them.")
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", "-b", help="Trained encoders. Default: $SAL_BUNDLE, else the gallery's own, else the shipped ones."
+    ),
+]
+DeviceOption = Annotated[
+    Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command `sal`; turns errors into one line on stderr and an exit code.
+
+    Args:
+        arguments: without the program name; those of the process if None. `--debug` may stand anywhere.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app(args=[argument for argument in given if argument != "--debug"], prog_name="sal")
+    except Exception as error:
+        if debug:
+            raise
+        is_ours = isinstance(error, SalError)
+        text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error} (--debug shows where)"
+        print(f"sal: error: {text}", file=sys.stderr)
+        bad_input = isinstance(error, InputError | SchemaError | ConfigError | BundleError)
+        sys.exit(EXIT_USAGE if bad_input else EXIT_FAILED)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sal_runtime import __version__
+
+        print(f"sal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from (may stand anywhere).")] = False,
+) -> None:
+    """Find people by description: train, export and search with attribute encoders."""
+
+
+@app.command(epilog="See also: sal gallery status crops/")
+def search(
+    attrs: Annotated[str, typer.Option("--attrs", "-a", help="Description, e.g. male,backpack,!hat,upper=red|pink")],
+    gallery: Annotated[Path, typer.Option("--gallery", "-g", help="A folder of person crops, or a gallery file.")],
+    bundle: BundleOption = None,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many hits to show.")] = 20,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
+    grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the people of a gallery by a description.
+
+    What the description does not mention may be anything. `,` is and, `!` is not, `|` is one of:
+
+        sal search --attrs "female,!backpack,upper=red|pink" --gallery crops/
+
+    A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches only encode what is new
+    or has changed. Images that cannot be read are named, the others are searched, and the exit code is 1.
+    """
+    from sal_runtime.search import search as search_gallery
+    from sal_runtime.terminal import progress_bar, report_search
+
+    with progress_bar("encoding") as progress:
+        result = search_gallery(bundle, gallery, attrs, k, device=device, progress=progress)
+    report_search(result, as_json=as_json, html=html, grid=grid)
+    if result.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()
