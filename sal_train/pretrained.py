@@ -40,6 +40,8 @@ class PretrainedReport:
 
     def line(self) -> str:
         """One line for people."""
+        if not self.loaded:
+            return f"backbone weights: {self.source}"
         if not self.missing:
             return f"ImageNet weights: {self.source}, all {self.loaded} tensors"
         return (

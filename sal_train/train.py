@@ -237,6 +237,9 @@ def _run_stages(
             for epoch in range(at.epoch if number == at.stage else 0, stage.epochs):
                 started = time.monotonic()
                 terms = _run_epoch(config, stage, phases, state, data, epoch, at.total_epochs, log)
+                for network in (state.networks, state.average):
+                    if network is not None:
+                        distributed.average_buffers(network)
                 at = dataclasses.replace(
                     at,
                     stage=number,

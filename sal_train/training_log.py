@@ -77,9 +77,11 @@ class TrainingLog:
             file.write(json.dumps(record) + "\n")
         for name, value in {**{f"loss/{key}": value for key, value in terms.items()}, **metrics}.items():
             self.writer.add_scalar(name, value, at.total_epochs)
-        text = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        scores = "".join(f"  [bold]{name.removeprefix('validation_')} {100 * value:.1f}[/]" for name, value in metrics.items())
+        scores = "".join(f"  {name.removeprefix('validation_')} {100 * value:.1f}" for name, value in metrics.items())
+        rate = f"{at.train_seconds / at.total_epochs:.0f} s/epoch"
         self.console.print(
-            f"[dim]{stage}[/] epoch {at.total_epochs}/{self.config.epochs}{scores}  {text}", highlight=False
+            f"[dim]{stage}[/] {at.total_epochs}/{self.config.epochs}  loss {sum(terms.values()):.2f}"
+            f"[bold]{scores}[/]  [dim]{rate}[/]",
+            highlight=False,
         )
         self.progress.update(self.task, completed=0, epoch=f"{at.total_epochs + 1}/{self.config.epochs}")

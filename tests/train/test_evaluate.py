@@ -1,0 +1,202 @@
+"""Evaluation on a small world where the right answers are known: an encoder that sees labels through noise."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sal_runtime.calibration import Calibration
+from sal_runtime.completions import AttributeStatistics
+from sal_runtime.images import ImageSpec
+from sal_runtime.schema import AttributeSchema, binary, exclusive
+from sal_train import calibrate, evaluate
+from sal_train.evaluation_report import print_report
+from sal_train.partial_queries import NUM_GIVEN, make_partial_queries, satisfied
+from sal_train.subject import EncodedImages, Subject
+
+SCHEMA = AttributeSchema(
+    "small",
+    (
+        binary("gender", 0, absent="male", present="female"),
+        binary("hat", 1),
+        binary("bag", 2),
+        exclusive("upper", {"red": 3, "blue": 4, "green": 5}, allow_none=True),
+        exclusive("age", {"young": 6, "old": 7}, allow_none=False),
+    ),
+)
+PROJECTION = np.random.default_rng(0).standard_normal((SCHEMA.num_bits, 16))
+
+
+def embed(values: np.ndarray) -> np.ndarray:
+    points = (values - 0.3) @ PROJECTION
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+def people(count: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    states = np.stack([generator.integers(len(group.states), size=count) for group in SCHEMA.groups], axis=1)
+    return SCHEMA.vectors_from_states(states)
+
+
+def see(attributes: np.ndarray, noise: float, seed: int) -> EncodedImages:
+    """The labels through Gaussian noise; the logits are those of the exact posterior of an even prior."""
+    noisy = attributes + np.random.default_rng(seed).normal(scale=noise, size=attributes.shape)
+    logits = (noisy - 0.5) / noise**2
+    return EncodedImages(embed(noisy), logits.astype(np.float32), attributes)
+
+
+@pytest.fixture
+def subject() -> Subject:
+    return Subject(
+        identity={"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64},
+        schema=SCHEMA,
+        statistics=AttributeStatistics.fit(SCHEMA, people(2000, 1)),
+        image_spec=ImageSpec(8, 4),
+        encode_attributes=embed,
+        encode_images=lambda images: (embed(np.zeros((len(images), 8))), np.zeros((len(images), 8), np.float32)),
+    )
+
+
+def protocol(attributes: np.ndarray) -> evaluate.Protocol:
+    queries, categories = np.unique(attributes, axis=0, return_inverse=True)
+    paths = tuple(Path(f"{index}.jpg") for index in range(len(attributes)))
+    return evaluate.Protocol("small test", paths, attributes, categories, queries, np.arange(len(queries)) % 2 == 0)
+
+
+def test_full_queries_against_loops(subject: Subject) -> None:
+    images = see(people(60, 2), 0.5, 3)
+    asked = protocol(images.attributes)
+    report = evaluate.full_queries(subject, images, asked)
+    precisions = {"cosine": [], "likelihood": []}
+    for category, query in enumerate(asked.queries):
+        probability = 1 / (1 + np.exp(-images.logits.astype(np.float64)))
+        likelihood = np.array(
+            [sum(math.log(p if bit else 1 - p) for p, bit in zip(row, query, strict=True)) for row in probability]
+        )
+        for name, scores in (("cosine", images.embeddings @ embed(query[None])[0]), ("likelihood", likelihood)):
+            ranking = np.argsort(-scores, kind="stable")
+            ranks = [rank for rank, image in enumerate(ranking, 1) if asked.categories[image] == category]
+            precisions[name].append(np.mean([(hit + 1) / rank for hit, rank in enumerate(ranks)]))
+    assert report["mAP"] == pytest.approx(np.mean(precisions["cosine"]), abs=1e-6)
+    assert report["attribute_likelihood"]["mAP"] == pytest.approx(np.mean(precisions["likelihood"]), abs=1e-6)
+    assert report["seen"]["mAP"] == pytest.approx(np.mean(precisions["cosine"][::2]), abs=1e-6)
+    assert report["num_queries"] == len(asked.queries)
+    assert report["num_gallery"] == 60
+
+
+def test_query_chunks_change_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = see(people(60, 2), 0.5, 3)
+    whole = evaluate.full_queries(subject, images, protocol(images.attributes))
+    monkeypatch.setattr(evaluate, "QUERY_CHUNK", 7)
+    assert evaluate.full_queries(subject, images, protocol(images.attributes)) == pytest.approx(whole)
+
+
+def test_partial_queries_are_nested_distinct_and_true_of_their_category() -> None:
+    vectors = np.unique(people(40, 4), axis=0)
+    by_count = {given: make_partial_queries(SCHEMA, vectors, given, seed=9) for given in (1, 3, None)}
+    assert make_partial_queries(SCHEMA, vectors, 3, seed=9) == by_count[3]
+    assert make_partial_queries(SCHEMA, vectors, 3, seed=10) != by_count[3]
+    for given, queries in by_count.items():
+        assert len({query.query.text for query in queries}) == len(queries)
+        for query in queries:
+            assert len(query.given) == (given or len(SCHEMA.groups))
+            assert satisfied(SCHEMA, query.given, vectors).any()
+    assert len(by_count[None]) == len(vectors)
+    for query in by_count[3]:
+        assert any(one.given.items() <= query.given.items() for one in by_count[1])
+
+
+def test_contradictory_groups_are_not_asked() -> None:
+    vector = people(1, 5)
+    vector[0, 3:5] = 1  # red and blue
+    (query,) = make_partial_queries(SCHEMA, vector, None, seed=0)
+    assert set(query.given) == {0, 1, 2, 4}
+    assert make_partial_queries(SCHEMA, vector, 5, seed=0) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({3: 0}, [True, True, False]), ({3: 3}, [False, False, True]), ({3: 0, 0: 1}, [False, True, False])],
+)
+def test_satisfied(given: Mapping[int, int], expected: list[bool]) -> None:
+    """Red; red and blue at once, female; no colour."""
+    vectors = np.array([[0, 0, 0, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0, 1]], dtype=np.uint8)
+    assert satisfied(SCHEMA, given, vectors).tolist() == expected
+
+
+def test_report_of_partial_queries(subject: Subject) -> None:
+    images = see(people(300, 6), 0.4, 7)
+    asked = protocol(images.attributes)
+    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), seed=0)
+    options = evaluate.Options(cache_dir=Path("unused"))
+    partial = evaluate.partial_queries(subject, images, asked, options, Console(file=io.StringIO()), calibration)
+    full = evaluate.full_queries(subject, images, asked)
+    rows = partial["by_number_given"]
+    assert [row["given"] for row in rows] == [1, 2, 3, 5, "all"]  # five groups: ten cannot be given
+    for row in rows:
+        assert row["rules"].keys() == {"marginalised", "zeros", "attribute_likelihood"}
+        assert row["rules"]["marginalised"]["mAP"] > row["share_relevant"]
+    everything = rows[-1]["rules"]
+    assert everything["marginalised"]["mAP"] == pytest.approx(full["mAP"])
+    assert everything["zeros"]["mAP"] == pytest.approx(full["mAP"])
+    assert rows[0]["rules"]["marginalised"]["mAP"] > rows[0]["rules"]["zeros"]["mAP"]
+    assert partial["calibration"]["all_pairs"]["expected_calibration_error"] < 0.05
+    json.dumps(partial, allow_nan=False)
+    whole = full | {"partial": partial, "record": record(asked)}
+    text = io.StringIO()
+    print_report(whole, Console(file=text, width=80))
+    assert max(len(line) for line in text.getvalue().splitlines()) <= 80
+    assert f"{100 * full['mAP']:.1f}" in text.getvalue()
+    assert "caveat" not in text.getvalue()
+
+
+def record(asked: evaluate.Protocol) -> dict[str, object]:
+    data = {"name": asked.name, "num_images": len(asked.image_paths), "num_queries": len(asked.queries), "num_seen": 1}
+    return {"subject": {"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64}, "data": data, "device": "cpu"}
+
+
+def test_logistic_regression_finds_what_made_the_data() -> None:
+    generator = np.random.default_rng(12)
+    features = generator.normal(loc=[0.3, -2, 3, -4], scale=[0.2, 1.5, 2, 2], size=(40000, 4))
+    weights, bias = np.array([6.0, 0.8, -0.3, 0.5]), 1.0
+    matches = generator.random(40000) < 1 / (1 + np.exp(-(features @ weights + bias)))
+    fitted = calibrate.fit_logistic(features, matches)
+    np.testing.assert_allclose(fitted.weights / fitted.scale, weights, rtol=0.1)
+    truth = 1 / (1 + np.exp(-(features @ weights + bias)))
+    assert np.abs(fitted.likelihood(features) - truth).max() < 0.05
+
+
+def test_separable_data_stay_finite() -> None:
+    features = np.zeros((100, 4))
+    features[50:, 0] = 1.0
+    fitted = calibrate.fit_logistic(features, features[:, 0] > 0)
+    likelihood = fitted.likelihood(features)
+    assert likelihood[0] < 0.05
+    assert likelihood[-1] > 0.95
+    assert np.isfinite(fitted.weights).all()
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    reliability = calibrate.Reliability()
+    reliability.add(np.array([0.9, 0.95, 1.0]), np.array([True, False, True]))  # 1 bin: 0.93..1
+    reliability.add(np.array([0.1]), np.array([False]))
+    # Bins of 1/15: 0.9 falls in [13/15, 14/15), 0.95 and 1.0 in the last, 0.1 in the second.
+    expected = (abs(0.9 - 1) + abs(1.95 - 1) + abs(0.1 - 0)) / 4
+    assert reliability.expected_calibration_error() == pytest.approx(expected)
+    assert reliability.to_json()["share_matching"] == 0.5
+
+
+def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
+    images = see(people(120, 8), 0.4, 9)
+    fitted = calibrate.fit_calibration(subject, images, seed=0)
+    assert fitted == calibrate.fit_calibration(subject, images, seed=0)
+    Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)))
+    assert 0 <= fitted["cross_validated"]["expected_calibration_error"] < 0.1
+    assert len(NUM_GIVEN) == 6

@@ -1,0 +1,132 @@
+"""Each phase moves exactly the networks it declares, and its gradient stops where the paper stops it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from sal_train import engine
+from sal_train.config import LossConfig
+from sal_train.networks import NETWORK_NAMES
+from sal_train.phases import PHASES, PhaseSettings
+from tests.train.tiny_training import tiny_batch, tiny_config, tiny_networks
+
+FULL = ("embed_image", "embed_attribute", "synthesis_D", "synthesis_G", "alignment_D", "alignment_E")
+WITH_PROTOTYPES = LossConfig(prototype=1.0, prototype_unseen=True)
+
+
+@pytest.mark.parametrize("real_only", [False, True])
+@pytest.mark.parametrize("name", PHASES)
+def test_a_phase_moves_exactly_what_it_declares(name: str, real_only: bool) -> None:
+    config = tiny_config((name,))
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    stage = config.stages[0]
+    phases = engine.stage_phases(stage)
+    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
+    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    before = copy.deepcopy(networks.state_dict())
+    engine.run_phase(PHASES[name], state, batch, features, PhaseSettings(WITH_PROTOTYPES, real_only))
+    moved = {key.split(".")[0] for key, value in networks.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == set(PHASES[name].trains)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_every_declared_parameter_receives_a_gradient(name: str) -> None:
+    config = tiny_config((name,))
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    phases = engine.stage_phases(config.stages[0])
+    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    for network in NETWORK_NAMES:
+        networks.network(network).requires_grad_(network in PHASES[name].trains).train(network in PHASES[name].trains)
+    terms = PHASES[name].loss(networks, batch, features, PhaseSettings(WITH_PROTOTYPES))
+    torch.stack(list(terms.values())).sum().backward()
+    for network in PHASES[name].trains:
+        for key, parameter in networks.network(network).named_parameters():
+            assert parameter.grad is not None, f"{network}.{key}"
+    frozen = [network for network in NETWORK_NAMES if network not in PHASES[name].trains]
+    assert all(parameter.grad is None for network in frozen for parameter in networks.network(network).parameters())
+
+
+def test_without_unseen_vectors_the_terms_are_those_of_the_seen_batch() -> None:
+    """With U = 0 every mean over [f_a, f_unseen] is the mean over the batch: the Embed+symb-adv ablation."""
+    config = tiny_config(FULL)
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config, unseen=0)
+    networks.eval()
+    with torch.no_grad():
+        features = engine.compute_features(networks, (), images, batch, "fp32")
+        for name in FULL:
+            terms = PHASES[name].loss(networks, batch, features, PhaseSettings(LossConfig()))
+            assert terms
+            assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_unseen_vectors_have_no_category_loss() -> None:
+    config = tiny_config(FULL)
+    networks = tiny_networks(config).eval()
+    images, batch = tiny_batch(config, unseen=8)
+    _, seen_batch = tiny_batch(config, unseen=0)
+    settings = PhaseSettings(LossConfig())
+    with torch.no_grad():
+        both = engine.compute_features(networks, (), images, batch, "fp32")
+        seen = engine.compute_features(networks, (), images, seen_batch, "fp32")
+        with_unseen = PHASES["embed_attribute"].loss(networks, batch, both, settings)
+        without = PHASES["embed_attribute"].loss(networks, seen_batch, seen, settings)
+    assert with_unseen["attribute_category"].item() == pytest.approx(without["attribute_category"].item(), rel=1e-5)
+    assert with_unseen["attribute_attribute"].item() != pytest.approx(without["attribute_attribute"].item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "phase", "terms"),
+    [
+        ("consistency", "synthesis_G", {"consistency"}),
+        ("augmented_adversarial", "alignment_D", {"augmented_D"}),
+        ("augmented_adversarial", "alignment_E", {"augmented_E"}),
+        (
+            "augmented_embedding",
+            "alignment_E",
+            {f"synthetic_{branch}_{kind}" for branch in ("attribute", "image") for kind in ("attribute", "category")},
+        ),
+        ("category", "embed_image", {"image_category"}),
+    ],
+)
+def test_a_weight_of_zero_removes_its_terms(switched_off: str, phase: str, terms: set[str]) -> None:
+    config = tiny_config(FULL)
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    with torch.no_grad():
+        features = engine.compute_features(networks, (), images, batch, "fp32")
+        full = PHASES[phase].loss(networks, batch, features, PhaseSettings(LossConfig()))
+        less = PHASES[phase].loss(networks, batch, features, PhaseSettings(LossConfig(**{switched_off: 0.0})))
+    assert set(full) - set(less) == terms
+
+
+def test_synthetic_batches_stay_out_of_the_running_statistics_when_asked() -> None:
+    config = tiny_config(("alignment_E",))
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    stage = config.stages[0]
+    phases = engine.stage_phases(stage)
+    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
+    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    before = {key: value.clone() for key, value in networks.E_V.named_buffers()}
+    engine.run_phase(phases[0], state, batch, features, PhaseSettings(LossConfig(), batchnorm_real_only=True))
+    assert all(torch.equal(value, before[key]) for key, value in networks.E_V.named_buffers())
+
+
+def test_one_batch_can_be_learned_by_heart() -> None:
+    config = tiny_config(("embed_image", "embed_attribute"), losses={"label_smoothing": 0.0})
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    stage = config.stages[0]
+    phases = engine.stage_phases(stage)
+    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
+    first = engine.run_iteration(state, phases, images, batch, config)
+    for _ in range(60):
+        last = engine.run_iteration(state, phases, images, batch, config)
+    for name in ("image_attribute", "attribute_attribute"):
+        assert float(last[name]) < 0.6 * float(first[name])

@@ -1,0 +1,142 @@
+"""`sal train` as a whole on a tiny data set: it learns, it resumes exactly, it refuses what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sal_runtime.errors import BackendError, ConfigError, InputError
+from sal_train.checkpoint import CHECKPOINT_FILE, MODEL_FILE, load_run
+from sal_train.config import Config
+from sal_train.train import train
+from tests.train.tiny_training import tiny_config, tiny_dataset
+
+FULL = ("embed_image", "embed_attribute", "synthesis_D", "synthesis_G", "alignment_D", "alignment_E")
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("images")
+
+
+def full_config(epochs: int = 3, **sections: dict[str, object]) -> Config:
+    sections = {"optimiser": {"kind": "adamw", "ema": 0.9}, **sections}
+    return tiny_config(FULL, epochs, **sections)
+
+
+def test_training_learns_to_search(images: Path, tmp_path: Path) -> None:
+    data: dict[str, object] = {"validation_fraction": 0.25, "validate_every": 1, "batch_size": 8}
+    config = full_config(12, data=data, losses={"label_smoothing": 0.0})
+    train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["total_epochs"] for line in lines] == list(range(1, 13))
+    assert lines[-1]["losses"]["image_attribute"] < 0.85 * lines[0]["losses"]["image_attribute"]
+    run = load_run(tmp_path / "run")
+    assert run.provenance["held_out_categories"] == 2
+    assert len(run.category_vectors) == 6
+    assert not run.networks.training
+    best = max(line["validation_mAP"] for line in lines)
+    assert run.provenance["validation"]["validation_mAP"] == pytest.approx(best)
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_path: Path) -> None:
+    """Killed with SIGKILL in the middle of an epoch, then resumed."""
+    dataset = tiny_dataset(images)
+    config = full_config(4)
+    train(config, dataset, tmp_path / "whole", tmp_path / "cache")
+    program = textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        from sal_train import engine
+        from sal_train.train import train
+        from tests.train.test_train import full_config
+        from tests.train.tiny_training import tiny_dataset
+        run_iteration, done = engine.run_iteration, []
+        def dying(*arguments):
+            done.append(1)
+            if len(done) == 13:  # the third iteration of epoch 3
+                os.kill(os.getpid(), signal.SIGKILL)
+            return run_iteration(*arguments)
+        engine.run_iteration = dying
+        train(full_config(4), tiny_dataset(Path({str(images)!r})), Path({str(tmp_path / "killed")!r}),
+              Path({str(tmp_path / "cache")!r}))
+    """)
+    killed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    train(config, dataset, tmp_path / "killed", tmp_path / "cache", resume=True)
+    for name in (MODEL_FILE, CHECKPOINT_FILE):
+        whole, resumed = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
+        assert set(whole) == set(resumed)
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["total_epochs"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_two_processes_hold_equal_weights(images: Path, tmp_path: Path) -> None:
+    """Under torchrun: gradients are averaged, so both end with the same parameters, and one of them writes."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        textwrap.dedent(f"""
+        import hashlib, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        import torch
+        from sal_train import engine, distributed
+        from sal_train.train import train
+        from tests.train.test_train import full_config
+        from tests.train.tiny_training import tiny_dataset
+        run_iteration, states = engine.run_iteration, []
+        def watching(state, *arguments):
+            terms = run_iteration(state, *arguments)
+            flat = torch.cat([p.detach().flatten() for p in state.networks.parameters()])
+            states.append((distributed.rank(), hashlib.sha256(flat.numpy().tobytes()).hexdigest()))
+            return terms
+        engine.run_iteration = watching
+        train(full_config(1), tiny_dataset(Path({str(images)!r})), Path({str(tmp_path / "run")!r}),
+              Path({str(tmp_path / "cache")!r}))
+        Path({str(tmp_path)!r}, f"rank{{states[0][0]}}").write_text(" ".join(digest for _, digest in states))
+    """),
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(program)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    first, second = ((tmp_path / f"rank{rank}").read_text().split() for rank in (0, 1))
+    assert first == second
+    assert len(first) == 5
+    assert load_run(tmp_path / "run").provenance["processes"] == 2
+
+
+def test_a_run_is_not_overwritten_and_resume_needs_one(images: Path, tmp_path: Path) -> None:
+    dataset, config = tiny_dataset(images), tiny_config(("embed_image", "embed_attribute"), 1)
+    with pytest.raises(InputError, match="holds no run"):
+        train(config, dataset, tmp_path / "run", tmp_path / "cache", resume=True)
+    train(config, dataset, tmp_path / "run", tmp_path / "cache")
+    with pytest.raises(InputError, match="already holds a run; add --resume"):
+        train(config, dataset, tmp_path / "run", tmp_path / "cache")
+    with pytest.raises(InputError, match="the recipe differs"):
+        train(tiny_config(("embed_image",), 1), dataset, tmp_path / "run", tmp_path / "cache", resume=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the refusal on machines without CUDA")
+def test_cuda_is_refused_where_there_is_none(images: Path, tmp_path: Path) -> None:
+    config = tiny_config(("embed_image",), 1, run={"device": "cuda"})
+    with pytest.raises(BackendError, match="finds no CUDA device"):
+        train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+
+
+def test_a_batch_larger_than_the_data_is_an_error(images: Path, tmp_path: Path) -> None:
+    config = tiny_config(("embed_image",), 1, data={"batch_size": 1000})
+    with pytest.raises((InputError, ConfigError), match=r"fewer than data\.batch_size"):
+        train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")

@@ -1,0 +1,60 @@
+"""Frequencies of the samplers against the priors, and the rules of exclusive groups."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sal_runtime.errors import ConfigError
+from sal_train.config import UnseenConfig
+from sal_train.unseen import UnseenSampler
+from tests.train.tiny_training import SCHEMA
+
+PRIOR = torch.tensor([0.2, 0.6, 0.3, 0.1, 0.4])  # the colours sum to 0.8: one person in five has none
+SEEN = torch.tensor([[0, 0, 1, 0, 0], [1, 1, 0, 0, 1], [0, 1, 0, 1, 0]], dtype=torch.uint8)
+COUNT = 20_000
+
+
+def draw(config: UnseenConfig, count: int = COUNT) -> torch.Tensor:
+    sampler = UnseenSampler(config, SCHEMA, PRIOR, ("upper-colour",), SEEN)
+    return sampler.sample(count, torch.Generator().manual_seed(1))
+
+
+def test_bernoulli_sampler_follows_the_prior_and_always_draws_one_colour() -> None:
+    vectors = draw(UnseenConfig(sampler="bernoulli"))
+    assert vectors[:, :2].mean(dim=0).tolist() == pytest.approx([0.2, 0.6], abs=0.02)
+    assert (vectors[:, 2:].sum(dim=1) == 1).all()
+    assert vectors[:, 2:].mean(dim=0).tolist() == pytest.approx([0.375, 0.125, 0.5], abs=0.02)
+    together = (vectors[:, 0] * vectors[:, 1]).mean().item()
+    assert together == pytest.approx(0.12, abs=0.02)  # independent
+
+
+def test_schema_sampler_also_draws_no_colour() -> None:
+    vectors = draw(UnseenConfig(sampler="schema"))
+    assert (vectors[:, 2:].sum(dim=1) <= 1).all()
+    assert vectors.mean(dim=0).tolist() == pytest.approx(PRIOR.tolist(), abs=0.02)
+
+
+def test_flip_sampler_changes_at_most_two_groups_of_a_training_vector() -> None:
+    vectors = draw(UnseenConfig(sampler="flip"), 500)
+    groups = torch.tensor([0, 1, 2, 2, 2])
+    for vector in vectors:
+        changes = [len(set(groups[(vector != seen)].tolist())) for seen in SEEN.float()]
+        assert min(changes) <= 2
+    assert (vectors[:, 2:].sum(dim=1) == 1).all()
+
+
+def test_rejecting_seen_vectors_leaves_none_of_them() -> None:
+    vectors = draw(UnseenConfig(sampler="schema", reject_seen=True), 2000)
+    assert (torch.cdist(vectors, SEEN.float(), p=1).min(dim=1).values > 0).float().mean() > 0.999
+    plain = draw(UnseenConfig(sampler="schema"), 2000)
+    assert (torch.cdist(plain, SEEN.float(), p=1).min(dim=1).values == 0).any()
+
+
+def test_same_generator_same_vectors() -> None:
+    assert torch.equal(draw(UnseenConfig(), 50), draw(UnseenConfig(), 50))
+
+
+def test_unknown_group_is_named() -> None:
+    with pytest.raises(ConfigError, match="shoes"):
+        UnseenSampler(UnseenConfig(), SCHEMA, PRIOR, ("shoes",), SEEN)
