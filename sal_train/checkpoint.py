@@ -1,11 +1,11 @@
 """The files of a run: checkpoint (to continue), model (to use), data manifest; read and written without pickle.
 
-    config.toml             the resolved recipe
-    data.json               data set, schema, training categories, prior, what was held out
-    checkpoint.safetensors  networks, moving average, optimisers, position; replaced after every epoch
-    model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
-    metrics.jsonl           one line an epoch
-    tensorboard/
+config.toml             the resolved recipe
+data.json               data set, schema, training categories, prior, what was held out
+checkpoint.safetensors  networks, moving average, optimisers, position; replaced after every epoch
+model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
+metrics.jsonl           one line an epoch
+tensorboard/
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from torch import Tensor
 from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import InputError
 from sal_runtime.schema import AttributeSchema
-from sal_train.config import Config, load_config
+from sal_train.config import Config
 from sal_train.engine import TrainState
 from sal_train.networks import Networks
+from sal_train.recipe import load_config
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 MODEL_FILE = "model.safetensors"
@@ -113,21 +114,13 @@ def read_position(path: Path) -> Position:
     return Position(**json.loads(metadata["position"]))
 
 
-def restore_checkpoint(path: Path, state: TrainState, restore_optimisers: bool) -> None:
-    """Load a checkpoint into `state`.
-
-    Args:
-        path: of the checkpoint.
-        state: built for the same configuration.
-        restore_optimisers: False at the start of a stage, where optimisers begin afresh.
-    """
+def restore_checkpoint(path: Path, state: TrainState) -> None:
+    """Load a checkpoint into `state`, whose optimisers must be those of the checkpoint's stage."""
     tensors, metadata = _read_tensors(path)
     state.networks.load_state_dict(_under(tensors, "networks/"))
     if state.average is not None:
         state.average.load_state_dict(_under(tensors, "average/"))
     state.num_updates = Position(**json.loads(metadata["position"])).num_updates
-    if not restore_optimisers:
-        return
     for network, optimiser in state.optimisers.items():
         values: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, f"optimiser/{network}/").items():

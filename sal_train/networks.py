@@ -101,7 +101,9 @@ class Networks(nn.Module):
         self.E_V = self._embedding_encoder(config)
         self.E_A = self._embedding_encoder(config)
         visual_output = nn.Tanh() if config.generator_output == "tanh" else None
-        self.G_V = mlp((feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output, running_statistics=False)
+        self.G_V = mlp(
+            (feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output, running_statistics=False
+        )
         self.G_A = mlp((feature, *GENERATOR_HIDDEN, feature), nn.Tanh(), running_statistics=False)
         self.D_1 = discriminator(2 * feature, config.discriminator_norm)
         self.D_2 = discriminator(embedding, config.discriminator_norm)
@@ -111,7 +113,8 @@ class Networks(nn.Module):
 
     @staticmethod
     def _embedding_encoder(config: ModelConfig) -> nn.Sequential:
-        output = nn.Tanh() if config.embedding_output == "tanh" else nn.BatchNorm1d(config.embedding_dim, affine=False)
+        neck = nn.BatchNorm1d(config.embedding_dim, affine=False)
+        output = nn.Tanh() if config.embedding_output == "tanh" else neck
         return mlp((config.feature_dim, *EMBEDDING_HIDDEN, config.embedding_dim), output)
 
     def network(self, name: str) -> nn.Module:

@@ -44,9 +44,7 @@ class PretrainedReport:
             return f"backbone weights: {self.source}"
         if not self.missing:
             return f"ImageNet weights: {self.source}, all {self.loaded} tensors"
-        return (
-            f"ImageNet weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {', '.join(self.missing)}"
-        )
+        return f"ImageNet weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {', '.join(self.missing)}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,9 @@ def _load_state(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> P
         name.removesuffix(".weight") for name in own if own[name].ndim == 4 and name not in usable
     )  # convolutions
     if not usable or len(missing) > len(own) // 3:
-        raise InputError(f"{source}: holds {len(usable)} of the {len(own)} tensors of the backbone; is it another network?")
+        raise InputError(
+            f"{source}: holds {len(usable)} of the {len(own)} tensors of the backbone; is it another network?"
+        )
     for convolution in missing:
         norm = _norm_after(convolution)
         usable = {name: tensor for name, tensor in usable.items() if not name.startswith(f"{norm}.")}
@@ -155,6 +155,8 @@ def _load_lite0(trunk: nn.Module) -> PretrainedReport:
     published = [tensor for name, tensor in state.items() if not name.startswith("_fc.")]
     own = trunk.state_dict()
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in published]:
-        raise InputError(f"{path.name}: its tensors do not match EfficientNet-Lite0; expected release 0.1.0 of the package")
+        raise InputError(
+            f"{path.name}: its tensors do not match EfficientNet-Lite0; expected release 0.1.0 of the package"
+        )
     trunk.load_state_dict(dict(zip(own, published, strict=True)))
     return PretrainedReport(path.name, len(published), ())

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
@@ -20,42 +18,16 @@ from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import BackendError, InputError
 from sal_runtime.images import ImageSpec
 from sal_train import checkpoint, distributed, engine
-from sal_train.augment import augment
 from sal_train.checkpoint import Position
-from sal_train.config import Config, StageConfig, config_to_toml, load_config
-from sal_train.datasets import SearchDataset
+from sal_train.config import Config, StageConfig
+from sal_train.datasets import SearchDataset, Split
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
 from sal_train.networks import Networks
-from sal_train.phases import Batch
 from sal_train.pretrained import load_pretrained
+from sal_train.recipe import config_to_toml, load_config
+from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
 from sal_train.training_log import TrainingLog
-from sal_train.unseen import UnseenSampler
-
-RESIDENT_SHARE = 0.5
-"""Of the free device memory that the training images may take."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The training images and what is drawn from them.
-
-    Attributes:
-        images: uint8 RGB [N, H, W, 3], on the device when they fit there.
-        attributes: float [N, A].
-        labels: int64 [N], positions in C_cat; -1 for held-out rows.
-        category_vectors: float [K, A], on the device.
-        prior: float [A], on the device.
-    """
-
-    images: NDArray[np.uint8] | Tensor
-    attributes: Tensor
-    labels: Tensor
-    rows: NDArray[np.int64]
-    category_vectors: Tensor
-    prior: Tensor
-    sampler: UnseenSampler
-    device: torch.device
 
 
 def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, resume: bool = False) -> Path:
@@ -87,9 +59,16 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
         distributed.broadcast_state(networks)
         if not resume and distributed.rank() == 0:
             _write_data_manifest(out, config, dataset, part, provenance)
-        images = load_images(dataset.train.image_paths, _image_spec(config), cache_dir)
-        data = _training_data(config, dataset, part, images, device)
-        return _run_stages(config, dataset, data, part, networks, out, resume, console)
+        spec = ImageSpec(config.model.height, config.model.width)
+        images = load_images(dataset.train.image_paths, spec, cache_dir)
+        data = prepare_training_data(config, dataset, part, images, device)
+        state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
+        if config.run.compile:
+            networks.image_backbone.trunk.compile()
+        checkpoint_path = out / checkpoint.CHECKPOINT_FILE
+        at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
+        with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
+            return _run_stages(Training(config, dataset.train, part, data, state, out, log, at))
     finally:
         distributed.stop_process_group()
 
@@ -145,10 +124,6 @@ def _build_networks(
     return networks, {"pretrained": dataclasses.asdict(report)}
 
 
-def _image_spec(config: Config) -> ImageSpec:
-    return ImageSpec(config.model.height, config.model.width)
-
-
 def _write_data_manifest(
     out: Path, config: Config, dataset: SearchDataset, part: Partition, provenance: dict[str, Any]
 ) -> None:
@@ -181,172 +156,84 @@ def _write_data_manifest(
     checkpoint.write_text(out / checkpoint.DATA_FILE, json.dumps(data))
 
 
-def _training_data(
-    config: Config, dataset: SearchDataset, part: Partition, images: NDArray[np.uint8], device: torch.device
-) -> TrainingData:
-    split = dataset.train
-    position = np.full(int(split.categories.max()) + 1, -1, dtype=np.int64)
-    position[part.train_categories] = np.arange(len(part.train_categories))
-    vectors = torch.as_tensor(split.category_vectors[part.train_categories])
-    prior = torch.as_tensor(dataset.prior, dtype=torch.float32)
-    return TrainingData(
-        images=torch.as_tensor(images).to(device) if _fits(config, images, device) else images,
-        attributes=torch.as_tensor(split.attributes).float(),
-        labels=torch.as_tensor(position[split.categories]),
-        rows=part.train,
-        category_vectors=vectors.float().to(device),
-        prior=prior.to(device),
-        sampler=UnseenSampler(config.unseen, dataset.schema, prior, dataset.one_draw_groups, vectors),
-        device=device,
-    )
+@dataclass
+class Training:
+    """A run under way."""
+
+    config: Config
+    split: Split
+    part: Partition
+    data: TrainingData
+    state: engine.TrainState
+    out: Path
+    log: TrainingLog
+    at: Position
 
 
-def _fits(config: Config, images: NDArray[np.uint8], device: torch.device) -> bool:
-    if config.run.device_resident != "auto":
-        return config.run.device_resident == "always"
-    return device.type == "cuda" and images.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+def _run_stages(run: Training) -> Path:
+    """All stages that are still to do, from the checkpoint where there is one."""
+    checkpoint_path = run.out / checkpoint.CHECKPOINT_FILE
+    to_restore = run.at.total_epochs > 0
+    for number, stage in enumerate(run.config.stages):
+        if number < run.at.stage:
+            continue
+        phases = engine.stage_phases(stage)
+        run.state.optimisers = engine.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
+        if to_restore:
+            checkpoint.restore_checkpoint(checkpoint_path, run.state)
+            to_restore = False
+        for epoch in range(run.at.epoch if number == run.at.stage else 0, stage.epochs):
+            started = time.monotonic()
+            terms = _run_epoch(run, stage, phases, epoch)
+            run.at = dataclasses.replace(
+                run.at,
+                stage=number,
+                epoch=epoch + 1,
+                total_epochs=run.at.total_epochs + 1,
+                num_updates=run.state.num_updates,
+                train_seconds=run.at.train_seconds + time.monotonic() - started,
+            )
+            _finish_epoch(run, stage, terms)
+    return run.out / checkpoint.MODEL_FILE
 
 
-def _run_stages(
-    config: Config,
-    dataset: SearchDataset,
-    data: TrainingData,
-    part: Partition,
-    networks: Networks,
-    out: Path,
-    resume: bool,
-    console: Console,
-) -> Path:
-    checkpoint_path = out / checkpoint.CHECKPOINT_FILE
-    at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
-    average = engine.new_average(networks) if config.optimiser.ema else None
-    state = engine.TrainState(networks, {}, average)
-    compiled = torch.compile(networks.image_backbone.trunk) if config.run.compile else None
-    if compiled is not None:
-        networks.image_backbone.trunk.forward = compiled  # type: ignore[assignment]
-    restored = at.total_epochs == 0
-    with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-        for number, stage in enumerate(config.stages):
-            if (number, stage.epochs) < (at.stage, at.epoch) or (number < at.stage):
-                continue
-            phases = engine.stage_phases(stage)
-            state.optimisers = engine.build_optimisers(networks, phases, stage, config.optimiser)
-            if not restored:
-                checkpoint.restore_checkpoint(checkpoint_path, state, restore_optimisers=at.epoch > 0)
-                restored = True
-            for epoch in range(at.epoch if number == at.stage else 0, stage.epochs):
-                started = time.monotonic()
-                terms = _run_epoch(config, stage, phases, state, data, epoch, at.total_epochs, log)
-                for network in (state.networks, state.average):
-                    if network is not None:
-                        distributed.average_buffers(network)
-                at = dataclasses.replace(
-                    at,
-                    stage=number,
-                    epoch=epoch + 1,
-                    total_epochs=at.total_epochs + 1,
-                    num_updates=state.num_updates,
-                    train_seconds=at.train_seconds + time.monotonic() - started,
-                )
-                if distributed.rank() == 0:
-                    at = _finish_epoch(config, dataset, data, part, state, out, at, stage, terms, log)
-                distributed.barrier()
-    return out / checkpoint.MODEL_FILE
-
-
-def _run_epoch(
-    config: Config,
-    stage: StageConfig,
-    phases: tuple[engine.Phase, ...],
-    state: engine.TrainState,
-    data: TrainingData,
-    epoch: int,
-    total_epochs: int,
-    log: TrainingLog,
-) -> dict[str, float]:
+def _run_epoch(run: Training, stage: StageConfig, phases: tuple[engine.Phase, ...], epoch: int) -> dict[str, float]:
     """Train one epoch; returns the mean of every loss term. All randomness follows from seed, epoch and process."""
-    seed = (config.run.seed * 1_000_003 + total_epochs) * 1_000 + distributed.rank()
+    seed = (run.config.run.seed * 1_000_003 + run.at.total_epochs) * 1_000 + distributed.rank()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    batches = list(_batches(config, data, total_epochs))
+    batches = epoch_batches(run.config, run.data, run.at.total_epochs)
     sums: dict[str, Tensor] = {}
     for iteration, rows in enumerate(batches):
         progress = (epoch + (iteration / len(batches) if stage.schedule == "cosine" else 0.0)) / stage.epochs
-        engine.set_learning_rates(state.optimisers, engine.learning_rate_factor(stage, progress))
-        images, batch = _assemble(config, data, rows, generator)
-        for name, term in engine.run_iteration(state, phases, images, batch, config).items():
-            sums[name] = sums.get(name, torch.zeros(())) + torch.as_tensor(term)
-        log.iteration(iteration, len(batches))
+        engine.set_learning_rates(run.state.optimisers, engine.learning_rate_factor(stage, progress))
+        images, batch = assemble_batch(run.config, run.data, rows, generator)
+        for name, term in engine.run_iteration(run.state, phases, images, batch, run.config).items():
+            sums[name] = sums[name] + term if name in sums else term
+        run.log.iteration(iteration, len(batches))
+    for network in (run.state.networks, run.state.average):
+        if network is not None:
+            distributed.average_buffers(network)
     return {name: float(total) / len(batches) for name, total in sums.items()}
 
 
-def _batches(config: Config, data: TrainingData, total_epochs: int) -> Iterator[NDArray[np.int64]]:
-    """Row numbers of this process's share of each batch of an epoch; incomplete batches are dropped."""
-    rng = np.random.default_rng((config.run.seed, total_epochs))
-    if config.data.sampler == "balanced":
-        labels = data.labels.numpy()[data.rows]
-        weight = 1.0 / np.sqrt(np.bincount(labels))[labels]
-        order = rng.choice(data.rows, size=len(data.rows), p=weight / weight.sum())
-    else:
-        order = rng.permutation(data.rows)
-    size = config.data.batch_size
-    share = distributed.share_of_batch(size)
-    if len(order) < size:
-        raise InputError(f"{len(order)} training images are fewer than data.batch_size {size}; make it smaller")
-    for start in range(0, len(order) - size + 1, size):
-        first = start + distributed.rank() * share
-        yield order[first : first + share]
-
-
-def _assemble(
-    config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
-) -> tuple[Tensor, Batch]:
-    index = torch.as_tensor(rows)
-    if isinstance(data.images, Tensor):
-        pixels = data.images[index.to(data.device)]
-    else:
-        pixels = torch.as_tensor(data.images[np.sort(rows)][np.argsort(np.argsort(rows))]).to(data.device)
-    attributes = data.attributes[index]
-    num_unseen = round(config.unseen.share * len(rows))
-    if num_unseen:
-        attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
-    noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
-    batch = Batch(
-        attributes=attributes.to(data.device),
-        categories=data.labels[index].to(data.device),
-        noise=noise.to(data.device),
-        category_vectors=data.category_vectors,
-        prior=data.prior,
-    )
-    return augment(pixels, config.data, generator), batch
-
-
-def _finish_epoch(
-    config: Config,
-    dataset: SearchDataset,
-    data: TrainingData,
-    part: Partition,
-    state: engine.TrainState,
-    out: Path,
-    at: Position,
-    stage: StageConfig,
-    terms: dict[str, float],
-    log: TrainingLog,
-) -> Position:
-    """Validate when it is time, log, save the model if it is the one to use, then the checkpoint."""
-    deployed = state.average if state.average is not None else state.networks
-    last = at.total_epochs == config.epochs
-    metrics: dict[str, float] = {}
-    due = last or at.total_epochs % config.data.validate_every == 0
-    if len(part.validation) and due:
-        result = validate(deployed, dataset.train, data.images, part.validation)
-        metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
-    improved = metrics.get("validation_mAP", -1.0) > at.best_validation
-    if improved:
-        at = dataclasses.replace(at, best_validation=metrics["validation_mAP"])
-    if improved or (last and not len(part.validation)):
-        provenance = {"epoch": at.total_epochs, "train_seconds": round(at.train_seconds, 1), "validation": metrics}
-        checkpoint.save_model(out / checkpoint.MODEL_FILE, deployed, provenance)
-    log.epoch(at, stage.name, terms, metrics)
-    checkpoint.save_checkpoint(out / checkpoint.CHECKPOINT_FILE, state, at)
-    return at
+def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) -> None:
+    """Validate when it is time, log, save the model if it is the one to use, then the checkpoint; process 0 alone."""
+    if distributed.rank() == 0:
+        deployed = run.state.average if run.state.average is not None else run.state.networks
+        last = run.at.total_epochs == run.config.epochs
+        held_out = len(run.part.validation) > 0
+        metrics: dict[str, float] = {}
+        if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
+            result = validate(deployed, run.split, run.data.images, run.part.validation)
+            metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
+        improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation
+        if improved:
+            run.at = dataclasses.replace(run.at, best_validation=metrics["validation_mAP"])
+        if improved or (last and not held_out):
+            seconds = round(run.at.train_seconds, 1)
+            metadata = {"epoch": run.at.total_epochs, "train_seconds": seconds, "validation": metrics}
+            checkpoint.save_model(run.out / checkpoint.MODEL_FILE, deployed, metadata)
+        run.log.epoch(run.at, stage.name, terms, metrics)
+        checkpoint.save_checkpoint(run.out / checkpoint.CHECKPOINT_FILE, run.state, run.at)
+    distributed.barrier()

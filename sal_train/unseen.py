@@ -48,7 +48,8 @@ class UnseenSampler:
         self.config = config
         self.prior = prior.float()
         self.seen = seen.float()
-        self.draws = self._paper_draws(schema, one_draw_groups) if config.sampler == "bernoulli" else self._draws(schema)
+        paper = config.sampler == "bernoulli"
+        self.draws = self._paper_draws(schema, one_draw_groups) if paper else self._draws(schema)
         drawn = {bit for draw in self.draws for bit in draw.bits}
         self.independent = torch.tensor([bit for bit in range(schema.num_bits) if bit not in drawn], dtype=torch.long)
         self.groups = [torch.tensor(group.bits, dtype=torch.long) for group in schema.groups]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sal_runtime.errors import ConfigError
-from sal_train.config import RECIPES, config_to_toml, load_config
 from sal_train.engine import stage_phases
+from sal_train.recipe import RECIPES, config_to_toml, load_config
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from sal_runtime.schema import AttributeSchema, binary, exclusive
-from sal_train.config import Config, config_from_tree
+from sal_train.config import Config
 from sal_train.datasets import SearchDataset, Split
 from sal_train.networks import Networks
 from sal_train.phases import Batch
+from sal_train.recipe import config_from_tree
 
 SCHEMA = AttributeSchema(
     "tiny",

@@ -1,0 +1,110 @@
+"""The training images and labels, on the device where they fit, and the batches of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sal_runtime.errors import InputError
+from sal_train import distributed
+from sal_train.augment import augment
+from sal_train.config import Config
+from sal_train.datasets import SearchDataset
+from sal_train.held_out import Partition
+from sal_train.phases import Batch
+from sal_train.unseen import UnseenSampler
+
+RESIDENT_SHARE = 0.5
+"""Of the free device memory that the training images may take."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training images and what is drawn from them.
+
+    Attributes:
+        images: uint8 RGB [N, H, W, 3], on the device when they fit there.
+        attributes: float [N, A].
+        labels: int64 [N], positions in C_cat; -1 for held-out rows.
+        category_vectors: float [K, A], on the device.
+        prior: float [A], on the device.
+    """
+
+    images: NDArray[np.uint8] | Tensor
+    attributes: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+    category_vectors: Tensor
+    prior: Tensor
+    sampler: UnseenSampler
+    device: torch.device
+
+
+def prepare_training_data(
+    config: Config, dataset: SearchDataset, part: Partition, images: NDArray[np.uint8], device: torch.device
+) -> TrainingData:
+    split = dataset.train
+    position = np.full(int(split.categories.max()) + 1, -1, dtype=np.int64)
+    position[part.train_categories] = np.arange(len(part.train_categories))
+    vectors = torch.as_tensor(split.category_vectors[part.train_categories])
+    prior = torch.as_tensor(dataset.prior, dtype=torch.float32)
+    return TrainingData(
+        images=torch.as_tensor(images).to(device) if _fits(config, images, device) else images,
+        attributes=torch.as_tensor(split.attributes).float(),
+        labels=torch.as_tensor(position[split.categories]),
+        rows=part.train,
+        category_vectors=vectors.float().to(device),
+        prior=prior.to(device),
+        sampler=UnseenSampler(config.unseen, dataset.schema, prior, dataset.one_draw_groups, vectors),
+        device=device,
+    )
+
+
+def _fits(config: Config, images: NDArray[np.uint8], device: torch.device) -> bool:
+    if config.run.device_resident != "auto":
+        return config.run.device_resident == "always"
+    return device.type == "cuda" and images.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list[NDArray[np.int64]]:
+    """Row numbers of this process's share of each batch of an epoch; incomplete batches are dropped."""
+    rng = np.random.default_rng((config.run.seed, total_epochs))
+    if config.data.sampler == "balanced":
+        labels = data.labels.numpy()[data.rows]
+        weight = 1.0 / np.sqrt(np.bincount(labels))[labels]
+        order = rng.choice(data.rows, size=len(data.rows), p=weight / weight.sum())
+    else:
+        order = rng.permutation(data.rows)
+    size = config.data.batch_size
+    share = distributed.share_of_batch(size)
+    if len(order) < size:
+        raise InputError(f"{len(order)} training images are fewer than data.batch_size {size}; make it smaller")
+    starts = range(distributed.rank() * share, len(order) - size + 1 + distributed.rank() * share, size)
+    return [order[start : start + share] for start in starts]
+
+
+def assemble_batch(
+    config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
+) -> tuple[Tensor, Batch]:
+    index = torch.as_tensor(rows)
+    if isinstance(data.images, Tensor):
+        pixels = data.images[index.to(data.device)]
+    else:
+        pixels = torch.as_tensor(data.images[rows]).to(data.device)
+    attributes = data.attributes[index]
+    num_unseen = round(config.unseen.share * len(rows))
+    if num_unseen:
+        attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
+    noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
+    batch = Batch(
+        attributes=attributes.to(data.device),
+        categories=data.labels[index].to(data.device),
+        noise=noise.to(data.device),
+        category_vectors=data.category_vectors,
+        prior=data.prior,
+    )
+    return augment(pixels, config.data, generator), batch
