@@ -44,7 +44,8 @@ class PretrainedReport:
             return f"backbone weights: {self.source}"
         if not self.missing:
             return f"ImageNet weights: {self.source}, all {self.loaded} tensors"
-        return f"ImageNet weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {', '.join(self.missing)}"
+        random = ", ".join(self.missing)
+        return f"ImageNet weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {random}"
 
 
 @dataclass(frozen=True)
