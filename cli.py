@@ -39,6 +39,10 @@ DeviceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
+CacheOption = Annotated[
+    Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
+]
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command `sal`; turns errors into one line on stderr and an exit code.
@@ -118,9 +122,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue after an interruption, exactly.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
-    cache: Annotated[
-        Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
-    ] = Path("~/.cache/sal"),
+    cache: CacheOption = Path("~/.cache/sal"),
 ) -> None:
     """Train the encoders on images with attributes.
 
@@ -140,6 +142,37 @@ def train(
         return
     model = train_model(config, load_dataset(dataset, data), out, cache.expanduser(), resume=resume)
     print(model)
+
+
+@app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")
+def evaluate(
+    dataset: Annotated[str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")],
+    bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure a bundle's exported encoders.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Measure a training run.")] = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),
+    partial: Annotated[bool, typer.Option(help="Also ask queries that leave attributes open.")] = True,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Search the training categories the run held out, to choose settings.")
+    ] = False,
+    precision: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Of the bundle's image encoder.")] = "fp32",
+    seed: Annotated[int, typer.Option(help="Of the partial queries.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
+    device: DeviceOption = "cpu",
+    cache: CacheOption = Path("~/.cache/sal"),
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run or a bundle on the test split of a data set.
+
+    mAP and rank-k of full queries, of seen and unseen categories, beside ranking by attribute recognition alone; mAP
+    of queries that give 1, 2, 3, 5, 10 and all attributes under each scoring rule; calibration of the likelihood:
+
+        sal eval --bundle market.sal --dataset market1501 --data DATA --out report.json
+    """
+    from sal_train.datasets import load_dataset
+    from sal_train.evaluate import Options, evaluate_and_print
+
+    options = Options(cache.expanduser(), device, partial, held_out, precision, seed)
+    evaluate_and_print(bundle, run, load_dataset(dataset, data), options, out, as_json=as_json)
 
 
 if __name__ == "__main__":
