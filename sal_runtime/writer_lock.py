@@ -1,0 +1,58 @@
+"""Who may write a gallery file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from sal_runtime.errors import InputError
+from sal_runtime.gallery_file import explained
+
+
+class WriterLock:
+    """The right to write one gallery file, held by at most one process (or handle) at a time.
+
+    An advisory lock on a file beside the gallery: SQLite's own lock lasts for one transaction only, and a lock on the
+    gallery file itself would interfere with SQLite's. The operating system lets go of it when the process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the right to write the gallery file `path`.
+
+        Raises:
+            InputError: somebody else has it, or no lock can be made there.
+        """
+        self._path = path.with_name(f"{path.name}-lock")
+        with explained(path):
+            self._descriptor = self._take(path)
+
+    def _take(self, gallery: Path) -> int:
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_file_of(descriptor):
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, str(os.getpid()).encode())
+                    return descriptor
+            except BlockingIOError:
+                holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"
+                os.close(descriptor)
+                raise InputError(
+                    f"gallery {gallery}: process {holder} is writing it; wait until it is done (the file itself can be "
+                    "searched meanwhile)"
+                ) from None
+            os.close(descriptor)
+
+    def _is_file_of(self, descriptor: int) -> bool:
+        """Whether the lock file was not removed by its last holder between our opening and our locking it."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Give the right back."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
