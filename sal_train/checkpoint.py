@@ -160,7 +160,7 @@ def load_run(run: Path) -> Run:
     except RuntimeError as error:
         raise InputError(f"{run / MODEL_FILE}: does not fit {CONFIG_FILE}: {str(error).splitlines()[0]}") from error
     provenance = data["provenance"] | {key: json.loads(value) for key, value in metadata.items()}
-    statistics = AttributeStatistics.from_json(data["statistics"])
+    statistics = AttributeStatistics.from_json(data["statistics"], schema)
     return Run(run, config, schema, networks.eval(), statistics, vectors, counts, provenance)
 
 
