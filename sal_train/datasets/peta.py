@@ -1,0 +1,158 @@
+"""PETA (Deng et al., ACM MM 2014) in the protocol of SAL.
+
+105 bits per image; images with identical bits form a category. The 5,679 categories of one image are dropped; of the
+remaining 2,090, taken in order of first appearance, NumPy's legacy generator with seed 1 draws 1,890 for training
+(11,886 images). The other 200 (1,435 images) are the gallery, each category is one query, none occurs in training.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.errors import InputError
+from sal_train.datasets import SearchDataset, Split, expect, seen_categories, split_from_rows
+from sal_train.datasets.peta_schema import ATTRIBUTES, ONE_DRAW_GROUPS, SCHEMA
+
+REMEDY = "use the PETA.mat with 19,000 rows and 105 attributes, and all 19,000 images"
+NUM_IMAGES = 19_000
+FIRST_ATTRIBUTE_COLUMN = 4
+PERSON_COLUMN = 3
+SPLIT_SEED = 1
+TRAIN_CATEGORIES = 1_890
+TEST_IDS_SHA256 = "b841e716ce26886bea5f99e84882e9609b70a1031adae6cb06f77be58ccf2e49"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def load_peta(root: Path) -> SearchDataset:
+    """Load and check PETA.
+
+    Args:
+        root: the folder that holds `PETA/`, or that folder itself. Images may lie in `images/` under their numbers
+            (00001.jpg, .png or .bmp), or, as published, in one folder per subset; then `index_to_file.csv` names them.
+
+    Raises:
+        InputError: a file is missing, or counts differ from the published data.
+    """
+    folder = root / "PETA" if (root / "PETA").is_dir() else root
+    table, notes = _read_table(folder / "PETA.mat")
+    vectors = table[:, FIRST_ATTRIBUTE_COLUMN:].astype(np.uint8)
+    persons = [f"{subset}-{person}" for subset, person in table[:, [2, PERSON_COLUMN]]]
+    train_rows, test_rows = split_categories(vectors)
+    test_ids = "\n".join(f"{row + 1:05d}" for row in test_rows)
+    expect("PETA test ids, sha256", hashlib.sha256(test_ids.encode()).hexdigest(), TEST_IDS_SHA256, REMEDY)
+    paths = _image_paths(folder)
+    train, test = (
+        split_from_rows([paths[row] for row in rows], vectors[rows], [persons[row] for row in rows])
+        for rows in (train_rows, test_rows)
+    )
+    seen = seen_categories(train, test)
+    _check_protocol(train, test, seen)
+    notes += _label_notes(train)
+    return SearchDataset(
+        name="peta",
+        schema=SCHEMA,
+        train=train,
+        test=test,
+        seen=seen,
+        prior=train.attributes.mean(axis=0),
+        one_draw_groups=ONE_DRAW_GROUPS,
+        notes=tuple(notes),
+        attribution="PETA (Deng et al., ACM MM 2014)",
+        licence="research only, no commercial use, not to be redistributed",
+    )
+
+
+def split_categories(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row numbers of the training and of the test images, each in ascending order, of vectors [N, A]."""
+    _, first, inverse, counts = np.unique(vectors, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    kept = order[counts[order] > 1]  # categories of two images or more, by first appearance
+    chosen = np.random.RandomState(SPLIT_SEED).choice(len(kept), TRAIN_CATEGORIES, replace=False)
+    train = np.zeros(len(first), dtype=np.bool_)
+    train[kept[chosen]] = True
+    test = np.zeros(len(first), dtype=np.bool_)
+    test[kept] = ~train[kept]
+    inverse = inverse.reshape(-1)
+    return np.flatnonzero(train[inverse]), np.flatnonzero(test[inverse])
+
+
+def _check_protocol(train: Split, test: Split, seen: NDArray[np.bool_]) -> None:
+    expect("PETA training categories", train.num_categories, TRAIN_CATEGORIES, REMEDY)
+    expect("PETA test categories", test.num_categories, 200, REMEDY)
+    expect("PETA training images", len(train.image_paths), 11_886, REMEDY)
+    expect("PETA gallery images", len(test.image_paths), 1_435, REMEDY)
+    expect("PETA test categories that occur in training", int(seen.sum()), 0, REMEDY)
+    shared = set(train.identities) & set(test.identities)
+    expect("PETA persons in both splits", len(shared), 0, REMEDY)
+
+
+def _read_table(path: Path) -> tuple[NDArray[Any], list[str]]:
+    """The 19,000 x 109 table; the attribute names must be those of the schema, in its order."""
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected PETA/PETA.mat under --data")
+    try:
+        peta = loadmat(path, squeeze_me=True, struct_as_record=False)["peta"]
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: not the attribute file ({error}); a download page saved as .mat is common"
+        ) from error
+    names = tuple(str(name) for name in peta.attribute)
+    different = [(got, wanted) for got, wanted in zip(names, ATTRIBUTES, strict=False) if got != wanted]
+    if different or len(names) != len(ATTRIBUTES):
+        raise InputError(
+            f"{path}: {len(names)} attributes, the first that differs is {different[:1]}, "
+            f"expected the {len(ATTRIBUTES)} of the published file; {REMEDY}"
+        )
+    expect(f"{path}: shape", peta.data.shape, (NUM_IMAGES, FIRST_ATTRIBUTE_COLUMN + len(ATTRIBUTES)), REMEDY)
+    if not np.isin(peta.data[:, FIRST_ATTRIBUTE_COLUMN:], (0, 1)).all():
+        raise InputError(f"{path}: attributes other than 0 and 1; {REMEDY}")
+    return peta.data, ["the five random partitions inside PETA.mat are for attribute recognition and are not used"]
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    """The file of each row."""
+    numbered = folder / "images"
+    if numbered.is_dir():
+        found = {int(path.stem): path for path in numbered.iterdir() if path.suffix.lower() in SUFFIXES}
+        paths = [found.get(number) for number in range(1, NUM_IMAGES + 1)]
+    else:
+        paths = _published_paths(folder)
+    missing = [number for number, path in enumerate(paths, start=1) if path is None]
+    if missing:
+        raise InputError(f"{folder}: {len(missing)} of {NUM_IMAGES} images are missing, the first is {missing[0]:05d}")
+    return [path for path in paths if path is not None]
+
+
+def _published_paths(folder: Path) -> list[Path | None]:
+    """Images in `SUBSET/archive/FILE` or `SUBSET/FILE`, named by index_to_file.csv (columns index, subset, file)."""
+    index = folder / "index_to_file.csv"
+    if not index.is_file():
+        raise InputError(f"{folder}: neither images/ nor index_to_file.csv is there; see docs/data.md for the layouts")
+    paths: list[Path | None] = [None] * NUM_IMAGES
+    with index.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            places = (folder / row["subset"] / "archive" / row["file"], folder / row["subset"] / row["file"])
+            paths[int(row["index"]) - 1] = next((place for place in places if place.is_file()), None)
+    return paths
+
+
+def _label_notes(train: Split) -> list[str]:
+    """Labels that the schema calls contradictory, and bits without an example."""
+    states = SCHEMA.states_from_vectors(train.attributes)
+    notes = [
+        f"{count} training images fit no state of {group.name} (several set, or none)"
+        for group, count in zip(SCHEMA.groups, (states < 0).sum(axis=0), strict=True)
+        if count
+    ]
+    never = [ATTRIBUTES[bit] for bit in np.flatnonzero(~train.attributes.any(axis=0))]
+    if never:
+        notes.append(f"never positive in training: {', '.join(never)}")
+    return notes
