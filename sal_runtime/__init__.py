@@ -1,0 +1,53 @@
+"""The runtime of sal: search a gallery of person crops by description. numpy, OpenCV and one engine library; no torch.
+
+from sal_runtime import search
+
+for hit in search("bundles/edge", "crops/", "male,backpack,!hat").hits:
+    print(hit.rank, hit.uri, hit.score)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sal_runtime.errors import SalError
+
+if TYPE_CHECKING:
+    from sal_runtime.bundle import Bundle, open_bundle
+    from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+    from sal_runtime.gallery import Gallery
+    from sal_runtime.images import load_image
+    from sal_runtime.person_search import search
+    from sal_runtime.query import parse_query
+
+__version__ = "0.1.0"
+__all__ = [
+    "AttributeEncoder",
+    "Bundle",
+    "Gallery",
+    "ImageEncoder",
+    "SalError",
+    "load_image",
+    "open_bundle",
+    "parse_query",
+    "search",
+]
+
+_HOMES = {
+    "AttributeEncoder": "encoders",
+    "Bundle": "bundle",
+    "Gallery": "gallery",
+    "ImageEncoder": "encoders",
+    "load_image": "images",
+    "open_bundle": "bundle",
+    "parse_query": "query",
+    "search": "person_search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported on first use, so that `import sal_runtime` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sal_runtime' has no attribute {name!r}")
+    return getattr(import_module(f"sal_runtime.{_HOMES[name]}"), name)

@@ -1,0 +1,108 @@
+"""Writing a bundle so that at every moment either the old one or the new one is there, whole."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sal_runtime.bundle import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MANIFEST_HASH,
+    Bundle,
+    bundle_fingerprint,
+    manifest_hash_line,
+    open_bundle,
+)
+from sal_runtime.errors import BundleError
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+
+
+def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle directory, in place of the one that is there if any.
+
+    Everything is written and checked under a temporary name beside the destination, then swapped in by one rename.
+
+    Args:
+        destination: the directory.
+        manifest: all keys but format_version, files and fingerprint, which are worked out here.
+        files: content by file name; must hold every artefact's file.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        BundleError: the destination is something else than a bundle, or cannot be written; nothing has changed then.
+    """
+    if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
+        raise BundleError(f"{destination} exists and is not a bundle; name another --out")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        for name, content in files.items():
+            _write_synced(temporary / name, content)
+        complete = _complete_manifest(manifest, files)
+        text = (json.dumps(complete, indent=1) + "\n").encode()
+        _write_synced(temporary / MANIFEST, text)
+        _write_synced(temporary / MANIFEST_HASH, manifest_hash_line(text))
+        open_bundle(temporary)
+        temporary.chmod(0o755)
+        _sync_directory(temporary)
+        _swap_in(temporary, destination)
+        _sync_directory(destination.parent)
+    except OSError as error:
+        raise BundleError(f"cannot write {destination}: {error.strerror}; nothing has been changed") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_bundle(destination)
+
+
+def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    listed = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
+    }
+    complete = {"format_version": FORMAT_VERSION, **manifest, "files": listed}
+    return {**complete, "fingerprint": bundle_fingerprint(complete)}
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap_in(new: Path, destination: Path) -> None:
+    """Rename `new` to `destination`; where that exists, exchange the two in one step, so that neither is ever absent."""
+    if not destination.exists():
+        new.rename(destination)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    exchange = getattr(libc, "renameat2", None)
+    if exchange is not None:
+        done = exchange(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(destination), RENAME_EXCHANGE)
+        if done == 0:
+            return
+    # Without the exchange (not Linux, or a file system that lacks it) there is a moment with no bundle, but never half
+    # of one: the old one stands beside it until the new one is in place.
+    old = new.with_name(f"{new.name}.old")
+    destination.rename(old)
+    new.rename(destination)
+    shutil.rmtree(old)

@@ -1,0 +1,87 @@
+"""The two encoders of a bundle: images and attribute vectors to unit vectors of the common space."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.backends import open_backend
+from sal_runtime.bundle import Bundle
+from sal_runtime.errors import InputError
+
+Float32Array = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+
+DEFAULT_BATCH_SIZE = 32
+ATTRIBUTE_BATCH_SIZE = 1024
+
+
+class ImageEncoder:
+    """Encodes person crops. One encoder may be used from many threads; they share its session.
+
+    Args:
+        bundle: opened.
+        device: `cpu` or `cuda`, exactly.
+        precision: of the artefact to run, exactly.
+        batch_size: images per run of the graph; larger inputs are cut up.
+        threads: of one run on the CPU; None for all cores.
+
+    Raises:
+        BackendError: the device cannot be had.
+        BundleError: the bundle has no image encoder of that precision.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "cpu",
+        precision: str = "fp32",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        threads: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        self.bundle = bundle
+        self.batch_size = batch_size
+        self._backend = open_backend(
+            bundle.read_bytes(bundle.artefact("image_encoder", precision).file), device, threads
+        )
+
+    def encode(self, images: UInt8Array) -> Float32Array:
+        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`, as `load_image` gives them.
+
+        Raises:
+            InputError: another dtype or shape.
+        """
+        spec = self.bundle.image_spec
+        if images.dtype != np.uint8 or images.shape[1:] != (spec.height, spec.width, 3):
+            raise InputError(
+                f"images are {images.dtype} {images.shape}, expected uint8 [N, {spec.height}, {spec.width}, 3]; "
+                "load_image and resize_image make them"
+            )
+        embeddings = np.empty((len(images), self.bundle.embedding_dim), dtype=np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = np.ascontiguousarray(images[start : start + self.batch_size])
+            embeddings[start : start + len(batch)] = self._backend.run(batch)
+        return embeddings
+
+
+class AttributeEncoder:
+    """Encodes attribute vectors; always on the CPU, where it costs microseconds. May be used from many threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._backend = open_backend(bundle.read_bytes(bundle.artefact("attribute_encoder").file), threads=1)
+
+    def encode(self, vectors: UInt8Array) -> Float32Array:
+        """Unit vectors float32 `[Q, d]` of attribute vectors of 0 and 1, `[Q, A]`.
+
+        Raises:
+            SchemaError: another shape, or other values.
+        """
+        checked = self.bundle.schema.check_vectors(vectors).astype(np.float32)
+        embeddings = np.empty((len(checked), self.bundle.embedding_dim), dtype=np.float32)
+        for start in range(0, len(checked), ATTRIBUTE_BATCH_SIZE):
+            batch = checked[start : start + ATTRIBUTE_BATCH_SIZE]
+            embeddings[start : start + len(batch)] = self._backend.run(batch)
+        return embeddings
