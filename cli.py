@@ -12,10 +12,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli_gallery import gallery_app
+from cli_options import EXIT_FAILED, EXIT_USAGE, BundleOption, DeviceOption, JsonOption
 from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 app = typer.Typer(
     name="sal",
@@ -25,19 +24,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-gallery_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(gallery_app, name="gallery", help="Look after gallery files: what is in them, and what leaves them.")
-
-BundleOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--bundle", "-b", help="Trained encoders. Default: $SAL_BUNDLE, else the gallery's own, else the shipped ones."
-    ),
-]
-DeviceOption = Annotated[
-    Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 CacheOption = Annotated[
     Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
@@ -102,18 +89,22 @@ def search(
     A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches only encode what is new
     or has changed. Images that cannot be read are named, the others are searched, and the exit code is 1.
     """
-    from sal_runtime.search import search as search_gallery
-    from sal_runtime.terminal import progress_bar, report_search
+    from sal_runtime.person_search import search as search_gallery
+    from sal_runtime.terminal import check_places, print_search, progress_bar
 
+    check_places(html, grid)
     with progress_bar("encoding") as progress:
         result = search_gallery(bundle, gallery, attrs, k, device=device, progress=progress)
-    report_search(result, as_json=as_json, html=html, grid=grid)
+    print_search(result, html, grid, as_json=as_json)
     if result.failed:
         raise typer.Exit(EXIT_FAILED)
 
+
 @app.command(epilog="See also: sal eval --run RUN, sal export --run RUN, tensorboard --logdir RUN")
 def train(
-    dataset: Annotated[str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The run's folder; --resume continues the one that is there.")],
     data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),
     recipe: Annotated[str, typer.Option("--recipe", help="sal, paper, deepmar, tiny, or a .toml file.")] = "sal",
@@ -146,7 +137,9 @@ def train(
 
 @app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")
 def evaluate(
-    dataset: Annotated[str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
+    ],
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure a bundle's exported encoders.")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Measure a training run.")] = None,
     data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),

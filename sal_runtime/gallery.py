@@ -177,6 +177,15 @@ class Gallery:
             vector_blocks.write_vectors(connection, count, np.array(new_ids, np.int64), vectors[new_rows])
             gallery_items.set_count(connection, count + len(new_ids))
 
+    def update(self, items: Iterable[GalleryItem]) -> None:
+        """Replace what is known of items that are there, but not their embeddings; unknown uris are passed over.
+
+        Raises:
+            SalError: writing failed; nothing was replaced.
+        """
+        with self._writing() as connection:
+            gallery_items.update_items(connection, items)
+
     def remove(self, uris: Iterable[str]) -> int:
         """Remove items for good; unknown uris are passed over.
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 _COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box"
-_UPSERT = """
-INSERT INTO item (uri, slot, checksum, content_hash, size, mtime_ns, camera, captured_at, track, box, added_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_DESCRIPTION = _COLUMNS.split(", ")[1:]
+_ASSIGNMENTS = ", ".join(f"{column} = ?" for column in _DESCRIPTION)
+_UPSERT = f"""
+INSERT INTO item ({_COLUMNS}, slot, checksum, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (uri) DO UPDATE SET
-    checksum = excluded.checksum, content_hash = excluded.content_hash, size = excluded.size,
-    mtime_ns = excluded.mtime_ns, camera = excluded.camera, captured_at = excluded.captured_at,
-    track = excluded.track, box = excluded.box, added_at = excluded.added_at
+    {", ".join(f"{column} = excluded.{column}" for column in (*_DESCRIPTION, "checksum", "added_at"))}
 RETURNING id, slot
 """
 
@@ -71,21 +70,15 @@ def write_item(connection: sqlite3.Connection, item: GalleryItem, checksum: int,
     Returns:
         The id and the slot of the item.
     """
-    values = (
-        item.uri,
-        free_slot,
-        checksum,
-        item.content_hash,
-        item.size,
-        item.mtime_ns,
-        item.camera,
-        item.captured_at,
-        item.track,
-        None if item.box is None else json.dumps(item.box),
-        time.time(),
-    )
+    values = (*_values(item), free_slot, checksum, time.time())
     row = connection.execute(_UPSERT, values).fetchone()
     return int(row[0]), int(row[1])
+
+
+def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
+    """Replace all but id, vector and time of adding of the items whose uris are known."""
+    rows = [(*_values(item)[1:], item.uri) for item in items]
+    connection.executemany(f"UPDATE item SET {_ASSIGNMENTS} WHERE uri = ?", rows)
 
 
 def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[GalleryItem | None]:
@@ -100,6 +93,14 @@ def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[Galle
 def read_all_items(connection: sqlite3.Connection) -> list[GalleryItem]:
     """Every item, in the order of the uris."""
     return [_item_from_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM item ORDER BY uri")]
+
+
+def _values(item: GalleryItem) -> tuple[object, ...]:
+    """In the order of `_COLUMNS`."""
+    box = None if item.box is None else json.dumps(item.box)
+    return (
+        item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, item.captured_at, item.track, box
+    )  # fmt: skip
 
 
 def _item_from_row(row: tuple[Any, ...]) -> GalleryItem:

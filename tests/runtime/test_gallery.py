@@ -248,7 +248,7 @@ def test_another_bundle_is_refused_in_one_line(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g.sal", fake_bundle("a" * 64)) as gallery:
         gallery.check_bundle(fake_bundle("a" * 64))
         with pytest.raises(
-            InputError, match="made by bundle tiny .aaaaaaaaaaaa., got bundle tiny .bbbbbbbbbbbb."
+            InputError, match=r"made by bundle tiny .aaaaaaaaaaaa., got bundle tiny .bbbbbbbbbbbb."
         ) as error:
             gallery.check_bundle(fake_bundle("b" * 64))
         assert "\n" not in str(error.value)

@@ -1,0 +1,22 @@
+"""Options and exit codes that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", "-b", help="Trained encoders. Default: $SAL_BUNDLE, else the gallery's own, else the shipped ones."
+    ),
+]
+DeviceOption = Annotated[
+    Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]

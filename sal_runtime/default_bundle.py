@@ -1,0 +1,51 @@
+"""Which bundle is used when none is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sal_runtime.errors import BundleError
+from sal_runtime.gallery import Gallery
+
+SHIPPED_NAME = "edge"
+ENVIRONMENT_VARIABLE = "SAL_BUNDLE"
+
+
+def default_bundle_path() -> Path:
+    """The bundle that comes with sal: inside the installed package, or in the repository that it runs from.
+
+    Raises:
+        BundleError: this installation has none.
+    """
+    package = Path(__file__).resolve().parent
+    places = [parent / "bundles" / SHIPPED_NAME for parent in (package, package.parent)]
+    for place in places:
+        if (place / "manifest.json").is_file():
+            return place
+    raise BundleError(
+        f"no bundle is named and this installation ships none (looked for {places[0]}); name one with --bundle or "
+        f"${ENVIRONMENT_VARIABLE}"
+    )
+
+
+def choose_bundle_path(named: Path | str | None, gallery_path: Path | None = None) -> Path:
+    """The bundle to use: the one named, else that of $SAL_BUNDLE, else that of the gallery, else the shipped one.
+
+    Args:
+        named: by the caller, if any.
+        gallery_path: of a gallery file that may or may not exist.
+
+    Raises:
+        BundleError: there is none at all.
+        InputError: the gallery file is none.
+    """
+    chosen = named or os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    if gallery_path is not None and gallery_path.is_file():
+        with Gallery.open(gallery_path) as gallery:
+            recorded = Path(gallery.meta["bundle_path"])
+        if recorded.exists():
+            return recorded
+    return default_bundle_path()

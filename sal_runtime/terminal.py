@@ -1,0 +1,211 @@
+"""What the commands show to people: a progress bar and a table; results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sal_runtime.errors import InputError, SalError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sal_runtime.gallery_admin import Status
+    from sal_runtime.gallery_update import Progress, UpdateReport
+    from sal_runtime.person_search import SearchResult
+
+SENSITIVE_MARK = "◆"
+NARROWEST_NAME = 24
+"""Columns that the name of an image keeps, whatever else is shown."""
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on stderr that appears with the first call of what it gives, and only where a person is looking.
+
+    Usage: `with progress_bar("encoding") as progress: progress(done, total)`.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+    task = bar.add_task(label)
+
+    def show(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON document of a command, on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def write_sheets(result: SearchResult, html: Path | None, grid: Path | None) -> None:
+    """Write the hits as an HTML page, a JPEG, or both.
+
+    Raises:
+        SalError: a file cannot be written.
+    """
+    if html is not None:
+        from sal_runtime.html_sheet import render_html
+
+        write_file(html, render_html(result).encode())
+    if grid is not None:
+        from sal_runtime.grid import draw_grid
+
+        write_file(grid, draw_grid(result))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that appears under its name only when whole, and say so on stderr.
+
+    Raises:
+        SalError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise SalError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def check_places(*files: Path | None) -> None:
+    """Refuse results that cannot be written, before the work is done.
+
+    Raises:
+        InputError: the folder of a file does not exist.
+    """
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file}: the folder {file.parent} does not exist; make it first")
+
+
+def print_search(result: SearchResult, html: Path | None, grid: Path | None, *, as_json: bool) -> None:
+    """The answer to a search: hits on stdout, sheets where they are wanted, what was skipped on stderr."""
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_hits(result)
+    print_failed(result.failed)
+    write_sheets(result, html, grid)
+
+
+def print_failed(failed: Sequence[tuple[str, str]]) -> None:
+    """Name on stderr what was skipped, and why."""
+    for path, reason in failed:
+        print(f"sal: skipped {path}: {reason}", file=sys.stderr)
+
+
+def print_update(report: UpdateReport, *, as_json: bool) -> None:
+    """What `sal gallery add` did."""
+    counts = {name: getattr(report, name) for name in ("added", "changed", "removed", "unchanged")}
+    if as_json:
+        print_json({**counts, "failed": [{"path": path, "reason": reason} for path, reason in report.failed]})
+    else:
+        print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    print_failed(report.failed)
+
+
+def print_status(status: Status, *, as_json: bool) -> None:
+    """What `sal gallery status` found."""
+    if as_json:
+        print_json(status.to_json())
+        return
+    print(f"gallery  {status.path}")
+    print(f"images   {status.items:,}")
+    print(f"size     {status.bytes / 1e6:,.1f} MB, {status.embedding_dim} numbers an image")
+    print(f"bundle   {status.bundle} ({status.fingerprint[:12]})")
+    if status.follows is not None:
+        print(f"follows  {status.follows}")
+    if status.pending is not None:
+        waiting = ", ".join(f"{count:,} {name}" for name, count in status.pending.items() if count)
+        print(f"pending  {waiting or 'nothing, it is up to date'}")
+
+
+def print_count(done: str, count: int, *, as_json: bool) -> None:
+    """How many images something was done to."""
+    if as_json:
+        print_json({done: count})
+    else:
+        print(f"{done} {count:,} {'image' if count == 1 else 'images'}")
+
+
+def print_problems(problems: Sequence[str], *, as_json: bool) -> None:
+    """What `sal gallery verify` found."""
+    if as_json:
+        print_json({"ok": not problems, "problems": list(problems)})
+    else:
+        print("\n".join(problems) if problems else "ok")
+
+
+def print_hits(result: SearchResult) -> None:
+    """The hits as a table, as wide as the terminal (80 columns where there is none)."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+    understood = Text("  ·  ").join(Text(_marked(term.understood, term.sensitive)) for term in result.terms)
+    console.print(Text("asked: ") + understood)
+    console.print(hits_table(result, console.width))
+    console.print(f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now")
+    if any(term.sensitive for term in result.terms):
+        console.print(f"{SENSITIVE_MARK} sensitive attribute", style="dim")
+
+
+def hits_table(result: SearchResult, width: int) -> Table:
+    """A column for the evidence of each asked term where that fits into `width`; else one for the weakest term."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("image", no_wrap=True, overflow="ellipsis", ratio=1, min_width=NARROWEST_NAME)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("match", justify="right", no_wrap=True)
+    labels = [_marked(term.understood, term.sensitive) for term in result.terms]
+    fits = NARROWEST_NAME + 20 + sum(max(len(label), 4) + 2 for label in labels) <= width
+    for label in labels if fits else ["weakest evidence"]:
+        table.add_column(label, justify="right" if fits else "left", no_wrap=True)
+    name_width = width - 20 - (sum(max(len(label), 4) + 2 for label in labels) if fits else 30)
+    for hit in result.hits:
+        likelihood = "-" if hit.likelihood is None else f"{hit.likelihood:.0%}"
+        probabilities = [hit.evidence[term.text] for term in result.terms]
+        shown = [f"{p:.0%}" for p in probabilities] if fits else [_weakest(labels, probabilities)]
+        table.add_row(str(hit.rank), _shortened(hit.uri, name_width), f"{hit.score:.3f}", likelihood, *shown)
+    return table
+
+
+def _weakest(labels: Sequence[str], probabilities: Sequence[float]) -> str:
+    lowest = min(range(len(labels)), key=lambda number: probabilities[number])
+    return f"{probabilities[lowest]:4.0%}  {_shortened(labels[lowest], 22)}"
+
+
+def _shortened(text: str, width: int) -> str:
+    """The end of a path says more than its beginning."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
+def _marked(text: str, sensitive: bool) -> str:
+    return f"{text} {SENSITIVE_MARK}" if sensitive else text
