@@ -139,7 +139,7 @@ def open_bundle(path: Path | str) -> Bundle:
     stated = read(MANIFEST_HASH)
     if stated != manifest_hash_line(text):
         raise BundleError(
-            f"bundle {path}: {MANIFEST} does not match {MANIFEST_HASH}; copy the bundle whole, or export it again"
+            f"bundle {path}: {MANIFEST} does not match {MANIFEST_HASH}; copy the bundle whole or export it again"
         )
     try:
         manifest = json.loads(text)
@@ -194,7 +194,7 @@ def _bundle_from_manifest(path: Path, manifest: dict[str, Any], read: Callable[[
     fingerprint = bundle_fingerprint(manifest)
     if fingerprint != manifest["fingerprint"]:
         raise BundleError(
-            f"bundle {path}: its fingerprint is {fingerprint[:12]}, {MANIFEST} says otherwise; export it again"
+            f"bundle {path}: fingerprint {fingerprint[:12]}... is not that of {MANIFEST}; export it again"
         )
     return Bundle(
         path=path,

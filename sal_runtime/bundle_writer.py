@@ -90,7 +90,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _swap_in(new: Path, destination: Path) -> None:
-    """Rename `new` to `destination`; where that exists, exchange the two in one step, so that neither is ever absent."""
+    """Rename `new` to `destination`; where that exists, exchange the two in one step, so that one is always there."""
     if not destination.exists():
         new.rename(destination)
         return

@@ -43,9 +43,8 @@ class ImageEncoder:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.bundle = bundle
         self.batch_size = batch_size
-        self._backend = open_backend(
-            bundle.read_bytes(bundle.artefact("image_encoder", precision).file), device, threads
-        )
+        artefact = bundle.artefact("image_encoder", precision)
+        self._backend = open_backend(bundle.read_bytes(artefact.file), device, threads)
 
     def encode(self, images: UInt8Array) -> Float32Array:
         """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`, as `load_image` gives them.
