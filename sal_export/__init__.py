@@ -1,0 +1,1 @@
+"""From a trained run to a bundle: split encoders, gates, manifest. Needs PyTorch and ONNX, the extra `export`."""

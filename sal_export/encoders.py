@@ -1,0 +1,39 @@
+"""The two modules that are deployed: everything between a uint8 crop or an attribute vector and a unit vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sal_train.networks import Networks
+
+
+class DeployedImageEncoder(nn.Module):
+    """Normalisation, image backbone, E_V and L2 norm in one graph, so that a runtime can get none of it wrong."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.image_backbone = networks.image_backbone
+        self.E_V = networks.E_V
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 RGB [N, H, W, 3] -> unit vectors float32 [N, d]."""
+        return unit(self.E_V(self.image_backbone(images)))
+
+
+class DeployedAttributeEncoder(nn.Module):
+    """Attribute backbone, E_A and L2 norm."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.attribute_backbone = networks.attribute_backbone
+        self.E_A = networks.E_A
+
+    def forward(self, attributes: Tensor) -> Tensor:
+        """Vectors of 0 and 1, float32 [Q, A] -> unit vectors float32 [Q, d]."""
+        return unit(self.E_A(self.attribute_backbone(attributes)))
+
+
+def unit(embedding: Tensor) -> Tensor:
+    """[N, d] divided by its L2 norm (at least 1e-12)."""
+    return torch.nn.functional.normalize(embedding, dim=1, eps=1e-12)

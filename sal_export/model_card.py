@@ -1,0 +1,99 @@
+"""MODEL_CARD.md: what a person must know before using a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sal_runtime.schema import AttributeSchema
+
+METRIC_KEYS = ("mAP", "rank1", "rank5", "rank10")
+
+
+def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
+    """The card as Markdown, from the manifest alone.
+
+    Args:
+        manifest: with name, image, training, metrics, licence and artefacts.
+        schema: of the bundle.
+    """
+    training = manifest["training"]
+    image = manifest["image"]
+    parts = [
+        f"# {manifest['name']}\n",
+        "Encoders for attribute-based person search (SAL, Cao et al., ECCV 2020): crops of people and descriptions by "
+        f"attributes, into one space of {manifest['embedding_dim']} dimensions.\n",
+        "## Training\n",
+        _table(
+            ("", ""),
+            [
+                ("data set", f"{training['dataset']}: {training['attribution']}"),
+                ("images, categories", f"{training['train_images']:,}, {training['train_categories']:,}"),
+                ("held out for choices", f"{training['held_out_categories']} categories"),
+                ("backbone", training["backbone"]),
+                ("its ImageNet weights", _pretrained(training["pretrained"])),
+                ("input", f"{image['height']} x {image['width']} pixels, RGB"),
+                ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
+                ("computed on", str(training["versions"])),
+            ],
+        ),
+        _metrics(manifest["metrics"]),
+        _attributes(schema),
+        LIMITS,
+        f"## Licence\n\n{manifest['licence']}\n",
+    ]
+    return "\n".join(parts)
+
+
+LIMITS = """## Use and limits
+
+Meant for research and for engineers who build and test video-analytics software: to find candidates among crops of
+people by clothing, bags and the like, for a person to look at.
+
+It must not be used to identify people, to decide anything about a person without a human looking, to search for people
+by ethnicity, religion, health, sexual orientation or political opinion, or where the law forbids biometric
+categorisation (in the European Union see the AI Act, Article 5 and Annex III). Gender and age are a labeller's
+impression of low-resolution pictures, not facts about a person.
+
+Wrong hits are normal, among the first ones too (the rank-1 above is how often the very first is right): a hit is a
+candidate, never proof. Quality drops on other cameras, countries, seasons and crops than those of the training data,
+for rare attributes and for people who are partly hidden.
+"""
+
+
+def _pretrained(report: Mapping[str, Any]) -> str:
+    if report["missing"]:
+        return f"{report['source']}; these layers were NOT in the file and began random: {', '.join(report['missing'])}"
+    return str(report["source"])
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    """Test numbers in percent; says so when there are none."""
+    if not metrics:
+        return "## Test numbers\n\nNot measured yet; `sal eval --bundle ... --attach` measures and writes them here.\n"
+    rows = []
+    for name, values in (("all", metrics), ("unseen", metrics.get("unseen")), ("seen", metrics.get("seen"))):
+        if values and values.get("num_queries"):
+            numbers = [f"{100 * values[key]:.1f}" for key in METRIC_KEYS]
+            rows.append((f"{name} ({values['num_queries']} queries)", *numbers))
+    recognition = metrics.get("attribute_likelihood")
+    if recognition:
+        rows.append(("ranked by its attribute head", *(f"{100 * recognition[key]:.1f}" for key in METRIC_KEYS)))
+    record = metrics["record"]
+    text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images, percent; "
+    text += f"the exported encoders, `{record['command']}`.\n\n"
+    return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
+
+
+def _attributes(schema: AttributeSchema) -> str:
+    rows = [
+        (group.name + (" (sensitive)" if group.sensitive else ""), ", ".join(state.name for state in group.states))
+        for group in schema.groups
+    ]
+    return "## Attributes\n\n" + _table(("attribute", "values"), rows)
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,86 @@
+"""PyTorch module -> one .onnx file with a free batch axis."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from sal_runtime.errors import ParityError
+
+OPSET = 20
+MAX_BATCH = 65_536
+OUTPUT = "embeddings"
+
+
+def export_onnx(module: nn.Module, example: Tensor, input_name: str) -> bytes:
+    """Export a module of one input and one output, both with a free first axis called "batch".
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        example: an input with two rows.
+        input_name: of the graph; its output is called `embeddings`.
+
+    Returns:
+        The content of the .onnx file, weights included.
+
+    Raises:
+        ParityError: the graph is not what was asked: a fixed batch, other names, or a BatchNorm left over.
+    """
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            input_names=[input_name],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: batch},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        path = Path(folder, "model.onnx")
+        if program is None:
+            raise ParityError("the ONNX exporter returned nothing")
+        program.save(str(path), external_data=False)
+        model = onnx.load(path)
+    strip_source_locations(model)
+    check_graph(model, input_name)
+    return bytes(model.SerializeToString())
+
+
+def strip_source_locations(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about the source code, file paths of this machine among it."""
+    model.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        value.ClearField("metadata_props")
+    for function in model.functions:
+        function.ClearField("metadata_props")
+
+
+def check_graph(model: onnx.ModelProto, input_name: str) -> None:
+    """Names, free batch axis, no BatchNorm, valid ONNX.
+
+    Raises:
+        ParityError: one of these does not hold.
+    """
+    onnx.checker.check_model(model, full_check=True)
+    names = ([value.name for value in model.graph.input], [value.name for value in model.graph.output])
+    if names != ([input_name], [OUTPUT]):
+        raise ParityError(f"the exported graph has inputs and outputs {names}, expected {input_name!r} and {OUTPUT!r}")
+    for value in (model.graph.input[0], model.graph.output[0]):
+        axis = value.type.tensor_type.shape.dim[0]
+        if not axis.dim_param:
+            raise ParityError(f"the batch axis of {value.name} was fixed to {axis.dim_value} by the exporter")
+    left = [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
+    if left:
+        raise ParityError(f"{len(left)} BatchNorms were not folded into their layer, the first is {left[0]}")
