@@ -115,12 +115,16 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
-        raise InputError(f"{path}: is not a gallery file of sal; give a folder of images or a file that sal made")
+        raise InputError(_not_a_gallery(path))
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; "
             "move the file away and encode the images again"
         )
+
+
+def _not_a_gallery(path: Path) -> str:
+    return f"{path}: is not a gallery file of sal; give a folder of images or a file that sal made"
 
 
 @contextmanager
@@ -136,6 +140,8 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise SalError(f"gallery {path}: {error}") from error
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise InputError(_not_a_gallery(path)) from error
         raise InputError(f"gallery {path}: {error}; restore it, or move it away and encode the images again") from error
     except OSError as error:
         raise SalError(f"gallery {path}: {error.strerror or error}") from error

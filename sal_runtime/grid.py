@@ -14,6 +14,7 @@ PICTURE = (224, 112)
 CAPTION = 24
 MARGIN = 8
 HEADER = 40
+TITLE_SIZE = 0.55
 
 BACKGROUND = (250, 250, 250)
 BOX = (225, 227, 230)
@@ -28,12 +29,27 @@ def draw_grid(result: SearchResult) -> bytes:
     cell_height, cell_width = PICTURE[0] + CAPTION + MARGIN, PICTURE[1] + MARGIN
     shape = (HEADER + rows * cell_height + MARGIN, columns * cell_width + MARGIN, 3)
     sheet = np.full(shape, BACKGROUND, dtype=np.uint8)
-    title = result.query if result.query.isascii() else result.query.encode("ascii", "replace").decode()
-    _write(sheet, f"{title}   ({len(result.hits)} of {result.num_items:,})", MARGIN, HEADER - 15, 0.55, INK)
+    query = result.query.encode("ascii", "replace").decode()  # the fonts of OpenCV hold no more
+    title = f"{len(result.hits)} of {result.num_items:,}: {query}"
+    _write(sheet, _fitted(title, shape[1] - 2 * MARGIN), MARGIN, HEADER - 15, TITLE_SIZE, INK)
     for position, hit in enumerate(result.hits):
         row, column = divmod(position, columns)
         _draw_hit(sheet, hit, HEADER + row * cell_height, MARGIN + column * cell_width)
     return encode_jpeg(sheet)
+
+
+def _fitted(text: str, width: int) -> str:
+    """As much of a title as `width` pixels hold."""
+    import cv2
+
+    def is_too_wide(shown: str) -> bool:
+        return cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, TITLE_SIZE, 1)[0][0] > width
+
+    shown = text
+    while shown and is_too_wide(shown):
+        text = text[:-1]
+        shown = f"{text}..."
+    return shown
 
 
 def _draw_hit(sheet: NDArray[np.uint8], hit: Hit, top: int, left: int) -> None:

@@ -35,7 +35,7 @@ article { display: flex; gap: 12px; padding: 10px; background: var(--card); bord
 .rank { font-size: 18px; font-weight: 600; }
 .uri { margin: 0 0 6px; color: var(--faint); font-size: 12px; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: 1fr auto; margin: 0 0 8px; }
-dd { margin: 0; font-variant-numeric: tabular-nums; font-weight: 600; }
+dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; font-weight: 600; }
 .evidence { list-style: none; margin: 0; padding: 8px 0 0; border-top: 1px solid var(--line); font-size: 12px; }
 .evidence li { display: grid; grid-template-columns: 1fr auto; gap: 0 8px; margin-bottom: 5px; }
 .evidence span { overflow-wrap: anywhere; }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from sal_runtime.errors import InputError, SalError
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
     from sal_runtime.gallery_admin import Status
     from sal_runtime.gallery_update import Progress, UpdateReport
-    from sal_runtime.person_search import SearchResult
+    from sal_runtime.person_search import Hit, SearchResult
 
 SENSITIVE_MARK = "◆"
 NARROWEST_NAME = 24
-"""Columns that the name of an image keeps, whatever else is shown."""
+"""Characters of the name of an image that are shown, whatever else is."""
+OTHER_COLUMNS = 22
+"""Characters that rank, score and match take, with the gaps between all columns."""
+WEAKEST_WIDTH = 30
 
 
 @contextmanager
@@ -167,45 +171,57 @@ def print_hits(result: SearchResult) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 80)
-    understood = Text("  ·  ").join(Text(_marked(term.understood, term.sensitive)) for term in result.terms)
-    console.print(Text("asked: ") + understood)
-    console.print(hits_table(result, console.width))
+    labels = [f"{term.understood} {SENSITIVE_MARK}" if term.sensitive else term.understood for term in result.terms]
+    headers = evidence_headers(labels, console.width)
+    keys = [f"{header} " if header != label else "" for header, label in zip(headers, labels, strict=False)]
+    shown = [key + label for key, label in zip(keys or [""] * len(labels), labels, strict=True)]
+    console.print(Text("asked: " + " · ".join(shown)))
+    console.print(hits_table(result, headers, console.width))
     console.print(f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now")
     if any(term.sensitive for term in result.terms):
         console.print(f"{SENSITIVE_MARK} sensitive attribute", style="dim")
 
 
-def hits_table(result: SearchResult, width: int) -> Table:
-    """A column for the evidence of each asked term where that fits into `width`; else one for the weakest term."""
+def evidence_headers(labels: Sequence[str], width: int) -> list[str]:
+    """Headers for the evidence of each asked term: the terms where that fits into `width`, else letters, else none."""
+    for headers in (list(labels), list(ascii_lowercase[: len(labels)])):
+        if len(headers) == len(labels) and OTHER_COLUMNS + NARROWEST_NAME + _evidence_width(headers) <= width:
+            return headers
+    return []
+
+
+def _evidence_width(headers: Sequence[str]) -> int:
+    return sum(max(len(header), len("100%")) + 2 for header in headers)
+
+
+def hits_table(result: SearchResult, headers: Sequence[str], width: int) -> Table:
+    """A row for each hit, with a column for each of `headers`; without any, one for the term with the least evidence.
+
+    Args:
+        result: the hits.
+        headers: as `evidence_headers` gives them.
+        width: of all, in characters.
+    """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("image", no_wrap=True, overflow="ellipsis", ratio=1, min_width=NARROWEST_NAME)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("match", justify="right", no_wrap=True)
-    labels = [_marked(term.understood, term.sensitive) for term in result.terms]
-    fits = NARROWEST_NAME + 20 + sum(max(len(label), 4) + 2 for label in labels) <= width
-    for label in labels if fits else ["weakest evidence"]:
-        table.add_column(label, justify="right" if fits else "left", no_wrap=True)
-    name_width = width - 20 - (sum(max(len(label), 4) + 2 for label in labels) if fits else 30)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("image", no_wrap=True)
+    for header in ("score", "match", *headers):
+        table.add_column(header, justify="right", no_wrap=True)
+    if not headers:
+        table.add_column("weakest evidence", no_wrap=True, overflow="ellipsis", max_width=WEAKEST_WIDTH)
+    name_width = width - OTHER_COLUMNS - (_evidence_width(headers) or WEAKEST_WIDTH)
     for hit in result.hits:
         likelihood = "-" if hit.likelihood is None else f"{hit.likelihood:.0%}"
-        probabilities = [hit.evidence[term.text] for term in result.terms]
-        shown = [f"{p:.0%}" for p in probabilities] if fits else [_weakest(labels, probabilities)]
-        table.add_row(str(hit.rank), _shortened(hit.uri, name_width), f"{hit.score:.3f}", likelihood, *shown)
+        evidence = [f"{hit.evidence[term.text]:.0%}" for term in result.terms] if headers else [_weakest(result, hit)]
+        # The end of a path says more than its beginning.
+        name = hit.uri if len(hit.uri) <= name_width else "…" + hit.uri[len(hit.uri) - name_width + 1 :]
+        table.add_row(str(hit.rank), Text(name), f"{hit.score:.3f}", likelihood, *evidence)
     return table
 
 
-def _weakest(labels: Sequence[str], probabilities: Sequence[float]) -> str:
-    lowest = min(range(len(labels)), key=lambda number: probabilities[number])
-    return f"{probabilities[lowest]:4.0%}  {_shortened(labels[lowest], 22)}"
-
-
-def _shortened(text: str, width: int) -> str:
-    """The end of a path says more than its beginning."""
-    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
-
-
-def _marked(text: str, sensitive: bool) -> str:
-    return f"{text} {SENSITIVE_MARK}" if sensitive else text
+def _weakest(result: SearchResult, hit: Hit) -> str:
+    term = min(result.terms, key=lambda one: hit.evidence[one.text])
+    return f"{hit.evidence[term.text]:4.0%}  {term.understood}"

@@ -264,7 +264,7 @@ def test_files_that_are_no_galleries(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such gallery file"):
         Gallery.open(tmp_path / "missing.sal")
     (tmp_path / "text.sal").write_text("hello, this is certainly not a database" * 100)
-    with pytest.raises(InputError, match="not a database"):
+    with pytest.raises(InputError, match="not a gallery file of sal"):
         Gallery.open(tmp_path / "text.sal", "w")
     other = sqlite3.connect(tmp_path / "other.sal")
     other.execute("CREATE TABLE t (x)")
