@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from sal_runtime.errors import BundleError
 
-FEATURES = ("cosine", "log_evidence", "num_terms", "log_prior")
+FEATURES = ("cosine", "evidence_logit", "num_terms", "log_prior", "cosine_x_log_prior")
+CERTAIN = 1e-6
+"""A joint evidence is taken as at most 1 - CERTAIN, so that its logit stays finite."""
 
 FloatArray = NDArray[np.float64]
 
@@ -83,12 +85,20 @@ class Calibration:
 def match_features(cosine: NDArray[Any], log_evidence: NDArray[Any], num_terms: int, log_prior: float) -> FloatArray:
     """What the calibration looks at, float64 `[N, len(FEATURES)]`.
 
+    The logit of the joint evidence is what the answer would be if the attribute head were right and its attributes
+    independent. The last feature lets the cosine count for more the rarer what is asked.
+
     Args:
-        cosine: of the marginalised rule, `[N]`.
+        cosine: of the images and the query vector of the rule `marginalised`, `[N]`.
         log_evidence: log-likelihood of the asked terms under the attribute head, `[N]`.
         num_terms: asked.
-        log_prior: log of the share of training people who satisfy the query.
+        log_prior: log of the share of training people who satisfy the query, at most 0.
     """
+    log_evidence = np.minimum(log_evidence, np.log1p(-CERTAIN))
     columns = np.empty((len(cosine), len(FEATURES)))
-    columns[:, 0], columns[:, 1], columns[:, 2], columns[:, 3] = cosine, log_evidence, num_terms, log_prior
+    columns[:, 0] = cosine
+    columns[:, 1] = log_evidence - np.log(-np.expm1(log_evidence))
+    columns[:, 2] = num_terms
+    columns[:, 3] = log_prior
+    columns[:, 4] = columns[:, 0] * log_prior
     return columns

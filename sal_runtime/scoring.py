@@ -2,8 +2,9 @@
 
 A query leaves most attributes open, and the attribute encoder knows full vectors only. Three rules deal with that:
 
-* `marginalised` draws completions of the query from the training statistics, encodes them all and aggregates their
-  cosines. A query that fixes every group has one completion, and the rule is the paper's cosine.
+* `marginalised` draws completions of the query from the training statistics and encodes them all. The query becomes
+  the direction from the mean of unconstrained draws (the average person) to the mean of the completions (the average
+  person who fits). A query that fixes every group leaves nothing to average, and is the paper's single vector.
 * `zeros` sets what was not asked to zero, as if every unmentioned thing were absent.
 * `attribute_likelihood` leaves the common space alone: the product of the probabilities that the attribute head gives
   to the asked terms.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -29,22 +30,19 @@ from sal_runtime.schema import AttributeSchema
 
 if TYPE_CHECKING:
     from sal_runtime.bundle import Bundle
-    from sal_runtime.completions import AttributeStatistics
+    from sal_runtime.completions import AttributeStatistics, Conjunction
     from sal_runtime.query import Query
 
 Rule = Literal["marginalised", "zeros", "attribute_likelihood"]
-Aggregation = Literal["mean", "log_mean_exp", "max"]
 
 RULES: tuple[Rule, ...] = get_args(Rule)
-AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 NUM_COMPLETIONS = 256
-AGGREGATION: Aggregation = "log_mean_exp"
-TEMPERATURE = 16.0
-"""Inverse temperature of `log_mean_exp`: 0 is the mean of the cosines, infinity their maximum."""
 PROBABILITY_FLOOR = 1e-12
 """Probabilities are not let below, so that their logarithms stay finite."""
-CHUNK_ROWS = 16384
-"""Gallery rows scored at a time: with 256 completions, 16 MB of cosines."""
+SHORTEST_VECTOR = 1e-6
+"""A difference of means shorter than this is rounding."""
+CHUNK_ROWS = 65536
+"""Gallery rows scored at a time; the logits of 105 attributes are then 28 MB."""
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -59,26 +57,13 @@ class VectorEncoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Prototypes:
-    """The points of the common space that stand for a query.
-
-    Attributes:
-        embeddings: unit vectors float32 `[C, d]`.
-        weights: float64 `[C]`, positive, summing to 1.
-    """
-
-    embeddings: Float32Array
-    weights: FloatArray
-
-
-@dataclass(frozen=True)
 class Scores:
     """What is known about each of N images and a query.
 
     Attributes:
         ranking: float32 `[N]`, by which hits are ordered: the cosine, or the log-likelihood of the asked terms under
             the rule `attribute_likelihood`.
-        cosine: float32 `[N]`, similarity in the common space, in -1..1.
+        cosine: float32 `[N]`, of the images and the query's vector in the common space, in -1..1.
         likelihood: float32 `[N]`, calibrated likelihood of match in 0..1; None where the bundle holds no calibration.
         evidence: float32 `[N, T]`, probability in 0..1 that each asked term holds, in the order of the query.
     """
@@ -113,28 +98,26 @@ def score_query(
             f"gallery embeddings have shape {embeddings.shape}, expected [images, {bundle.embedding_dim}]; "
             "encode the gallery with this bundle"
         )
-    encode = attribute_encoder.encode
-    marginalised = query_prototypes(query, bundle.statistics, encode)
-    shown = zeros_prototypes(query, bundle.schema, bundle.statistics, encode) if rule == "zeros" else marginalised
+    vector = query_vector(query, bundle.statistics, attribute_encoder.encode)
+    shown = zeros_vector(query, bundle.statistics, attribute_encoder.encode) if rule == "zeros" else vector
     calibration = Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None
     log_prior = query_log_prior(query, bundle.statistics)
     weight, bias = bundle.attribute_head
     count = len(embeddings)
-    cosine, fit = np.empty(count, np.float32), np.empty(count, np.float32)
+    cosine, likelihood = np.empty(count, np.float32), np.empty(count, np.float32)
     log_evidence, evidence = np.empty(count, np.float32), np.empty((count, len(query.terms)), np.float32)
     for start in range(0, count, CHUNK_ROWS):
         rows = slice(start, min(start + CHUNK_ROWS, count))
         chunk = embeddings[rows]
-        cosine[rows] = similarity(shown, chunk)
+        cosine[rows] = chunk @ shown
         probabilities = term_probabilities(query, bundle.schema, chunk @ weight.T + bias)
         evidence[rows] = probabilities
         log_evidence[rows] = log_likelihood(probabilities)
         if calibration is not None:
-            score = cosine[rows] if shown is marginalised else similarity(marginalised, chunk)
-            features = match_features(score, log_evidence[rows], len(query.terms), log_prior)
-            fit[rows] = calibration.likelihood(features)
+            features = match_features(chunk @ vector, log_evidence[rows], len(query.terms), log_prior)
+            likelihood[rows] = calibration.likelihood(features)
     ranking = log_evidence if rule == "attribute_likelihood" else cosine
-    return Scores(ranking, cosine, fit if calibration is not None else None, evidence)
+    return Scores(ranking, cosine, likelihood if calibration is not None else None, evidence)
 
 
 def query_seed(query: Query) -> int:
@@ -151,29 +134,35 @@ def query_log_prior(query: Query, statistics: AttributeStatistics) -> float:
     return math.log(min(max(probability, PROBABILITY_FLOOR), 1.0))
 
 
-def query_prototypes(
-    query: Query, statistics: AttributeStatistics, encode: EncodeAttributes, count: int = NUM_COMPLETIONS
-) -> Prototypes:
-    """The encoded completions of a query, weighted by how often they were drawn.
+def query_vector(query: Query, statistics: AttributeStatistics, encode: EncodeAttributes) -> Float32Array:
+    """The unit vector float32 `[d]` that stands for a query under the rule `marginalised`.
 
-    Args:
-        query: what is asked.
-        statistics: to complete from.
-        encode: the attribute encoder.
-        count: completions to draw; equal ones count once, with their weights added.
+    The constrained and the unconstrained draws use the same random numbers: what the query does not touch is drawn
+    alike and cancels, so that a few hundred draws are enough.
     """
-    vectors, weights = statistics.sample_completions(query.conjunctions, count, query_seed(query))
-    return Prototypes(encode(vectors), np.asarray(weights, dtype=np.float64) / np.sum(weights))
+    seed = query_seed(query)
+    fitting, weights = encoded_completions(query.conjunctions, statistics, encode, seed)
+    if _fixes_every_group(query, statistics.schema):
+        return np.asarray(fitting[0])
+    anyone, anyone_weights = encoded_completions([{}], statistics, encode, seed)
+    return _unit_or(weights @ fitting - anyone_weights @ anyone, weights @ fitting)
 
 
-def zeros_prototypes(
-    query: Query, schema: AttributeSchema, statistics: AttributeStatistics, encode: EncodeAttributes
-) -> Prototypes:
-    """One vector per conjunction of the query with zeros for every group it leaves open.
+def encoded_completions(
+    conjunctions: Sequence[Conjunction], statistics: AttributeStatistics, encode: EncodeAttributes, seed: int
+) -> tuple[Float32Array, Float32Array]:
+    """Unit embeddings float32 `[C, d]` of drawn completions, and the share of the draws float32 `[C]` that each got."""
+    vectors, drawn = statistics.sample_completions(conjunctions, NUM_COMPLETIONS, seed)
+    return encode(vectors), np.asarray(drawn / drawn.sum(), dtype=np.float32)
 
-    Where a conjunction leaves several states, all of which set a bit (`red|pink`), the most frequent one is taken.
+
+def zeros_vector(query: Query, statistics: AttributeStatistics, encode: EncodeAttributes) -> Float32Array:
+    """The unit vector float32 `[d]` that stands for a query under the rule `zeros`.
+
+    Alternatives of the query are averaged by their probability. Where one leaves several states that all set a bit
+    (`red|pink`), the most frequent is taken.
     """
-    bit_probabilities = statistics.bit_probabilities
+    schema, bit_probabilities = statistics.schema, statistics.bit_probabilities
     vectors = np.zeros((len(query.conjunctions), schema.num_bits), dtype=np.uint8)
     for vector, conjunction in zip(vectors, query.conjunctions, strict=True):
         for group, states in conjunction.items():
@@ -181,39 +170,11 @@ def zeros_prototypes(
             set_bits = [bit for bit in bits if bit is not None]
             if len(set_bits) == len(bits):
                 vector[max(set_bits, key=lambda bit: bit_probabilities[bit])] = 1
-    weights = np.array([max(statistics.probability(one), PROBABILITY_FLOOR) for one in query.conjunctions])
-    return Prototypes(encode(vectors), weights / weights.sum())
-
-
-def similarity(
-    prototypes: Prototypes,
-    embeddings: Float32Array,
-    aggregation: Aggregation = AGGREGATION,
-    temperature: float = TEMPERATURE,
-) -> Float32Array:
-    """Aggregated cosine of images and the prototypes of a query, float32 `[n]`.
-
-    With a single prototype every aggregation is its cosine, exactly.
-
-    Args:
-        prototypes: of the query.
-        embeddings: unit vectors float32 `[n, d]`.
-        aggregation: `mean` of the cosines; `log_mean_exp`, log(mean(exp(temperature * cosine))) / temperature;
-            `max`, the best completion whatever its weight.
-        temperature: inverse temperature of `log_mean_exp`, positive.
-    """
-    weights = prototypes.weights.astype(np.float32)
-    if len(weights) == 1:
-        return embeddings @ prototypes.embeddings[0]
-    if aggregation == "mean":
-        return embeddings @ (weights @ prototypes.embeddings)
-    cosines = embeddings @ prototypes.embeddings.T  # [n, C]
-    highest = cosines.max(axis=1)
-    if aggregation == "max":
-        return np.asarray(highest)
-    cosines -= highest[:, None]
-    cosines *= np.float32(temperature)
-    return np.asarray(highest + np.log(np.exp(cosines, out=cosines) @ weights) / np.float32(temperature))
+    embeddings = encode(vectors)
+    if len(embeddings) == 1:
+        return np.asarray(embeddings[0])
+    weights = np.array([statistics.probability(one) for one in query.conjunctions], dtype=np.float32)
+    return _unit_or(weights @ embeddings, embeddings[0])
 
 
 def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: NDArray[Any]) -> FloatArray:
@@ -247,6 +208,20 @@ def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: 
 def log_likelihood(probabilities: FloatArray) -> FloatArray:
     """Log-likelihood `[n]` that all asked terms hold, taken as independent: the sum of the logs of `[n, T]`."""
     return np.asarray(np.log(probabilities).sum(axis=1))
+
+
+def _fixes_every_group(query: Query, schema: AttributeSchema) -> bool:
+    only = query.conjunctions[0]
+    settled = sum(len(states) == 1 for states in only.values())
+    return len(query.conjunctions) == 1 and settled == len(schema.groups)
+
+
+def _unit_or(vector: Float32Array, fallback: Float32Array) -> Float32Array:
+    """`vector` at length 1; if it has none (the query is true of everyone drawn), `fallback` at length 1."""
+    length = np.linalg.norm(vector)
+    if length < SHORTEST_VECTOR:
+        vector, length = fallback, np.linalg.norm(fallback)
+    return np.asarray(vector / length, dtype=np.float32)
 
 
 def _state_probabilities(schema: AttributeSchema, group: int, attribute_logits: NDArray[Any]) -> FloatArray:

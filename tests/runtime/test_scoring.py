@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from sal_runtime import scoring
-from sal_runtime.calibration import FEATURES, Calibration
+from sal_runtime.calibration import FEATURES, Calibration, match_features
+from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import BundleError, InputError
 from sal_runtime.query import Term, parse_query
 from sal_runtime.schema import AttributeSchema, binary, exclusive
-from sal_runtime.scoring import Prototypes, score_query, similarity, term_probabilities
+from sal_runtime.scoring import score_query, term_probabilities
 
 SCHEMA = AttributeSchema(
     "tiny",
@@ -35,6 +36,7 @@ class Population:
     """Training statistics that are the list of all legal vectors with their probabilities; completions are exact."""
 
     def __init__(self, schema: AttributeSchema, seed: int) -> None:
+        self.schema = schema
         states = [range(len(group.states)) for group in schema.groups]
         self.states = np.array(list(itertools.product(*states)))
         self.vectors = schema.vectors_from_states(self.states)
@@ -42,8 +44,10 @@ class Population:
         self.bit_probabilities = self.probabilities @ self.vectors
 
     def _fits(self, conjunction: Mapping[int, frozenset[int]]) -> np.ndarray:
-        columns = [np.isin(self.states[:, group], sorted(allowed)) for group, allowed in conjunction.items()]
-        return np.all(columns, axis=0)
+        fits = np.ones(len(self.states), dtype=bool)
+        for group, allowed in conjunction.items():
+            fits &= np.isin(self.states[:, group], sorted(allowed))
+        return fits
 
     def probability(self, conjunction: Mapping[int, frozenset[int]]) -> float:
         return float(self.probabilities[self._fits(conjunction)].sum())
@@ -132,26 +136,40 @@ def test_full_query_is_the_cosine_of_its_one_vector_exactly() -> None:
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_marginalised_score_by_enumeration(text: str) -> None:
+    """The direction from the average person to the average person who fits."""
     query, bundle, gallery = parse_query(text, SCHEMA), make_bundle(), unit_rows(20, 4)
     scores = score_query(bundle, ENCODER, query, gallery)
     population = bundle.statistics
-    chosen = [all(holds(term, states) for term in query.terms) for states in population.states]
-    weights = population.probabilities[chosen] / population.probabilities[chosen].sum()
-    cosines = gallery.astype(np.float64) @ encode(population.vectors[chosen]).T
-    t = scoring.TEMPERATURE
-    np.testing.assert_allclose(scores.cosine, np.log(np.exp(t * cosines) @ weights) / t, rtol=1e-4, atol=1e-5)
+    everyone, fitting, share = np.zeros(DIMENSION), np.zeros(DIMENSION), 0.0
+    for states, probability in zip(population.states, population.probabilities, strict=True):
+        embedding = encode(SCHEMA.vectors_from_states(states)[None])[0]
+        everyone += probability * embedding
+        if all(holds(term, states) for term in query.terms):
+            fitting += probability * embedding
+            share += probability
+    direction = fitting / share - everyone
+    expected = [row @ direction / math.sqrt(direction @ direction) for row in gallery.astype(np.float64)]
+    np.testing.assert_allclose(scores.cosine, expected, atol=1e-5)
+    assert scoring.query_log_prior(query, population) == pytest.approx(math.log(share))
 
 
-def test_aggregations() -> None:
-    prototypes = Prototypes(unit_rows(3, 5), np.array([0.5, 0.3, 0.2]))
-    gallery = unit_rows(10, 6)
-    cosines = gallery.astype(np.float64) @ prototypes.embeddings.T
-    mean = similarity(prototypes, gallery, "mean")
-    np.testing.assert_allclose(mean, cosines @ prototypes.weights, atol=1e-6)
-    np.testing.assert_allclose(similarity(prototypes, gallery, "max"), cosines.max(axis=1), atol=1e-6)
-    # Between the mean (cold) and the maximum (hot).
-    np.testing.assert_allclose(similarity(prototypes, gallery, "log_mean_exp", 1e-2), mean, atol=1e-2)
-    np.testing.assert_allclose(similarity(prototypes, gallery, "log_mean_exp", 1e4), cosines.max(axis=1), atol=1e-3)
+def test_a_query_true_of_everyone_drawn_still_has_a_vector() -> None:
+    population = Population(SCHEMA, 1)
+    population.probabilities = np.where(population.states[:, 1] == 0, population.probabilities, 0.0)  # nobody has a hat
+    vector = scoring.query_vector(parse_query("!hat", SCHEMA), population, encode)
+    mean = population.probabilities @ encode(population.vectors)
+    np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_draws_of_the_real_statistics_approach_the_enumeration() -> None:
+    population = Population(SCHEMA, 1)
+    rows = np.random.default_rng(3).choice(len(population.vectors), size=20000, p=population.probabilities)
+    statistics = AttributeStatistics.fit(SCHEMA, population.vectors[rows])
+    for text in ("male", "!hat", "red|blue,old"):
+        query = parse_query(text, SCHEMA)
+        drawn, exact = (scoring.query_vector(query, known, encode) for known in (statistics, population))
+        assert drawn @ exact > 0.9
+        np.testing.assert_array_equal(scoring.query_vector(query, statistics, encode), drawn)
 
 
 def test_order_and_wording_do_not_matter() -> None:
@@ -168,11 +186,11 @@ def test_zeros_rule_sets_only_what_is_asked() -> None:
         return encode(vectors)
 
     query = parse_query("female,!red", SCHEMA)
-    scoring.zeros_prototypes(query, SCHEMA, Population(SCHEMA, 1), recording_encode)
+    scoring.zeros_vector(query, Population(SCHEMA, 1), recording_encode)
     np.testing.assert_array_equal(asked[0], [[1, 0, 0, 0, 0, 0]])  # "not red" may be none: no bit
     population = Population(SCHEMA, 1)
     population.bit_probabilities = np.array([0.5, 0.1, 0.2, 0.4, 0.9, 0.1])
-    scoring.zeros_prototypes(parse_query("red|blue", SCHEMA), SCHEMA, population, recording_encode)
+    scoring.zeros_vector(parse_query("red|blue", SCHEMA), population, recording_encode)
     np.testing.assert_array_equal(asked[1], [[0, 0, 0, 1, 0, 0]])  # blue is the more frequent of the two
 
 
@@ -192,7 +210,13 @@ def test_zeros_rule_is_another_cosine() -> None:
     np.testing.assert_array_equal(scores.ranking, gallery @ encode(np.array([[0, 1, 0, 0, 0, 0]], np.uint8))[0])
 
 
-CALIBRATION = Calibration(np.array([0.1, -1, 2, -3]), np.array([0.2, 2, 1, 4]), np.array([1.5, 1, -0.5, 0.25]), -1.0)
+MEAN, SCALE, WEIGHTS, BIAS = (
+    [0.1, -1.0, 2.0, -3.0, -0.2],
+    [0.2, 2.0, 1.0, 4.0, 0.5],
+    [1.5, 1.0, -0.5, 0.25, -0.75],
+    -1.0,
+)
+CALIBRATION = Calibration(np.array(MEAN), np.array(SCALE), np.array(WEIGHTS), BIAS)
 
 
 def test_likelihood_is_the_logistic_of_the_features_whatever_the_ranking_rule() -> None:
@@ -200,16 +224,14 @@ def test_likelihood_is_the_logistic_of_the_features_whatever_the_ranking_rule() 
     bundle = make_bundle(CALIBRATION.to_json() | {"fitted_on": "nobody"})
     scores = score_query(bundle, ENCODER, query, gallery)
     population = bundle.statistics
-    prior = sum(
-        p
-        for p, s in zip(population.probabilities, population.states, strict=True)
-        if s[0] == 0 and (s[1] == 1 or s[2] == 0)
-    )
+    hat_or_red = (population.states[:, 1] == 1) | (population.states[:, 2] == 0)
+    log_prior = math.log(population.probabilities[(population.states[:, 0] == 0) & hat_or_red].sum())
+    assert scores.likelihood is not None
     for row in range(6):
-        features = [scores.cosine[row], np.log(scores.evidence[row]).sum(), 2, math.log(prior)]
-        standard = [(f - m) / s for f, m, s in zip(features, [0.1, -1, 2, -3], [0.2, 2, 1, 4], strict=True)]
-        logit = -1 + 1.5 * standard[0] + standard[1] - 0.5 * standard[2] + 0.25 * standard[3]
-        assert scores.likelihood is not None
+        joint = float(scores.evidence[row].astype(np.float64).prod())
+        cosine = float(scores.cosine[row])
+        features = [cosine, math.log(joint / (1 - joint)), 2, log_prior, cosine * log_prior]
+        logit = BIAS + sum(w * (f - m) / s for w, f, m, s in zip(WEIGHTS, features, MEAN, SCALE, strict=True))
         assert scores.likelihood[row] == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-4)
     for rule in ("zeros", "attribute_likelihood"):
         np.testing.assert_array_equal(score_query(bundle, ENCODER, query, gallery, rule).likelihood, scores.likelihood)
@@ -226,6 +248,12 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     chunked = score_query(make_bundle(CALIBRATION.to_json()), ENCODER, query, gallery)
     for name in ("ranking", "cosine", "likelihood", "evidence"):
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
+
+
+def test_certain_evidence_gives_a_finite_likelihood() -> None:
+    features = match_features(np.zeros(3), np.array([0.0, -1e-9, -300.0]), 1, -1.0)
+    assert np.isfinite(features).all()
+    assert np.isfinite(CALIBRATION.likelihood(features)).all()
 
 
 def test_empty_gallery_and_wrong_width() -> None:
@@ -250,9 +278,9 @@ def test_calibration_survives_its_json() -> None:
         {"method": "isotonic"},
         {"features": ["cosine"]},
         {"weights": [1.0]},
-        {"scale": [1, 1, 0, 1]},
+        {"scale": [1, 1, 0, 1, 1]},
         {"bias": None},
-        {"mean": [0, 0, 0, "nan"]},
+        {"mean": [0, 0, 0, 0, "nan"]},
     ],
 )
 def test_calibration_refuses(change: dict[str, Any]) -> None:

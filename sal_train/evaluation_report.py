@@ -1,0 +1,76 @@
+"""An evaluation report as tables for people: percent, 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+METRICS = ("mAP", "rank1", "rank5", "rank10")
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Print a report of `sal_train.evaluate`."""
+    record = report["record"]
+    data, subject = record["data"], record["subject"]
+    identity = subject.get("fingerprint") or subject["config_sha256"]
+    console.print(f"{subject['kind']} {subject['path']} ({identity[:12]}), {record['device']}", highlight=False)
+    console.print(
+        f"{data['name']}: {data['num_queries']} queries ({data['num_seen']} of categories seen in training), "
+        f"{data['num_images']} gallery images",
+        highlight=False,
+    )
+    console.print(_full_table(report))
+    if report["num_without_match"]:
+        console.print(f"{report['num_without_match']} queries without a matching image were left out")
+    if "partial" in report:
+        _print_partial(report["partial"], console)
+
+
+def _full_table(report: Mapping[str, Any]) -> Table:
+    table = Table(title="full queries, percent", title_justify="left")
+    for heading in ("ranking by", "queries", "number", "mAP", "rank-1", "rank-5", "rank-10"):
+        table.add_column(heading, justify="left" if heading in ("ranking by", "queries") else "right", no_wrap=True)
+    for name, metrics in (
+        ("cosine", report),
+        ("centred cosine", report["centred"]),
+        ("attributes", report["attribute_likelihood"]),
+    ):
+        for part, values in (("all", metrics), ("seen", metrics.get("seen")), ("unseen", metrics.get("unseen"))):
+            if values is not None:
+                cells = [_with_error(values, metric) for metric in METRICS]
+                table.add_row(name if part == "all" else "", part, str(values["num_queries"]), *cells)
+    return table
+
+
+def _with_error(values: Mapping[str, Any], metric: str) -> str:
+    return f"{100 * values[metric]:.1f} ±{100 * values['standard_error'][metric]:.1f}"
+
+
+def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
+    counts = partial["by_number_given"]
+    rules = list(counts[0]["rules"])
+    # The rules are the rows: there are more of them when aggregations are compared.
+    table = Table(title="partial queries: mAP, percent, by number of attributes given", title_justify="left")
+    table.add_column("rule")
+    for row in counts:
+        table.add_column(str(row["given"]), justify="right")
+    for rule in rules:
+        table.add_row(rule, *(f"{100 * row['rules'][rule]['mAP']:.1f}" for row in counts))
+    table.add_section()
+    table.add_row("share relevant", *(f"{100 * row['share_relevant']:.1f}" for row in counts))
+    table.add_row("queries", *(str(row["num_queries"]) for row in counts))
+    console.print(table)
+    if "calibration" in partial:
+        measured = partial["calibration"]
+        for name in (key for key in measured if key != "fit"):
+            error = 100 * measured[name]["expected_calibration_error"]
+            share = 100 * measured[name]["share_matching"]
+            console.print(
+                f"likelihood of match, {name}: expected calibration error {error:.1f}, {share:.1f} match (percent)",
+                highlight=False,
+            )
+        if "caveat" in measured["fit"]:
+            console.print(f"caveat: {measured['fit']['caveat']}", highlight=False)
