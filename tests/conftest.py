@@ -12,6 +12,14 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 ARCHIVES = REPOSITORY.parent / "shared" / "data"
+DATA_FIXTURES = {"market1501_root", "peta_root"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on whole data sets are slow ones: `make check` leaves them out."""
+    for item in items:
+        if DATA_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,58 @@
+# make demo    search the demo gallery with the shipped bundle; the runtime only, no PyTorch
+# make test    everything that CI checks: linters, types, all tests
+# make check   the same without the slow tests, for while you work
+# make clean   remove what the others made
+#
+# Needs Python 3.11 or later with venv, and nothing else. PYTHON=python3.12 make test takes another one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test check static clean
+
+PYTHON ?= python3
+WORKERS ?= 2
+ATTRS ?= male,backpack
+PIP := bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+# two workers with one thread each: more threads than cores only wait for each other
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --quiet
+RUNTIME := $(shell find sal_runtime bundles -type f -not -name '*.pyc' 2>/dev/null) $(wildcard *.py)
+
+demo: .venv-demo/ready
+	@mkdir -p demo/out
+	.venv-demo/bin/sal search --attrs "$(ATTRS)" --gallery demo/gallery --top 10 \
+		--html demo/out/hits.html --grid demo/out/hits.jpg
+	@echo
+	@echo "Look at the hits:  $(CURDIR)/demo/out/hits.html (browser), $(CURDIR)/demo/out/hits.jpg (picture)"
+	@echo 'Ask for others:    .venv-demo/bin/sal search --gallery demo/gallery --attrs "female,!backpack"'
+
+test: static
+	$(PYTEST)
+
+check: static
+	$(PYTEST) -m "not slow"
+
+static: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+# an installation as a user has it, so that the demo also shows that the package is whole
+.venv-demo/ready: pyproject.toml constraints.txt $(RUNTIME)
+	@bash scripts/prepare_system.sh $(PYTHON)
+	@echo "setting up .venv-demo: numpy, OpenCV, ONNX Runtime"
+	@$(PYTHON) -m venv .venv-demo
+	@rm -rf build
+	@.venv-demo/$(PIP) '.[cpu]'
+	@touch $@
+
+.venv/ready: pyproject.toml constraints.txt
+	@bash scripts/prepare_system.sh $(PYTHON)
+	@echo "setting up .venv: the above, PyTorch, ONNX and the tools (some 300 MB to download)"
+	@$(PYTHON) -m venv .venv
+	@.venv/$(PIP) --editable '.[cpu,train,export,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-demo build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Check what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to.
+# Root on Debian or Ubuntu (a container, CI): installs what is missing. Anybody else: is told the command.
+set -euo pipefail
+python=${1:-python3}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    echo "$python is not Python 3.11 or later; name one: PYTHON=python3.12 make ..." >&2
+    exit 1
+}
+
+missing=()
+"$python" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+for library in libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0; do
+    "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "${library%:*}" 2>/dev/null || missing+=("${library#*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing Debian packages: ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+else
+    echo "missing system packages: ${missing[*]}; on Debian or Ubuntu: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+fi
