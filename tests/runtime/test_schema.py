@@ -13,10 +13,10 @@ from sal_runtime.errors import SchemaError
 from sal_runtime.schema import AttributeSchema, Group, State, binary, exclusive, normalise_word
 from tests.runtime.tiny_bundle import SCHEMA
 
+PEOPLE = st.tuples(*(st.integers(0, len(group.states) - 1) for group in SCHEMA.groups))
 
-@given(
-    st.lists(st.tuples(*(st.integers(0, len(group.states) - 1) for group in SCHEMA.groups)), min_size=1, max_size=20)
-)
+
+@given(st.lists(PEOPLE, min_size=1, max_size=20))
 def test_states_and_vectors_are_inverse(rows: list[tuple[int, ...]]) -> None:
     states = np.array(rows, dtype=np.int64)
     vectors = SCHEMA.vectors_from_states(states)
@@ -40,10 +40,8 @@ def test_fingerprint_changes_with_any_word() -> None:
 
 
 def test_bit_names_are_unique_and_in_order() -> None:
-    expected = (
-        "hat backpack female upper-colour=red upper-colour=green upper-colour=blue lower-colour=red lower-colour=blue"
-    )
-    assert SCHEMA.bit_names == tuple(expected.split())
+    upper = ("upper-colour=red", "upper-colour=green", "upper-colour=blue")
+    assert SCHEMA.bit_names == ("hat", "backpack", "female", *upper, "lower-colour=red", "lower-colour=blue")
 
 
 def test_description_of_a_vector() -> None:

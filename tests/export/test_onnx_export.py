@@ -1,0 +1,176 @@
+"""Exported encoders against PyTorch, and graphs that must not pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
+from sal_export.heads import unit_head
+from sal_export.onnx_export import check_graph, export_onnx
+from sal_export.parity import measure_parity, top_agreement
+from sal_runtime.backends import open_backend
+from sal_runtime.errors import ParityError
+from sal_train.config import ModelConfig
+from sal_train.networks import Networks
+
+CONFIGS = {
+    "paper": ModelConfig(backbone="resnet50", weights="none", height=48, width=32),
+    "sal": ModelConfig(
+        backbone="efficientnet_lite0",
+        weights="none",
+        height=48,
+        width=32,
+        feature_norm="batch",
+        embedding_output="batchnorm",
+        unit_heads=True,
+    ),
+}
+
+
+def lively(config: ModelConfig) -> Networks:
+    """Untrained networks with BatchNorm statistics from a few batches, so that nothing vanishes."""
+    torch.manual_seed(5)
+    networks = Networks(config, num_bits=6, num_categories=4)
+    networks.train()
+    with torch.no_grad():
+        for _ in range(30):
+            networks.embed_images(torch.randint(0, 256, (16, config.height, config.width, 3), dtype=torch.uint8))
+            networks.embed_attributes(torch.randint(0, 2, (32, 6)).float())
+    return networks.eval()
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def exported(request: pytest.FixtureRequest) -> tuple[Networks, bytes]:
+    config = CONFIGS[request.param]
+    networks = lively(config)
+    example = torch.zeros(2, config.height, config.width, 3, dtype=torch.uint8)
+    return networks, export_onnx(DeployedImageEncoder(networks), example, "images")
+
+
+def crops(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 48, 32, 3), dtype=np.uint8)
+
+
+def test_the_image_graph_takes_uint8_crops_and_any_batch(exported: tuple[Networks, bytes]) -> None:
+    networks, content = exported
+    graph = onnx.load_from_string(content).graph
+    tensor = graph.input[0].type.tensor_type
+    assert tensor.elem_type == TensorProto.UINT8
+    assert [axis.dim_param or axis.dim_value for axis in tensor.shape.dim] == ["batch", 48, 32, 3]
+    assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
+    assert not [node for node in graph.node if node.metadata_props or node.doc_string]  # no paths of the exporter
+    backend, module = open_backend(content), DeployedImageEncoder(networks)
+    for size in (1, 2, 3, 17):
+        got = backend.run(crops(size))
+        with torch.no_grad():
+            expected = module(torch.as_tensor(crops(size))).numpy()
+        assert got.dtype == np.float32
+        assert np.abs(got - expected).max() < 1e-4
+        assert np.linalg.norm(got, axis=1) == pytest.approx(np.ones(size), abs=1e-5)
+
+
+def test_the_attribute_graph(exported: tuple[Networks, bytes]) -> None:
+    networks, _ = exported
+    module = DeployedAttributeEncoder(networks)
+    backend = open_backend(export_onnx(module, torch.zeros(2, 6), "attributes"))
+    vectors = np.random.default_rng(1).integers(0, 2, (100, 6)).astype(np.float32)
+    with torch.no_grad():
+        assert np.abs(backend.run(vectors) - module(torch.as_tensor(vectors)).numpy()).max() < 1e-5
+
+
+def test_the_gate_passes_a_good_export_and_measures_it(exported: tuple[Networks, bytes]) -> None:
+    networks, content = exported
+    module = DeployedImageEncoder(networks)
+
+    @torch.no_grad()
+    def source(batch: np.ndarray) -> np.ndarray:
+        return np.asarray(module(torch.as_tensor(batch)).numpy())
+
+    queries = source(crops(5))
+    parity = measure_parity("image_encoder.onnx", crops(80), source, open_backend(content).run, queries, "noise")
+    assert parity.batches == (1, 2, 3, 17, 64)
+    assert parity.max_abs < 1e-4
+    assert parity.top10_agreement is not None
+    assert parity.top10_agreement > 0.99
+
+
+def linear_encoder(weight: np.ndarray) -> object:
+    def encode(batch: np.ndarray) -> np.ndarray:
+        raw = batch.astype(np.float32) @ weight
+        return np.asarray(raw / np.linalg.norm(raw, axis=1, keepdims=True), np.float32)
+
+    return encode
+
+
+INPUTS = np.random.default_rng(3).random((70, 12)).astype(np.float32)
+WEIGHT = np.random.default_rng(4).standard_normal((12, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda batch: linear_encoder(WEIGHT + 0.01)(batch), "Nothing has been published"),
+        (lambda batch: linear_encoder(WEIGHT)(batch)[:, :4], "gives float32"),
+        (lambda batch: linear_encoder(WEIGHT)(batch).astype(np.float64), "gives float64"),
+        (lambda batch: linear_encoder(WEIGHT)(batch) * np.nan, "NaN or infinite"),
+        (lambda batch: linear_encoder(WEIGHT)(batch) * 2.0, "have lengths"),
+        (lambda batch: linear_encoder(WEIGHT)(batch[::-1] if len(batch) == 17 else batch), "Nothing has been"),
+    ],
+)
+def test_the_gate_refuses_a_broken_export(broken: object, message: str) -> None:
+    source = linear_encoder(WEIGHT)
+    with pytest.raises(ParityError, match=message):
+        measure_parity("encoder", INPUTS, source, broken, None, "numbers")  # type: ignore[arg-type]
+
+
+def test_the_gate_needs_enough_inputs() -> None:
+    with pytest.raises(ParityError, match="needs 64 inputs, got 10"):
+        measure_parity("encoder", INPUTS[:10], linear_encoder(WEIGHT), linear_encoder(WEIGHT), None, "")  # type: ignore[arg-type]
+
+
+def test_top_agreement_counts_common_hits() -> None:
+    gallery = np.eye(20, dtype=np.float32)
+    query = np.arange(20, 0, -1, dtype=np.float32)[None]  # ranks rows 0..9 first
+    changed = gallery.copy()
+    changed[[9, 10]] = changed[[10, 9]]  # one of the ten moves out
+    assert top_agreement(query, gallery, gallery) == 1.0
+    assert top_agreement(query, gallery, changed) == pytest.approx(0.9)
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(2, 6) * 2.0
+
+
+def test_a_fixed_batch_does_not_leave_the_exporter() -> None:
+    with pytest.raises(Exception, match=r"batch|Dim|specializ|constraint"):
+        export_onnx(FixedBatch(), torch.zeros(2, 6), "attributes")
+
+
+def test_wrong_names_and_left_over_norms_are_refused() -> None:
+    value = helper.make_tensor_value_info
+    node = helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["embeddings"])
+    scale = helper.make_tensor("s", TensorProto.FLOAT, [3], [1.0] * 3)
+    shape = ["batch", 3]
+    graph = helper.make_graph(
+        [node], "g", [value("x", TensorProto.FLOAT, shape)], [value("embeddings", TensorProto.FLOAT, shape)], [scale]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(ParityError, match="not folded"):
+        check_graph(model, "x")
+    with pytest.raises(ParityError, match="expected 'images'"):
+        check_graph(model, "images")
+
+
+def test_the_head_is_exact_for_unit_heads_and_measured_otherwise() -> None:
+    embeddings = torch.randn(200, 128, generator=torch.Generator().manual_seed(0))
+    exact = unit_head(lively(CONFIGS["sal"]), embeddings)
+    assert exact.error["max_probability_difference"] < 1e-5
+    approximate = unit_head(lively(CONFIGS["paper"]), torch.tanh(embeddings))
+    assert 0.0 < approximate.error["mean_probability_difference"] < 0.05
+    assert approximate.error["same_decision"] > 0.9
