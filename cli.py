@@ -136,7 +136,7 @@ def train(
 
 
 @app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one parameter is one option
     dataset: Annotated[
         str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
     ],

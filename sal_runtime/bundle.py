@@ -119,8 +119,11 @@ class Bundle:
 
     @cached_property
     def golden(self) -> dict[str, NDArray[Any]]:
-        """Inputs and the embeddings that they must give: `images` uint8 `[G, H, W, 3]`, `attributes` uint8 `[G, A]`,
-        `image_embeddings` and `attribute_embeddings` float32 `[G, d]`."""
+        """Inputs and the embeddings that they must give.
+
+        `images` uint8 `[G, H, W, 3]`, `attributes` uint8 `[G, A]`, `image_embeddings` and `attribute_embeddings`
+        float32 `[G, d]`.
+        """
         return _arrays(self.path, GOLDEN, self.read_bytes(GOLDEN))
 
 

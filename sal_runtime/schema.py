@@ -219,7 +219,7 @@ class AttributeSchema:
         vectors = np.asarray(vectors)
         if vectors.ndim == 0 or vectors.shape[-1] != self.num_bits:
             raise SchemaError(
-                f"attribute vectors have shape {vectors.shape}, expected [..., {self.num_bits}] for schema {self.name!r}"
+                f"attribute vectors have shape {vectors.shape}, expected [..., {self.num_bits}], schema {self.name!r}"
             )
         if not np.isin(vectors, (0, 1)).all():
             raise SchemaError(f"attribute vectors hold values other than 0 and 1 (schema {self.name!r})")

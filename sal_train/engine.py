@@ -174,7 +174,7 @@ def new_average(networks: Networks) -> Networks:
 
 @torch.no_grad()
 def update_average(average: Networks, networks: Networks, decay: float, num_updates: int) -> None:
-    """average = decay * average + (1 - decay) * networks for the deployed networks; buffers are copied.
+    """Set average = decay * average + (1 - decay) * networks for the deployed networks; buffers are copied.
 
     Early on the decay is (1 + n) / (10 + n), so that the random start is forgotten.
     """

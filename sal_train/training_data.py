@@ -47,6 +47,15 @@ class TrainingData:
 def prepare_training_data(
     config: Config, dataset: SearchDataset, part: Partition, images: NDArray[np.uint8], device: torch.device
 ) -> TrainingData:
+    """Put what training needs where it is needed.
+
+    Args:
+        config: `run.device_resident` and `unseen` are read.
+        dataset: the training split's labels and statistics.
+        part: which rows and categories are trained on; the held-out ones are never sampled.
+        images: of the training split, uint8 [N, H, W, 3]; copied to the device when they fit.
+        device: of the networks.
+    """
     split = dataset.train
     position = np.full(int(split.categories.max()) + 1, -1, dtype=np.int64)
     position[part.train_categories] = np.arange(len(part.train_categories))
@@ -90,6 +99,17 @@ def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list
 def assemble_batch(
     config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
 ) -> tuple[Tensor, Batch]:
+    """Crops and labels of some rows, with attribute vectors of unseen categories after those of the rows.
+
+    Args:
+        config: `data` says how crops are augmented, `unseen.share` how many vectors are sampled for each row.
+        data: from `prepare_training_data`.
+        rows: B row numbers of the training split.
+        generator: draws augmentation, unseen vectors and noise.
+
+    Returns:
+        Augmented crops [B, 3, H, W] as the networks take them, and the batch with [B + unseen, A] attributes.
+    """
     index = torch.as_tensor(rows)
     if isinstance(data.images, Tensor):
         pixels = data.images[index.to(data.device)]

@@ -80,7 +80,7 @@ def split_from_rows(image_paths: list[Path], attributes: NDArray[np.uint8], iden
 
 
 def seen_categories(train: Split, test: Split) -> NDArray[np.bool_]:
-    """bool [K_test], whether each test category's vector is a training category's."""
+    """Whether each test category's vector is also a training category's, bool [K_test]."""
     known = {row.tobytes() for row in train.category_vectors}
     return np.array([row.tobytes() in known for row in test.category_vectors], dtype=np.bool_)
 

@@ -156,8 +156,8 @@ def _read_labels(path: Path) -> tuple[dict[str, dict[str, NDArray[np.uint8]]], l
     hats = float(np.mean([row[SCHEMA.bit_names.index("hat")] for row in labels["train"].values()]))
     if hats > 0.5:
         raise InputError(
-            f"{path}: {hats:.0%} of the training people wear a hat; this is the first version of the file, whose hat and "
-            "colour labels are inverted; use a later one"
+            f"{path}: {hats:.0%} of the training people wear a hat; this is the first version of the file, "
+            "whose hat and colour labels are inverted; use a later one"
         )
     return labels, notes
 
