@@ -12,8 +12,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli_data import data_app
 from cli_gallery import gallery_app
-from cli_options import EXIT_FAILED, EXIT_USAGE, BundleOption, DeviceOption, JsonOption
+from cli_options import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    BundleOption,
+    DataOption,
+    DatasetOption,
+    DeviceOption,
+    JsonOption,
+)
 from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
 
 app = typer.Typer(
@@ -25,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(gallery_app, name="gallery", help="Look after gallery files: what is in them, and what leaves them.")
+app.add_typer(data_app, name="data", help="Look at a data set before training on it, or draw one.")
 
 CacheOption = Annotated[
     Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
@@ -102,11 +112,9 @@ def search(
 
 @app.command(epilog="See also: sal eval --run RUN, sal export --run RUN, tensorboard --logdir RUN")
 def train(
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
-    ],
+    dataset: DatasetOption,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; --resume continues the one that is there.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),
+    data: DataOption = Path(),
     recipe: Annotated[str, typer.Option("--recipe", help="sal, paper, deepmar, tiny, or a .toml file.")] = "sal",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
@@ -137,12 +145,10 @@ def train(
 
 @app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")
 def evaluate(  # noqa: PLR0913 - one parameter is one option
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
-    ],
+    dataset: DatasetOption,
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure a bundle's exported encoders.")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Measure a training run.")] = None,
-    data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),
+    data: DataOption = Path(),
     partial: Annotated[bool, typer.Option(help="Also ask queries that leave attributes open.")] = True,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Search the training categories the run held out, to choose settings.")
@@ -184,7 +190,7 @@ def export_bundle(
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="What the run was trained on; without it the gate runs on drawings.")
     ] = None,
-    data: Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")] = Path(),
+    data: DataOption = Path(),
     name: Annotated[str | None, typer.Option("--name", help="Of the bundle; default: that of the folder.")] = None,
     cache: CacheOption = Path("~/.cache/sal"),
 ) -> None:

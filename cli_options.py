@@ -20,3 +20,7 @@ DeviceOption = Annotated[
     Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
+]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")]

@@ -1,0 +1,69 @@
+"""`sal data stats`: how often each attribute occurs, and how the categories are spread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from sal_runtime.completions import AttributeStatistics
+from sal_train.datasets import SearchDataset
+from sal_train.datasets.check import category_statistics, print_statistics
+
+BAR_WIDTH = 20
+NUM_LARGEST = 3
+
+
+def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
+    """Counts, the share of images with each attribute, the commonest categories, and which groups go together."""
+    statistics = AttributeStatistics.fit(dataset.schema, dataset.train.attributes)
+    groups = dataset.schema.groups
+    sizes = np.bincount(dataset.train.categories)
+    largest = np.argsort(-sizes, kind="stable")[:NUM_LARGEST]
+    shares = zip(
+        dataset.schema.bit_names,
+        dataset.train.attributes.mean(axis=0).tolist(),
+        dataset.test.attributes.mean(axis=0).tolist(),
+        strict=True,
+    )
+    return {
+        "name": dataset.name,
+        "counts": category_statistics(dataset),
+        "attributes": {name: {"train": train, "test": test} for name, train, test in shares},
+        "largest_categories": [
+            {"images": int(sizes[one]), "words": dataset.schema.describe(dataset.train.category_vectors[one])}
+            for one in largest
+        ],
+        "strongest_dependencies": [
+            {"group": groups[child].name, "depends_on": groups[parent].name}
+            for child, parent in enumerate(statistics.parents)
+            if parent >= 0
+        ],
+        "sensitive": [group.name for group in groups if group.sensitive],
+        "notes": list(dataset.notes),
+        "licence": dataset.licence,
+    }
+
+
+def print_dataset_statistics(report: dict[str, Any], console: Console) -> None:
+    """The same for people."""
+    console.print(f"{report['name']} ({report['licence']})", highlight=False)
+    print_statistics(report["counts"], console)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("attribute", "train", "test", ""):
+        table.add_column(heading, justify="right" if heading in ("train", "test") else "left", no_wrap=True)
+    for name, share in report["attributes"].items():
+        bar = "█" * round(BAR_WIDTH * share["train"])
+        table.add_row(name, f"{share['train']:.1%}", f"{share['test']:.1%}", bar)
+    console.print(table)
+    console.print("largest training categories:")
+    for category in report["largest_categories"]:
+        console.print(
+            f"  {category['images']:,} images: {', '.join(category['words'])}", highlight=False, soft_wrap=True
+        )
+    if report["sensitive"]:
+        console.print(f"sensitive: {', '.join(report['sensitive'])}", highlight=False)
+    for note in report["notes"]:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
