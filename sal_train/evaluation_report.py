@@ -16,6 +16,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     record = report["record"]
     data, subject = record["data"], record["subject"]
     identity = subject.get("fingerprint") or subject["config_sha256"]
+    console.print("all numbers in percent, ± standard error over queries")
     console.print(f"{subject['kind']} {subject['path']} ({identity[:12]}), {record['device']}", highlight=False)
     console.print(
         f"{data['name']}: {data['num_queries']} queries ({data['num_seen']} of categories seen in training), "
@@ -30,9 +31,9 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
 
 
 def _full_table(report: Mapping[str, Any]) -> Table:
-    table = Table(title="full queries, percent", title_justify="left")
-    for heading in ("ranking by", "queries", "number", "mAP", "rank-1", "rank-5", "rank-10"):
-        table.add_column(heading, justify="left" if heading in ("ranking by", "queries") else "right", no_wrap=True)
+    table = _table()
+    for heading in ("full queries, by", "queries", "mAP", "rank-1", "rank-5", "rank-10"):
+        table.add_column(heading, justify="left" if "quer" in heading else "right", no_wrap=True)
     for name, metrics in (
         ("cosine", report),
         ("centred cosine", report["centred"]),
@@ -41,8 +42,12 @@ def _full_table(report: Mapping[str, Any]) -> Table:
         for part, values in (("all", metrics), ("seen", metrics.get("seen")), ("unseen", metrics.get("unseen"))):
             if values is not None:
                 cells = [_with_error(values, metric) for metric in METRICS]
-                table.add_row(name if part == "all" else "", part, str(values["num_queries"]), *cells)
+                table.add_row(name if part == "all" else "", f"{part} {values['num_queries']}", *cells)
     return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _with_error(values: Mapping[str, Any], metric: str) -> str:
@@ -53,13 +58,12 @@ def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
     counts = partial["by_number_given"]
     rules = list(counts[0]["rules"])
     # The rules are the rows: there are more of them when aggregations are compared.
-    table = Table(title="partial queries: mAP, percent, by number of attributes given", title_justify="left")
-    table.add_column("rule")
+    table = _table()
+    table.add_column("mAP by number of attributes given", no_wrap=True)
     for row in counts:
         table.add_column(str(row["given"]), justify="right")
     for rule in rules:
         table.add_row(rule, *(f"{100 * row['rules'][rule]['mAP']:.1f}" for row in counts))
-    table.add_section()
     table.add_row("share relevant", *(f"{100 * row['share_relevant']:.1f}" for row in counts))
     table.add_row("queries", *(str(row["num_queries"]) for row in counts))
     console.print(table)
@@ -69,7 +73,7 @@ def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
             error = 100 * measured[name]["expected_calibration_error"]
             share = 100 * measured[name]["share_matching"]
             console.print(
-                f"likelihood of match, {name}: expected calibration error {error:.1f}, {share:.1f} match (percent)",
+                f"likelihood of match, {name}: expected calibration error {error:.1f}, {share:.1f} match",
                 highlight=False,
             )
         if "caveat" in measured["fit"]:
