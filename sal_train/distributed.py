@@ -66,7 +66,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     torch.distributed.all_reduce(flat)
     flat /= world_size()
-    for gradient, averaged in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, averaged in zip(gradients, torch.split(flat, sizes), strict=True):
         gradient.copy_(averaged.view_as(gradient))
 
 

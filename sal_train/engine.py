@@ -155,7 +155,7 @@ def run_phase(
     optimisers = [state.optimisers[name] for name in phase.trains]
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
     parameters = [parameter for name in phase.trains for parameter in networks.network(name).parameters()]
     distributed.average_gradients(parameters)
     if gradient_clip:

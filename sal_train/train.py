@@ -24,6 +24,7 @@ from sal_train.datasets import SearchDataset, Split
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
 from sal_train.networks import Networks
+from sal_train.phases import Phase
 from sal_train.pretrained import load_pretrained
 from sal_train.recipe import config_to_toml, load_config
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
@@ -197,13 +198,13 @@ def _run_stages(run: Training) -> Path:
     return run.out / checkpoint.MODEL_FILE
 
 
-def _run_epoch(run: Training, stage: StageConfig, phases: tuple[engine.Phase, ...], epoch: int) -> dict[str, float]:
+def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:
     """Train one epoch; returns the mean of every loss term. All randomness follows from seed, epoch and process."""
     seed = (run.config.run.seed * 1_000_003 + run.at.total_epochs) * 1_000 + distributed.rank()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     batches = epoch_batches(run.config, run.data, run.at.total_epochs)
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, float | Tensor] = {}
     for iteration, rows in enumerate(batches):
         progress = (epoch + (iteration / len(batches) if stage.schedule == "cosine" else 0.0)) / stage.epochs
         engine.set_learning_rates(run.state.optimisers, engine.learning_rate_factor(stage, progress))

@@ -108,7 +108,7 @@ def assemble_batch(
         generator: draws augmentation, unseen vectors and noise.
 
     Returns:
-        Augmented crops [B, 3, H, W] as the networks take them, and the batch with [B + unseen, A] attributes.
+        Augmented crops, RGB float [B, H, W, 3] in 0..255, and the batch with [B + unseen, A] attributes.
     """
     index = torch.as_tensor(rows)
     if isinstance(data.images, Tensor):

@@ -52,7 +52,7 @@ class TrainingLog:
         if self.active:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.done + 1)  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.done + 1)
             if self.path.exists():
                 lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
                 write_text(self.path, "".join(line for line in lines if json.loads(line)["total_epochs"] <= self.done))

@@ -198,7 +198,7 @@ def _background(rng: np.random.Generator) -> UInt8Array:
     horizon = rng.integers(70, 130)
     for rows in (slice(0, horizon), slice(horizon, HEIGHT)):
         image[rows] = rng.uniform(70, 190) + rng.normal(0, 10, 3)
-    image += np.linspace(*rng.uniform(-25, 25, 2), WIDTH)[None, :, None]
+    image += np.linspace(rng.uniform(-25, 25), rng.uniform(-25, 25), WIDTH)[None, :, None]
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
