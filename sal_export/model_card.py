@@ -38,7 +38,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
             ],
         ),
         _metrics(manifest["metrics"]),
-        _attributes(schema),
+        _attributes(schema, manifest["metrics"].get("recognition")),
         LIMITS,
         f"## Licence\n\n{manifest['licence']}\n",
     ]
@@ -85,12 +85,31 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
 
 
-def _attributes(schema: AttributeSchema) -> str:
-    rows = [
-        (group.name + (" (sensitive)" if group.sensitive else ""), ", ".join(state.name for state in group.states))
-        for group in schema.groups
-    ]
-    return "## Attributes\n\n" + _table(("attribute", "values"), rows)
+def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) -> str:
+    """The attributes and, once measured, how often each is recognised where it is there and where it is not."""
+    rows: list[tuple[str, ...]] = []
+    for group in schema.groups:
+        name = group.name + (" (sensitive)" if group.sensitive else "")
+        if recognition is None:
+            rows.append((name, ", ".join(state.name for state in group.states)))
+            continue
+        for state in group.states:
+            if state.bit is not None:
+                value = state.name if group.kind == "exclusive" else f"{state.name} (or {group.states[0].name})"
+                rates = recognition["by_attribute"][schema.bit_names[state.bit]]
+                found, spared = (_percent(rates[f"true_{pole}_rate"]) for pole in ("positive", "negative"))
+                rows.append((name, value, f"{rates['positives']:,}", found, spared))
+    if recognition is None:
+        return "## Attributes\n\n" + _table(("attribute", "values"), rows)
+    explained = (
+        "What the evidence beside a hit is worth: the share of test images with the attribute where it is seen, and of "
+        "those without it where it is not, both in percent at probability 1/2.\n\n"
+    )
+    return "## Attributes\n\n" + explained + _table(("attribute", "value", "images", "seen", "not seen"), rows)
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.0f}"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -23,6 +23,7 @@ from sal_runtime.calibration import Calibration
 from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.metrics import RetrievalMetrics, rank_queries, summarise
 from sal_runtime.scoring import NUM_COMPLETIONS, Float32Array, encoded_completions
+from sal_train.attribute_recognition import recognition_rates
 from sal_train.calibrate import TOP_HITS, Reliability, count_pairs, features_of, fit_run_calibration
 from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets import SearchDataset
@@ -166,6 +167,7 @@ def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, se
     `attribute_likelihood` is attribute recognition alone, what DeepMAR does: the sum over all attributes of log p where
     the query has 1 and of log(1 - p) where it has 0, p being the sigmoid of the attribute head. `centred` is the cosine
     with the query's direction from the average person, as the rule `marginalised` has it for partial queries.
+    `recognition` holds the error rates of the attribute head.
     """
     queries = subject.encode_attributes(protocol.queries)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
@@ -186,6 +188,7 @@ def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, se
     report = _rank_in_chunks(protocol, cosine).to_json()
     report["centred"] = _rank_in_chunks(protocol, centred).to_json()
     report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood).to_json()
+    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema.bit_names)
     return report
 
 

@@ -26,6 +26,10 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(_full_table(report))
     if report["num_without_match"]:
         console.print(f"{report['num_without_match']} queries without a matching image were left out")
+    recognition = report["recognition"]
+    if recognition["mA"] is not None:
+        rate, number = 100 * recognition["mA"], recognition["num_attributes"]
+        console.print(f"attributes recognised: mean accuracy {rate:.1f} over {number}", highlight=False)
     if "partial" in report:
         _print_partial(report["partial"], console)
 
