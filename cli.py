@@ -173,13 +173,13 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     from sal_train.datasets import load_dataset
     from sal_train.evaluate import Options, evaluate_and_print
 
+    if attach and bundle is None:
+        raise ConfigError("--attach needs --bundle: a run has no model card")
     options = Options(cache.expanduser(), device, partial, held_out, precision, seed)
     report = evaluate_and_print(bundle, run, load_dataset(dataset, data), options, out, as_json=as_json)
-    if attach:
+    if attach and bundle is not None:
         from sal_export.publish import attach_metrics
 
-        if bundle is None:
-            raise ConfigError("--attach needs --bundle: a run has no model card")
         attach_metrics(bundle, report)
 
 

@@ -15,6 +15,7 @@ import pytest
 import cli
 from sal_runtime.gallery import Gallery
 from sal_runtime.terminal import evidence_headers, print_hits
+from tests.command_line import check_one_error, run_sal
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
 from tests.runtime.made_up_result import made_up_result
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -38,24 +39,7 @@ def sal(bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.setenv("SAL_BUNDLE", str(bundle))
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        code = ended.value.code
-        printed = capsys.readouterr()
-        return (0 if code is None else int(code)), printed.out, printed.err
-
-    return run
-
-
-def check_one_error(outcome: tuple[int, str, str], code: int, *words: str) -> None:
-    """One line on stderr with these words, nothing on stdout, and this exit code."""
-    assert outcome[0] == code
-    assert outcome[1] == ""
-    (line,) = outcome[2].splitlines()
-    assert line.startswith("sal: error: ")
-    for word in words:
-        assert word in line
+    return lambda *arguments: run_sal(capsys, *arguments)
 
 
 def test_search_prints_a_table(folder: Path, sal: Sal) -> None:

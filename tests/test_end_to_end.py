@@ -1,0 +1,186 @@
+"""The whole way on drawn pedestrians: draw, train, export, evaluate, search; and what goes wrong on it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sal_export import package
+from sal_runtime import errors
+from sal_runtime.bundle import open_bundle
+from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+from sal_train.checkpoint import load_run
+from tests.command_line import check_one_error, run_sal
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True)
+class World:
+    """What the first commands made."""
+
+    data: Path
+    run: Path
+    bundle: Path
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Drawn people, a model trained on them for a few epochs, and its bundle."""
+    folder = tmp_path_factory.mktemp("world")
+    made = World(folder / "drawn", folder / "run", folder / "bundle", folder / "cache")
+    commands = (
+        ("data", "synth", "--out", made.data, "--people", 150),
+        (
+            *("train", "--recipe", "tiny", "--dataset", made.data, "--out", made.run, "--cache", made.cache),
+            *("--set", "stages.0.epochs=8", "--set", "run.device=cpu", "--set", "data.validation_fraction=0.1"),
+        ),
+        ("export", "--run", made.run, "--out", made.bundle, "--dataset", made.data, "--cache", made.cache),
+    )
+    import cli
+
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in command])
+        assert not ended.value.code, command
+    return made
+
+
+def evaluate(capsys: Capsys, world: World, *arguments: object) -> dict[str, object]:
+    command = ("eval", "--dataset", world.data, "--cache", world.cache, "--json", *arguments)
+    code, out, _ = run_sal(capsys, *command)
+    assert code == 0
+    return json.loads(out)
+
+
+def test_the_run_directory_says_how_it_was_made(world: World) -> None:
+    names = {path.name for path in world.run.iterdir()}
+    assert names >= {"config.toml", "data.json", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors"}
+    assert len((world.run / "metrics.jsonl").read_text().splitlines()) == 8
+    assert list((world.run / "tensorboard").iterdir())
+
+
+def test_the_bundle_gives_what_the_run_gives(world: World, capsys: Capsys) -> None:
+    """The exported encoders rank as PyTorch does, and far better than chance."""
+    bundle = evaluate(capsys, world, "--bundle", world.bundle)
+    run = evaluate(capsys, world, "--run", world.run)
+    for key in ("mAP", "rank1", "rank5", "rank10"):
+        assert bundle[key] == pytest.approx(run[key], abs=0.02)
+    assert bundle["recognition"]["mA"] == pytest.approx(run["recognition"]["mA"], abs=0.005)
+    chance = bundle["partial"]["by_number_given"][-1]["share_relevant"]
+    assert bundle["mAP"] > 5 * chance
+    assert bundle["recognition"]["mA"] > 0.6
+
+
+def test_the_bundle_is_complete_and_its_golden_vectors_hold(world: World) -> None:
+    bundle = open_bundle(world.bundle)
+    run = load_run(world.run)
+    assert bundle.schema == run.schema
+    assert bundle.manifest["training"]["dataset"] == "drawn"
+    assert bundle.calibration is not None
+    for artefact in bundle.manifest["artefacts"]:
+        assert artefact["parity"]["batches"] == [1, 2, 3, 17, 64]
+        assert artefact["parity"]["max_abs"] < 1e-4
+    golden = bundle.golden
+    np.testing.assert_allclose(
+        ImageEncoder(bundle).encode(golden["images"]), golden["image_embeddings"], rtol=0, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        AttributeEncoder(bundle).encode(golden["attributes"]), golden["attribute_embeddings"], rtol=0, atol=1e-5
+    )
+
+
+def test_search_finds_what_was_drawn(world: World, capsys: Capsys) -> None:
+    command = ("search", "--bundle", world.bundle, "--gallery", world.data / "images", "--json", "-k", 20)
+    code, out, _ = run_sal(capsys, *command, "--attrs", "upper=red|yellow,trousers")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["gallery"] == {
+        "path": str(world.data / "images.sal"),
+        "items": 600,
+        "encoded_now": 600,
+    }
+    with (world.data / "attributes.csv").open() as file:
+        labels = {Path(row["image"]).name: row for row in csv.DictReader(file)}
+    wanted = {
+        name
+        for name, row in labels.items()
+        if row["upper-colour"] in ("red", "yellow") and row["lower-type"] == "trousers"
+    }
+    right = sum(hit["uri"] in wanted for hit in answer["hits"])
+    assert right / 20 > 2 * len(wanted) / len(labels)
+    assert all(0 <= hit["likelihood"] <= 1 for hit in answer["hits"])
+    # nothing is encoded twice
+    code, out, _ = run_sal(capsys, *command, "--attrs", "hat")
+    assert json.loads(out)["gallery"]["encoded_now"] == 0
+
+
+def test_attached_numbers_stand_in_the_model_card(world: World, capsys: Capsys) -> None:
+    before = open_bundle(world.bundle).fingerprint
+    report = evaluate(capsys, world, "--bundle", world.bundle, "--no-partial", "--attach")
+    bundle = open_bundle(world.bundle)
+    assert bundle.fingerprint == before
+    assert bundle.manifest["metrics"]["mAP"] == report["mAP"]
+    card = (world.bundle / "MODEL_CARD.md").read_text()
+    assert f"{100 * report['mAP']:.1f}" in card
+    assert f"{report['recognition']['by_attribute']['hat']['positives']}" in card
+    assert "must not be used" in card
+
+
+def test_a_bundle_exported_without_data_has_no_likelihood(world: World, tmp_path: Path, capsys: Capsys) -> None:
+    code, out, _ = run_sal(capsys, "export", "--run", world.run, "--out", tmp_path / "bare", "--name", "bare")
+    assert (code, out) == (0, f"{tmp_path / 'bare'}\n")
+    bundle = open_bundle(tmp_path / "bare")
+    assert bundle.name == "bare"
+    assert bundle.calibration is None
+
+
+def test_a_failed_gate_publishes_nothing(
+    world: World, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in world.bundle.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise errors.ParityError("image_encoder.onnx: min cosine 0.9, expected 0.9999")
+
+    monkeypatch.setattr(package, "measure_parity", fail)
+    for out in (world.bundle, tmp_path / "new"):
+        check = run_sal(capsys, "export", "--run", world.run, "--out", out)
+        assert check[0] == 1
+        assert "min cosine 0.9" in check[2]
+    assert not (tmp_path / "new").exists()
+    assert {path.name: path.read_bytes() for path in world.bundle.iterdir()} == before
+
+
+def test_errors_are_one_line(world: World, tmp_path: Path, capsys: Capsys) -> None:
+    train = ("train", "--recipe", "tiny", "--dataset", world.data, "--cache", world.cache)
+    check_one_error(run_sal(capsys, *train, "--out", tmp_path / "r", "--set", "stages.0.epoch=2"), 2, "epoch")
+    check_one_error(run_sal(capsys, *train, "--out", tmp_path / "r", "--recipe", "best"), 2, "best")
+    code, _, err = run_sal(capsys, *train, "--out", world.run)
+    assert code == 2
+    assert "already holds a run" in err
+    code, _, err = run_sal(capsys, *train, "--out", tmp_path / "r", "--resume")
+    assert code == 2
+    assert "holds no run" in err
+    score = ("eval", "--dataset", world.data, "--cache", world.cache)
+    check_one_error(run_sal(capsys, *score), 2, "--bundle and --run")
+    check_one_error(run_sal(capsys, *score, "--run", world.run, "--no-partial", "--attach"), 2, "--bundle")
+    check_one_error(run_sal(capsys, *score, "--bundle", world.bundle, "--held-out"), 2, "--run")
+    check_one_error(run_sal(capsys, *score, "--bundle", tmp_path), 2, "manifest.json")
+    check_one_error(run_sal(capsys, "export", "--run", tmp_path, "--out", tmp_path / "b"), 2, "config.toml")
+
+
+def test_a_dry_run_prints_a_recipe_that_can_be_used(world: World, tmp_path: Path, capsys: Capsys) -> None:
+    train = ("train", "--dataset", world.data, "--out", tmp_path / "r", "--dry-run")
+    code, out, _ = run_sal(capsys, *train, "--recipe", "paper", "--set", "run.seed=7")
+    assert code == 0
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(out)
+    assert run_sal(capsys, *train, "--recipe", recipe) == (0, out, "")
+    assert not (tmp_path / "r").exists()
