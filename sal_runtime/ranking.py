@@ -37,7 +37,7 @@ def top_k(queries: Float32Array, gallery: Float32Array, k: int) -> tuple[IntArra
     for start in range(0, len(gallery), CHUNK_ROWS):
         chunk = gallery[start : start + CHUNK_ROWS]
         found = queries @ chunk.T  # [Q, chunk]
-        if start and not (found > scores[:, -1:]).any():
+        if scores.shape[1] == k and not (found > scores[:, -1:]).any():
             continue  # nothing beats the worst kept one; an equal score has a higher index
         rows = np.broadcast_to(np.arange(start, start + len(chunk)), found.shape)
         scores, indices = best(np.concatenate([scores, found], axis=1), np.concatenate([indices, rows], axis=1), k)
