@@ -1,0 +1,53 @@
+"""The documents say what is there: commands that parse, links that lead somewhere, Python that runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+import cli
+
+REPOSITORY = Path(__file__).parents[1]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `sal ...` of the documents' code blocks and of the help texts' examples, with its place."""
+    found = []
+    for path in DOCUMENTS:
+        for block in re.findall(r"```[a-z]*\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(path.name, line.strip()) for line in lines if line.strip().startswith("sal ")]
+    for path in REPOSITORY.glob("cli*.py"):
+        found += [
+            (path.name, line.strip()) for line in path.read_text().splitlines() if re.match(r" +sal [a-z]+ .*-", line)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("place", "command"), commands(), ids=lambda value: value)
+def test_commands_parse(place: str, command: str) -> None:
+    words = [word for word in shlex.split(command, comments=True)[1:] if word != "..."]
+    node = typer.main.get_command(cli.app)
+    context = node.make_context("sal", list(words))
+    while hasattr(node, "resolve_command"):
+        name, node, words = node.resolve_command(context, words)
+        assert node is not None, f"{place}: {command}"
+        context = node.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_benchmark_has_its_result() -> None:
+    for path in (REPOSITORY / "benchmarks").glob("*.py"):
+        if 'if __name__ == "__main__"' in path.read_text():
+            assert list((REPOSITORY / "benchmarks" / "results").glob(f"{path.stem}*.json")), path.name
