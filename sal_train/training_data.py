@@ -62,7 +62,7 @@ def prepare_training_data(
     vectors = torch.as_tensor(split.category_vectors[part.train_categories])
     prior = torch.as_tensor(dataset.prior, dtype=torch.float32)
     return TrainingData(
-        images=torch.as_tensor(images).to(device) if _fits(config, images, device) else images,
+        images=torch.tensor(images, device=device) if _fits(config, images, device) else images,
         attributes=torch.as_tensor(split.attributes).float(),
         labels=torch.as_tensor(position[split.categories]),
         rows=part.train,
