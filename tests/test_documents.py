@@ -10,6 +10,8 @@ import pytest
 import typer
 
 import cli
+from sal_train.engine import stage_phases
+from sal_train.recipe import load_config
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -38,6 +40,20 @@ def test_commands_parse(place: str, command: str) -> None:
         name, node, words = node.resolve_command(context, words)
         assert node is not None, f"{place}: {command}"
         context = node.make_context(name, list(words), parent=context)
+
+
+def test_the_ablations_of_the_paper_are_settings() -> None:
+    text = (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| `(--set .*?)` \|$", text, flags=re.MULTILINE)
+    assert len(rows) >= 5
+    full = load_config("paper", [])
+    for row, settings in rows:
+        words = shlex.split(settings)
+        assert words[::2] == ["--set"] * (len(words) // 2), row
+        config = load_config("paper", words[1::2])
+        assert config != full, row
+        for stage in config.stages:
+            stage_phases(stage)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
