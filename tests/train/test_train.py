@@ -49,6 +49,18 @@ def test_training_learns_to_search(images: Path, tmp_path: Path) -> None:
     assert run.provenance["validation"]["validation_mAP"] == pytest.approx(best)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_cuda_in_bf16_learns_and_repeats(images: Path, tmp_path: Path) -> None:
+    config = full_config(6, run={"device": "cuda", "precision": "bf16"}, losses={"label_smoothing": 0.0})
+    for name in ("one", "two"):
+        train(config, tiny_dataset(images), tmp_path / name, tmp_path / "cache")
+    lines = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["losses"]["image_attribute"] < lines[0]["losses"]["image_attribute"]
+    one, two = (load_file(tmp_path / name / MODEL_FILE) for name in ("one", "two"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_path: Path) -> None:
     """Killed with SIGKILL in the middle of an epoch, then resumed."""
     dataset = tiny_dataset(images)
