@@ -34,7 +34,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("its ImageNet weights", _pretrained(training["pretrained"])),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
-                ("computed on", str(training["versions"])),
+                ("computed on", _computed_on(training["versions"])),
             ],
         ),
         _metrics(manifest["metrics"]),
@@ -59,6 +59,11 @@ Wrong hits are normal, among the first ones too (the rank-1 above is how often t
 candidate, never proof. Quality drops on other cameras, countries, seasons and crops than those of the training data,
 for rare attributes and for people who are partly hidden.
 """
+
+
+def _computed_on(versions: Mapping[str, str]) -> str:
+    device = versions["cuda_device"]
+    return f"{'CPU' if device == 'none' else device}, PyTorch {versions['torch']}"
 
 
 def _pretrained(report: Mapping[str, Any]) -> str:

@@ -3,10 +3,15 @@
 Every pair of a partial query and an image is an observation, a match or not. The regression is fitted on held-out
 training categories; where a run held none out, on categories the encoders know, which makes the likelihood too
 confident for people the model never saw: the result then carries a caveat.
+
+A few held-out categories make a gallery in which each of them is far more frequent than among all people. So matches
+and others are weighed, query by query, to the share of matches in the whole training split (label shift: what a match
+looks like stays, how frequent it is changes; Saerens et al., Neural Computation 2002).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,14 @@ from sal_runtime.calibration import FEATURES, Calibration, FloatArray, match_fea
 from sal_train.checkpoint import Run
 from sal_train.datasets import SearchDataset, Split
 from sal_train.held_out import partition
-from sal_train.partial_queries import NUM_GIVEN, AnsweredQuery, PartialQuery, answer, make_partial_queries
+from sal_train.partial_queries import (
+    NUM_GIVEN,
+    AnsweredQuery,
+    PartialQuery,
+    answer,
+    make_partial_queries,
+    satisfied,
+)
 from sal_train.subject import EncodedImages, Subject, encode_labelled
 
 MAX_IMAGES = 4000
@@ -48,12 +60,13 @@ class Reliability:
         self.predicted = np.zeros(NUM_BINS)
         self.matched = np.zeros(NUM_BINS)
 
-    def add(self, likelihood: NDArray[Any], matches: NDArray[np.bool_]) -> None:
-        """Count pairs: likelihood in 0..1 and whether they match, both `[n]`."""
+    def add(self, likelihood: NDArray[Any], matches: NDArray[np.bool_], weights: FloatArray | float = 1.0) -> None:
+        """Count pairs: likelihood in 0..1, whether they match, and what each counts, all `[n]`."""
         bins = np.minimum((likelihood * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        self.pairs += np.bincount(bins, minlength=NUM_BINS)
-        self.predicted += np.bincount(bins, weights=likelihood, minlength=NUM_BINS)
-        self.matched += np.bincount(bins, weights=matches, minlength=NUM_BINS)
+        counts = np.broadcast_to(np.asarray(weights, dtype=np.float64), bins.shape)
+        self.pairs += np.bincount(bins, weights=counts, minlength=NUM_BINS)
+        self.predicted += np.bincount(bins, weights=counts * likelihood, minlength=NUM_BINS)
+        self.matched += np.bincount(bins, weights=counts * matches, minlength=NUM_BINS)
 
     def expected_calibration_error(self) -> float:
         """Mean over pairs of |mean likelihood - share of matches| of their bin."""
@@ -78,6 +91,22 @@ class Reliability:
         }
 
 
+@dataclass(frozen=True)
+class Observed:
+    """A query answered on the images of the fit, and the share of the population that satisfies it."""
+
+    answered: AnsweredQuery
+    share: float
+
+    def label_shift(self) -> FloatArray:
+        """How much more frequent each image's kind, match or not, is in the population than here, `[N]`."""
+        matches = self.answered.relevant
+        here = float(matches.mean())
+        if here in (0.0, 1.0):
+            return np.ones(len(matches))
+        return np.where(matches, self.share / here, (1.0 - self.share) / (1.0 - here))
+
+
 def fit_run_calibration(
     run: Run, dataset: SearchDataset, subject: Subject, cache_dir: Path, console: Console
 ) -> dict[str, Any]:
@@ -99,7 +128,8 @@ def fit_run_calibration(
     rows, source = calibration_rows(dataset.train, run.config.data.validation_fraction, run.config.run.seed)
     paths = [dataset.train.image_paths[row] for row in rows]
     images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
-    result = fit_calibration(subject, images, run.config.run.seed) | {"fitted_on": source}
+    population = dataset.train.attributes
+    result = fit_calibration(subject, images, population, run.config.run.seed) | {"fitted_on": source}
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
 
@@ -111,7 +141,9 @@ def calibration_rows(split: Split, validation_fraction: float, seed: int) -> tup
     return rows[np.sort(chosen)], source
 
 
-def fit_calibration(subject: Subject, images: EncodedImages, seed: int) -> dict[str, Any]:
+def fit_calibration(
+    subject: Subject, images: EncodedImages, population: NDArray[np.uint8], seed: int
+) -> dict[str, Any]:
     """Fit the regression on partial queries made from the labels of encoded images.
 
     The expected calibration error that comes with it is of queries left out of the fit in turn (five folds).
@@ -119,17 +151,22 @@ def fit_calibration(subject: Subject, images: EncodedImages, seed: int) -> dict[
     Args:
         subject: what encoded the images; its own calibration is not used.
         images: of training people.
+        population: attribute vectors `[M, A]` in which attributes are as frequent as where search will be used.
         seed: of the queries.
     """
     categories = np.unique(images.attributes, axis=0)
     queries = [query for given in NUM_GIVEN for query in _some_queries(subject, categories, given, seed)]
-    observed = [answer(subject, images, query) for query in queries]
+    observed = [
+        Observed(answer(subject, images, query), float(satisfied(subject.schema, query.given, population).mean()))
+        for query in queries
+    ]
     folds = np.random.default_rng(seed).permutation(len(queries)) % NUM_FOLDS
     reliability, top = Reliability(), Reliability()
     for fold in range(NUM_FOLDS):
         fitted = _fit([one for index, one in enumerate(observed) if folds[index] != fold])
         for index in np.flatnonzero(folds == fold):
-            count_pairs(fitted.likelihood(features_of(observed[index])), observed[index], reliability, top)
+            one = observed[index]
+            count_pairs(fitted.likelihood(features_of(one.answered)), one.answered, reliability, top, one.label_shift())
     calibration = _fit(observed)
     return calibration.to_json() | {
         "num_queries": len(queries),
@@ -149,11 +186,18 @@ def features_of(answered: AnsweredQuery) -> FloatArray:
     )
 
 
-def count_pairs(likelihood: NDArray[Any], answered: AnsweredQuery, everything: Reliability, top: Reliability) -> None:
+def count_pairs(
+    likelihood: NDArray[Any],
+    answered: AnsweredQuery,
+    everything: Reliability,
+    top: Reliability,
+    weights: FloatArray | None = None,
+) -> None:
     """Add all pairs of one query to `everything`, and its best hits, which is what people look at, to `top`."""
-    everything.add(likelihood, answered.relevant)
+    counts = np.ones(len(likelihood)) if weights is None else weights
+    everything.add(likelihood, answered.relevant, counts)
     best = _best_hits(answered)
-    top.add(likelihood[best], answered.relevant[best])
+    top.add(likelihood[best], answered.relevant[best], counts[best])
 
 
 def fit_logistic(features: FloatArray, matches: NDArray[np.bool_], weights: FloatArray) -> Calibration:
@@ -180,12 +224,13 @@ def fit_logistic(features: FloatArray, matches: NDArray[np.bool_], weights: Floa
     return Calibration(mean, scale, found.x[:-1], float(found.x[-1]))
 
 
-def pair_weights(answered: AnsweredQuery) -> FloatArray:
-    """What the pairs of one query count in the fit, `[N]`: its best hits, which people see, half of the total 2."""
-    weights = np.full(len(answered.relevant), 1.0 / len(answered.relevant))
-    best = _best_hits(answered)
+def pair_weights(observed: Observed) -> FloatArray:
+    """What the pairs of one query count in the fit, `[N]`: its best hits, which people see, as much as all together."""
+    count = len(observed.answered.relevant)
+    weights = np.full(count, 1.0 / count)
+    best = _best_hits(observed.answered)
     weights[best] += 1.0 / len(best)
-    return weights
+    return np.asarray(weights * observed.label_shift())
 
 
 def _best_hits(answered: AnsweredQuery) -> NDArray[np.int64]:
@@ -200,7 +245,7 @@ def _some_queries(
     return tuple(queries[index] for index in chosen)
 
 
-def _fit(observed: list[AnsweredQuery]) -> Calibration:
-    features = np.concatenate([features_of(one) for one in observed])
-    matches = np.concatenate([one.relevant for one in observed])
+def _fit(observed: list[Observed]) -> Calibration:
+    features = np.concatenate([features_of(one.answered) for one in observed])
+    matches = np.concatenate([one.answered.relevant for one in observed])
     return fit_logistic(features, matches, np.concatenate([pair_weights(one) for one in observed]))

@@ -135,7 +135,7 @@ def test_satisfied(given: Mapping[int, int], expected: list[bool]) -> None:
 def test_report_of_partial_queries(subject: Subject) -> None:
     images = see(people(300, 6), 0.4, 7)
     asked = protocol(images.attributes)
-    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), seed=0)
+    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), people(2000, 1), seed=0)
     options = evaluate.Options(cache_dir=Path("unused"))
     partial = evaluate.partial_queries(subject, images, asked, options, Console(file=io.StringIO()), calibration)
     full = evaluate.full_queries(subject, images, asked, seed=0)
@@ -207,8 +207,31 @@ def test_expected_calibration_error_by_hand() -> None:
 
 def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
     images = see(people(120, 8), 0.4, 9)
-    fitted = calibrate.fit_calibration(subject, images, seed=0)
-    assert fitted == calibrate.fit_calibration(subject, images, seed=0)
+    fitted = calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
+    assert fitted == calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
     Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)))
     assert 0 <= fitted["cross_validated"]["expected_calibration_error"] < 0.1
     assert len(NUM_GIVEN) == 6
+
+
+def test_a_gallery_of_few_categories_does_not_make_the_likelihood_too_confident(subject: Subject) -> None:
+    """Fitted on a dozen categories, each far more frequent there, and measured on people as they come."""
+    everybody = people(3000, 20)
+    few = np.repeat(np.unique(everybody, axis=0)[::24], 25, axis=0)
+    images, others = see(few, 0.6, 21), see(everybody, 0.6, 22)
+    errors = {}
+    for name, population in (("weighed", everybody), ("as they lie", few)):
+        fitted = Calibration.from_json(calibrate.fit_calibration(subject, images, population, seed=0))
+        everything, top = calibrate.Reliability(), calibrate.Reliability()
+        for query in make_partial_queries(SCHEMA, np.unique(few, axis=0), 5, 0):
+            answered = calibrate.answer(subject, others, query)
+            calibrate.count_pairs(fitted.likelihood(calibrate.features_of(answered)), answered, everything, top)
+        errors[name] = top.expected_calibration_error()
+    assert errors["weighed"] < 0.75 * errors["as they lie"]
+
+
+def test_label_shift_by_hand() -> None:
+    relevant = np.array([True, False, False, False])
+    answered = calibrate.AnsweredQuery(None, {"marginalised": np.arange(4.0)}, relevant, 0.0)
+    # one in four here, one in ten in the population
+    np.testing.assert_allclose(calibrate.Observed(answered, 0.1).label_shift(), [0.4, 1.2, 1.2, 1.2])
