@@ -80,7 +80,7 @@ def commit() -> str:
 
 def write_result(name: str, result: Mapping[str, Any]) -> None:
     """Write benchmarks/results/NAME.json and print it."""
-    command = " ".join(("python", "-m", f"benchmarks.{name}", *sys.argv[1:]))
+    command = " ".join(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]))
     document = {"command": command, "commit": commit(), "machine": machine(), **result}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

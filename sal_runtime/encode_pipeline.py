@@ -1,8 +1,9 @@
 """Images to embeddings in bulk: decoding overlaps with the encoder, in order, within a bounded memory.
 
-Decode threads work ahead of one encoder thread, which works ahead of the caller, who stores what comes out. At most
-`BATCHES_AHEAD` batches wait anywhere, so a caller who is slow to store holds everything back. An image that cannot be
-used never stops the others: it comes out as a failure, beside the batch it would have been part of.
+Decode threads work ahead of a few encoder threads, which work ahead of the caller, who stores what comes out. At most
+`BATCHES_AHEAD` batches wait anywhere, so a caller who is slow to store holds everything back. Batches are encoded
+beside each other, each with a share of the cores: several cores on one batch wait for the slowest at every layer. An
+image that cannot be used never stops the others: it comes out as a failure, beside the batch it was to be part of.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
 
-BATCHES_AHEAD = 3
-"""Batches decoded or encoded before the caller asks for them: one in the encoder, two that feed it without a gap."""
+MAX_ENCODERS = 4
+"""Batches that are encoded beside each other at most; each holds its own activations in memory."""
+BATCHES_AHEAD = MAX_ENCODERS + 2
+"""Batches decoded or encoded before the caller asks for them: those in the encoders, and two that feed them."""
 DECODE_CHUNK = 8
 """Images per decode task: few enough to spread a batch over the threads, many enough to hide the cost of a task."""
 
@@ -30,6 +33,11 @@ Float32Array = NDArray[np.float32]
 Source = TypeVar("Source")
 Record = TypeVar("Record")
 Item = TypeVar("Item")
+
+
+def num_encoders() -> int:
+    """How many batches are encoded beside each other: one for each core, `MAX_ENCODERS` at most."""
+    return min(MAX_ENCODERS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,15 @@ def encode_stream(
         sources: read lazily, from the calling thread only.
         load: gives a record of the caller's choice and the image, uint8 `[H, W, 3]` RGB, all of one size; runs in
             several threads. What it refuses with InputError or OSError is reported and skipped.
-        encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in one thread. Called only if there is something to do.
+        encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in up to `num_encoders()` threads at once. Called only if
+            there is something to do.
         batch_size: sources per batch; a batch has fewer images where some cannot be read.
-        threads: decode threads; as many as there are CPUs if None.
+        threads: decode threads; one for every two CPUs if None, more would take the encoders' time.
 
     Raises:
         InputError: `batch_size` or `threads` is not positive.
     """
-    count = (os.cpu_count() or 1) if threads is None else threads
+    count = max(1, (os.cpu_count() or 1) // 2) if threads is None else threads
     if batch_size < 1 or count < 1:
         raise InputError(f"got batch_size {batch_size} and threads {count}, expected both to be at least 1")
     return _stream(sources, load, encode, batch_size, count)
@@ -92,21 +101,21 @@ def _stream(
     threads: int,
 ) -> Generator[EncodedBatch[Source, Record], None, None]:
     decoders = ThreadPoolExecutor(threads, "sal-decode")
-    encoder = ThreadPoolExecutor(1, "sal-encode")
+    encoders = ThreadPoolExecutor(num_encoders(), "sal-encode")
     waiting: deque[Future[EncodedBatch[Source, Record]]] = deque()
     try:
         for batch in _batched(sources, batch_size):
             chunks = [decoders.submit(_load_chunk, load, chunk) for chunk in _batched(batch, DECODE_CHUNK)]
-            waiting.append(encoder.submit(_encode_batch, encode, chunks))
+            waiting.append(encoders.submit(_encode_batch, encode, chunks))
             if len(waiting) > BATCHES_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # The encoder goes first: a batch of it may be waiting for a chunk that is about to be cancelled.
-        encoder.shutdown(wait=False, cancel_futures=True)
+        # The encoders go first: a batch of theirs may be waiting for a chunk that is about to be cancelled.
+        encoders.shutdown(wait=False, cancel_futures=True)
         decoders.shutdown(wait=True, cancel_futures=True)
-        encoder.shutdown(wait=True)
+        encoders.shutdown(wait=True)
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

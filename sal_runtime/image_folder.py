@@ -74,10 +74,11 @@ def list_images(folder: Path) -> Listing:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
+        inside = os.path.relpath(place, folder).replace(os.sep, "/") + "/"
+        prefix = "" if inside == "./" else inside
         for name in sorted(names):
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                path = os.path.join(place, name)
-                note_file(listing, path, os.path.relpath(path, folder).replace(os.sep, "/"))
+                note_file(listing, os.path.join(place, name), prefix + name)
     return listing
 
 

@@ -9,7 +9,8 @@ A folder is encoded once; later searches only encode what is new or has changed.
 
 from __future__ import annotations
 
-import functools
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ import numpy as np
 
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import choose_bundle_path
-from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+from sal_runtime.encode_pipeline import num_encoders
+from sal_runtime.encoders import AttributeEncoder, Float32Array, ImageEncoder, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
@@ -151,12 +153,22 @@ def search(
 def image_encoder(bundle: Bundle, device: str) -> Encode:
     """The image encoder of a bundle, made when it is first needed: often nothing is to be encoded.
 
-    It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder.
+    It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder. It is
+    meant for `encode_stream`, which encodes several batches at once: on the CPU each gets its share of the cores.
     """
     there = {artefact.precision for artefact in bundle.artefacts if artefact.role == "image_encoder"}
     precision = next((one for one in ("fp32", "fp16", "int8") if one in there), "fp32")
-    encoder = functools.cache(lambda: ImageEncoder(bundle, device=device, precision=precision))
-    return lambda images: encoder().encode(images)
+    threads = max(1, (os.cpu_count() or 1) // num_encoders()) if device == "cpu" else None
+    made: list[ImageEncoder] = []
+    lock = threading.Lock()
+
+    def encode(images: UInt8Array) -> Float32Array:
+        with lock:
+            if not made:
+                made.append(ImageEncoder(bundle, device=device, precision=precision, threads=threads))
+        return made[0].encode(images)
+
+    return encode
 
 
 def _open(bundle: Bundle | Path | str | None, gallery_path: Path) -> Bundle:
