@@ -113,11 +113,11 @@ def load_item(path: Path, uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArr
         InputError: it is no whole image, or too large.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
         state = os.fstat(file.fileno())
         if state.st_size > MAX_FILE_BYTES:
             raise InputError(f"{state.st_size:,} bytes; no image of at most {MAX_PIXELS:,} pixels has more than that")
-        data = file.read()
+        data = file.readall()
     image = resize_image(decode_image(data), spec)
     return GalleryItem(uri, hashlib.sha256(data).hexdigest(), state.st_size, state.st_mtime_ns), image
 

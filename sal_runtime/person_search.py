@@ -20,7 +20,7 @@ import numpy as np
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import choose_bundle_path
 from sal_runtime.encode_pipeline import num_encoders
-from sal_runtime.encoders import AttributeEncoder, Float32Array, ImageEncoder, UInt8Array
+from sal_runtime.encoders import DEFAULT_BATCH_SIZE, AttributeEncoder, Float32Array, ImageEncoder, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
@@ -31,6 +31,9 @@ from sal_runtime.scoring import Rule, score_query
 
 if TYPE_CHECKING:
     from sal_runtime.schema import AttributeSchema
+
+CPU_RUN = 16
+"""Images per run of the graph on the CPU: measured 6 % faster than 32 where each core works on a batch of its own."""
 
 
 @dataclass(frozen=True)
@@ -154,18 +157,21 @@ def image_encoder(bundle: Bundle, device: str) -> Encode:
     """The image encoder of a bundle, made when it is first needed: often nothing is to be encoded.
 
     It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder. It is
-    meant for `encode_stream`, which encodes several batches at once: on the CPU each gets its share of the cores.
+    meant for `encode_stream`, which encodes several batches at once: on the CPU each gets its share of the cores and is
+    cut into runs whose activations stay in the cache.
     """
     there = {artefact.precision for artefact in bundle.artefacts if artefact.role == "image_encoder"}
     precision = next((one for one in ("fp32", "fp16", "int8") if one in there), "fp32")
-    threads = max(1, (os.cpu_count() or 1) // num_encoders()) if device == "cpu" else None
+    on_cpu = device == "cpu"
+    threads = max(1, (os.cpu_count() or 1) // num_encoders()) if on_cpu else None
+    batch_size = CPU_RUN if on_cpu else DEFAULT_BATCH_SIZE
     made: list[ImageEncoder] = []
     lock = threading.Lock()
 
     def encode(images: UInt8Array) -> Float32Array:
         with lock:
             if not made:
-                made.append(ImageEncoder(bundle, device=device, precision=precision, threads=threads))
+                made.append(ImageEncoder(bundle, device, precision, batch_size, threads))
         return made[0].encode(images)
 
     return encode

@@ -1,0 +1,105 @@
+"""What an image file says about itself before anything of it is decoded: its size, and whether its end is there."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from sal_runtime.errors import InputError
+
+_JPEG_END = b"\xff\xd9"
+_NO_FRAME = (0xC4, 0xC8, 0xCC)
+"""Markers between C0 and CF that do not start a frame (ITU-T T.81, table B.1)."""
+_START_OF_SCAN = 0xDA
+_FILL = 0xFF
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_BMP_UNCOMPRESSED = (0, 3)
+
+
+class ImageHeader(NamedTuple):
+    """Of a JPEG, PNG, WebP or BMP file.
+
+    Attributes:
+        width: pixels, before EXIF orientation.
+        height: pixels, before EXIF orientation.
+        complete: whether the file's own end is there: the end marker of a JPEG or PNG, the stated length of a WebP or
+            BMP. Bytes after the end (padding, previews) are common and harmless.
+    """
+
+    width: int
+    height: int
+    complete: bool
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """The header of an image file, from its bytes.
+
+    Raises:
+        InputError: they are empty or none of the four formats, or end before the header does.
+    """
+    if not data:
+        raise InputError("the file is empty")
+    try:
+        if data[:2] == b"\xff\xd8":
+            return _jpeg(data)
+        if data[:8] == _PNG_SIGNATURE:
+            width, height = struct.unpack_from(">II", data, 16)
+            return ImageHeader(width, height, _PNG_END in data[-65536:])
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return ImageHeader(*_webp_size(data), len(data) >= int(struct.unpack_from("<I", data, 4)[0]) + 8)
+        if data[:2] == b"BM":
+            return _bmp(data)
+    except struct.error as error:
+        raise InputError("the file is truncated; copy it again") from error
+    raise InputError("not a JPEG, PNG, WebP or BMP image")
+
+
+def _jpeg(data: bytes) -> ImageHeader:
+    """From the frame header and the start of the first scan (ITU-T T.81, B.2.2 and B.2.3).
+
+    The end marker must follow the scan: a preview inside EXIF data has one of its own.
+    """
+    size: tuple[int, int] | None = None
+    complete = False
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != _FILL:
+            raise InputError("damaged JPEG: no marker where a segment must start")
+        marker = data[position + 1]
+        if marker == _FILL:
+            position += 1
+            continue
+        if marker == _START_OF_SCAN:
+            complete = data.find(_JPEG_END, position) > 0
+            break
+        if size is None and 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            size = (width, height)
+        position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
+    if size is None:
+        raise InputError("a JPEG without a frame header; the file is truncated or damaged")
+    return ImageHeader(*size, complete)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """From the first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":
+        packed = struct.unpack_from("<I", data, 21)[0]
+        return (packed & 0x3FFF) + 1, ((packed >> 14) & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    raise InputError("damaged WebP: unknown first chunk")
+
+
+def _bmp(data: bytes) -> ImageHeader:
+    """From the file header and the BITMAPINFOHEADER; rows are padded to four bytes."""
+    pixels_at = int(struct.unpack_from("<I", data, 10)[0])
+    width, height = (abs(side) for side in struct.unpack_from("<ii", data, 18))
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    needed = pixels_at + (width * bits + 31) // 32 * 4 * height
+    return ImageHeader(width, height, compression not in _BMP_UNCOMPRESSED or len(data) >= needed)
