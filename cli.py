@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from cli_options import (
     DatasetOption,
     DeviceOption,
     JsonOption,
+    Precision,
 )
 from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
 
@@ -153,7 +154,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Search the training categories the run held out, to choose settings.")
     ] = False,
-    precision: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Of the bundle's image encoder.")] = "fp32",
+    precision: Annotated[Precision, typer.Option(help="Of the bundle's image encoder.")] = Precision.fp32,
     seed: Annotated[int, typer.Option(help="Of the partial queries.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
     attach: Annotated[
@@ -191,15 +192,20 @@ def export_bundle(
         str | None, typer.Option("--dataset", help="What the run was trained on; without it the gate runs on drawings.")
     ] = None,
     data: DataOption = Path(),
+    precision: Annotated[
+        list[Precision] | None, typer.Option("--precision", help="Of the image encoder, beside fp32; may be repeated.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Of the bundle; default: that of the folder.")] = None,
     cache: CacheOption = Path("~/.cache/sal"),
 ) -> None:
     """Export a run to a bundle: image and attribute encoder in ONNX, with all that search needs.
 
-    ONNX Runtime is compared with PyTorch on crops in batches of 1, 2, 3, 17 and 64; if they differ, nothing is
+    ONNX Runtime is compared with PyTorch on crops in batches of 1, 2, 3, 17, 64 and 65; if they differ, nothing is
     written. With the data set the gate runs on real crops and the likelihood of match is calibrated:
 
-        sal export --run runs/peta --out bundles/peta --dataset peta --data DATA
+        sal export --run runs/peta --out bundles/peta --dataset peta --data DATA --precision fp16 --precision int8
+
+    fp16 may lose 0.5 points of mAP and of rank-1 against fp32, int8 one point; otherwise, too, nothing is written.
     """
     from rich.console import Console
 
@@ -208,7 +214,9 @@ def export_bundle(
     from sal_train.datasets import load_dataset
 
     trained_on = load_dataset(dataset, data) if dataset is not None else None
-    bundle = export_run(load_run(run), out, trained_on, cache.expanduser(), Console(stderr=True), name)
+    bundle = export_run(
+        load_run(run), out, trained_on, cache.expanduser(), Console(stderr=True), name, precision or ["fp32"]
+    )
     print(bundle.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,15 @@ import typer
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+
+
+class Precision(StrEnum):
+    """Of an image encoder's arithmetic."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
 
 BundleOption = Annotated[
     Path | None,

@@ -44,6 +44,7 @@ class Artefact:
         sha256: of the file, hex.
         bytes: length of the file.
         precision: of its arithmetic: fp32, fp16 or int8.
+        devices: that are to run it; there may be one int8 encoder for ONNX Runtime and one for TensorRT.
         parity: how it compared with its source when it was exported.
         metrics: retrieval metrics measured with it.
     """
@@ -53,6 +54,7 @@ class Artefact:
     sha256: str
     bytes: int
     precision: str
+    devices: tuple[str, ...]
     parity: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
@@ -93,17 +95,21 @@ class Bundle:
             raise BundleError(f"bundle {self.path}: {file} is not listed in {MANIFEST}")
         return _checked(self.path, file, self._read(file), entry["sha256"])
 
-    def artefact(self, role: str, precision: str = "fp32") -> Artefact:
-        """The encoder of a role and precision.
+    def artefact(self, role: str, precision: str = "fp32", device: str = "cpu") -> Artefact:
+        """The encoder of a role and precision that a device runs.
 
         Raises:
             BundleError: there is none; names those there are.
         """
-        for artefact in self.artefacts:
-            if (artefact.role, artefact.precision) == (role, precision):
+        there = [artefact for artefact in self.artefacts if artefact.role == role]
+        for artefact in there:
+            if artefact.precision == precision and device in artefact.devices:
                 return artefact
-        there = ", ".join(artefact.precision for artefact in self.artefacts if artefact.role == role) or "none"
-        raise BundleError(f"bundle {self.path}: no {role} in {precision}; there is {there}")
+        found = ", ".join(f"{artefact.precision} for {'/'.join(artefact.devices)}" for artefact in there) or "none"
+        raise BundleError(
+            f"bundle {self.path}: no {role} in {precision} for {device}; there is {found}; "
+            f"`sal export --precision {precision}` makes one"
+        )
 
     @cached_property
     def attribute_head(self) -> tuple[Float32Array, Float32Array]:
@@ -169,8 +175,12 @@ def manifest_hash_line(manifest: bytes) -> bytes:
 
 
 def bundle_fingerprint(manifest: Mapping[str, Any]) -> str:
-    """sha256 (hex) over what determines embeddings and evidence: schema, image spec, dimension, encoders, heads."""
-    hashed = [entry["file"] for entry in manifest["artefacts"]] + [HEADS]
+    """sha256 (hex) over what determines embeddings and evidence: schema, image spec, dimension, encoders, heads.
+
+    Of the encoders those in fp32: the others are made from them and give, within the gate, the same embeddings. So a
+    gallery stays valid when its bundle is exported again with int8.
+    """
+    hashed = [entry["file"] for entry in manifest["artefacts"] if entry["precision"] == "fp32"] + [HEADS]
     identity = {
         "schema": manifest["schema"],
         "image": manifest["image"],
@@ -189,6 +199,7 @@ def _bundle_from_manifest(path: Path, manifest: dict[str, Any], read: Callable[[
             sha256=manifest["files"][entry["file"]]["sha256"],
             bytes=manifest["files"][entry["file"]]["bytes"],
             precision=entry["precision"],
+            devices=tuple(entry.get("devices", ("cpu", "cuda", "trt"))),
             parity=entry.get("parity", {}),
             metrics=entry.get("metrics", {}),
         )

@@ -40,7 +40,7 @@ class SamePadConv2d(nn.Conv2d):
 
     def _same(self, x: Tensor, pads: list[int]) -> Tensor:
         padding = (pads[0] // 2, pads[1] // 2)
-        return functional.conv2d(x, self.weight, None, self.stride, padding, self.dilation, self.groups)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

@@ -75,11 +75,15 @@ class ImageBackbone(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 or float RGB [B, H, W, 3] in 0..255 -> float32 [B, 3, H, W], channels-last in memory."""
-        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        # float first: TensorRT takes uint8 as an input only, nothing but a cast may follow
+        return (images.float().permute(0, 3, 1, 2) - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB images in 0..255, [B, H, W, 3] -> f_v float32 [B, 512]."""
-        pooled = self.trunk(self.normalise(images)).mean(dim=(2, 3))  # [B, channels]
+        normalised = self.normalise(images).to(
+            next(self.trunk.parameters()).dtype
+        )  # fp16 where the trunk is exported so
+        pooled = self.trunk(normalised).float().mean(dim=(2, 3))  # [B, channels]
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
 
 

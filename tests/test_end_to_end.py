@@ -85,7 +85,7 @@ def test_the_bundle_is_complete_and_its_golden_vectors_hold(world: World) -> Non
     assert bundle.manifest["training"]["dataset"] == "drawn"
     assert bundle.calibration is not None
     for artefact in bundle.manifest["artefacts"]:
-        assert artefact["parity"]["batches"] == [1, 2, 3, 17, 64]
+        assert artefact["parity"]["batches"] == [1, 2, 3, 17, 64, 65]
         assert artefact["parity"]["max_abs"] < 1e-4
     golden = bundle.golden
     np.testing.assert_allclose(

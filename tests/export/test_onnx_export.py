@@ -12,44 +12,16 @@ from torch import nn
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
 from sal_export.heads import unit_head
 from sal_export.onnx_export import check_graph, export_onnx
-from sal_export.parity import measure_parity, top_agreement
+from sal_export.parity import compare_with, measure_parity, top_agreement
 from sal_runtime.backends import open_backend
 from sal_runtime.errors import ParityError
-from sal_train.config import ModelConfig
 from sal_train.networks import Networks
-
-CONFIGS = {
-    "paper": ModelConfig(backbone="resnet50", weights="none", height=48, width=32),
-    "sal": ModelConfig(
-        backbone="efficientnet_lite0",
-        weights="none",
-        height=48,
-        width=32,
-        feature_norm="batch",
-        embedding_output="batchnorm",
-        unit_heads=True,
-    ),
-}
-
-
-def lively(config: ModelConfig) -> Networks:
-    """Untrained networks with BatchNorm statistics from a few batches, so that nothing vanishes."""
-    torch.manual_seed(5)
-    networks = Networks(config, num_bits=6, num_categories=4)
-    networks.train()
-    with torch.no_grad():
-        for _ in range(30):
-            networks.embed_images(torch.randint(0, 256, (16, config.height, config.width, 3), dtype=torch.uint8))
-            networks.embed_attributes(torch.randint(0, 2, (32, 6)).float())
-    return networks.eval()
+from tests.export.lively_networks import CONFIGS, exported_image_encoder, lively
 
 
 @pytest.fixture(scope="module", params=list(CONFIGS))
 def exported(request: pytest.FixtureRequest) -> tuple[Networks, bytes]:
-    config = CONFIGS[request.param]
-    networks = lively(config)
-    example = torch.zeros(2, config.height, config.width, 3, dtype=torch.uint8)
-    return networks, export_onnx(DeployedImageEncoder(networks), example, "images")
+    return lively(request.param), exported_image_encoder(request.param)
 
 
 def crops(count: int) -> np.ndarray:
@@ -92,8 +64,9 @@ def test_the_gate_passes_a_good_export_and_measures_it(exported: tuple[Networks,
         return np.asarray(module(torch.as_tensor(batch)).numpy())
 
     queries = source(crops(5))
-    parity = measure_parity("image_encoder.onnx", crops(80), source, open_backend(content).run, queries, "noise")
-    assert parity.batches == (1, 2, 3, 17, 64)
+    comparison = compare_with(source, "PyTorch", crops(80), queries, "noise")
+    parity = measure_parity("image_encoder.onnx", open_backend(content).run, comparison)
+    assert parity.batches == (1, 2, 3, 17, 64, 65)
     assert parity.max_abs < 1e-4
     assert parity.top10_agreement is not None
     assert parity.top10_agreement > 0.99
@@ -123,14 +96,14 @@ WEIGHT = np.random.default_rng(4).standard_normal((12, 5)).astype(np.float32)
     ],
 )
 def test_the_gate_refuses_a_broken_export(broken: object, message: str) -> None:
-    source = linear_encoder(WEIGHT)
+    comparison = compare_with(linear_encoder(WEIGHT), "its source", INPUTS, None, "numbers")  # type: ignore[arg-type]
     with pytest.raises(ParityError, match=message):
-        measure_parity("encoder", INPUTS, source, broken, None, "numbers")  # type: ignore[arg-type]
+        measure_parity("encoder", broken, comparison)  # type: ignore[arg-type]
 
 
 def test_the_gate_needs_enough_inputs() -> None:
-    with pytest.raises(ParityError, match="needs 64 inputs, got 10"):
-        measure_parity("encoder", INPUTS[:10], linear_encoder(WEIGHT), linear_encoder(WEIGHT), None, "")  # type: ignore[arg-type]
+    with pytest.raises(ParityError, match="needs 65 inputs, got 10"):
+        compare_with(linear_encoder(WEIGHT), "its source", INPUTS[:10], None, "")  # type: ignore[arg-type]
 
 
 def test_top_agreement_counts_common_hits() -> None:
@@ -169,8 +142,8 @@ def test_wrong_names_and_left_over_norms_are_refused() -> None:
 
 def test_the_head_is_exact_for_unit_heads_and_measured_otherwise() -> None:
     embeddings = torch.randn(200, 128, generator=torch.Generator().manual_seed(0))
-    exact = unit_head(lively(CONFIGS["sal"]), embeddings)
+    exact = unit_head(lively("sal"), embeddings)
     assert exact.error["max_probability_difference"] < 1e-5
-    approximate = unit_head(lively(CONFIGS["paper"]), torch.tanh(embeddings))
+    approximate = unit_head(lively("paper"), torch.tanh(embeddings))
     assert 0.0 < approximate.error["mean_probability_difference"] < 0.05
     assert approximate.error["same_decision"] > 0.9

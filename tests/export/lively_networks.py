@@ -1,0 +1,51 @@
+"""Networks that were not trained but are alive, and their exports, made once for all tests; nobody may change them."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from sal_export.encoders import DeployedImageEncoder
+from sal_export.half_precision import half_image_encoder
+from sal_export.onnx_export import export_onnx
+from sal_train.config import ModelConfig
+from sal_train.networks import Networks
+from sal_train.pretrained import load_pretrained
+
+CONFIGS = {
+    "paper": ModelConfig(backbone="resnet50", weights="none", height=48, width=32),
+    "sal": ModelConfig(
+        backbone="efficientnet_lite0",
+        weights="imagenet",
+        height=48,
+        width=32,
+        feature_norm="batch",
+        embedding_output="batchnorm",
+        unit_heads=True,
+    ),
+}
+
+
+@functools.cache
+def lively(name: str) -> Networks:
+    """Networks of 6 attributes and 4 categories, in evaluation mode, with statistics from a few batches of noise."""
+    config = CONFIGS[name]
+    torch.manual_seed(5)
+    networks = Networks(config, num_bits=6, num_categories=4)
+    load_pretrained(networks.image_backbone.trunk, config.backbone, config.weights)
+    networks.train()
+    with torch.no_grad():
+        for _ in range(30):
+            networks.embed_images(torch.randint(0, 256, (16, config.height, config.width, 3), dtype=torch.uint8))
+            networks.embed_attributes(torch.randint(0, 2, (32, 6)).float())
+    return networks.eval()
+
+
+@functools.cache
+def exported_image_encoder(name: str, half: bool = False) -> bytes:
+    """The .onnx file of `lively(name)`, in fp32 or fp16."""
+    networks = lively(name)
+    module = half_image_encoder(networks) if half else DeployedImageEncoder(networks)
+    size = (2, networks.config.height, networks.config.width, 3)
+    return export_onnx(module, torch.zeros(size, dtype=torch.uint8), "images")
