@@ -67,7 +67,7 @@ class FakeBackend:
 
     present = ("cpu", "trt")
 
-    def __init__(self, model: bytes, device: str, threads: int) -> None:
+    def __init__(self, model: bytes, device: str, threads: int, **_: object) -> None:
         if device not in self.present:
             raise BackendError(f"device {device}: not here")
         self.device = device
@@ -132,7 +132,7 @@ def test_an_encoder_that_a_device_cannot_load_is_left_out_alone(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Picky(FakeBackend):
-        def __init__(self, model: bytes, device: str, threads: int) -> None:
+        def __init__(self, model: bytes, device: str, threads: int, **_: object) -> None:
             super().__init__(model, device, threads)
             if device == "trt" and model == bundle.read_bytes("attribute_encoder.onnx"):
                 raise BackendError("too small for me")
