@@ -1,0 +1,71 @@
+"""The commands `sal bench ...`: how fast a bundle is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli_options import BundleOption, JsonOption
+
+bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@bench_app.command(epilog="See also: docs/benchmarks.md, sal export --run RUN --out BUNDLE")
+def engine(  # noqa: PLR0913 - one parameter is one option
+    bundle: BundleOption = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="cpu, cuda, ...; may be repeated. Default: all that are there."),
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, help="Rows of a batch; may be repeated. Default: 1 8 16 32.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of one run on the CPU. Default: all cores.")
+    ] = None,
+    streams: Annotated[int, typer.Option("--streams", min=1, help="Threads that use an encoder at a time.")] = 1,
+    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="At least, of each row.")] = 3.0,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Weights for PyTorch; random ones, which are as fast, without it."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw latency and throughput as .svg.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency and throughput of a bundle's encoders on every device, beside PyTorch where it is installed.
+
+    The golden vectors are checked first; if an encoder does not give them, nothing is measured. Contenders take turns
+    in slices of half a second, so that a slow minute of the machine hits all alike:
+
+        sal bench engine --bundle market.sal --device cpu --threads 2 --out engine.json --plot engine.svg
+    """
+    import os
+    from functools import partial
+
+    from sal_export.eager_bench import eager_contenders
+    from sal_runtime.bench_report import check_report, report_bench
+    from sal_runtime.bundle import open_bundle
+    from sal_runtime.default_bundle import choose_bundle_path
+    from sal_runtime.engine_bench import BATCH_SIZES, BenchOptions, bench_engine
+    from sal_runtime.interleaved import TimingSettings
+    from sal_runtime.terminal import progress_bar
+
+    check_report(out, plot)
+    options = BenchOptions(
+        precisions=precision,
+        devices=device,
+        batch_sizes=batch or BATCH_SIZES,
+        threads=threads or os.cpu_count() or 1,
+        timing=TimingSettings(min_seconds=min_seconds, streams=streams),
+    )
+    opened = open_bundle(choose_bundle_path(bundle))
+    with progress_bar("measuring") as progress:
+        bench = bench_engine(opened, options, partial(eager_contenders, run=run), progress)
+    report_bench(bench, out, plot, as_json=as_json)
