@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from cli_bench import bench_app
+from cli_bundle import bundle_app
 from cli_data import data_app
 from cli_gallery import gallery_app
 from cli_options import (
@@ -36,6 +38,8 @@ app = typer.Typer(
 )
 app.add_typer(gallery_app, name="gallery", help="Look after gallery files: what is in them, and what leaves them.")
 app.add_typer(data_app, name="data", help="Look at a data set before training on it, or draw one.")
+app.add_typer(bundle_app, name="bundle", help="Look into a bundle, sign it, hand it to other inference servers.")
+app.add_typer(bench_app, name="bench", help="Measure how fast a bundle is on this machine.")
 
 CacheOption = Annotated[
     Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")

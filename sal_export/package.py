@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tempfile
 import time
@@ -142,7 +143,7 @@ def build_manifest(
         "calibration": None,
         "artefacts": [encoder.manifest_entry() for encoder in encoders],
         "heads": {"error": head.error},
-        "training": run.provenance,
+        "training": run.provenance | {"model": dataclasses.asdict(run.config.model)},
         "metrics": {},
         "licence": RESEARCH_LICENCE.format(terms=terms) if research else terms,
     }
