@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from sal_runtime.errors import BundleError
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+ABANDONED_SECONDS = 24 * 3600
+"""No writer takes that long; what is older under a temporary name belongs to one that was killed."""
 
 
 def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
@@ -46,6 +50,7 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
         raise BundleError(f"{destination} exists and is not a bundle; name another --out")
     destination.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_up(destination)
     temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
         for name, content in files.items():
@@ -64,6 +69,13 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return open_bundle(destination)
+
+
+def _sweep_up(destination: Path) -> None:
+    """Remove what writers of this bundle who were killed have left."""
+    for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*"):
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:

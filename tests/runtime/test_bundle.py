@@ -179,7 +179,7 @@ def test_encoders_refuse_other_inputs(tiny: Path) -> None:
         AttributeEncoder(bundle).encode(np.zeros((1, 3), np.uint8))
     with pytest.raises(InputError, match="batch_size"):
         ImageEncoder(bundle, batch_size=0)
-    with pytest.raises(BundleError, match="no image_encoder in int8; there is fp32"):
+    with pytest.raises(BundleError, match="no image_encoder in int8 for cpu; there is fp32 for cpu/cuda/trt"):
         ImageEncoder(bundle, precision="int8")
 
 
