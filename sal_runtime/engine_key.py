@@ -101,10 +101,10 @@ def differences(built: EngineKey, wanted: EngineKey) -> list[str]:
         "precision": f"built in {built.precision}, asked for {wanted.precision}",
         "profile": f"built for {built.profile}, asked for {wanted.profile}",
     }
-    assert words.keys() == {field.name for field in fields(EngineKey)}
     different = {field.name for field in fields(EngineKey) if getattr(built, field.name) != getattr(wanted, field.name)}
     if set(wanted.compute_capabilities) <= set(built.compute_capabilities):
         different.discard("compute_capabilities")
     if "library" in different:
         different.discard("library_version")
-    return [words[name] for name in words if name in different]
+    order = list(words)
+    return [words[name] for name in sorted(different, key=order.index)]

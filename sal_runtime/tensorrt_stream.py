@@ -186,9 +186,11 @@ class EngineStream:
             cuda.cudaGetLastError()
             raise
         graph = cuda_call(cuda.cudaStreamEndCapture, self._stream)
-        executable = cuda_call(cuda.cudaGraphInstantiate, graph, 0)
+        try:
+            executable = cuda_call(cuda.cudaGraphInstantiate, graph, 0)
+        finally:
+            cuda_call(cuda.cudaGraphDestroy, graph)
         self._cleanup.callback(cuda_call, cuda.cudaGraphExecDestroy, executable)
-        cuda_call(cuda.cudaGraphDestroy, graph)
         return executable
 
     def _new_context(self) -> Any:

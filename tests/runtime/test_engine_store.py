@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sal_runtime import engine_store
-from sal_runtime.engine_key import EngineKey, Profile
+from sal_runtime.engine_key import EngineKey, Profile, differences
 from sal_runtime.engine_store import (
     Mismatch,
     find_engine,
@@ -119,12 +119,14 @@ def test_an_engine_for_more_gpus_fits_each_of_them(store: Path) -> None:
     assert isinstance(find_engine(store, dataclasses.replace(KEY, compute_capabilities=("8.6",))), Mismatch)
 
 
-def test_every_field_is_in_the_hash() -> None:
+def test_every_field_is_in_the_hash_and_has_words() -> None:
     others: dict[str, Any] = {"compute_capabilities": ("9.0",), "profile": Profile(1, 9, 32)}
     changed = [
         dataclasses.replace(KEY, **{field.name: others.get(field.name, "other")}) for field in dataclasses.fields(KEY)
     ]
     assert len({key.hash for key in (KEY, *changed)}) == 1 + len(changed)
+    assert differences(KEY, KEY) == []
+    assert all(len(differences(key, KEY)) == 1 for key in changed)
 
 
 def test_an_altered_byte_is_never_given_out(store: Path) -> None:
@@ -190,7 +192,7 @@ def test_a_writer_that_dies_leaves_nothing_that_counts(store: Path, monkeypatch:
 
 
 def test_writers_of_the_same_engine_do_each_other_no_harm(store: Path) -> None:
-    """Each writes a plan of its own, as two builds of one engine differ; one of them stands, whole, and all are content."""
+    """Each writes a plan of its own, as two builds of one engine differ; one stands, whole, and all are content."""
     writers = 8
     start = threading.Barrier(writers)
     folders: list[Path] = []

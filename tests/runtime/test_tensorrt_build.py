@@ -90,7 +90,9 @@ def test_what_is_not_onnx_is_an_error(rtx: Any) -> None:
 
 
 def test_a_graph_with_other_names_is_refused(rtx: Any) -> None:
-    with pytest.raises(BackendError, match=rf"gives \[\('vectors', 'FLOAT', \(-1, {DIM}\)\)\]; expected one input images"):
+    with pytest.raises(
+        BackendError, match=rf"gives \[\('vectors', 'FLOAT', \(-1, {DIM}\)\)\]; expected one input images"
+    ):
         build(tiny_encoder("fp32", output="vectors"), "fp32")
 
 
@@ -122,9 +124,7 @@ def test_an_exception_of_progress_ends_the_build_and_comes_out(rtx: Any) -> None
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_timing_cache_is_read_and_replaced(
-    rtx: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_timing_cache_is_read_and_replaced(rtx: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # TensorRT-RTX still has the calls, though they do nothing for it: made to look like TensorRT
     library = dataclasses.replace(find_tensorrt(), kind="tensorrt")
     config = library.module.Builder(library.log.logger).create_builder_config()
@@ -209,7 +209,7 @@ def test_tensorrt_comes_before_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch, ver
     pretend(monkeypatch, version)
     library = find_tensorrt()
     assert (library.kind, library.version, library.title) == ("tensorrt", version, f"TensorRT {version}")
-    with pytest.raises(BackendError, match="builds for the GPU it runs on, not for 8.9"):
+    with pytest.raises(BackendError, match=r"builds for the GPU it runs on, not for 8\.9"):
         tensorrt_build.target_capabilities(library, ["8.9"])
 
 

@@ -79,7 +79,9 @@ def tiny_encoder(precision: str, cast_first: bool = True, output: str = "embeddi
     window: dict[str, Any] = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
     graph.add("Conv", [graph.data(last), graph.weight("w1", 64, 3, 3, 3), graph.bias("b1", 64)], "conv1", **window)
     graph.add("Relu", ["conv1"], "first")
-    graph.add("Conv", [graph.data("first"), graph.weight("w2", 128, 64, 3, 3), graph.bias("b2", 128)], "conv2", **window)
+    graph.add(
+        "Conv", [graph.data("first"), graph.weight("w2", 128, 64, 3, 3), graph.bias("b2", 128)], "conv2", **window
+    )
     graph.add("Relu", ["conv2"], "second")
     graph.add("GlobalAveragePool", ["second"], "mean_pixel")
     graph.add("Flatten", ["mean_pixel"], "flat", axis=1)

@@ -1,0 +1,330 @@
+"""Stand-ins for TensorRT and cuda-bindings on a machine without a GPU.
+
+"Device" memory is host memory, an "engine" computes in numpy, and nothing that is put on a stream happens before the
+stream is waited for: code that forgets to wait, copies too much, shares a stream between threads, or changes a context
+that a captured graph refers to, fails here. What is offered is a part of the real interface; test_backend_tensorrt.py
+compares the two where the real libraries are installed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+HEIGHT, WIDTH, DIM = 6, 4, 5
+# whole numbers: sums are exact, whatever the order and the batch
+_WEIGHT = np.random.default_rng(3).integers(-9, 10, (HEIGHT * WIDTH * 3, DIM)).astype(np.float32)
+
+
+def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the pretended engine gives: [N, 6, 4, 3] -> [N, 5]."""
+    return images.reshape(len(images), HEIGHT * WIDTH * 3).astype(np.float32) @ _WEIGHT
+
+
+def plan(smallest: int = 1, best: int = 8, largest: int = 32) -> bytes:
+    """A serialised engine as the pretended runtime reads it."""
+    return json.dumps({"profile": [smallest, best, largest]}).encode()
+
+
+class Handle:
+    """A stream or a graph."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+        self.captured: list[Callable[[], None]] | None = None
+        self.taken = threading.Lock()
+
+    def __int__(self) -> int:
+        return id(self)
+
+    def put(self, work: Callable[[], None]) -> None:
+        (self.work if self.captured is None else self.captured).append(work)
+
+
+class FakeCuda(ModuleType):
+    """The part of `cuda.bindings.runtime` that sal uses; every function returns (code, ...).
+
+    Attributes:
+        fails: error codes to give instead, by function.
+        calls: how often each function was called.
+        memory: what is allocated: (buffer, "device" or "pinned") by address.
+        objects: streams and graphs that exist.
+        devices: number of GPUs.
+    """
+
+    cudaStreamNonBlocking = 1  # noqa: N815
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)  # noqa: N815
+    cudaDeviceAttr = SimpleNamespace(  # noqa: N815
+        cudaDevAttrComputeCapabilityMajor="major", cudaDevAttrComputeCapabilityMinor="minor"
+    )
+
+    def __init__(self) -> None:
+        super().__init__("cuda.bindings.runtime")
+        self.fails: dict[str, int] = {}
+        self.calls: Counter[str] = Counter()
+        self.memory: dict[int, tuple[Any, str]] = {}
+        self.objects: dict[int, Handle] = {}
+        self.devices = 1
+        self.lock = threading.Lock()
+
+    def _done(self, name: str, *values: Any) -> tuple[Any, ...]:
+        with self.lock:
+            self.calls[name] += 1
+        return (self.fails.get(name, 0), *values)
+
+    def _object(self, name: str) -> tuple[Any, ...]:
+        code, handle = self._done(name, Handle())
+        if code == 0:
+            self.objects[int(handle)] = handle
+        return code, handle
+
+    def _memory(self, name: str, size: int, place: str) -> tuple[Any, ...]:
+        code, buffer = self._done(name, (ctypes.c_uint8 * size)())
+        if code:
+            return code, None
+        self.memory[ctypes.addressof(buffer)] = (buffer, place)
+        return 0, ctypes.addressof(buffer)
+
+    def cudaGetErrorString(self, error: int) -> tuple[Any, ...]:  # noqa: N802
+        return 0, {0: b"no error", 2: b"out of memory", 35: b"driver is too old"}.get(error, b"some failure")
+
+    def cudaGetLastError(self) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetLastError")
+
+    def cudaGetDeviceCount(self) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetDeviceCount", self.devices)
+
+    def cudaGetDevice(self) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetDevice", 0)
+
+    def cudaSetDevice(self, device: int) -> tuple[Any, ...]:  # noqa: N802
+        assert device == 0
+        return self._done("cudaSetDevice")
+
+    def cudaDeviceGetAttribute(self, attr: str, device: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaDeviceGetAttribute", {"major": 8, "minor": 9}[attr])
+
+    def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaGetDeviceProperties", SimpleNamespace(name=b"NVIDIA Pretended\0\0\0"))
+
+    def cudaMalloc(self, size: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._memory("cudaMalloc", size, "device")
+
+    def cudaMallocHost(self, size: int) -> tuple[Any, ...]:  # noqa: N802
+        return self._memory("cudaMallocHost", size, "pinned")
+
+    def cudaFree(self, devPtr: int) -> tuple[Any, ...]:  # noqa: N802, N803
+        assert self.memory.pop(devPtr)[1] == "device"
+        return self._done("cudaFree")
+
+    def cudaFreeHost(self, ptr: int) -> tuple[Any, ...]:  # noqa: N802
+        assert self.memory.pop(ptr)[1] == "pinned"
+        return self._done("cudaFreeHost")
+
+    def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: int, stream: Handle) -> tuple[Any, ...]:  # noqa: N802
+        (target, to_place), (source, from_place) = self.memory[dst], self.memory[src]
+        assert (from_place, to_place) == (("pinned", "device") if kind == 1 else ("device", "pinned"))
+        assert 0 < count <= min(len(target), len(source))
+        stream.put(lambda: ctypes.memmove(dst, src, count) and None)
+        return self._done("cudaMemcpyAsync")
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
+        assert flags == self.cudaStreamNonBlocking
+        return self._object("cudaStreamCreateWithFlags")
+
+    def cudaStreamDestroy(self, stream: Handle) -> tuple[Any, ...]:  # noqa: N802
+        del self.objects[int(stream)]
+        return self._done("cudaStreamDestroy")
+
+    def cudaStreamSynchronize(self, stream: Handle) -> tuple[Any, ...]:  # noqa: N802
+        assert stream.captured is None, "waiting ends a capture"
+        assert stream.taken.acquire(blocking=False), "two threads on one stream"
+        work, stream.work = stream.work, []
+        for piece in work:
+            piece()
+        stream.taken.release()
+        return self._done("cudaStreamSynchronize")
+
+    def cudaStreamBeginCapture(self, stream: Handle, mode: int) -> tuple[Any, ...]:  # noqa: N802
+        assert not stream.work
+        code, *_ = self._done("cudaStreamBeginCapture")
+        stream.captured = [] if code == 0 else None
+        return (code,)
+
+    def cudaStreamEndCapture(self, stream: Handle) -> tuple[Any, ...]:  # noqa: N802
+        code, graph = self._object("cudaStreamEndCapture")
+        graph.work, stream.captured = stream.captured, None
+        return code, graph
+
+    def cudaGraphInstantiate(self, graph: Handle, flags: int) -> tuple[Any, ...]:  # noqa: N802
+        code, executable = self._object("cudaGraphInstantiate")
+        executable.work = graph.work
+        return code, executable
+
+    def cudaGraphLaunch(self, graphExec: Handle, stream: Handle) -> tuple[Any, ...]:  # noqa: N802, N803
+        assert int(graphExec) in self.objects
+        for piece in graphExec.work:
+            stream.put(piece)
+        return self._done("cudaGraphLaunch")
+
+    def cudaGraphDestroy(self, graph: Handle) -> tuple[Any, ...]:  # noqa: N802
+        del self.objects[int(graph)]
+        return self._done("cudaGraphDestroy")
+
+    def cudaGraphExecDestroy(self, graphExec: Handle) -> tuple[Any, ...]:  # noqa: N802, N803
+        del self.objects[int(graphExec)]
+        return self._done("cudaGraphExecDestroy")
+
+
+class FakeContext:
+    """An `IExecutionContext`."""
+
+    def __init__(self, library: FakeTensorRT, profile: list[int]) -> None:
+        self._library = library
+        self._profile = profile
+        self._addresses: dict[str, int] = {}
+        self.size = 0
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "images"
+        assert shape[1:] == (HEIGHT, WIDTH, 3)
+        if not self._profile[0] <= shape[0] <= self._profile[2]:
+            return False
+        self.size = shape[0]
+        return True
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        assert self._library.cuda.memory[memory][1] == "device"
+        self._addresses[name] = memory
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        if self._library.refuses:
+            self._library.logger.log(1, self._library.refuses)
+            return False
+        size = self.size
+        self._library.executed.append(size)
+        self._library.cuda.objects[stream_handle].put(lambda: self._compute(size))
+        return True
+
+    def _compute(self, size: int) -> None:
+        assert self.size == size, "the context's shape was changed under work that refers to it"
+        source, target = (self._library.cuda.memory[self._addresses[name]][0] for name in ("images", "embeddings"))
+        count = size * HEIGHT * WIDTH * 3
+        images = np.frombuffer(source, np.uint8, count).reshape(size, HEIGHT, WIDTH, 3)
+        np.frombuffer(target, np.float32, size * DIM).reshape(size, DIM)[:] = answer(images)
+
+
+class FakeEngine:
+    """An `ICudaEngine`."""
+
+    num_io_tensors = 2
+
+    def __init__(self, library: FakeTensorRT, profile: list[int]) -> None:
+        self._library = library
+        self._profile = profile
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("images", "embeddings")[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return {"images": "INPUT", "embeddings": "OUTPUT"}[name]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return {"images": (-1, HEIGHT, WIDTH, 3), "embeddings": (-1, DIM)}[name]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return {"images": "UINT8", "embeddings": "FLOAT"}[name]
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        assert (name, profile_index) == ("images", 0)
+        return [(size, HEIGHT, WIDTH, 3) for size in self._profile]
+
+    def create_execution_context(self) -> FakeContext:
+        return FakeContext(self._library, self._profile)
+
+    def create_engine_inspector(self) -> FakeInspector:
+        return FakeInspector(self._library.inspected)
+
+
+class FakeInspector:
+    """An `EngineInspector`: as the real one, it knows types only for a shape."""
+
+    def __init__(self, types: list[str]) -> None:
+        self._types = types
+        self.execution_context: FakeContext | None = None
+
+    def get_engine_information(self, format: str) -> str:
+        assert format == "JSON"
+        known = self.execution_context is not None and self.execution_context.size > 0
+        types = self._types if known else ["N/A due to dynamic shapes"] * len(self._types)
+        return json.dumps({"Layers": [{"LayerType": "gemm", "Inputs": [{"DataType": name}]} for name in types]})
+
+
+class FakeTensorRT(ModuleType):
+    """The part of `tensorrt` that running an engine takes.
+
+    Attributes:
+        executed: batch sizes given to execute_async_v3, in order.
+        deserialised: plans given to the runtime.
+        refuses: the error that executions fail with, if any.
+        inspected: types that the engine inspector reports.
+    """
+
+    ILogger = type(
+        "ILogger",
+        (),
+        {"Severity": SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)},
+    )
+    TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
+    LayerInformationFormat = SimpleNamespace(JSON="JSON")
+
+    def __init__(self, cuda: FakeCuda, name: str = "tensorrt") -> None:
+        super().__init__(name)
+        self.__version__ = "11.4.0.106"
+        self.cuda = cuda
+        self.executed: list[int] = []
+        self.deserialised: list[bytes] = []
+        self.refuses = ""
+        self.inspected: list[str] = []
+        self.logger: Any = None
+
+    def Runtime(self, logger: Any) -> Any:  # noqa: N802
+        self.logger = logger
+        return SimpleNamespace(deserialize_cuda_engine=self._deserialise)
+
+    def _deserialise(self, serialized_engine: bytes) -> FakeEngine | None:
+        self.deserialised.append(serialized_engine)
+        try:
+            return FakeEngine(self, json.loads(serialized_engine)["profile"])
+        except ValueError:
+            self.logger.log(1, "magic tag does not match")
+            return None
+
+    @staticmethod
+    def nptype(trt_type: str) -> type:
+        return {"UINT8": np.uint8, "FLOAT": np.float32}[trt_type]
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
+    """Put both libraries where imports find them."""
+    cuda = FakeCuda()
+    library = FakeTensorRT(cuda)
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = cuda  # type: ignore[attr-defined]
+    package = ModuleType("cuda")
+    package.bindings = bindings  # type: ignore[attr-defined]
+    for module in (library, package, bindings, cuda):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return library
