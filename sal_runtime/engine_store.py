@@ -93,7 +93,10 @@ def read_engine(folder: Path) -> bytes:
     engine = _whole_entry(folder)
     if engine is None:
         raise BackendError(f"engine {folder} is not whole; remove that folder and it is built again")
-    plan = (folder / PLAN).read_bytes()
+    try:
+        plan = (folder / PLAN).read_bytes()
+    except OSError as error:
+        raise BackendError(f"engine {folder / PLAN} cannot be read: {error.strerror}") from error
     found = hashlib.sha256(plan).hexdigest()
     if found != engine.sha256:
         raise BackendError(
@@ -207,12 +210,10 @@ def _refuse_shared(store: Path) -> None:
 
 
 def _move_in(partial: Path, final: Path) -> None:
-    if _whole_entry(final) is not None:
-        return
     try:
         partial.rename(final)
-    except OSError:
-        if _whole_entry(final) is None:  # something broken is in the way: replace it
+    except OSError:  # there is one already
+        if _whole_entry(final) is None:  # but it is broken: replace it
             broken = Path(tempfile.mkdtemp(prefix=".partial-", dir=final.parent))
             final.rename(broken)
             shutil.rmtree(broken, ignore_errors=True)

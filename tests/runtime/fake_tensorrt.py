@@ -102,6 +102,12 @@ class FakeCuda(ModuleType):
     def cudaGetLastError(self) -> tuple[Any, ...]:  # noqa: N802
         return self._done("cudaGetLastError")
 
+    def cudaRuntimeGetVersion(self) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaRuntimeGetVersion", 13000)
+
+    def cudaDriverGetVersion(self) -> tuple[Any, ...]:  # noqa: N802
+        return self._done("cudaDriverGetVersion", 13000)
+
     def cudaGetDeviceCount(self) -> tuple[Any, ...]:  # noqa: N802
         return self._done("cudaGetDeviceCount", self.devices)
 
@@ -198,7 +204,7 @@ class FakeContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == "images"
-        assert shape[1:] == (HEIGHT, WIDTH, 3)
+        assert shape[1:] == self._library.image
         if not self._profile[0] <= shape[0] <= self._profile[2]:
             return False
         self.size = shape[0]
@@ -210,7 +216,8 @@ class FakeContext:
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        if self._library.refuses:
+        captured = self._library.cuda.objects[stream_handle].captured is not None
+        if self._library.refuses or (captured and self._library.refuses_capture):
             self._library.logger.log(1, self._library.refuses)
             return False
         size = self.size
@@ -221,9 +228,10 @@ class FakeContext:
     def _compute(self, size: int) -> None:
         assert self.size == size, "the context's shape was changed under work that refers to it"
         source, target = (self._library.cuda.memory[self._addresses[name]][0] for name in ("images", "embeddings"))
-        count = size * HEIGHT * WIDTH * 3
-        images = np.frombuffer(source, np.uint8, count).reshape(size, HEIGHT, WIDTH, 3)
-        np.frombuffer(target, np.float32, size * DIM).reshape(size, DIM)[:] = answer(images)
+        library = self._library
+        images = np.frombuffer(source, np.uint8, size * int(np.prod(library.image))).reshape(size, *library.image)
+        embeddings = np.frombuffer(target, np.float32, size * library.dim).reshape(size, library.dim)
+        embeddings[:] = library.answer(images)
 
 
 class FakeEngine:
@@ -242,14 +250,14 @@ class FakeEngine:
         return {"images": "INPUT", "embeddings": "OUTPUT"}[name]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return {"images": (-1, HEIGHT, WIDTH, 3), "embeddings": (-1, DIM)}[name]
+        return {"images": (-1, *self._library.image), "embeddings": (-1, self._library.dim)}[name]
 
     def get_tensor_dtype(self, name: str) -> str:
         return {"images": "UINT8", "embeddings": "FLOAT"}[name]
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         assert (name, profile_index) == ("images", 0)
-        return [(size, HEIGHT, WIDTH, 3) for size in self._profile]
+        return [(size, *self._library.image) for size in self._profile]
 
     def create_execution_context(self) -> FakeContext:
         return FakeContext(self._library, self._profile)
@@ -280,6 +288,10 @@ class FakeTensorRT(ModuleType):
         deserialised: plans given to the runtime.
         refuses: the error that executions fail with, if any.
         inspected: types that the engine inspector reports.
+        refuses_capture: executions fail while their stream is captured.
+        image: shape of an input row.
+        dim: length of an output row.
+        answer: what engines compute.
     """
 
     ILogger = type(
@@ -298,6 +310,10 @@ class FakeTensorRT(ModuleType):
         self.deserialised: list[bytes] = []
         self.refuses = ""
         self.inspected: list[str] = []
+        self.refuses_capture = False
+        self.image: tuple[int, ...] = (HEIGHT, WIDTH, 3)
+        self.dim = DIM
+        self.answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]] = answer
         self.logger: Any = None
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802

@@ -150,6 +150,18 @@ def test_without_graphs_everything_still_runs_and_it_is_said_once(
     assert len(library.cuda.objects) == 1  # the stream
 
 
+def test_a_run_that_fails_while_captured_leaves_the_capture(
+    library: FakeTensorRT, caplog: pytest.LogCaptureFixture
+) -> None:
+    library.refuses_capture = True
+    encoder = backend()
+    for turn in range(4):
+        batch = images(8, seed=turn)
+        assert np.array_equal(encoder.run(batch), answer(batch))
+    assert library.cuda.calls["cudaStreamEndCapture"] == 1
+    assert "cannot run a batch of 8" in caplog.text
+
+
 def test_everything_is_freed_on_close_and_when_nobody_holds_it(library: FakeTensorRT) -> None:
     for explicitly in (True, False):
         encoder = backend(streams=3)
