@@ -30,6 +30,7 @@ class LoadedEngine:
 
     Attributes:
         library: that loaded it.
+        runtime: that deserialised it, and must live as long.
         engine: its `ICudaEngine`.
         input: name of the input.
         input_shape: without the batch axis.
@@ -41,6 +42,7 @@ class LoadedEngine:
     """
 
     library: TensorRT
+    runtime: Any
     engine: Any
     input: str
     input_shape: tuple[int, ...]
@@ -69,7 +71,8 @@ def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
     """
     module = library.module
     library.log.clear()
-    engine = module.Runtime(library.log.logger).deserialize_cuda_engine(plan)
+    runtime = module.Runtime(library.log.logger)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(f"{library.title} cannot load the engine: {library.log.errors()}")
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
@@ -80,6 +83,7 @@ def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
     smallest, best, largest = (int(shape[0]) for shape in engine.get_tensor_profile_shape(inputs[0], 0))
     return LoadedEngine(
         library=library,
+        runtime=runtime,
         engine=engine,
         input=inputs[0],
         input_shape=tuple(engine.get_tensor_shape(inputs[0]))[1:],
@@ -127,6 +131,7 @@ class EngineStream:
         self._host_input[: len(batch)] = batch
         graph = self._graphs.get(size)
         if graph is None:
+            self._set_size(self._context, size)
             self._enqueue(self._context, size)
         else:
             cuda_call(self._cuda.cudaGraphLaunch, graph, self._stream)
@@ -139,13 +144,15 @@ class EngineStream:
         """Free everything; nothing may run any more."""
         self._cleanup.close()
 
+    def _set_size(self, context: Any, size: int) -> None:
+        if not context.set_input_shape(self._loaded.input, (size, *self._loaded.input_shape)):
+            raise self._failed(f"take a batch of {size}")
+
     def _enqueue(self, context: Any, size: int) -> None:
-        """Copy in, compute, copy out: in order, on the stream."""
+        """Copy in, compute, copy out: in order, on the stream; the context has been told the size."""
         loaded, cuda = self._loaded, self._cuda
         kinds = cuda.cudaMemcpyKind
         host_input, host_output = self._addresses
-        if not context.set_input_shape(loaded.input, (size, *loaded.input_shape)):
-            raise self._failed(f"take a batch of {size}")
         nbytes = size * loaded.input_bytes
         to_device = (self._device_input, host_input, nbytes, kinds.cudaMemcpyHostToDevice, self._stream)
         cuda_call(cuda.cudaMemcpyAsync, *to_device)
@@ -171,6 +178,7 @@ class EngineStream:
         """A graph with a context of its own: another shape set on a shared one would change what it refers to."""
         cuda = self._cuda
         context = self._new_context()
+        self._set_size(context, size)
         self._enqueue(context, size)  # what a context does once, it does outside of the capture
         cuda_call(cuda.cudaStreamSynchronize, self._stream)
         # TensorRT-RTX can say beforehand that a capture would fail
