@@ -24,6 +24,7 @@ from sal_runtime.tensorrt_library import find_tensorrt
 from sal_runtime.tensorrt_precision import PrecisionProof
 from sal_runtime.tensorrt_stream import MAX_GRAPHS, load_engine
 from tests.runtime import fake_tensorrt
+from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_tensorrt import DIM, HEIGHT, WIDTH, FakeTensorRT, answer, plan
 from tests.runtime.tiny_encoder import HEIGHT as TINY_HEIGHT
 from tests.runtime.tiny_encoder import WIDTH as TINY_WIDTH
@@ -322,10 +323,10 @@ def test_the_pretended_tensorrt_offers_nothing_that_the_real_one_lacks(pretended
 
 def test_the_pretended_cuda_takes_the_same_arguments_as_the_real_one() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    functions = [name for name in vars(fake_tensorrt.FakeCuda) if name.startswith("cuda") and name[4:5].isupper()]
+    functions = [name for name in vars(FakeCuda) if name.startswith("cuda") and name[4:5].isupper()]
     checked = 0
     for name in functions:
-        real, fake = getattr(runtime, name), getattr(fake_tensorrt.FakeCuda, name)
+        real, fake = getattr(runtime, name), getattr(FakeCuda, name)
         if not callable(fake):
             continue
         arguments = (real.__doc__ or "").partition("(")[2].partition(")")[0]
