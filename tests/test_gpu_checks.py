@@ -1,0 +1,120 @@
+"""scripts/gpu_checks.py on pretended libraries: it runs to its end, and what is wrong gets into the record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sal_runtime import backend_tensorrt
+from sal_runtime.engine_key import Profile
+from sal_runtime.errors import ParityError
+from sal_runtime.tensorrt_build import BuiltEngine
+from sal_runtime.tensorrt_precision import PrecisionProof
+from scripts import engine_measures, gpu_checks
+from scripts.engine_measures import agreement, in_batches, nearest_rank
+from tests.runtime import fake_tensorrt
+from tests.runtime.fake_tensorrt import FakeTensorRT
+from tests.runtime.tiny_bundle import DIM, SPEC, embed_image, make_tiny_bundle
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
+    """A GPU whose engines compute what the tiny bundle's image encoder computes."""
+    library = fake_tensorrt.install(monkeypatch)
+    library.image, library.dim, library.answer = (SPEC.height, SPEC.width, 3), DIM, embed_image
+
+    def build(model: bytes, precision: Any, profile: Profile, timings: Path, progress: Any) -> BuiltEngine:
+        made = fake_tensorrt.plan(profile.min_batch, profile.opt_batch, profile.max_batch)
+        return BuiltEngine(made, PrecisionProof({precision: 1}, {precision: 1}, None, len(made)))
+
+    monkeypatch.setattr(backend_tensorrt, "build_engine", build)
+    monkeypatch.setattr(engine_measures, "WARM_UP", 1)
+    monkeypatch.setattr(engine_measures, "ROUNDS", 3)
+    return library
+
+
+def run(tmp_path: Path) -> tuple[int, dict[str, Any]]:
+    out = tmp_path / "gpu.json"
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    code = gpu_checks.main(["--bundle", str(bundle), "--out", str(out), "--max-batch", "16"])
+    return code, json.loads(out.read_text())
+
+
+def test_all_parts_are_in_the_record(library: FakeTensorRT, tmp_path: Path) -> None:
+    code, record = run(tmp_path)
+    assert (code, record["failed"]) == (0, [])
+    assert record["machine"]["gpu"]["name"] == "NVIDIA Pretended"
+    assert record["fp32 build"]["proof"]["engine"] == {"fp32": 1}
+    assert record["fp32 preflight"].startswith("built for batches 1 to 16")
+    assert record["fp32 golden"]["min_cosine"] == pytest.approx(1)
+    assert set(record["fp32 parity"]) == {"1", "2", "3", "17", "16"}
+    assert all(one["rows"] == gpu_checks.NUM_CROPS for one in record["fp32 parity"].values())
+    assert set(record["fp32 speed"]) == {"1", "8", "16", "32"}
+    assert record["onnxruntime on cuda"].startswith("left out: ")
+    assert record["pytorch"] == "left out: no --run given"
+
+
+def test_a_wrong_engine_fails_and_the_other_parts_still_run(library: FakeTensorRT, tmp_path: Path) -> None:
+    library.answer = lambda images: -embed_image(images)
+    code, record = run(tmp_path)
+    assert (code, record["failed"]) == (1, ["fp32 golden", "fp32 parity"])
+    assert record["fp32 golden"]["failed"].startswith("ParityError: cosines {'min_cosine': -1.0")
+    assert "tensorrt" in record["fp32 speed"]["8"]
+
+
+def test_a_failed_build_is_in_the_record(
+    library: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: Any) -> BuiltEngine:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(backend_tensorrt, "build_engine", build)
+    code, record = run(tmp_path)
+    assert code == 1
+    assert record["fp32 build"] == {"failed": "MemoryError: no room"}
+    assert "fp32 golden" not in record
+
+
+def test_without_a_gpu_there_is_one_line_and_code_1(
+    library: FakeTensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.cuda.devices = 0
+    out = tmp_path / "gpu.json"
+    assert gpu_checks.main(["--bundle", str(tmp_path), "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("gpu_checks: no CUDA device: ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(0, 15), (5, 15), (30, 20), (40, 20), (50, 35), (99, 50), (100, 50)])
+def test_percentiles_are_nearest_rank(percent: float, expected: float) -> None:
+    assert nearest_rank([50, 35, 20, 40, 15], percent) == expected
+
+
+def test_agreement_sees_what_is_not_finite_and_what_differs() -> None:
+    one = np.eye(4, dtype=np.float32)
+    assert agreement(one, one, 0.999)["mean_cosine"] == 1
+    broken = one.copy()
+    broken[2, 2] = np.nan
+    with pytest.raises(ParityError, match="1 embeddings are not finite"):
+        agreement(broken, one, 0.0)
+    with pytest.raises(ParityError, match=r"expected at least 0\.999"):
+        agreement(one[::-1], one, 0.999)
+
+
+def test_batches_cover_every_crop_in_order() -> None:
+    crops = np.arange(7 * 12, dtype=np.uint8).reshape(7, 2, 2, 3)
+    sizes: list[int] = []
+
+    def encode(batch: Any) -> Any:
+        sizes.append(len(batch))
+        return batch.reshape(len(batch), -1)
+
+    assert np.array_equal(in_batches(encode, crops, 3), crops.reshape(7, -1))
+    assert sizes == [3, 3, 1]
