@@ -20,6 +20,7 @@ from cli_options import (
     EXIT_FAILED,
     EXIT_USAGE,
     BundleOption,
+    CapabilityOption,
     DataOption,
     DatasetOption,
     DeviceOption,
@@ -189,7 +190,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
 
 
 @app.command("export", epilog="See also: sal eval --bundle BUNDLE, sal search --bundle BUNDLE")
-def export_bundle(
+def export_bundle(  # noqa: PLR0913 - one parameter is one option
     run: Annotated[Path, typer.Option("--run", help="Folder of a finished `sal train`.")],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write; one that is there is replaced whole.")],
     dataset: Annotated[
@@ -199,6 +200,11 @@ def export_bundle(
     precision: Annotated[
         list[Precision] | None, typer.Option("--precision", help="Of the image encoder, beside fp32; may be repeated.")
     ] = None,
+    trt: Annotated[
+        list[Precision] | None,
+        typer.Option("--trt", help="Also build a TensorRT engine in this precision; may be repeated."),
+    ] = None,
+    compute_capability: CapabilityOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Of the bundle; default: that of the folder.")] = None,
     cache: CacheOption = Path("~/.cache/sal"),
 ) -> None:
@@ -210,18 +216,25 @@ def export_bundle(
         sal export --run runs/peta --out bundles/peta --dataset peta --data DATA --precision fp16 --precision int8
 
     fp16 may lose 0.5 points of mAP and of rank-1 against fp32, int8 one point; otherwise, too, nothing is written.
+    Engines (--trt) go into the engine store of this machine, never into the bundle; `sal bundle engine` builds them
+    from a bundle.
     """
     from rich.console import Console
 
-    from sal_export.package import export_run
+    from sal_export.package import artefacts_for, export_run
+    from sal_runtime.bundle_engines import build_engines, check_engines_can_be_built, print_engines
     from sal_train.checkpoint import load_run
     from sal_train.datasets import load_dataset
 
+    if trt:
+        check_engines_can_be_built(compute_capability)
     trained_on = load_dataset(dataset, data) if dataset is not None else None
-    bundle = export_run(
-        load_run(run), out, trained_on, cache.expanduser(), Console(stderr=True), name, precision or ["fp32"]
-    )
+    console = Console(stderr=True)
+    wanted = artefacts_for(precision or [], trt or [])
+    bundle = export_run(load_run(run), out, trained_on, cache.expanduser(), console, name, wanted)
     print(bundle.path)
+    if trt:
+        print_engines(build_engines(bundle, [one.value for one in trt], compute_capability, console), as_json=False)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli_options import EXIT_FAILED, DeviceOption, JsonOption
+from cli_options import EXIT_FAILED, CapabilityOption, JsonOption, Precision
 
 bundle_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -73,13 +73,41 @@ def verify(
         raise typer.Exit(EXIT_FAILED)
 
 
+@bundle_app.command(epilog="See also: docs/engines.md, sal search --device trt")
+def engine(
+    bundle: ShownOption = None,
+    precision: Annotated[
+        list[Precision] | None, typer.Option("--precision", help="May be repeated. Default: fp16.")
+    ] = None,
+    compute_capability: CapabilityOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build TensorRT engines of the image encoder into the engine store, before they are needed.
+
+        sal bundle engine --bundle market.bundle --precision fp16 --precision int8
+
+    `--device trt` builds what is missing by itself; this command does it beforehand. An engine is for one TensorRT
+    version and one kind of GPU. That the asked precision was built is proven, or the exit code is 1.
+    """
+    from rich.console import Console
+
+    from sal_runtime.bundle import open_bundle
+    from sal_runtime.bundle_engines import build_engines, print_engines
+    from sal_runtime.default_bundle import choose_bundle_path
+
+    opened = open_bundle(choose_bundle_path(bundle))
+    console = Console(stderr=True)
+    engines = build_engines(opened, [one.value for one in precision or [Precision.fp16]], compute_capability, console)
+    print_engines(engines, as_json=as_json)
+
+
 @bundle_app.command(epilog="See also: docs/interop.md, sal bundle deepstream --out DIR")
 def triton(
     out: Annotated[Path, typer.Option("--out", help="The model repository to write.")],
     bundle: ShownOption = None,
-    precision: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Of the image encoder.")] = "fp32",
+    precision: Annotated[Precision, typer.Option(help="Of the image encoder.")] = Precision.fp32,
     max_batch: MaxBatchOption = 32,
-    device: DeviceOption = "cpu",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where the image encoder runs.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Write a model repository for Triton Inference Server, with both encoders for its ONNX Runtime.

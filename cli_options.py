@@ -29,6 +29,14 @@ BundleOption = Annotated[
 DeviceOption = Annotated[
     Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
 ]
+CapabilityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compute-capability",
+        metavar="X.Y",
+        help="Build engines for GPUs that need not be here (TensorRT-RTX only); may be repeated. Default: this GPU.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")

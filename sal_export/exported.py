@@ -57,15 +57,15 @@ def print_gate(encoders: Sequence[ExportedEncoder], console: Console) -> None:
     """The gate's findings as a table; cosines are to the source, mAP and rank-1 in percent."""
     table = Table(title="export gate", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("encoder", no_wrap=True)
-    for column in ("max abs", "cosine min", "1st pct", "mean", "top-10", "mAP", "rank-1"):
-        table.add_column(column, justify="right")
+    for column in ("max abs", "min cos", "1st pct", "mean", "top-10", "mAP", "rank-1"):
+        table.add_column(column, justify="right", no_wrap=True)
     for encoder in encoders:
         parity, found = encoder.parity, encoder.retrieval
         name = f"{encoder.role.removesuffix('_encoder')} {encoder.precision}"
         table.add_row(
-            f"{name} for TensorRT" if encoder.devices == ("trt",) else name,
+            f"{name} (TensorRT)" if encoder.devices == ("trt",) else name,
             f"{parity.max_abs:.0e}",
-            *(f"{value:.5f}" for value in (parity.min_cosine, parity.p1_cosine, parity.mean_cosine)),
+            *(f"{value:.4f}" for value in (parity.min_cosine, parity.p1_cosine, parity.mean_cosine)),
             "" if parity.top10_agreement is None else f"{100 * parity.top10_agreement:.1f}",
             *(("", "") if found is None else (f"{100 * found.mAP:.2f}", f"{100 * found.rank1:.2f}")),
         )

@@ -96,6 +96,12 @@ def export_run(
     return publish(out, manifest, files, run.schema)
 
 
+def artefacts_for(precisions: Sequence[str], engines: Sequence[str]) -> list[str]:
+    """What `export_run` is to make for the precisions of the image encoder and of TensorRT engines that are asked."""
+    wanted = [*precisions, *("int8-trt" if precision == "int8" else precision for precision in engines)]
+    return list(dict.fromkeys(["fp32", *wanted]))
+
+
 def fp32_encoders(
     run: Run, spec: ImageSpec, inputs: GateInputs, console: Console
 ) -> tuple[ExportedEncoder, ExportedEncoder]:

@@ -107,7 +107,7 @@ def served_models(bundle: Bundle, precision: str, max_batch: int, device: str) -
     prefix = "sal_" + re.sub(r"[^A-Za-z0-9_-]+", "_", bundle.name)
     spec = bundle.image_spec
     output = Tensor("embeddings", "TYPE_FP32", (bundle.embedding_dim,))
-    image, attribute = bundle.artefact("image_encoder", precision), bundle.artefact("attribute_encoder")
+    image, attribute = bundle.artefact("image_encoder", precision, device), bundle.artefact("attribute_encoder")
     layout = {key: str(value) for key, value in spec.to_json().items()}
     return (
         ServedModel(

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sal_runtime import __version__
+from sal_runtime.atomic_write import swap_in, sync_directory, write_synced
 from sal_runtime.bundle import Bundle
-from sal_runtime.bundle_writer import _swap_in, _sync_directory, _write_synced
 from sal_runtime.errors import InputError, SalError
 
 MARKER = "sal.json"
@@ -49,11 +49,11 @@ def write_directory(out: Path, command: str, bundle: Bundle, files: Mapping[str,
     try:
         for name, data in content.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(temporary / name, data)
+            write_synced(temporary / name, data)
         temporary.chmod(0o755)
-        _sync_directory(temporary)
-        _swap_in(temporary, out)
-        _sync_directory(out.parent)
+        sync_directory(temporary)
+        swap_in(temporary, out)
+        sync_directory(out.parent)
     except OSError as error:
         raise SalError(f"cannot write {out}: {error.strerror}; nothing has been changed") from error
     finally:

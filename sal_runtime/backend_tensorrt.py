@@ -118,31 +118,53 @@ def open_tensorrt_backend(
     library = find_tensorrt()
     gpu = current_gpu()
     store = default_store() if store is None else store
-    folder = stored_engine(library, gpu, model, precision, profile, store, progress)
+    wanted = engine_key(library, gpu, model, precision, profile)
+    folder = stored_engine(wanted, model, store, progress)
     return TensorRTBackend(load_engine(library, read_engine(folder)), gpu)
 
 
-def stored_engine(
-    library: TensorRT,
-    gpu: Gpu,
+def prepare_engine(
     model: bytes,
     precision: Precision,
-    profile: Profile,
-    store: Path,
-    progress: Progress | None,
+    profile: Profile = DEFAULT_PROFILE,
+    store: Path | None = None,
+    compute_capabilities: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """The folder of the engine that fits this machine, built now if there is none.
+    """The folder of the engine of an encoder, built now if the store has none that fits; nothing is run.
+
+    Args:
+        model: the content of an .onnx file.
+        precision: of its arithmetic, exactly.
+        profile: batch sizes.
+        store: of engines; the user's cache if None.
+        compute_capabilities: of the GPUs to build for, with TensorRT-RTX, which needs no GPU for that; None: this GPU.
+        progress: told about the steps of a build.
 
     Raises:
-        BackendError: as `open_tensorrt_backend`.
+        BackendError: TensorRT or, without `compute_capabilities`, a GPU is missing, or the graph cannot be built in
+            that precision.
     """
-    wanted = engine_key(library, gpu, model, precision, profile)
+    library = find_tensorrt()
+    gpu = current_gpu() if compute_capabilities is None else None
+    wanted = engine_key(library, gpu, model, precision, profile, compute_capabilities)
+    return stored_engine(wanted, model, default_store() if store is None else store, progress)
+
+
+def stored_engine(wanted: EngineKey, model: bytes, store: Path, progress: Progress | None) -> Path:
+    """The folder of the engine with this key, built now if there is none.
+
+    Raises:
+        BackendError: it cannot be built or written.
+    """
     found = find_engine(store, wanted)
     if not isinstance(found, Mismatch):
         return found
     _logger.warning("building the TensorRT engine, which takes from seconds to minutes: %s", found)
-    timings = store / f"timings-{library.kind}-{library.version}-sm{gpu.compute_capability}.cache"
-    built = build_engine(model, precision, profile, timings, progress)
+    targets = "-".join(wanted.compute_capabilities)
+    timings = store / f"timings-{wanted.library}-{wanted.library_version}-sm{targets}.cache".replace(" ", "-")
+    capabilities = None if wanted.library == TITLES["tensorrt"] else wanted.compute_capabilities
+    built = build_engine(model, wanted.precision, wanted.profile, timings, progress, capabilities)
     return save_engine(store, wanted, built.plan, built.proof.to_json())
 
 

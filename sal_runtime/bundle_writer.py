@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import glob
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -14,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sal_runtime.atomic_write import swap_in, sync_directory, write_synced
 from sal_runtime.bundle import (
     FORMAT_VERSION,
     MANIFEST,
@@ -25,8 +24,6 @@ from sal_runtime.bundle import (
 )
 from sal_runtime.errors import BundleError
 
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
 ABANDONED_SECONDS = 24 * 3600
 """No writer takes that long; what is older under a temporary name belongs to one that was killed."""
 
@@ -54,16 +51,16 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
         for name, content in files.items():
-            _write_synced(temporary / name, content)
+            write_synced(temporary / name, content)
         complete = _complete_manifest(manifest, files)
         text = (json.dumps(complete, indent=1) + "\n").encode()
-        _write_synced(temporary / MANIFEST, text)
-        _write_synced(temporary / MANIFEST_HASH, manifest_hash_line(text))
+        write_synced(temporary / MANIFEST, text)
+        write_synced(temporary / MANIFEST_HASH, manifest_hash_line(text))
         open_bundle(temporary)
         temporary.chmod(0o755)
-        _sync_directory(temporary)
-        _swap_in(temporary, destination)
-        _sync_directory(destination.parent)
+        sync_directory(temporary)
+        swap_in(temporary, destination)
+        sync_directory(destination.parent)
     except OSError as error:
         raise BundleError(f"cannot write {destination}: {error.strerror}; nothing has been changed") from error
     finally:
@@ -84,37 +81,3 @@ def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) 
     }
     complete = {"format_version": FORMAT_VERSION, **manifest, "files": listed}
     return {**complete, "fingerprint": bundle_fingerprint(complete)}
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _swap_in(new: Path, destination: Path) -> None:
-    """Rename `new` to `destination`; where that exists, exchange the two in one step, so that one is always there."""
-    if not destination.exists():
-        new.rename(destination)
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    exchange = getattr(libc, "renameat2", None)
-    if exchange is not None:
-        done = exchange(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(destination), RENAME_EXCHANGE)
-        if done == 0:
-            return
-    # Without the exchange (not Linux, or a file system that lacks it) there is a moment with no bundle, but never half
-    # of one: the old one stands beside it until the new one is in place.
-    old = new.with_name(f"{new.name}.old")
-    destination.rename(old)
-    new.rename(destination)
-    shutil.rmtree(old)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sal_runtime.errors import BackendError
+from sal_runtime.tensorrt_precision import Precision
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class EngineKey:
     """
 
     artefact_sha256: str
-    precision: str
+    precision: Precision
     library: str
     library_version: str
     compute_capabilities: tuple[str, ...]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sal_runtime import __version__
+from sal_runtime.atomic_write import sync_directory, write_synced
 from sal_runtime.engine_key import EngineKey, differences
 from sal_runtime.errors import BackendError
 
@@ -25,6 +26,7 @@ PLAN = "engine.plan"
 RECORD = "engine.json"
 RECORD_FORMAT = 1
 PRIVATE = 0o700
+OWNER_ONLY = 0o600
 WRITABLE_BY_OTHERS = 0o022
 ABANDONED_SECONDS = 24 * 3600.0
 """A folder that is half written after this long has no writer any more."""
@@ -130,11 +132,11 @@ def save_engine(store: Path, key: EngineKey, plan: bytes, inspection: Mapping[st
         _refuse_shared(store)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=store))
         try:
-            _write_synced(partial / PLAN, plan)
-            _write_synced(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-            _sync_directory(partial)
+            write_synced(partial / PLAN, plan, OWNER_ONLY)
+            write_synced(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode(), OWNER_ONLY)
+            sync_directory(partial)
             _move_in(partial, final)
-            _sync_directory(store)
+            sync_directory(store)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -171,17 +173,9 @@ def replace_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
     os.close(descriptor)
-    _write_synced(Path(partial), content)
+    write_synced(Path(partial), content)
     os.replace(partial, path)
-    _sync_directory(path.parent)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    """A file that only its owner can read, down to the disk."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 def _whole_entry(folder: Path) -> StoredEngine | None:
@@ -218,11 +212,3 @@ def _move_in(partial: Path, final: Path) -> None:
             final.rename(broken)
             shutil.rmtree(broken, ignore_errors=True)
             partial.rename(final)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

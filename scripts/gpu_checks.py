@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measurement import commit, machine
 from sal_runtime.backend_tensorrt import TensorRTBackend, engine_key, open_tensorrt_backend, stored_engine
 from sal_runtime.backends import open_backend
 from sal_runtime.bundle import Bundle, open_bundle
@@ -33,6 +32,7 @@ from sal_runtime.engine_key import Profile
 from sal_runtime.engine_store import Mismatch, find_engine, list_engines
 from sal_runtime.errors import BackendError, ParityError, SalError
 from sal_runtime.images import ImageSpec, resize_image
+from sal_runtime.machine_record import commit, machine
 from sal_runtime.tensorrt_library import TensorRT, find_tensorrt
 from scripts.engine_measures import LEAST_REPEATED, Encode, agreement, crops_of, in_batches, many_threads, speed
 
@@ -97,7 +97,7 @@ def check_precision(
 
     def build() -> dict[str, Any]:
         started = time.perf_counter()
-        folder = stored_engine(library, gpu, model, precision, profile, store, None)
+        folder = stored_engine(engine_key(library, gpu, model, precision, profile), model, store, None)
         seconds = time.perf_counter() - started
         (engine,) = (engine for engine in list_engines(store) if engine.folder == folder)
         if library.kind == "tensorrt" and engine.inspection["engine"] is None:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "sal_train": {"sal_train", "sal_runtime"},
     "sal_export": {"sal_export", "sal_train", "sal_runtime"},
 }
-RUNTIME_NEEDS = {"cv2", "matplotlib", "numpy", "onnxruntime", "rich"}
+RUNTIME_NEEDS = {"cuda", "cv2", "matplotlib", "numpy", "onnxruntime", "rich", "tensorrt", "tensorrt_rtx"}
 NEVER = {"pickle", "cPickle", "dill", "marshal", "shelve"}
 LONGEST_FILE = 320
 LONGEST_FUNCTION = 60

@@ -180,7 +180,7 @@ def test_a_name_for_people_becomes_a_name_for_a_directory(tmp_path: Path) -> Non
 
 
 def test_a_precision_that_is_not_there_is_refused(tiny: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no image_encoder in int8; there is fp32"):
+    with pytest.raises(BundleError, match="no image_encoder in int8 for cpu; there is fp32"):
         write_triton_repository(tiny, tmp_path / "repository", precision="int8")
     assert not (tmp_path / "repository").exists()
 
@@ -216,7 +216,7 @@ def test_what_sal_did_not_write_stays(tiny: Bundle, tmp_path: Path) -> None:
         write_triton_repository(tiny, tmp_path / "bundle" / "manifest.json")
 
 
-@pytest.mark.parametrize("failing", ["_write_synced", "_swap_in"])
+@pytest.mark.parametrize("failing", ["write_synced", "swap_in"])
 def test_a_failure_while_writing_keeps_the_old_repository(
     tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sal_runtime import atomic_write, bundle_writer
 from sal_runtime import bundle as bundle_module
-from sal_runtime import bundle_writer
 from sal_runtime.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
 from sal_runtime.encoders import AttributeEncoder, ImageEncoder
 from sal_runtime.errors import BackendError, BundleError, InputError, SchemaError
@@ -115,7 +115,7 @@ def test_replacing_leaves_the_new_one_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-@pytest.mark.parametrize("failing", ["_write_synced", "_swap_in", "open_bundle"])
+@pytest.mark.parametrize("failing", ["write_synced", "swap_in", "open_bundle"])
 def test_a_failure_while_writing_keeps_the_old_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_swapping_without_an_exchange_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tiny_bundle(tmp_path / "tiny")
-    monkeypatch.setattr(bundle_writer.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(atomic_write.ctypes, "CDLL", lambda *_, **__: object())
     second = open_bundle(make_tiny_bundle(tmp_path / "tiny", seed=3))
     assert open_bundle(tmp_path / "tiny").fingerprint == second.fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]

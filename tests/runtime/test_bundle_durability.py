@@ -46,15 +46,17 @@ def test_kill_at_any_moment_leaves_a_whole_bundle(tmp_path: Path) -> None:
     known = {open_bundle(make_tiny_bundle(tmp_path / f"seed{seed}", seed=seed)).fingerprint for seed in (0, 1)}
     make_tiny_bundle(place)
     rng = random.Random(0)
-    seen = set()
-    for _ in range(KILLS):
+    seen: set[str] = set()
+    kills = 0
+    while kills < KILLS or (seen != known and kills < 10 * KILLS):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITE_FOR_EVER, str(place)], cwd=REPOSITORY, stdout=subprocess.PIPE
         )
         assert writer.stdout is not None
         writer.stdout.readline()
-        time.sleep(rng.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.1))
         writer.kill()
+        kills += 1
         writer.wait()
         writer.stdout.close()
         seen.add(open_bundle(place).fingerprint)  # checks every byte

@@ -229,7 +229,7 @@ def test_replacing_a_file_leaves_the_old_or_the_new_one(store: Path, monkeypatch
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(engine_store, "_write_synced", full)
+    monkeypatch.setattr(engine_store, "write_synced", full)
     with pytest.raises(OSError, match="No space"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
