@@ -15,7 +15,7 @@ def doctor(bundle: BundleOption = None, device: DeviceOption = "cpu", as_json: J
 
         sal doctor --bundle market.sal --device cuda
 
-    Where TensorRT is there, an engine may have to be built first, which takes minutes.
+    Where TensorRT is there, an engine may have to be built first, which may take minutes.
     """
     from sal_runtime.doctor import examine
     from sal_runtime.doctor_report import report_lines
