@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from sal_runtime.backends import DeviceChoice
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -27,7 +31,12 @@ BundleOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute; nothing else is used in its place.")
+    Literal["cpu", "cuda", "trt", "auto"],
+    typer.Option(
+        "--device",
+        help="Where to compute. Nothing else is used in its place; auto takes the first of trt, cuda and cpu that can "
+        "be had, and says which.",
+    ),
 ]
 CapabilityOption = Annotated[
     list[str] | None,
@@ -42,3 +51,9 @@ DatasetOption = Annotated[
     str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")]
+
+
+def print_choice(asked: str, choice: DeviceChoice | None) -> None:
+    """Say on stderr, in one line, what `--device auto` took and why; nothing for a device that was asked for."""
+    if asked == "auto" and choice is not None:
+        print(f"sal: --device auto took {choice.device}: {choice.reason}", file=sys.stderr)

@@ -1,64 +1,242 @@
-"""ONNX Runtime, on the CPU or on CUDA; the only file that imports it."""
+"""ONNX Runtime, on the CPU or on CUDA; the only file that imports it.
+
+ONNX Runtime likes to help: what a device cannot do, it does on the CPU. Here that is an error. Since version 1.24 it
+can say which provider runs each node, and every session is checked against that; an older one is told to refuse by
+itself, which it does for any graph with a Shape in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from sal_runtime.devices import wheels_conflict
 from sal_runtime.errors import BackendError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+CPU = "CPUExecutionProvider"
+PROVIDERS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "cpu": (CPU, {}),
+    # fp32 means fp32: by default CUDA rounds the factors of convolutions and products to TF32, 10 bits of mantissa
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+}
 EXTRAS = {"cpu": "cpu", "cuda": "gpu"}
+SHAPE_ARITHMETIC = frozenset({"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze"})
+"""Operations on a handful of integers, the sizes of tensors. ONNX Runtime keeps them off the GPU on purpose."""
+INSTALL_GPU = 'pip uninstall onnxruntime && pip install "sal-person-search[gpu]"'
+LOG_WARNINGS = 2
 LOG_ERRORS_ONLY = 3
+LOG_NOTHING = 4
+
+
+@dataclass(frozen=True)
+class AssignedNode:
+    """A node of the graph: its operation, its name, and the provider that runs it."""
+
+    operation: str
+    name: str
+    provider: str
+
+
+def open_cpu_backend(model: bytes, precision: str, threads: int | None) -> OnnxBackend:
+    """An ONNX graph on the CPU; its precision is that of its nodes. Raises as `OnnxBackend`."""
+    return OnnxBackend(model, "cpu", threads)
+
+
+def open_cuda_backend(model: bytes, precision: str) -> OnnxBackend:
+    """An ONNX graph on CUDA; its precision is that of its nodes. Raises as `OnnxBackend`."""
+    return OnnxBackend(model, "cuda", None)
 
 
 class OnnxBackend:
     """One graph in one session.
 
+    Attributes:
+        device: `cpu` or `cuda`.
+        placement: nodes of the graph by provider; None where this version of ONNX Runtime cannot tell.
+
+    Args:
+        model: the content of an .onnx file.
+        device: where all of it must run.
+        threads: of one run on the CPU; None for all cores.
+
     Raises:
-        BackendError: ONNX Runtime is not installed, does not give the device, or cannot load the graph.
+        BackendError: ONNX Runtime is not installed, does not give the device, cannot load the graph, or would run a
+            part of it elsewhere.
     """
 
     def __init__(self, model: bytes, device: str, threads: int | None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(
-                f'ONNX Runtime is not installed; pip install "sal-person-search[{EXTRAS[device]}]"'
-            ) from error
-        provider = PROVIDERS[device]
+        onnxruntime = _import_onnxruntime(device)
+        provider = PROVIDERS[device][0]
         if provider not in onnxruntime.get_available_providers():
             raise BackendError(
                 f"device {device}: this ONNX Runtime {onnxruntime.__version__} has no {provider}; "
-                'pip uninstall onnxruntime && pip install "sal-person-search[gpu]"'
+                f"{wheels_conflict() or INSTALL_GPU}"
             )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = LOG_ERRORS_ONLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if device != "cpu":
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        try:
-            # enable_fallback=0: the default retries on the CPU after printing a line
-            self._session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
-        except Exception as error:  # ONNX Runtime raises its own classes, which share no base but Exception
-            raise BackendError(f"ONNX Runtime on {device} cannot load the graph: {_first_line(error)}") from error
-        if self._session.get_providers()[0] != provider:
-            raise BackendError(f"asked ONNX Runtime for {provider}, it took {self._session.get_providers()[0]}")
         self.device = device
+        self._session = _open_session(onnxruntime, model, device, threads)
         self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+        nodes = assigned_nodes(self._session)
+        if nodes is not None:
+            check_placement(nodes, provider)
+        self.placement = None if nodes is None else dict(Counter(node.provider for node in nodes))
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The graph's output for a batch; sessions may run from many threads at once."""
         try:
+            if self.device != "cpu":
+                return run_bound(self._session, self._input, self._output, batch, self.device)
             output: NDArray[Any] = self._session.run(None, {self._input: batch})[0]
         except Exception as error:
             raise BackendError(
-                f"ONNX Runtime failed on a batch {batch.dtype} {batch.shape}: {_first_line(error)}"
+                f"ONNX Runtime on {self.device} failed on a batch {batch.dtype} {batch.shape}: {_first_line(error)}"
             ) from error
         return output
+
+
+def run_bound(session: Any, source: str, target: str, batch: NDArray[Any], device: str) -> NDArray[Any]:
+    """One run with input and output in the memory of a device: one copy there, one copy back.
+
+    Args:
+        session: an InferenceSession.
+        source: name of the graph's input.
+        target: name of its output.
+        batch: for the input.
+        device: `cuda` (the first one), or `cpu`.
+    """
+    from onnxruntime import OrtValue
+
+    # has a name so that it outlives the run: on the CPU it is the array's own memory, and the binding does not hold it
+    on_device = OrtValue.ortvalue_from_numpy(np.ascontiguousarray(batch), device, 0)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(source, on_device)
+    binding.bind_output(target, device, 0)
+    session.run_with_iobinding(binding)
+    output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+    return output
+
+
+def assigned_nodes(session: Any) -> list[AssignedNode] | None:
+    """What runs each node of a session's graph; None where this version of ONNX Runtime cannot tell."""
+    if not _tells_placement(session):
+        return None
+    return [
+        AssignedNode(node.op_type, node.name, part.ep_name)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    ]
+
+
+def check_placement(nodes: Sequence[AssignedNode], provider: str) -> None:
+    """Refuse a graph of which anything but shape arithmetic runs elsewhere than on `provider`.
+
+    Raises:
+        BackendError: names nodes that do, or says that nothing runs there at all.
+    """
+    strays = [
+        node
+        for node in nodes
+        if node.provider != provider and not (node.provider == CPU and node.operation in SHAPE_ARITHMETIC)
+    ]
+    if strays:
+        named = ", ".join(f"{node.operation} {node.name} on {node.provider}" for node in strays[:3])
+        raise BackendError(
+            f"asked ONNX Runtime for {provider}, and it would run {len(strays)} of {len(nodes)} nodes elsewhere: "
+            f"{named}{', ...' if len(strays) > 3 else ''}; use --device cpu, or export for that device"
+        )
+    if all(node.provider != provider for node in nodes):
+        raise BackendError(f"asked ONNX Runtime for {provider}, and it runs no node of the graph there")
+
+
+def _import_onnxruntime(device: str) -> Any:
+    """The module; late, because it takes long to load and some installations have none."""
+    install = f'pip install "sal-person-search[{EXTRAS[device]}]"'
+    remedy = wheels_conflict() or f"pip uninstall onnxruntime onnxruntime-gpu && {install}"
+    try:
+        import onnxruntime
+    except Exception as error:  # half of an installation fails in many ways
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise BackendError(f"ONNX Runtime is not installed; {install}") from error
+        raise BackendError(f"ONNX Runtime cannot be imported ({_first_line(error)}); {remedy}") from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise BackendError(f"ONNX Runtime is damaged: its module is there, but empty; {remedy}")
+    return onnxruntime
+
+
+def _open_session(onnxruntime: Any, model: bytes, device: str, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if _tells_placement(onnxruntime.InferenceSession):
+        # not disable_cpu_ep_fallback as well: it would refuse shape arithmetic, which is kept off the GPU on purpose
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    elif device != "cpu":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
+    provider = PROVIDERS[device]
+    try:
+        with _quiet(onnxruntime, device):
+            # enable_fallback=0: the default retries on the CPU after printing a line
+            session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
+    except Exception as error:  # ONNX Runtime raises its own classes, which share no base but Exception
+        reason = _cuda_problem(onnxruntime, device) or f"cannot load the graph: {_first_line(error)}"
+        raise BackendError(f"device {device}: ONNX Runtime {onnxruntime.__version__} {reason}") from error
+    if session.get_providers()[0] != provider[0]:
+        reason = _cuda_problem(onnxruntime, device) or f"took {session.get_providers()[0]} in place of {provider[0]}"
+        raise BackendError(f"device {device}: ONNX Runtime {onnxruntime.__version__} {reason}")
+    return session
+
+
+def _tells_placement(session: Any) -> bool:
+    return hasattr(session, "get_provider_graph_assignment_info")
+
+
+@contextlib.contextmanager
+def _quiet(onnxruntime: Any, device: str) -> Iterator[None]:
+    """Keep ONNX Runtime from printing lines about a GPU that it cannot use; the error says it."""
+    if device == "cpu":
+        yield
+        return
+    onnxruntime.set_default_logger_severity(LOG_NOTHING)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(LOG_WARNINGS)  # its default; it cannot be asked what it was
+
+
+def _cuda_problem(onnxruntime: Any, device: str) -> str:
+    """Why the CUDA provider cannot be loaded, and what to do; empty if it can.
+
+    Only after ONNX Runtime has tried: its library must not be loaded before it is ready for it.
+    """
+    if device != "cuda":
+        return ""
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        for name in ("shared", "cuda"):
+            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        missing = _first_line(error)
+        remedy = (
+            "there is no NVIDIA driver here; install it, or start the container with its GPUs"
+            if "libcuda.so" in missing
+            else wheels_conflict() or 'pip install "onnxruntime-gpu[cuda,cudnn]"'
+        )
+        return f"cannot start CUDA ({missing}); {remedy}"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.backends import open_backend
+from sal_runtime.backends import Backend, DeviceChoice, choose_backend, open_backend
 from sal_runtime.bundle import Bundle
 from sal_runtime.errors import InputError
 
@@ -21,10 +24,13 @@ class ImageEncoder:
 
     Args:
         bundle: opened.
-        device: `cpu` or `cuda`, exactly.
+        device: `cpu`, `cuda` or `trt`, exactly; or `auto`, the first of trt, cuda and cpu that can be had.
         precision: of the artefact to run, exactly.
         batch_size: images per run of the graph; larger inputs are cut up.
-        threads: of one run on the CPU; None for all cores.
+        threads: of one run on the CPU; None for all cores. Other devices do without.
+
+    Attributes:
+        choice: the device it runs on, and why on that one.
 
     Raises:
         BackendError: the device cannot be had.
@@ -43,8 +49,12 @@ class ImageEncoder:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.bundle = bundle
         self.batch_size = batch_size
-        artefact = bundle.artefact("image_encoder", precision)
-        self._backend = open_backend(bundle.read_bytes(artefact.file), device, threads)
+
+        def open_on(chosen: str) -> Backend:
+            artefact = bundle.artefact("image_encoder", precision, chosen)
+            return open_backend(bundle.read_bytes(artefact.file), chosen, threads, precision)
+
+        self._backend, self.choice = choose_backend(device, open_on)
 
     def encode(self, images: UInt8Array) -> Float32Array:
         """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`, as `load_image` gives them.
@@ -63,6 +73,31 @@ class ImageEncoder:
             batch = np.ascontiguousarray(images[start : start + self.batch_size])
             embeddings[start : start + len(batch)] = self._backend.run(batch)
         return embeddings
+
+
+class LazyImageEncoder:
+    """An image encoder that is made when it is first needed: often nothing is to be encoded.
+
+    Args:
+        make: makes it; may take long, is called once.
+    """
+
+    def __init__(self, make: Callable[[], ImageEncoder]) -> None:
+        self._make = make
+        self._made: ImageEncoder | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def choice(self) -> DeviceChoice | None:
+        """The device it runs on; None while it was not needed."""
+        return None if self._made is None else self._made.choice
+
+    def __call__(self, images: UInt8Array) -> Float32Array:
+        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`; from any number of threads."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        return self._made.encode(images)
 
 
 class AttributeEncoder:

@@ -38,7 +38,7 @@ class GoldenDifference:
 def check_golden(
     bundle: Bundle, role: str, precision: str, run: Callable[[NDArray[Any]], NDArray[Any]], name: str
 ) -> GoldenDifference:
-    """Run the golden inputs through an encoder.
+    """Run the golden inputs through an encoder, and refuse it if it does not give the golden embeddings.
 
     Args:
         bundle: opened.
@@ -50,6 +50,24 @@ def check_golden(
     Raises:
         ParityError: another shape, or outside the limits: 1e-4 for fp32, cosine 0.999 for fp16 and 0.95 for int8.
     """
+    difference = measure_golden(bundle, role, run, name)
+    limit = missed_limit(difference, precision)
+    if limit:
+        raise ParityError(
+            f"{name} does not give the golden embeddings of the bundle: difference {difference.max_abs:.1e}, cosine "
+            f"{difference.min_cosine:.5f}, expected {limit} for {precision}; export it again or use another device"
+        )
+    return difference
+
+
+def measure_golden(
+    bundle: Bundle, role: str, run: Callable[[NDArray[Any]], NDArray[Any]], name: str
+) -> GoldenDifference:
+    """Run the golden inputs through an encoder. Arguments are those of `check_golden`.
+
+    Raises:
+        ParityError: another shape than that of the golden embeddings.
+    """
     if role == "image_encoder":
         inputs, expected = bundle.golden["images"], bundle.golden["image_embeddings"]
     else:
@@ -57,19 +75,18 @@ def check_golden(
     found = run(inputs)
     if found.shape != expected.shape:
         raise ParityError(f"{name} gives {found.shape}, the golden embeddings are {expected.shape}; export it again")
-    difference = _difference(found, expected)
+    return _difference(found, expected)
+
+
+def missed_limit(difference: GoldenDifference, precision: str) -> str:
+    """The limit of the precision if the difference is outside it, else nothing."""
     if precision in MIN_COSINE:
         passed = difference.min_cosine >= MIN_COSINE[precision]
         limit = f"a cosine of at least {MIN_COSINE[precision]}"
     else:
         passed = difference.max_abs <= MAX_ABS  # false for NaN, as it must be
         limit = f"a difference of at most {MAX_ABS}"
-    if not passed:
-        raise ParityError(
-            f"{name} does not give the golden embeddings of the bundle: difference {difference.max_abs:.1e}, cosine "
-            f"{difference.min_cosine:.5f}, expected {limit} for {precision}; export it again or use another device"
-        )
-    return difference
+    return "" if passed else limit
 
 
 def _difference(found: NDArray[Any], expected: NDArray[Any]) -> GoldenDifference:

@@ -10,21 +10,21 @@ A folder is encoded once; later searches only encode what is new or has changed.
 from __future__ import annotations
 
 import os
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sal_runtime.backends import ENGINES, DeviceChoice
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import choose_bundle_path
 from sal_runtime.encode_pipeline import num_encoders
-from sal_runtime.encoders import DEFAULT_BATCH_SIZE, AttributeEncoder, Float32Array, ImageEncoder, UInt8Array
+from sal_runtime.encoders import AttributeEncoder, ImageEncoder, LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
-from sal_runtime.gallery_update import Encode, Progress, UpdateReport
+from sal_runtime.gallery_update import Progress, UpdateReport
 from sal_runtime.query import Query, Term, parse_query
 from sal_runtime.ranking import best
 from sal_runtime.scoring import Rule, score_query
@@ -87,6 +87,7 @@ class SearchResult:
         gallery: the gallery file.
         bundle_name: of the encoders.
         bundle_fingerprint: of the encoders.
+        device: where images were encoded for it, and why there; None if none had to be.
     """
 
     query: str
@@ -98,6 +99,7 @@ class SearchResult:
     gallery: Path
     bundle_name: str
     bundle_fingerprint: str
+    device: DeviceChoice | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable form; probabilities and likelihoods are fractions."""
@@ -105,6 +107,7 @@ class SearchResult:
             "query": {"text": self.query, "terms": [vars(term) for term in self.terms]},
             "gallery": {"path": str(self.gallery), "items": self.num_items, "encoded_now": self.num_encoded},
             "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
+            "device": None if self.device is None else vars(self.device),
             "hits": [{**vars(hit), "path": str(hit.path)} for hit in self.hits],
             "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
         }
@@ -128,7 +131,7 @@ def search(
         attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
         k: hits wanted; fewer come if the gallery has fewer images.
         rule: how what the description leaves open is dealt with; see `sal_runtime.scoring`.
-        device: where images are encoded, `cpu` or `cuda`.
+        device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         progress: told how far encoding is.
 
     Raises:
@@ -148,33 +151,29 @@ def search(
     path = gallery_path_for(place) if place.is_dir() else place
     opened = _open(bundle, path)
     query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
-    report = sync_folder(place, opened, image_encoder(opened, device), progress) if place.is_dir() else None
+    encoder = image_encoder(opened, device)
+    report = sync_folder(place, opened, encoder, progress) if place.is_dir() else None
     with Gallery.open(path) as stored:
-        return _rank(opened, stored, query, k, rule, report)
+        return replace(_rank(opened, stored, query, k, rule, report), device=encoder.choice)
 
 
-def image_encoder(bundle: Bundle, device: str) -> Encode:
-    """The image encoder of a bundle, made when it is first needed: often nothing is to be encoded.
+def image_encoder(bundle: Bundle, device: str) -> LazyImageEncoder:
+    """The image encoder of a bundle, for `encode_stream`, which encodes several batches at once.
 
-    It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder. It is
-    meant for `encode_stream`, which encodes several batches at once: on the CPU each gets its share of the cores and is
-    cut into runs whose activations stay in the cache.
+    It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder. On
+    the CPU each batch gets its share of the cores and is cut into runs whose activations stay in the cache.
     """
     there = {artefact.precision for artefact in bundle.artefacts if artefact.role == "image_encoder"}
     precision = next((one for one in ("fp32", "fp16", "int8") if one in there), "fp32")
-    on_cpu = device == "cpu"
-    threads = max(1, (os.cpu_count() or 1) // num_encoders()) if on_cpu else None
-    batch_size = CPU_RUN if on_cpu else DEFAULT_BATCH_SIZE
-    made: list[ImageEncoder] = []
-    lock = threading.Lock()
+    threads = max(1, (os.cpu_count() or 1) // num_encoders())
 
-    def encode(images: UInt8Array) -> Float32Array:
-        with lock:
-            if not made:
-                made.append(ImageEncoder(bundle, device, precision, batch_size, threads))
-        return made[0].encode(images)
+    def make() -> ImageEncoder:
+        encoder = ImageEncoder(bundle, device, precision, threads=threads)
+        if ENGINES[encoder.choice.device].on_cpu:
+            encoder.batch_size = CPU_RUN
+        return encoder
 
-    return encode
+    return LazyImageEncoder(make)
 
 
 def _open(bundle: Bundle | Path | str | None, gallery_path: Path) -> Bundle:
