@@ -5,12 +5,11 @@
 #include <cuda_runtime_api.h>
 
 #include <mutex>
-#include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "errors.hpp"
-#include "files.hpp"
 
 #if NV_TENSORRT_MAJOR < 10
 #error "TensorRT 10 or later is needed: tensors by name, 64-bit dimensions, enqueueV3"
@@ -202,22 +201,8 @@ class TensorRtBackend final : public Backend {
 
 }  // namespace
 
-TensorRtEngine open_tensorrt(const std::filesystem::path& file, const EncoderSpec& spec) {
-    const std::filesystem::path sidecar = std::filesystem::path(file).replace_extension(".json");
-    const std::string plan = read_file(file);
-    try {
-        const nlohmann::json entry = nlohmann::json::parse(read_file(sidecar));
-        const std::string found = sha256_hex(plan);
-        const std::string stated = entry.at("sha256").get<std::string>();
-        if (found != stated) {
-            throw Error(file.string() + " has sha256 " + found.substr(0, 12) + "..., " + sidecar.string() + " says " +
-                        stated.substr(0, 12) + "...; build the engine again");
-        }
-        const std::string precision = entry.at("precision").get<std::string>();
-        return {precision, std::make_unique<TensorRtBackend>(file.filename().string(), plan, spec)};
-    } catch (const nlohmann::json::exception& error) {
-        throw Error(sidecar.string() + " is not complete (" + error.what() + "); build the engine again");
-    }
+std::unique_ptr<Backend> open_tensorrt(const EngineFile& engine, const EncoderSpec& spec) {
+    return std::make_unique<TensorRtBackend>(engine.name, engine.plan, spec);
 }
 
 }  // namespace sal

@@ -4,8 +4,8 @@
 
 namespace sal {
 
-TensorRtEngine open_tensorrt(const std::filesystem::path& file, const EncoderSpec&) {
-    throw Error("--engine " + file.string() +
+std::unique_ptr<Backend> open_tensorrt(const EngineFile& engine, const EncoderSpec&) {
+    throw Error(engine.name +
                 ": this sal_bench was built without TensorRT; install its headers and build with "
                 "-DSAL_WITH_TENSORRT=ON");
 }

@@ -43,9 +43,8 @@ std::vector<OpenEncoder> open_encoders(const Options& options, const Bundle& bun
     }
     if (!options.engine.empty()) {
         const EncoderSpec& spec = golden.at(kImageRole).spec;
-        TensorRtEngine engine = open_tensorrt(options.engine, spec);
-        const std::string file = std::filesystem::path(options.engine).filename();
-        encoders.push_back({{kImageRole, file, engine.precision}, spec, 1, std::move(engine.backend)});
+        const EngineFile engine = read_engine(options.engine);
+        encoders.push_back({{kImageRole, engine.name, engine.precision}, spec, 1, open_tensorrt(engine, spec)});
     }
     return encoders;
 }

@@ -31,8 +31,8 @@ does not ends the program before anything is timed. Then each is warmed up for
 what
   --bundle DIR          folder that `sal export` wrote
   --precision P,..      image encoders to time: fp32, fp16, int8   [all in it]
-  --engine FILE         time a TensorRT engine of the image encoder too; its
-                        sidecar (engine.plan: engine.json) holds its sha256
+  --engine FILE         time a TensorRT engine of the image encoder too:
+                        engine.plan of sal's engine store, engine.json beside it
   --search ITEMS        time exact search, too: the 10 best of so many random
                         vectors, for 1 query and for 64 at once
 how
