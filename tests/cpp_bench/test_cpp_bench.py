@@ -312,9 +312,20 @@ def test_wrong_usage_exits_with_2(build: Path, tiny: Path) -> None:
 def test_what_cannot_be_done_is_said_before_anything_is_timed(build: Path, tiny: Path, tmp_path: Path) -> None:
     done = bench(build, "--bundle", tiny, "--json", tmp_path / "none" / "result.json")
     check_one_error(done, 1, "there is no folder", "none")
+
+
+def test_an_engine_is_checked_before_it_is_loaded(build: Path, tiny: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "engine.plan"
+    plan.write_bytes(b"code")
+    record = {"sha256": hashlib.sha256(b"code").hexdigest(), "key": {"precision": "fp16"}}
+    (tmp_path / "engine.json").write_text(json.dumps(record))
+    done = bench(build, "--bundle", tiny, "--engine", plan)
     if "TENSORRT_INCLUDE:PATH=TENSORRT_INCLUDE-NOTFOUND" in (build / "CMakeCache.txt").read_text():
-        done = bench(build, "--bundle", tiny, "--engine", tmp_path / "engine.plan")
-        check_one_error(done, 1, "built without TensorRT", "-DSAL_WITH_TENSORRT=ON")
+        check_one_error(done, 1, "engine.plan", "built without TensorRT", "-DSAL_WITH_TENSORRT=ON")
+    else:
+        check_one_error(done, 1, "engine.plan: the engine cannot be loaded")
+    plan.write_bytes(b"Code")
+    check_one_error(bench(build, "--bundle", tiny, "--engine", plan), 1, "engine.plan was altered", "engine.json says")
 
 
 def test_help_needs_nothing(build: Path) -> None:
