@@ -15,6 +15,7 @@ import typer
 from cli_bench import bench_app
 from cli_bundle import bundle_app
 from cli_data import data_app
+from cli_doctor import doctor
 from cli_gallery import gallery_app
 from cli_options import (
     EXIT_FAILED,
@@ -26,6 +27,8 @@ from cli_options import (
     DeviceOption,
     JsonOption,
     Precision,
+    PrecisionOption,
+    print_choice,
 )
 from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
 
@@ -45,6 +48,7 @@ app.add_typer(bench_app, name="bench", help="Measure how fast a bundle is on thi
 CacheOption = Annotated[
     Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
 ]
+app.command(epilog="See also: sal bench engine, docs/devices.md")(doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,7 +90,7 @@ def _options(
 
 
 @app.command(epilog="See also: sal gallery status crops/")
-def search(
+def search(  # noqa: PLR0913 - one parameter is one option
     attrs: Annotated[str, typer.Option("--attrs", "-a", help="Description, e.g. male,backpack,!hat,upper=red|pink")],
     gallery: Annotated[Path, typer.Option("--gallery", "-g", help="A folder of person crops, or a gallery file.")],
     bundle: BundleOption = None,
@@ -94,6 +98,7 @@ def search(
     html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the people of a gallery by a description.
@@ -110,7 +115,8 @@ def search(
 
     check_places(html, grid)
     with progress_bar("encoding") as progress:
-        result = search_gallery(bundle, gallery, attrs, k, device=device, progress=progress)
+        result = search_gallery(bundle, gallery, attrs, k, device=device, precision=precision, progress=progress)
+    print_choice(device, result.device)
     print_search(result, html, grid, as_json=as_json)
     if result.failed:
         raise typer.Exit(EXIT_FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli_options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption
+from cli_options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption, PrecisionOption, print_choice
 
 gallery_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,6 +26,7 @@ def add(
         str | None, typer.Option("--captured-at", help="When: ISO 8601, or mtime for the times of the files.")
     ] = None,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Encode images into a gallery; what is in it already and has not changed is not encoded again.
@@ -43,8 +44,16 @@ def add(
 
     with progress_bar("encoding") as progress:
         report = update_gallery(
-            gallery, images or [], bundle, device, camera=camera, captured_at=captured_at, progress=progress
+            gallery,
+            images or [],
+            bundle,
+            device,
+            precision=precision,
+            camera=camera,
+            captured_at=captured_at,
+            progress=progress,
         )
+    print_choice(device, report.device)
     print_update(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(EXIT_FAILED)

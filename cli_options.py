@@ -38,6 +38,10 @@ DeviceOption = Annotated[
         "be had, and says which.",
     ),
 ]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="Images are encoded in. Default: that of the gallery, or fp32 for a new one."),
+]
 CapabilityOption = Annotated[
     list[str] | None,
     typer.Option(

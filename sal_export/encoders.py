@@ -36,4 +36,5 @@ class DeployedAttributeEncoder(nn.Module):
 
 def unit(embedding: Tensor) -> Tensor:
     """[N, d] divided by its L2 norm (at least 1e-12)."""
-    return torch.nn.functional.normalize(embedding, dim=1, eps=1e-12)
+    # not F.normalize: its export computes a shape, which ONNX Runtime keeps on the CPU beside a GPU
+    return embedding / torch.linalg.vector_norm(embedding, dim=1, keepdim=True).clamp_min(1e-12)

@@ -1,11 +1,11 @@
-"""Which bundle is used when none is named."""
+"""Which bundle, and which precision of its image encoder, are used when none is named."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from sal_runtime.errors import BundleError
+from sal_runtime.errors import BundleError, InputError
 from sal_runtime.gallery import Gallery
 
 SHIPPED_NAME = "edge"
@@ -49,3 +49,25 @@ def choose_bundle_path(named: Path | str | None, gallery_path: Path | None = Non
         if recorded.exists():
             return recorded
     return default_bundle_path()
+
+
+def choose_precision(asked: str | None, gallery_path: Path) -> str:
+    """The precision that images are encoded in: that of the gallery, else the one asked for, else fp32.
+
+    Args:
+        asked: by the caller, if any.
+        gallery_path: of a gallery file that may or may not exist.
+
+    Raises:
+        InputError: the gallery was made in another precision than the one asked for, or is none.
+    """
+    if not gallery_path.is_file():
+        return asked or "fp32"
+    with Gallery.open(gallery_path) as gallery:
+        made = gallery.precision
+    if asked not in (None, made):
+        raise InputError(
+            f"gallery {gallery_path}: its images were encoded in {made}, asked for {asked}; leave --precision out, or "
+            "move the gallery file away to encode them again"
+        )
+    return made

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.backends import DEVICES, open_backend
+from sal_runtime.backends import AUTO, DEVICES, open_backend
 from sal_runtime.bundle import Artefact, Bundle
 from sal_runtime.errors import BackendError
 from sal_runtime.golden_check import GoldenDifference, check_golden
@@ -154,13 +154,12 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
         BackendError: an encoder cannot be had on a device that was asked for, or there is no device at all.
         BundleError: the bundle has no image encoder of a precision.
     """
-    wanted = options.precisions or [artefact.precision for artefact in bundle.artefacts if artefact.role == IMAGE_ROLE]
-    artefacts = [bundle.artefact(IMAGE_ROLE, precision) for precision in wanted] + [bundle.artefact(ATTRIBUTE_ROLE)]
     contenders: list[Contender] = []
     notes: list[str] = []
-    for device in options.devices or [device for device in DEVICES if device != "auto"]:
+    for device in options.devices or [device for device in DEVICES if device != AUTO]:
         opened: list[Contender] = []
         failed: dict[str, BackendError] = {}
+        artefacts = _artefacts(bundle, options, device)
         for artefact in artefacts:
             try:
                 opened.append(_open(bundle, artefact, device, options.threads))
@@ -178,8 +177,17 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
     return contenders, notes
 
 
+def _artefacts(bundle: Bundle, options: BenchOptions, device: str) -> list[Artefact]:
+    """The image encoders that are meant for a device, all or those asked for, and the attribute encoder."""
+    if options.precisions is not None:
+        images = [bundle.artefact(IMAGE_ROLE, precision, device) for precision in options.precisions]
+    else:
+        images = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
+    return [*images, bundle.artefact(ATTRIBUTE_ROLE)]
+
+
 def _open(bundle: Bundle, artefact: Artefact, device: str, threads: int) -> Contender:
-    backend = open_backend(bundle.read_bytes(artefact.file), device=device, threads=threads)
+    backend = open_backend(bundle.read_bytes(artefact.file), device, threads, artefact.precision)
     return Contender(
         artefact.role, artefact.file, artefact.precision, backend.device, _engine(backend.device), backend.run
     )

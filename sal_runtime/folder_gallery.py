@@ -35,7 +35,9 @@ def gallery_path_for(folder: Path) -> Path:
     return beside if os.access(folder.parent, os.W_OK) or (beside.exists() and not cached.exists()) else cached
 
 
-def sync_folder(folder: Path, bundle: Bundle, encode: Encode, progress: Progress | None = None) -> UpdateReport:
+def sync_folder(
+    folder: Path, bundle: Bundle, encode: Encode, progress: Progress | None = None, precision: str = "fp32"
+) -> UpdateReport:
     """Bring the gallery of a folder up to date; makes it if there is none.
 
     Args:
@@ -43,6 +45,7 @@ def sync_folder(folder: Path, bundle: Bundle, encode: Encode, progress: Progress
         bundle: the gallery must be of this bundle, or new.
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`; called only if there is something to encode.
         progress: told how far encoding is.
+        precision: of `encode`, from `choose_precision`.
 
     Raises:
         InputError: the folder holds no image that can be read, its gallery is of another bundle, or another process
@@ -56,7 +59,7 @@ def sync_folder(folder: Path, bundle: Bundle, encode: Encode, progress: Progress
         if path.exists():
             return Gallery.open(path, "w")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Gallery.create(path, bundle, root=folder)
+        return Gallery.create(path, bundle, folder, precision)
 
     changes = compare_files(known, listing)
     report = apply_changes(changes, listing, open_writer, bundle.image_spec, encode, progress)

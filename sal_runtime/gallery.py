@@ -60,14 +60,20 @@ class Gallery:
         """Where the image of an item should be."""
         return Path(item.uri) if self.root is None else self.root / item.uri
 
+    @property
+    def precision(self) -> str:
+        """Of the image encoder that makes its embeddings: fp32, fp16 or int8."""
+        return self.meta.get("precision", "fp32")
+
     @staticmethod
-    def create(path: Path | str, bundle: Bundle, root: Path | None = None) -> Gallery:
+    def create(path: Path | str, bundle: Bundle, root: Path | None = None, precision: str = "fp32") -> Gallery:
         """Make an empty gallery for embeddings of `bundle`, open for writing.
 
         Args:
             path: by custom ends in `.sal`.
             bundle: its fingerprint stamps the gallery.
             root: folder that the gallery follows and that uris are relative to, if any.
+            precision: of the image encoder that will make the embeddings.
 
         Raises:
             InputError: the file exists, or another process writes it.
@@ -79,6 +85,7 @@ class Gallery:
             "embedding_dim": str(bundle.embedding_dim),
             "bundle_name": bundle.name,
             "bundle_path": str(Path(bundle.path).resolve()),
+            "precision": precision,
             "created_at": str(time.time()),
             "count": "0",
         }

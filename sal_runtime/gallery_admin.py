@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sal_runtime.bundle import Bundle, open_bundle
-from sal_runtime.default_bundle import choose_bundle_path
+from sal_runtime.default_bundle import choose_bundle_path, choose_precision
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import folder_changes, gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
@@ -103,6 +103,7 @@ def add_images(
     *,
     camera: str | None = None,
     captured_at: str | None = None,
+    precision: str = "fp32",
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add image files, and all images below folders, to a gallery that follows no folder; makes it if there is none.
@@ -114,6 +115,7 @@ def add_images(
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
         camera: that saw these people.
         captured_at: moment in ISO 8601 (UTC unless it says otherwise), or `mtime` for the times of the files.
+        precision: of `encode`, from `choose_precision`.
         progress: told how far encoding is.
 
     Raises:
@@ -143,7 +145,7 @@ def add_images(
     changes = replace(changes, touched=tuple(item for item in described if item != known[item.uri]))
 
     def open_writer() -> Gallery:
-        return Gallery.open(path, "w") if path.exists() else Gallery.create(path, bundle)
+        return Gallery.open(path, "w") if path.exists() else Gallery.create(path, bundle, precision=precision)
 
     return apply_changes(changes, listing, open_writer, bundle.image_spec, encode, progress, describe)
 
@@ -154,6 +156,7 @@ def update_gallery(
     bundle_path: Path | None,
     device: str,
     *,
+    precision: str | None = None,
     camera: str | None = None,
     captured_at: str | None = None,
     progress: Progress | None = None,
@@ -164,7 +167,8 @@ def update_gallery(
         place: a gallery file, made if there is none; or, without sources, a folder.
         sources: files and folders to add.
         bundle_path: None takes the default; see `choose_bundle_path`.
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
+        precision: None takes that of the gallery, or fp32 for a new one.
         camera: as for `add_images`.
         captured_at: as for `add_images`.
         progress: told how far encoding is.
@@ -181,10 +185,22 @@ def update_gallery(
         raise InputError(f"{place}: nothing to add; name image files or folders, or give the folder to be followed")
     path = gallery_path_for(place) if place.is_dir() else place
     bundle = open_bundle(choose_bundle_path(bundle_path, path))
-    encode = image_encoder(bundle, device)
+    chosen = choose_precision(precision, path)
+    encode = image_encoder(bundle, device, chosen)
     if place.is_dir():
-        return sync_folder(place, bundle, encode, progress)
-    return add_images(path, sources, bundle, encode, camera=camera, captured_at=captured_at, progress=progress)
+        report = sync_folder(place, bundle, encode, progress, chosen)
+    else:
+        report = add_images(
+            path,
+            sources,
+            bundle,
+            encode,
+            camera=camera,
+            captured_at=captured_at,
+            precision=chosen,
+            progress=progress,
+        )
+    return replace(report, device=encode.choice)
 
 
 def verify_gallery(place: Path) -> list[str]:

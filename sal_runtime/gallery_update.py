@@ -22,6 +22,7 @@ from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.image_folder import ImageFile, Listing, content_hash, load_item
 
 if TYPE_CHECKING:
+    from sal_runtime.backends import DeviceChoice
     from sal_runtime.images import ImageSpec
 
 Progress = Callable[[int, int], None]
@@ -61,6 +62,7 @@ class UpdateReport:
         removed: images that are gone, or that changed and cannot be read any more.
         unchanged: images that were there already.
         failed: (path, reason) of each image that cannot be searched.
+        device: where images were encoded, and why there; None if none had to be, or the caller knows.
     """
 
     added: int
@@ -68,6 +70,7 @@ class UpdateReport:
     removed: int
     unchanged: int
     failed: tuple[tuple[str, str], ...]
+    device: DeviceChoice | None = None
 
 
 def compare_files(known: dict[str, GalleryItem], listing: Listing) -> Changes:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sal_runtime.backends import ENGINES, DeviceChoice
 from sal_runtime.bundle import Bundle, open_bundle
-from sal_runtime.default_bundle import choose_bundle_path
+from sal_runtime.default_bundle import choose_bundle_path, choose_precision
 from sal_runtime.encode_pipeline import num_encoders
 from sal_runtime.encoders import AttributeEncoder, ImageEncoder, LazyImageEncoder
 from sal_runtime.errors import InputError
@@ -121,6 +121,7 @@ def search(
     *,
     rule: Rule = "marginalised",
     device: str = "cpu",
+    precision: str | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Rank a gallery by a description.
@@ -132,6 +133,7 @@ def search(
         k: hits wanted; fewer come if the gallery has fewer images.
         rule: how what the description leaves open is dealt with; see `sal_runtime.scoring`.
         device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
+        precision: images are encoded in; None takes that of the gallery, or fp32 for a new one.
         progress: told how far encoding is.
 
     Raises:
@@ -151,20 +153,18 @@ def search(
     path = gallery_path_for(place) if place.is_dir() else place
     opened = _open(bundle, path)
     query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
-    encoder = image_encoder(opened, device)
-    report = sync_folder(place, opened, encoder, progress) if place.is_dir() else None
+    chosen = choose_precision(precision, path)
+    encoder = image_encoder(opened, device, chosen)
+    report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
     with Gallery.open(path) as stored:
         return replace(_rank(opened, stored, query, k, rule, report), device=encoder.choice)
 
 
-def image_encoder(bundle: Bundle, device: str) -> LazyImageEncoder:
+def image_encoder(bundle: Bundle, device: str, precision: str = "fp32") -> LazyImageEncoder:
     """The image encoder of a bundle, for `encode_stream`, which encodes several batches at once.
 
-    It is the most precise one that the bundle has, so that every gallery of a bundle is made by the same encoder. On
-    the CPU each batch gets its share of the cores and is cut into runs whose activations stay in the cache.
+    On the CPU each batch gets its share of the cores and is cut into runs whose activations stay in the cache.
     """
-    there = {artefact.precision for artefact in bundle.artefacts if artefact.role == "image_encoder"}
-    precision = next((one for one in ("fp32", "fp16", "int8") if one in there), "fp32")
     threads = max(1, (os.cpu_count() or 1) // num_encoders())
 
     def make() -> ImageEncoder:

@@ -41,7 +41,7 @@ class Options:
 
     Attributes:
         cache_dir: of decoded images.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`; for a bundle also `trt`, or `auto` for the best that can be had.
         partial: measure partial queries and the calibration too.
         held_out: search the training categories that the run held out instead of the test split, and compare the
             aggregations of the marginalised rule; this is where such choices are made.
@@ -149,7 +149,7 @@ def evaluate(
             "num_seen": int(protocol.seen.sum()),
         },
         "seed": options.seed,
-        "device": options.device,
+        "device": subject.identity.get("device", options.device),
         "seconds": {
             "encoding_images": round(encoded - started, 1),
             "everything": round(time.monotonic() - started, 1),

@@ -72,6 +72,10 @@ def run_subject(run: Run, device: str) -> Subject:
     Raises:
         BackendError: the device cannot be had.
     """
+    if device not in ("cpu", "cuda"):
+        raise BackendError(
+            f"--device {device}: a run is computed by PyTorch, on cpu or cuda; export it for trt or auto"
+        )
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise BackendError(f"--device {device}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
     networks = run.networks.to(device)
@@ -114,6 +118,7 @@ def bundle_subject(bundle: Bundle, device: str, precision: str = "fp32") -> Subj
             "name": bundle.name,
             "fingerprint": bundle.fingerprint,
             "precision": precision,
+            "device": images_encoder.choice.device,
         },
         schema=bundle.schema,
         statistics=bundle.statistics,

@@ -39,7 +39,7 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_arrows_point_towards_the_runtime(room: str) -> None:
-    commands = {"cli", "cli_bench", "cli_bundle", "cli_data", "cli_gallery", "cli_options"}
+    commands = {"cli", "cli_bench", "cli_bundle", "cli_data", "cli_doctor", "cli_gallery", "cli_options"}
     rooms = {"sal_service", "tests", "benchmarks", *commands, *MAY_IMPORT}
     for path in (REPOSITORY / room).rglob("*.py"):
         forbidden = set(imports(path)) & rooms - MAY_IMPORT[room]
