@@ -37,4 +37,5 @@ class DeployedAttributeEncoder(nn.Module):
 def unit(embedding: Tensor) -> Tensor:
     """[N, d] divided by its L2 norm (at least 1e-12)."""
     # not F.normalize: its export computes a shape, which ONNX Runtime keeps on the CPU beside a GPU
-    return embedding / torch.linalg.vector_norm(embedding, dim=1, keepdim=True).clamp_min(1e-12)
+    length: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
+    return embedding / length.clamp_min(1e-12)

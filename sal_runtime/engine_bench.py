@@ -178,12 +178,12 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
 
 
 def _artefacts(bundle: Bundle, options: BenchOptions, device: str) -> list[Artefact]:
-    """The image encoders that are meant for a device, all or those asked for, and the attribute encoder."""
+    """The image encoders that are meant for a device, all or those asked for; the attribute encoder where it runs."""
     if options.precisions is not None:
         images = [bundle.artefact(IMAGE_ROLE, precision, device) for precision in options.precisions]
     else:
         images = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
-    return [*images, bundle.artefact(ATTRIBUTE_ROLE)]
+    return [*images, bundle.artefact(ATTRIBUTE_ROLE)] if device == "cpu" else images
 
 
 def _open(bundle: Bundle, artefact: Artefact, device: str, threads: int) -> Contender:

@@ -27,7 +27,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     library = fake_tensorrt.install(monkeypatch)
     library.image, library.dim, library.answer = (SPEC.height, SPEC.width, 3), DIM, embed_image
 
-    def build(model: bytes, precision: Any, profile: Profile, timings: Path, progress: Any) -> BuiltEngine:
+    def build(model: bytes, precision: Any, profile: Profile, *_: Any) -> BuiltEngine:
         made = fake_tensorrt.plan(profile.min_batch, profile.opt_batch, profile.max_batch)
         return BuiltEngine(made, PrecisionProof({precision: 1}, {precision: 1}, None, len(made)))
 

@@ -220,7 +220,9 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was asked of `build_engine`, which gives a pretended engine."""
     asked: list[tuple[Any, ...]] = []
 
-    def build(model: bytes, precision: Any, profile: Profile, timings: Path, progress: Any) -> BuiltEngine:
+    def build(
+        model: bytes, precision: Any, profile: Profile, timings: Path, progress: Any, capabilities: Any
+    ) -> BuiltEngine:
         asked.append((model, precision, profile, timings, progress))
         made = plan(profile.min_batch, profile.opt_batch, profile.max_batch)
         return BuiltEngine(made, PrecisionProof({precision: 3}, {precision: 3}, None, len(made)))

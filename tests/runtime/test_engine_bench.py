@@ -67,7 +67,7 @@ class FakeBackend:
 
     present = ("cpu", "trt")
 
-    def __init__(self, model: bytes, device: str, threads: int, **_: object) -> None:
+    def __init__(self, model: bytes, device: str, threads: int, precision: str) -> None:
         if device not in self.present:
             raise BackendError(f"device {device}: not here")
         self.device = device
@@ -117,13 +117,11 @@ def test_every_encoder_on_every_device_that_is_there(bundle: Bundle, monkeypatch
     monkeypatch.setattr(engine_bench, "open_backend", FakeBackend)
     contenders, notes = open_contenders(bundle, options(devices=None))
     assert [(one.artefact, one.precision, one.device) for one in contenders] == [
-        (artefact, precision, device)
-        for device in ("cpu", "trt")
-        for artefact, precision in (
-            ("image_encoder.onnx", "fp32"),
-            ("image_encoder.int8.onnx", "int8"),
-            ("attribute_encoder.onnx", "fp32"),
-        )
+        ("image_encoder.onnx", "fp32", "cpu"),
+        ("image_encoder.int8.onnx", "int8", "cpu"),
+        ("attribute_encoder.onnx", "fp32", "cpu"),
+        ("image_encoder.onnx", "fp32", "trt"),
+        ("image_encoder.int8.onnx", "int8", "trt"),
     ]
     assert notes == ["not measured: cuda: device cuda: not here"]
 
@@ -132,20 +130,17 @@ def test_an_encoder_that_a_device_cannot_load_is_left_out_alone(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Picky(FakeBackend):
-        def __init__(self, model: bytes, device: str, threads: int, **_: object) -> None:
-            super().__init__(model, device, threads)
-            if device == "trt" and model == bundle.read_bytes("attribute_encoder.onnx"):
-                raise BackendError("too small for me")
+        def __init__(self, model: bytes, device: str, threads: int, precision: str) -> None:
+            super().__init__(model, device, threads, precision)
+            if device == "trt" and precision == "int8":
+                raise BackendError("too coarse for me")
 
     monkeypatch.setattr(engine_bench, "DEVICES", ("cpu", "trt"))
     monkeypatch.setattr(engine_bench, "open_backend", Picky)
     contenders, notes = open_contenders(bundle, options(devices=None))
-    assert [one.artefact for one in contenders if one.device == "trt"] == [
-        "image_encoder.onnx",
-        "image_encoder.int8.onnx",
-    ]
-    assert notes == ["not measured: attribute_encoder.onnx on trt: too small for me"]
-    with pytest.raises(BackendError, match="too small for me"):
+    assert [one.artefact for one in contenders if one.device == "trt"] == ["image_encoder.onnx"]
+    assert notes == ["not measured: image_encoder.int8.onnx on trt: too coarse for me"]
+    with pytest.raises(BackendError, match="too coarse for me"):
         open_contenders(bundle, options(devices=("trt",)))
 
 
@@ -161,7 +156,7 @@ def test_a_device_that_was_asked_for_must_be_there(bundle: Bundle, monkeypatch: 
 def test_only_the_precisions_that_are_asked_for(bundle: Bundle) -> None:
     contenders, _ = open_contenders(bundle, options(precisions=("int8",)))
     assert [one.artefact for one in contenders] == ["image_encoder.int8.onnx", "attribute_encoder.onnx"]
-    with pytest.raises(BundleError, match="no image_encoder in fp16; there is fp32, int8"):
+    with pytest.raises(BundleError, match="no image_encoder in fp16 for cpu; there is fp32 for cpu/cuda/trt, int8"):
         open_contenders(bundle, options(precisions=("fp16",)))
 
 
