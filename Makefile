@@ -3,7 +3,8 @@
 # make check   the same without the slow tests, for while you work
 # make clean   remove what the others made
 #
-# Needs Python 3.11 or later with venv, and nothing else. PYTHON=python3.12 make test takes another one.
+# Needs Python 3.11 or later with venv; PYTHON=python3.12 make test takes another one. Tests of cpp_bench need what its
+# README lists: root on Debian or Ubuntu gets it, elsewhere they are skipped.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -47,7 +48,7 @@ static: .venv/ready
 	@touch $@
 
 .venv/ready: pyproject.toml constraints.txt
-	@bash scripts/prepare_system.sh $(PYTHON)
+	@bash scripts/prepare_system.sh $(PYTHON) tests
 	@echo "setting up .venv: the above, PyTorch, ONNX and the tools (some 300 MB to download)"
 	@$(PYTHON) -m venv .venv
 	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,dev]'

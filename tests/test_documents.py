@@ -14,7 +14,7 @@ from sal_train.engine import stage_phases
 from sal_train.recipe import load_config
 
 REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "cpp_bench" / "README.md"])
 
 
 def commands() -> list[tuple[str, str]]:
