@@ -37,6 +37,7 @@ static: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/clang-format --dry-run -Werror cpp_bench/*.[ch]pp cpp_bench/tests/*.[ch]pp
 
 # an installation as a user has it, so that the demo also shows that the package is whole
 .venv-demo/ready: pyproject.toml constraints.txt $(RUNTIME)

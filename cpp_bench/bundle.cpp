@@ -1,5 +1,6 @@
 #include "bundle.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "errors.hpp"
@@ -57,6 +58,10 @@ Bundle bundle_from_manifest(const std::filesystem::path& path, const nlohmann::j
         bundle.sha256[file] = entry.at("sha256").get<std::string>();
     }
     for (const nlohmann::json& entry : manifest.at("artefacts")) {
+        const nlohmann::json devices = entry.value("devices", nlohmann::json::array({"cpu"}));
+        if (std::find(devices.begin(), devices.end(), "cpu") == devices.end()) {
+            continue;  // such as int8 for TensorRT, from which engines are built
+        }
         bundle.artefacts.push_back({entry.at("role").get<std::string>(), entry.at("file").get<std::string>(),
                                     entry.at("precision").get<std::string>()});
     }

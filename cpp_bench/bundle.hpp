@@ -27,7 +27,7 @@ struct Bundle {
     std::size_t embedding_dim = 0;
     std::size_t image_height = 0;
     std::size_t image_width = 0;
-    std::vector<Artefact> artefacts;
+    std::vector<Artefact> artefacts;            ///< those that are meant for a CPU
     std::map<std::string, std::string> sha256;  ///< of each file, by name
 
     /// The content of one of the bundle's files, checked again.

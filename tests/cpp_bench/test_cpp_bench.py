@@ -212,6 +212,15 @@ def test_precisions(build: Path, tiny: Path, tmp_path: Path) -> None:
     check_one_error(done, 1, "no image_encoder in fp16; there is fp32, int8")
 
 
+def test_encoders_for_other_engines_are_left_alone(build: Path, tiny: Path, tmp_path: Path) -> None:
+    entry = {"role": "image_encoder", "file": "image_encoder.int8.trt.onnx", "precision": "int8", "devices": ["trt"]}
+    changed = changed_bundle(tiny, tmp_path / "changed", {entry["file"]: b"not for ONNX Runtime"}, [entry])
+    done = bench(build, "--bundle", changed, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "int8" not in done.stdout
+    check_one_error(bench(build, "--bundle", changed, *QUICK, "--precision", "int8"), 1, "no image_encoder in int8")
+
+
 def test_finds_the_library_of_the_active_environment(build: Path, tiny: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     packages = environment / "lib" / "python3.99" / "site-packages" / "onnxruntime"
