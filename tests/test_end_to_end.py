@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sal_export import package
+from sal_export import package, retrieval_gate
 from sal_runtime import errors
 from sal_runtime.bundle import open_bundle
 from sal_runtime.encoders import AttributeEncoder, ImageEncoder
@@ -156,6 +156,62 @@ def test_a_failed_gate_publishes_nothing(
         assert "min cosine 0.9" in check[2]
     assert not (tmp_path / "new").exists()
     assert {path.name: path.read_bytes() for path in world.bundle.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_reduced_precisions_pass_the_gate_or_nothing_is_published(
+    world: World, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """41 drawn queries are too few for the limits of mAP and rank-1, which have tests of their own."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX builds engines without a GPU: pip install tensorrt-rtx")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "bundle"
+    command = ("export", "--run", world.run, "--out", out, "--dataset", world.data, "--cache", world.cache)
+    wanted = ("--precision", "fp16", "--precision", "int8", "--trt", "int8", "--compute-capability", "8.9")
+    monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": -1.0, "int8": -1.0})
+    code, _, err = run_sal(capsys, *command, *wanted)
+    assert code == 1
+    assert "may be lost. Nothing has been published" in err
+    assert not out.exists()
+
+    monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": 0.2, "int8": 0.2})
+    code, printed, err = run_sal(capsys, *command, *wanted)
+    assert code == 0, err
+    bundle = open_bundle(out)
+    assert bundle.fingerprint == open_bundle(world.bundle).fingerprint
+    images = [artefact for artefact in bundle.artefacts if artefact.role == "image_encoder"]
+    assert [(artefact.precision, artefact.devices) for artefact in images] == [
+        ("fp32", ("cpu", "cuda", "trt")),
+        ("fp16", ("cpu", "cuda", "trt")),
+        ("int8", ("cpu", "cuda")),
+        ("int8", ("trt",)),
+    ]
+    for artefact in images[1:]:
+        assert artefact.bytes < 0.6 * images[0].bytes
+        assert artefact.parity["source"] == "image_encoder.onnx"
+        assert artefact.metrics["num_queries"] == images[0].metrics["num_queries"] > 20
+    calibration = bundle.manifest["artefacts"][3]["calibration"]
+    cosines = calibration["mean_cosine_by_method"]
+    assert set(cosines) == {"minmax", "percentile", "entropy"}
+    assert cosines[calibration["method"]] == max(cosines.values())
+    report = evaluate(capsys, world, "--bundle", out, "--no-partial", "--precision", "int8")
+    assert report["mAP"] == pytest.approx(images[2].metrics["mAP"], abs=1e-6)
+    # the engine lies in the store, and its line says what was proven
+    (plan,) = (tmp_path / "cache").rglob("engine.plan")
+    assert str(plan) in printed
+    assert "int8" in printed
+    assert "compute capability 8.9" in printed
+    code, again, _ = run_sal(
+        capsys, "bundle", "engine", "--bundle", out, "--precision", "int8", "--compute-capability", "8.9", "--json"
+    )
+    assert code == 0
+    assert [engine["path"] for engine in json.loads(again)["engines"]] == [str(plan)]
+
+
+def test_reduced_precision_needs_the_data(world: World, tmp_path: Path, capsys: Capsys) -> None:
+    done = run_sal(capsys, "export", "--run", world.run, "--out", tmp_path / "b", "--precision", "int8")
+    check_one_error(done, 2, "--precision int8 needs --dataset")
+    assert not (tmp_path / "b").exists()
 
 
 def test_errors_are_one_line(world: World, tmp_path: Path, capsys: Capsys) -> None:

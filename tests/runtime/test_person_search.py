@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sal_runtime.bundle import Bundle, open_bundle
+from sal_runtime.bundle_writer import write_bundle
 from sal_runtime.default_bundle import choose_bundle_path
+from sal_runtime.encoders import ImageEncoder
 from sal_runtime.errors import BundleError, InputError, SalError, SchemaError
+from sal_runtime.folder_gallery import gallery_path_for
 from sal_runtime.gallery import Gallery
+from sal_runtime.gallery_admin import update_gallery
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.images import load_image
 from sal_runtime.person_search import search
@@ -160,3 +165,43 @@ def test_every_word_of_the_schema_can_be_searched(folder: Path, bundle: Bundle) 
     for group in SCHEMA.groups:
         for state in group.states:
             assert len(search(bundle, folder, f"{group.name}={state.name}").hits) == 6
+
+
+def test_a_gallery_stays_in_the_precision_it_was_made_in(folder: Path, tmp_path: Path) -> None:
+    """The int8 encoder of this bundle is another graph, so its embeddings tell which one made them."""
+    source = open_bundle(make_tiny_bundle(tmp_path / "both"))
+    other = open_bundle(make_tiny_bundle(tmp_path / "other", seed=3)).read_bytes("image_encoder.onnx")
+    manifest = json.loads((tmp_path / "both" / "manifest.json").read_text())
+    manifest["artefacts"].append({"role": "image_encoder", "file": "image_encoder.int8.onnx", "precision": "int8"})
+    files = {file: source.read_bytes(file) for file in source.manifest["files"]} | {"image_encoder.int8.onnx": other}
+    both = write_bundle(tmp_path / "both", manifest, files)
+    assert both.fingerprint == source.fingerprint  # galleries of the bundle without int8 stay valid
+
+    def embeddings() -> np.ndarray:
+        with Gallery.open(gallery_path_for(folder)) as gallery:
+            return gallery.vectors()[1]
+
+    search(both, folder, "hat", precision="int8")
+    made = embeddings()
+    crops = np.stack([load_image(folder / uri, both.image_spec) for uri in sorted(IMAGE_URIS)])
+    assert np.allclose(made, ImageEncoder(both, precision="int8").encode(crops), atol=1e-6)
+    assert not np.allclose(made, ImageEncoder(both).encode(crops), atol=1e-2)
+
+    (folder / IMAGE_URIS[0]).unlink()
+    assert search(both, folder, "hat").num_items == 5  # takes the gallery's precision by itself
+    with pytest.raises(InputError, match=r"encoded in int8, asked for fp32; leave --precision out"):
+        search(both, folder, "hat", precision="fp32")
+    with pytest.raises(InputError, match="encoded in int8, asked for fp32"):
+        update_gallery(folder, [], both.path, "cpu", precision="fp32")
+    assert len(embeddings()) == 5
+
+
+def test_a_gallery_from_before_precisions_is_in_fp32(folder: Path, bundle: Bundle) -> None:
+    search(bundle, folder, "hat")
+    path = gallery_path_for(folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'precision'")
+    connection.close()
+    assert search(bundle, folder, "hat", precision="fp32").num_encoded == 0
+    with pytest.raises(InputError, match="encoded in fp32, asked for int8"):
+        search(bundle, folder, "hat", precision="int8")
