@@ -1,0 +1,104 @@
+"""The same encoders from C++ and from Python: throughput at one batch size, in turn, and the golden embeddings of both.
+
+    cmake -S cpp_bench -B build/cpp_bench && cmake --build build/cpp_bench
+    python -m benchmarks.cpp_vs_python build/cpp_bench/sal_bench [BUNDLE [BATCH]]
+
+Both run ONNX Runtime's library of this environment with the same settings; wanted are embeddings within 1e-4 and
+throughput within 5 %.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.measurement import in_turn, ratio, summary, write_result
+from sal_runtime.bundle import Bundle, open_bundle
+from sal_runtime.default_bundle import default_bundle_path
+from sal_runtime.encoders import ImageEncoder
+
+ROUNDS = 7
+SECONDS = "3"
+BATCH = "16"
+
+
+def main() -> None:
+    """Measure and write the result."""
+    program = Path(sys.argv[1]).resolve()
+    bundle = open_bundle(sys.argv[2] if len(sys.argv) > 2 else default_bundle_path())
+    batch = sys.argv[3] if len(sys.argv) > 3 else BATCH
+    (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
+    common = [
+        "--bundle",
+        str(bundle.path),
+        "--batch",
+        batch,
+        "--threads",
+        str(os.cpu_count()),
+        "--min-seconds",
+        SECONDS,
+    ]
+    cpp = [str(program), *common, "--onnxruntime", str(library), "--json", "-"]
+    python = [sys.executable, "cli.py", "bench", "engine", *common, "--device", "cpu", "--json"]
+    precisions = [one.precision for one in bundle.artefacts if one.role == "image_encoder" and "cpu" in one.devices]
+    speeds: dict[str, dict[str, list[float]]] = {precision: {"cpp": [], "python": []} for precision in precisions}
+
+    def measure(side: str, command: list[str]) -> float:
+        rows = _rows(command)
+        for precision in precisions:
+            speeds[precision][side].append(rows[precision])
+        return rows[precisions[0]]
+
+    in_turn({"cpp": lambda: measure("cpp", cpp), "python": lambda: measure("python", python)}, ROUNDS, warmup=0)
+    write_result(
+        "cpp_vs_python" if len(sys.argv) < 3 else f"cpp_vs_python_{bundle.name}",
+        {
+            "bundle": f"{bundle.name} ({bundle.fingerprint[:12]})",
+            "batch": int(batch),
+            "rounds": ROUNDS,
+            "images_per_second": {
+                precision: {side: summary(values) for side, values in sides.items()}
+                for precision, sides in speeds.items()
+            },
+            "cpp_to_python": {precision: ratio(sides["cpp"], sides["python"]) for precision, sides in speeds.items()},
+            "largest_difference_of_golden_embeddings": _differences(cpp, bundle, precisions),
+            "limits": {"throughput": 0.05, "embeddings": 1e-4},
+        },
+    )
+
+
+def _rows(command: list[str]) -> dict[str, float]:
+    """Images per second of each ONNX image encoder, by precision."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    document: dict[str, Any] = json.loads(done.stdout)
+    return {
+        row["precision"]: row["throughput"]
+        for row in document["rows"]
+        if row["artefact"].startswith("image_encoder") and row["engine"].startswith("onnxruntime")
+    }
+
+
+def _differences(cpp: list[str], bundle: Bundle, precisions: list[str]) -> dict[str, float]:
+    """Largest difference of a coordinate between the embeddings that both give the golden crops."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        quick = [*cpp, "--min-seconds", "0", "--dump-golden", folder]
+        subprocess.run(quick, check=True, capture_output=True)
+        for precision in precisions:
+            file = bundle.artefact("image_encoder", precision).file
+            from_cpp = np.load(Path(folder, f"{file}.npy"), allow_pickle=False)
+            from_python = ImageEncoder(bundle, precision=precision).encode(bundle.golden["images"])
+            found[precision] = float(np.abs(from_cpp - from_python).max())
+    return found
+
+
+if __name__ == "__main__":
+    main()
