@@ -13,7 +13,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 WORKERS ?= 2
-ATTRS ?= female,upper=red
+ATTRS ?= upper=red,!hat
 PIP := bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 # two workers with one thread each: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --quiet

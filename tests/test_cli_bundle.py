@@ -31,10 +31,10 @@ def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     for word in (bundle.fingerprint[:12], "128 x 64 RGB", "age ◆, gender ◆", "calibrated", "Research use only"):
         assert word in out
     assert f"mAP {100 * bundle.manifest['metrics']['mAP']:.1f}" in out
-    (row,) = [line for line in lines if line.startswith("image_encoder ")]
-    parity = bundle.artefact("image_encoder").parity
-    assert f"{parity['max_abs']:.1e}" in row
-    assert "fp32" in row
+    rows = [line for line in lines if line.startswith("image_encoder ")]
+    for row, precision in zip(rows, ("fp32", "int8"), strict=True):
+        assert precision in row
+        assert f"{bundle.artefact('image_encoder', precision).parity['max_abs']:.1e}" in row
 
 
 def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,22 +104,3 @@ def _model(graph: _Graph, output: str) -> bytes:
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
-
-
-def with_cast_first(model: bytes) -> bytes:
-    """A graph that begins with Transpose, Cast of its uint8 images, with the two in the other order; else unchanged."""
-    proto = onnx.load_from_string(model)
-    nodes = {node.input[0]: node for node in reversed(proto.graph.node) if node.op_type in ("Transpose", "Cast")}
-    first = nodes.get("images")
-    if first is None or first.op_type != "Transpose":
-        return model
-    second = nodes[first.output[0]]
-    transposition = list(first.attribute)
-    cast = list(second.attribute)
-    first.op_type, second.op_type = "Cast", "Transpose"
-    for node, attributes in ((first, cast), (second, transposition)):
-        del node.attribute[:]
-        node.attribute.extend(attributes)
-    del proto.graph.value_info[:]
-    onnx.checker.check_model(proto, full_check=True)
-    return bytes(proto.SerializeToString())
