@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 IMAGE_ROLE = "image_encoder"
 ATTRIBUTE_ROLE = "attribute_encoder"
 BATCH_SIZES = (1, 8, 16, 32)
+MEASURED_DEVICES = tuple(device for device in DEVICES if device != AUTO)
 ONNX_RUNTIME = "onnxruntime"
 ENGINE_PACKAGES = {"trt": ("tensorrt", "tensorrt-rtx")}
 """Of devices that ONNX Runtime does not run."""
@@ -156,7 +157,7 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
     """
     contenders: list[Contender] = []
     notes: list[str] = []
-    for device in options.devices or [device for device in DEVICES if device != AUTO]:
+    for device in options.devices or MEASURED_DEVICES:
         opened: list[Contender] = []
         failed: dict[str, BackendError] = {}
         artefacts = _artefacts(bundle, options, device)
@@ -178,7 +179,14 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
 
 
 def _artefacts(bundle: Bundle, options: BenchOptions, device: str) -> list[Artefact]:
-    """The image encoders that are meant for a device, all or those asked for; the attribute encoder where it runs."""
+    """The image encoders that are meant for a device, all or those asked for; the attribute encoder where it runs.
+
+    Raises:
+        BackendError: there is no such device.
+        BundleError: the bundle has no image encoder of a precision for it.
+    """
+    if device not in MEASURED_DEVICES:
+        raise BackendError(f"device is {device!r}, expected one of {', '.join(MEASURED_DEVICES)}")
     if options.precisions is not None:
         images = [bundle.artefact(IMAGE_ROLE, precision, device) for precision in options.precisions]
     else:

@@ -75,7 +75,7 @@ def test_the_bundle_gives_what_the_run_gives(world: World, capsys: Capsys) -> No
     assert bundle["recognition"]["mA"] == pytest.approx(run["recognition"]["mA"], abs=0.005)
     chance = bundle["partial"]["by_number_given"][-1]["share_relevant"]
     assert bundle["mAP"] > 5 * chance
-    assert bundle["recognition"]["mA"] > 0.6
+    assert bundle["recognition"]["mA"] > 0.55  # 0.5 is guessing
 
 
 def test_the_bundle_is_complete_and_its_golden_vectors_hold(world: World) -> None:

@@ -113,7 +113,7 @@ def test_the_baseline_is_onnx_runtime_in_fp32_on_the_same_hardware(bundle: Bundl
 
 
 def test_every_encoder_on_every_device_that_is_there(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_bench, "DEVICES", ("cpu", "cuda", "trt", "auto"))
+    monkeypatch.setattr(engine_bench, "MEASURED_DEVICES", ("cpu", "cuda", "trt"))
     monkeypatch.setattr(engine_bench, "open_backend", FakeBackend)
     contenders, notes = open_contenders(bundle, options(devices=None))
     assert [(one.artefact, one.precision, one.device) for one in contenders] == [
@@ -135,7 +135,7 @@ def test_an_encoder_that_a_device_cannot_load_is_left_out_alone(
             if device == "trt" and precision == "int8":
                 raise BackendError("too coarse for me")
 
-    monkeypatch.setattr(engine_bench, "DEVICES", ("cpu", "trt"))
+    monkeypatch.setattr(engine_bench, "MEASURED_DEVICES", ("cpu", "trt"))
     monkeypatch.setattr(engine_bench, "open_backend", Picky)
     contenders, notes = open_contenders(bundle, options(devices=None))
     assert [one.artefact for one in contenders if one.device == "trt"] == ["image_encoder.onnx"]
@@ -151,6 +151,12 @@ def test_a_device_that_was_asked_for_must_be_there(bundle: Bundle, monkeypatch: 
     monkeypatch.setattr(FakeBackend, "present", ())
     with pytest.raises(BackendError, match="device cpu: not here"):
         open_contenders(bundle, options(devices=None))
+
+
+def test_a_device_is_named_not_left_open(bundle: Bundle) -> None:
+    for device in ("auto", "abacus"):
+        with pytest.raises(BackendError, match=f"device is '{device}', expected one of cpu, cuda, trt"):
+            open_contenders(bundle, options(devices=(device,)))
 
 
 def test_only_the_precisions_that_are_asked_for(bundle: Bundle) -> None:
