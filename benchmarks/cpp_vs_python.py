@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,70 +23,67 @@ from benchmarks.measurement import in_turn, ratio, summary, write_result
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import default_bundle_path
 from sal_runtime.encoders import ImageEncoder
+from sal_runtime.engine_bench import IMAGE_ROLE, BenchOptions, bench_engine
+from sal_runtime.interleaved import TimingSettings
 
 ROUNDS = 5
-SECONDS = "3"
-BATCH = "16"
+SECONDS = 3.0
+BATCH = 16
 
 
 def main() -> None:
     """Measure and write the result."""
     program = Path(sys.argv[1]).resolve()
     bundle = open_bundle(sys.argv[2] if len(sys.argv) > 2 else default_bundle_path())
-    batch = sys.argv[3] if len(sys.argv) > 3 else BATCH
+    batch = int(sys.argv[3]) if len(sys.argv) > 3 else BATCH
     (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
     native = [str(program), "--onnxruntime", str(library), "--bundle", str(bundle.path), "--json", "-"]
     precisions = [one.precision for one in bundle.artefacts if one.role == "image_encoder" and "cpu" in one.devices]
     differences = _differences(native, bundle, precisions)
-    common = ["--batch", batch, "--threads", str(os.cpu_count()), "--min-seconds", SECONDS]
-    cpp = [*native, *common]
-    python = [
-        sys.executable,
-        "cli.py",
-        "bench",
-        "engine",
-        "--bundle",
-        str(bundle.path),
-        *common,
-        "--device",
-        "cpu",
-        "--json",
-    ]
+    cpp = [*native, "--batch", str(batch), "--threads", str(os.cpu_count()), "--min-seconds", str(SECONDS)]
+    # as `sal bench engine` measures, without PyTorch beside it, whose idle threads take time from others
+    options = BenchOptions(None, ("cpu",), (batch,), os.cpu_count() or 1, TimingSettings(min_seconds=SECONDS))
     speeds: dict[str, dict[str, list[float]]] = {precision: {"cpp": [], "python": []} for precision in precisions}
 
-    def measure(side: str, command: list[str]) -> float:
-        rows = _rows(command)
+    def measure(side: str, rows: dict[str, float]) -> float:
         for precision in precisions:
             speeds[precision][side].append(rows[precision])
         return rows[precisions[0]]
 
-    in_turn({"cpp": lambda: measure("cpp", cpp), "python": lambda: measure("python", python)}, ROUNDS, warmup=0)
+    sides = {
+        "cpp": lambda: measure("cpp", _cpp_rows(cpp)),
+        "python": lambda: measure("python", _python_rows(bundle, options)),
+    }
+    in_turn(sides, ROUNDS, warmup=0)
     write_result(
         "cpp_vs_python" if len(sys.argv) < 3 else f"cpp_vs_python_{bundle.name}",
         {
             "bundle": f"{bundle.name} ({bundle.fingerprint[:12]})",
-            "batch": int(batch),
+            "batch": batch,
             "rounds": ROUNDS,
             "images_per_second": {
-                precision: {side: summary(values) for side, values in sides.items()}
-                for precision, sides in speeds.items()
+                precision: {side: summary(values) for side, values in measured.items()}
+                for precision, measured in speeds.items()
             },
-            "cpp_to_python": {precision: ratio(sides["cpp"], sides["python"]) for precision, sides in speeds.items()},
+            "cpp_to_python": {
+                precision: ratio(measured["cpp"], measured["python"]) for precision, measured in speeds.items()
+            },
             "largest_difference_of_golden_embeddings": differences,
             "limits": {"throughput": 0.05, "embeddings": 1e-4},
         },
     )
 
 
-def _rows(command: list[str]) -> dict[str, float]:
-    """Images per second of each ONNX image encoder, by precision."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    document: dict[str, Any] = json.loads(done.stdout)
-    return {
-        row["precision"]: row["throughput"]
-        for row in document["rows"]
-        if row["artefact"].startswith("image_encoder") and row["engine"].startswith("onnxruntime")
-    }
+def _cpp_rows(command: list[str]) -> dict[str, float]:
+    """Images per second of each image encoder, by precision."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = json.loads(done.stdout)["rows"]
+    return {row["precision"]: row["throughput"] for row in rows if row["artefact"].startswith(IMAGE_ROLE)}
+
+
+def _python_rows(bundle: Bundle, options: BenchOptions) -> dict[str, float]:
+    rows = bench_engine(bundle, options).rows
+    return {row.contender.precision: row.throughput for row in rows if row.contender.role == IMAGE_ROLE}
 
 
 def _differences(native: list[str], bundle: Bundle, precisions: list[str]) -> dict[str, float]:
