@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others = contenders(bundle, options.run, attempt)
     profile = Profile(1, min(32, options.max_batch), options.max_batch)
     with tempfile.TemporaryDirectory(prefix="sal-engines-") as store:
-        for artefact in (one for one in bundle.artefacts if one.role == "image_encoder"):
+        for artefact in (one for one in bundle.artefacts if one.role == "image_encoder" and "trt" in one.devices):
             model = bundle.read_bytes(artefact.file)
             check_precision(Path(store), library, gpu, model, artefact.precision, profile, attempt)
             if "failed" not in document[f"{artefact.precision} build"]:

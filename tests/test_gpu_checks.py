@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from sal_runtime import backend_tensorrt
+from sal_runtime.bundle import open_bundle
+from sal_runtime.bundle_writer import write_bundle
 from sal_runtime.engine_key import Profile
 from sal_runtime.errors import ParityError
 from sal_runtime.tensorrt_build import BuiltEngine
@@ -56,6 +58,30 @@ def test_all_parts_are_in_the_record(library: FakeTensorRT, tmp_path: Path) -> N
     assert set(record["fp32 speed"]) == {"1", "8", "16", "32"}
     assert record["onnxruntime on cuda"].startswith("left out: ")
     assert record["pytorch"] == "left out: no --run given"
+
+
+def test_only_what_is_meant_for_tensorrt_is_built(library: FakeTensorRT, tmp_path: Path) -> None:
+    """int8 comes in two layouts, and TensorRT's parser takes one of them."""
+    bundle = open_bundle(make_tiny_bundle(tmp_path / "bundle"))
+    files = {file: bundle.read_bytes(file) for file in bundle.manifest["files"]}
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    for file, devices in (("image_encoder.int8.onnx", ["cpu"]), ("image_encoder.int8.trt.onnx", ["trt"])):
+        files[file] = files["image_encoder.onnx"] + (b"" if devices == ["trt"] else b"not for TensorRT")
+        entry = {"role": "image_encoder", "file": file, "precision": "int8", "devices": devices}
+        manifest["artefacts"].append(entry)
+    write_bundle(tmp_path / "bundle", manifest, files)
+    built: list[bytes] = []
+    build = backend_tensorrt.build_engine
+
+    def noted(model: bytes, *rest: Any) -> BuiltEngine:
+        built.append(model)
+        return build(model, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend_tensorrt, "build_engine", noted)
+        out = tmp_path / "gpu.json"
+        gpu_checks.main(["--bundle", str(tmp_path / "bundle"), "--out", str(out), "--max-batch", "16"])
+    assert built == [files["image_encoder.onnx"], files["image_encoder.int8.trt.onnx"]]
 
 
 def test_a_wrong_engine_fails_and_the_other_parts_still_run(library: FakeTensorRT, tmp_path: Path) -> None:
