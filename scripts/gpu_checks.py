@@ -1,11 +1,12 @@
 """Check on a machine with an NVIDIA GPU what cannot be checked without one, and write it down as JSON.
 
-    pip install -e ".[trt,gpu]"                      # and ".[train]" with --run
-    python -m scripts.gpu_checks --bundle bundles/edge --out gpu.json [--run runs/edge]
+    pip install -e ".[trt,gpu]"                      # and ".[export]" with --run or --dataset
+    python -m scripts.gpu_checks --bundle bundles/edge --out gpu.json --run runs/edge --dataset market1501
 
 For each precision of the bundle's image encoder: the engine is built and its precision proved, its embeddings are
 compared with the golden ones and with ONNX Runtime in fp32 on the CPU, from one thread and from many, and it is timed
-beside ONNX Runtime on CUDA and, with --run, PyTorch. A part that fails is recorded; the exit code is 1 if any did.
+beside ONNX Runtime on CUDA and, with --run, PyTorch. With --dataset the gate on mAP and rank-1 is passed again, by what
+the GPU computes: the only proof of fp16 arithmetic. A part that fails is recorded; the exit code is 1 if any did.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from sal_runtime.backend_tensorrt import TensorRTBackend, engine_key, open_tensorrt_backend, stored_engine
 from sal_runtime.backends import open_backend
@@ -35,6 +37,9 @@ from sal_runtime.images import ImageSpec, resize_image
 from sal_runtime.machine_record import commit, machine
 from sal_runtime.tensorrt_library import TensorRT, find_tensorrt
 from scripts.engine_measures import LEAST_REPEATED, Encode, agreement, crops_of, in_batches, many_threads, speed
+
+if TYPE_CHECKING:
+    from sal_export.retrieval_gate import Task
 
 NUM_CROPS = 256
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9}
@@ -70,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     attempt("machine", lambda: machine() | versions(library, gpu))
     others = contenders(bundle, options.run, attempt)
     profile = Profile(1, min(32, options.max_batch), options.max_batch)
+    task = retrieval_task_of(bundle, options) if options.dataset else None
     with tempfile.TemporaryDirectory(prefix="sal-engines-") as store:
         for artefact in (one for one in bundle.artefacts if one.role == "image_encoder" and "trt" in one.devices):
             model = bundle.read_bytes(artefact.file)
@@ -77,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "failed" not in document[f"{artefact.precision} build"]:
                 encoder = open_tensorrt_backend(model, artefact.precision, profile, Path(store))  # type: ignore[arg-type]
                 check_encoder(encoder, artefact.precision, bundle, crops, reference, others, attempt)
+                if task is not None:
+                    check_retrieved(encoder.run, artefact.precision, task, document, attempt)
                 encoder.close()
     document |= {"warnings": warned, "failed": failed}
     options.out.write_text(json.dumps(document, indent=1) + "\n")
@@ -149,6 +157,35 @@ def check_encoder(
     attempt(
         f"{precision} speed", lambda: {str(size): speed(encoder.run, others, crops_of(crops, size)) for size in sizes}
     )
+
+
+def retrieval_task_of(bundle: Bundle, options: argparse.Namespace) -> Task:
+    """The evaluation protocol of a data set, as `sal export` has it."""
+    from sal_export.reduced_precision import retrieval_task
+    from sal_train.datasets import load_dataset
+
+    dataset = load_dataset(options.dataset, options.data)
+    attribute_encoder = bundle.read_bytes(bundle.artefact("attribute_encoder").file)
+    return retrieval_task(dataset, bundle.image_spec, attribute_encoder, options.cache.expanduser())
+
+
+def check_retrieved(
+    encode: Encode,
+    precision: str,
+    task: Task,
+    document: Mapping[str, Any],
+    attempt: Callable[[str, Callable[[], Any]], Any],
+) -> None:
+    """What an engine finds, and whether it lost too much against the fp32 engine, which comes first."""
+    from sal_export.retrieval_gate import Retrieval, check_retrieval, measure_retrieval
+
+    def retrieval() -> dict[str, Any]:
+        found = measure_retrieval(f"{precision} engine", encode, task, Console(stderr=True))
+        if precision != "fp32":
+            check_retrieval(f"{precision} engine", precision, Retrieval(**document["fp32 retrieval"]), found)
+        return found.to_json()
+
+    attempt(f"{precision} retrieval", retrieval)
 
 
 def drawn_crops(spec: ImageSpec, count: int) -> NDArray[np.uint8]:
@@ -226,6 +263,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle whose image encoders are checked")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--run", type=Path, help="the training run of the bundle, for the comparison with PyTorch")
+    parser.add_argument("--dataset", help="that the bundle was trained on, to pass the gate on retrieval again")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder that holds the data set")
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/sal"), help="of decoded images")
     parser.add_argument("--max-batch", type=int, default=64, help="largest batch of the engines (default: 64)")
     return parser.parse_args(arguments)
 

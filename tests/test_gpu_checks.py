@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sal_export.retrieval_gate import Task
 from sal_runtime import backend_tensorrt
 from sal_runtime.bundle import open_bundle
 from sal_runtime.bundle_writer import write_bundle
@@ -16,6 +18,7 @@ from sal_runtime.engine_key import Profile
 from sal_runtime.errors import ParityError
 from sal_runtime.tensorrt_build import BuiltEngine
 from sal_runtime.tensorrt_precision import PrecisionProof
+from sal_train.protocol import Protocol
 from scripts import engine_measures, gpu_checks
 from scripts.engine_measures import agreement, in_batches, nearest_rank
 from tests.runtime import fake_tensorrt
@@ -82,6 +85,39 @@ def test_only_what_is_meant_for_tensorrt_is_built(library: FakeTensorRT, tmp_pat
         out = tmp_path / "gpu.json"
         gpu_checks.main(["--bundle", str(tmp_path / "bundle"), "--out", str(out), "--max-batch", "16"])
     assert built == [files["image_encoder.onnx"], files["image_encoder.int8.trt.onnx"]]
+
+
+@pytest.mark.parametrize(("fp16_finds", "passes"), [(True, True), (False, False)])
+def test_retrieval_on_the_gpu_passes_the_gate_again(fp16_finds: bool, passes: bool) -> None:
+    """Four images of two categories; an engine that gives every image the same embedding finds half of them."""
+    protocol = Protocol(
+        name="squares",
+        image_paths=(),
+        attributes=np.zeros((4, 1), np.uint8),
+        categories=np.array([1, 0, 1, 0]),
+        queries=np.eye(2, dtype=np.uint8),
+        seen=np.zeros(2, dtype=bool),
+    )
+    task = Task(protocol, np.array([1, 0, 1, 0], np.uint8).reshape(4, 1, 1, 1), np.eye(2, dtype=np.float32))
+    document: dict[str, Any] = {}
+    failed: list[str] = []
+
+    def attempt(name: str, work: Callable[[], Any]) -> None:
+        try:
+            document[name] = work()
+        except ParityError:
+            failed.append(name)
+
+    def right(images: np.ndarray) -> np.ndarray:
+        return np.eye(2, dtype=np.float32)[images[:, 0, 0, 0]]
+
+    def blind(images: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([[0.6, 0.8]], np.float32), (len(images), 1))
+
+    gpu_checks.check_retrieved(right, "fp32", task, document, attempt)
+    gpu_checks.check_retrieved(right if fp16_finds else blind, "fp16", task, document, attempt)
+    assert document["fp32 retrieval"]["mAP"] == 1.0
+    assert failed == ([] if passes else ["fp16 retrieval"])
 
 
 def test_a_wrong_engine_fails_and_the_other_parts_still_run(library: FakeTensorRT, tmp_path: Path) -> None:
