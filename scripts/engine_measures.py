@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import ParityError
+from sal_runtime.latency import percentile
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
@@ -34,7 +34,7 @@ def agreement(embeddings: NDArray[Any], reference: NDArray[Any], least: float) -
     cosines = np.sum(embeddings.astype(np.float64) * reference, axis=1)
     found = {
         "min_cosine": float(cosines.min()),
-        "p1_cosine": nearest_rank(cosines.tolist(), 1),
+        "p1_cosine": percentile(cosines.tolist(), 1),
         "mean_cosine": float(cosines.mean()),
         "rows": len(cosines),
     }
@@ -80,17 +80,12 @@ def speed(encode: Encode, others: Mapping[str, Encode], batch: NDArray[np.uint8]
                 seconds[name].append(time.perf_counter() - started)
     found: dict[str, Any] = {}
     for name, times in seconds.items():
-        found[name] = {f"p{percent}_ms": 1000 * nearest_rank(times, percent) for percent in PERCENTILES}
+        found[name] = {f"p{percent}_ms": 1000 * percentile(times, percent) for percent in PERCENTILES}
         found[name]["images_per_second"] = len(batch) * len(times) / sum(times)
         if name != "tensorrt":
             ratios = [theirs / ours for theirs, ours in zip(times, seconds["tensorrt"], strict=True)]
-            found[name]["times_as_long_as_tensorrt"] = nearest_rank(ratios, 50)
+            found[name]["times_as_long_as_tensorrt"] = percentile(ratios, 50)
     return found
-
-
-def nearest_rank(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` of all values do not exceed."""
-    return sorted(values)[max(math.ceil(percent / 100 * len(values)), 1) - 1]
 
 
 def in_batches(encode: Encode, crops: NDArray[np.uint8], size: int) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from sal_runtime.tensorrt_build import BuiltEngine
 from sal_runtime.tensorrt_precision import PrecisionProof
 from sal_train.protocol import Protocol
 from scripts import engine_measures, gpu_checks
-from scripts.engine_measures import agreement, in_batches, nearest_rank
+from scripts.engine_measures import agreement, in_batches
 from tests.runtime import fake_tensorrt
 from tests.runtime.fake_tensorrt import FakeTensorRT
 from tests.runtime.tiny_bundle import DIM, SPEC, embed_image, make_tiny_bundle
@@ -152,11 +152,6 @@ def test_without_a_gpu_there_is_one_line_and_code_1(
     (line,) = printed.err.splitlines()
     assert line.startswith("gpu_checks: no CUDA device: ")
     assert not out.exists()
-
-
-@pytest.mark.parametrize(("percent", "expected"), [(0, 15), (5, 15), (30, 20), (40, 20), (50, 35), (99, 50), (100, 50)])
-def test_percentiles_are_nearest_rank(percent: float, expected: float) -> None:
-    assert nearest_rank([50, 35, 20, 40, 15], percent) == expected
 
 
 def test_agreement_sees_what_is_not_finite_and_what_differs() -> None:
