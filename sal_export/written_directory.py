@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from sal_runtime import __version__
-from sal_runtime.atomic_write import swap_in, sync_directory, write_synced
+from sal_runtime.atomic_write import replace_directory
 from sal_runtime.bundle import Bundle
 from sal_runtime.errors import InputError, SalError
 
@@ -42,22 +40,9 @@ def write_directory(out: Path, command: str, bundle: Bundle, files: Mapping[str,
     }
     content = {**files, MARKER: (json.dumps(marker, indent=1) + "\n").encode()}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        replace_directory(out, content)
     except OSError as error:
         raise SalError(f"cannot write {out}: {error.strerror}; nothing has been changed") from error
-    try:
-        for name, data in content.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            write_synced(temporary / name, data)
-        temporary.chmod(0o755)
-        sync_directory(temporary)
-        swap_in(temporary, out)
-        sync_directory(out.parent)
-    except OSError as error:
-        raise SalError(f"cannot write {out}: {error.strerror}; nothing has been changed") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_replaceable(out: Path, command: str, cache: str) -> None:

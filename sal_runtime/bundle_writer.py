@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sal_runtime.atomic_write import swap_in, sync_directory, write_synced
+from sal_runtime.atomic_write import replace_directory
 from sal_runtime.bundle import (
     FORMAT_VERSION,
     MANIFEST,
@@ -23,9 +19,6 @@ from sal_runtime.bundle import (
     open_bundle,
 )
 from sal_runtime.errors import BundleError
-
-ABANDONED_SECONDS = 24 * 3600
-"""No writer takes that long; what is older under a temporary name belongs to one that was killed."""
 
 
 def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
@@ -46,33 +39,15 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     """
     if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
         raise BundleError(f"{destination} exists and is not a bundle; name another --out")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_up(destination)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    complete = _complete_manifest(manifest, files)
+    text = (json.dumps(complete, indent=1) + "\n").encode()
     try:
-        for name, content in files.items():
-            write_synced(temporary / name, content)
-        complete = _complete_manifest(manifest, files)
-        text = (json.dumps(complete, indent=1) + "\n").encode()
-        write_synced(temporary / MANIFEST, text)
-        write_synced(temporary / MANIFEST_HASH, manifest_hash_line(text))
-        open_bundle(temporary)
-        temporary.chmod(0o755)
-        sync_directory(temporary)
-        swap_in(temporary, destination)
-        sync_directory(destination.parent)
+        replace_directory(
+            destination, {**files, MANIFEST: text, MANIFEST_HASH: manifest_hash_line(text)}, check=open_bundle
+        )
     except OSError as error:
         raise BundleError(f"cannot write {destination}: {error.strerror}; nothing has been changed") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return open_bundle(destination)
-
-
-def _sweep_up(destination: Path) -> None:
-    """Remove what writers of this bundle who were killed have left."""
-    for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*"):
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:

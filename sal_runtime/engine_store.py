@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sal_runtime import __version__
-from sal_runtime.atomic_write import sync_directory, write_synced
+from sal_runtime.atomic_write import ABANDONED_SECONDS, sync_directory, write_synced
 from sal_runtime.engine_key import EngineKey, differences
 from sal_runtime.errors import BackendError
 
@@ -28,8 +28,6 @@ RECORD_FORMAT = 1
 PRIVATE = 0o700
 OWNER_ONLY = 0o600
 WRITABLE_BY_OTHERS = 0o022
-ABANDONED_SECONDS = 24 * 3600.0
-"""A folder that is half written after this long has no writer any more."""
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,6 @@ from sal_runtime.errors import BackendError, InputError, ParityError
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
 
-@pytest.fixture(scope="module", params=["tiny", "shipped"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    if request.param == "shipped":
-        return open_bundle(default_bundle_path())
-    return open_bundle(make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Bundle:
-    return open_bundle(make_tiny_bundle(tmp_path / "bundle"))
-
-
 def read_config(path: Path) -> dict[str, str]:
     parser = configparser.ConfigParser(comment_prefixes=("#",), delimiters=("=",))
     parser.read(path, encoding="utf-8")

@@ -16,11 +16,10 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sal_export.written_directory
 from sal_export.triton import quoted, write_triton_repository
+from sal_runtime import atomic_write
 from sal_runtime.backends import open_backend
 from sal_runtime.bundle import Bundle, open_bundle
-from sal_runtime.default_bundle import default_bundle_path
 from sal_runtime.errors import BundleError, InputError, SalError
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
@@ -92,18 +91,6 @@ ModelConfig = model_config_class()
 
 def parse(path: Path) -> Any:
     return text_format.Parse(path.read_text(encoding="ascii"), ModelConfig())
-
-
-@pytest.fixture(scope="module", params=["tiny", "shipped"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    if request.param == "shipped":
-        return open_bundle(default_bundle_path())
-    return open_bundle(make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Bundle:
-    return open_bundle(make_tiny_bundle(tmp_path / "bundle"))
 
 
 def graph_tensor(value: onnx.ValueInfoProto) -> tuple[str, int, list[Any]]:
@@ -221,13 +208,13 @@ def test_a_failure_while_writing_keeps_the_old_repository(
     tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     out = tmp_path / "repository"
+    other = open_bundle(make_tiny_bundle(tmp_path / "other", name="other", seed=1))
     write_triton_repository(tiny, out)
 
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sal_export.written_directory, failing, fail)
-    other = open_bundle(make_tiny_bundle(tmp_path / "other", name="other", seed=1))
+    monkeypatch.setattr(atomic_write, failing, fail)
     with pytest.raises(SalError, match="No space left on device; nothing has been changed"):
         write_triton_repository(other, out)
     assert json.loads((out / "sal.json").read_text())["fingerprint"] == tiny.fingerprint

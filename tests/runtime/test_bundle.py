@@ -124,7 +124,7 @@ def test_a_failure_while_writing_keeps_the_old_bundle(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle_writer, failing, fail)
+    monkeypatch.setattr(bundle_writer if failing == "open_bundle" else atomic_write, failing, fail)
     with pytest.raises(BundleError, match="No space left on device; nothing has been changed"):
         make_tiny_bundle(tmp_path / "tiny", seed=3)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from sal_runtime import bundle_writer
+from sal_runtime import atomic_write
 from sal_runtime.bundle import open_bundle
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
@@ -79,7 +79,7 @@ def test_what_a_killed_writer_left_is_swept_up_a_day_later(tmp_path: Path) -> No
     for folder in (abandoned, recent, foreign):
         folder.mkdir()
         (folder / "image_encoder.onnx").write_bytes(b"half")
-    past = time.time() - bundle_writer.ABANDONED_SECONDS - 1
+    past = time.time() - atomic_write.ABANDONED_SECONDS - 1
     for folder in (abandoned, foreign):
         os.utime(folder, (past, past))
     make_tiny_bundle(tmp_path / "tiny")
