@@ -26,8 +26,8 @@ from sal_runtime.encoders import ImageEncoder
 from sal_runtime.engine_bench import IMAGE_ROLE, BenchOptions, bench_engine
 from sal_runtime.interleaved import TimingSettings
 
-ROUNDS = 5
-SECONDS = 3.0
+ROUNDS = 15
+SECONDS = 1.0
 BATCH = 16
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 _COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box"
@@ -36,6 +36,7 @@ class GalleryItem:
         captured_at: seconds since 1970, UTC.
         track: of the person within the camera.
         box: of the person in the camera's image: left, top, width, height, pixels.
+        metadata: anything else that filters may ask for, such as `{"zone": "north"}`.
     """
 
     uri: str
@@ -46,6 +47,7 @@ class GalleryItem:
     captured_at: float | None = None
     track: str | None = None
     box: tuple[int, int, int, int] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def count_items(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,63 @@
+"""Which items of a gallery a search or a removal is about: by camera, time, track and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sal_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery_items import GalleryItem
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Conditions that all have to hold; an empty filter lets everything through.
+
+    What an item does not say fulfils no condition: an item without a capture time is in no time window.
+
+    Attributes:
+        cameras: one of these; empty for any.
+        tracks: one of these; empty for any.
+        captured_from: seconds since 1970, UTC; the first moment of the window.
+        captured_until: the first moment after the window.
+        metadata: for each of these keys one of the values.
+    """
+
+    cameras: Sequence[str] = ()
+    tracks: Sequence[str] = ()
+    captured_from: float | None = None
+    captured_until: float | None = None
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be no condition.
+
+        Raises:
+            InputError: a window that ends before it begins, or a metadata key without a value to match.
+        """
+        start, stop = self.captured_from, self.captured_until
+        if start is not None and stop is not None and not start < stop:
+            raise InputError(f"got a time window from {start} until {stop}, expected it to end after it begins")
+        empty = [key for key, values in self.metadata.items() if not values]
+        if empty:
+            raise InputError(f"got no value for the metadata {', '.join(empty)}, expected at least one each")
+
+    def __bool__(self) -> bool:
+        """Whether there is any condition."""
+        bounds = (self.captured_from, self.captured_until)
+        return bool(self.cameras or self.tracks or self.metadata) or any(bound is not None for bound in bounds)
+
+    def matches(self, item: GalleryItem) -> bool:
+        """Whether an item fulfils every condition; the definition that all implementations are tested against."""
+        if self.cameras and item.camera not in self.cameras:
+            return False
+        if self.tracks and item.track not in self.tracks:
+            return False
+        if self.captured_from is not None and (item.captured_at is None or item.captured_at < self.captured_from):
+            return False
+        if self.captured_until is not None and (item.captured_at is None or item.captured_at >= self.captured_until):
+            return False
+        return all(item.metadata.get(key) in values for key, values in self.metadata.items())
