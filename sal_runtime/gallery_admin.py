@@ -19,6 +19,7 @@ from sal_runtime.gallery import Gallery
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.gallery_update import Encode, Progress, UpdateReport, apply_changes, compare_files
 from sal_runtime.image_folder import Listing, list_images, note_file
+from sal_runtime.item_filter import ItemFilter
 from sal_runtime.person_search import image_encoder
 
 FILE_TIME = "mtime"
@@ -247,7 +248,7 @@ def purge_images(place: Path, older_than: str, camera: str | None = None) -> int
     before = time.time() - parse_age(older_than)
     with Gallery.open(locate(place), "w") as gallery:
         _refuse_follower(gallery)
-        return gallery.purge(before, camera)
+        return gallery.purge(before, ItemFilter(cameras=[camera]) if camera else None)
 
 
 def parse_age(text: str) -> float:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime import gallery_items, vector_blocks
 from sal_runtime.errors import InputError
+from sal_runtime.gallery_columns import (
+    BLOCK_SLOTS,
+    CAMERA,
+    CAPTURED_AT,
+    IDS,
+    TRACK,
+    Column,
+    metadata_columns,
+    read_block,
+    text_code,
+    vector_column,
+)
+from sal_runtime.gallery_file import read_counter
 
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
@@ -45,7 +60,7 @@ def check_embeddings(vectors: NDArray[np.float32], uris: Sequence[str], embeddin
 
 
 def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
-    """Damaged pages, items without a vector, vectors without an item, and vectors whose checksum is wrong.
+    """Damaged pages, items without vector, vectors without item, wrong checksums, and what filters would miss.
 
     Args:
         connection: of the gallery, in a transaction.
@@ -63,16 +78,36 @@ def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[st
 
 
 def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
-    count = gallery_items.count_items(connection)
-    ids, vectors = vector_blocks.read_vectors(connection, count, embedding_dim)
+    count = read_counter(connection, "count")
+    keys = metadata_columns(connection)
+    columns = [IDS, vector_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT, *keys.values()]
+    query = "SELECT slot, id, uri, checksum, camera, track, captured_at, metadata FROM item ORDER BY slot"
     wrong: list[str] = []
     seen = 0
-    for item_id, uri, slot, checksum in connection.execute("SELECT id, uri, slot, checksum FROM item"):
-        seen += 1
-        if not 0 <= slot < count or ids[slot] != item_id:
-            wrong.append(f"{uri}: has no vector of its own")
-        elif zlib.crc32(vectors[slot].tobytes()) != checksum:
-            wrong.append(f"{uri}: its vector has changed since it was added")
+    for number, rows in groupby(connection.execute(query), key=lambda row: row[0] // BLOCK_SLOTS):
+        slots = max(0, min(BLOCK_SLOTS, count - number * BLOCK_SLOTS)) if number >= 0 else 0
+        block = {column: read_block(connection, column, number, 0, slots) for column in columns if slots}
+        for row in rows:
+            seen += 1
+            wrong += _wrong_in_row(row, slots, block, columns[1], keys)
     if seen != count:
         wrong.insert(0, f"{count} vectors for {seen} items")
     return wrong if len(wrong) <= MAX_PROBLEMS else [*wrong[:MAX_PROBLEMS], f"and {len(wrong) - MAX_PROBLEMS} more"]
+
+
+def _wrong_in_row(
+    row: tuple[Any, ...], slots: int, block: dict[Column, NDArray[Any]], vectors: Column, keys: dict[str, Column]
+) -> Iterator[str]:
+    slot, item_id, uri, checksum, camera, track, captured_at, metadata = row
+    offset = slot % BLOCK_SLOTS
+    if offset >= slots or block[IDS][offset] != item_id:
+        yield f"{uri}: has no vector of its own"
+        return
+    if zlib.crc32(block[vectors][offset].tobytes()) != checksum:
+        yield f"{uri}: its vector has changed since it was added"
+    texts = json.loads(metadata) if metadata else {}
+    expected = {CAMERA: camera, TRACK: track} | {column: texts.get(key) for key, column in keys.items()}
+    found_by_text = all(block[column][offset] == text_code(text) for column, text in expected.items())
+    time = np.nan if captured_at is None else captured_at
+    if not found_by_text or not np.array_equal(block[CAPTURED_AT][offset], time, equal_nan=True) or texts.keys() - keys:
+        yield f"{uri}: filters do not see what is known of it"

@@ -16,23 +16,28 @@ from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the tables below; kept in `user_version`."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
 """How long to wait for a checkpoint of another process."""
+COUNTERS = ("count", "next_id", "change")
+"""Kept in `meta`: number of items, the id of the next one (none is used twice), and how often the file was changed."""
 
 Mode = Literal["r", "w"]
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE item (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT NOT NULL UNIQUE, slot INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE, slot INTEGER NOT NULL, checksum INTEGER NOT NULL,
     content_hash TEXT, size INTEGER, mtime_ns INTEGER,
-    camera TEXT, captured_at REAL, track TEXT, box TEXT, added_at REAL NOT NULL
+    camera TEXT, captured_at REAL, track TEXT, box TEXT, metadata TEXT, added_at REAL NOT NULL
 );
-CREATE TABLE block (number INTEGER PRIMARY KEY, ids BLOB NOT NULL, vectors BLOB NOT NULL);
+CREATE TABLE block (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE block_change (id INTEGER PRIMARY KEY, change INTEGER NOT NULL);
+CREATE INDEX block_change_order ON block_change (change);
+CREATE TABLE metadata_key (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 """
 
 
@@ -63,7 +68,8 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_TABLES)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
+        counters = {**dict.fromkeys(COUNTERS, "0"), "next_id": "1"}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted((counters | dict(meta)).items()))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     finally:
@@ -101,12 +107,22 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     """
     with explained(path):
         meta: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta"))
-    missing = {"fingerprint", "embedding_dim", "bundle_name", "bundle_path", "count"} - meta.keys()
+    missing = {"fingerprint", "embedding_dim", "bundle_name", "bundle_path", *COUNTERS} - meta.keys()
     if missing:
         raise InputError(
             f"gallery {path}: lacks {', '.join(sorted(missing))}; move it away and encode the images again"
         )
     return meta
+
+
+def read_counter(connection: sqlite3.Connection, name: str) -> int:
+    """One of `COUNTERS`; the number of items is kept, because SQLite would walk through all of them to count."""
+    return int(connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()[0])
+
+
+def write_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Set one of `COUNTERS`."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), name))
 
 
 def _address(path: Path) -> str:

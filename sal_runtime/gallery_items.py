@@ -8,19 +8,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box"
+from sal_runtime.gallery_file import read_counter, write_counter
+from sal_runtime.item_filter import ItemFilter
+
+_COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata"
 _DESCRIPTION = _COLUMNS.split(", ")[1:]
 _ASSIGNMENTS = ", ".join(f"{column} = ?" for column in _DESCRIPTION)
-_UPSERT = f"""
-INSERT INTO item ({_COLUMNS}, slot, checksum, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (uri) DO UPDATE SET
-    {", ".join(f"{column} = excluded.{column}" for column in (*_DESCRIPTION, "checksum", "added_at"))}
-RETURNING id, slot
+_INSERT = f"""
+INSERT INTO item ({_COLUMNS}, id, slot, checksum, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+VARIABLES = 500
+"""Values in one statement; SQLite takes a limited number."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +52,48 @@ class GalleryItem:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def count_items(connection: sqlite3.Connection) -> int:
-    """Number of items; kept beside them, because SQLite would walk through all of them to count."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'count'").fetchone()[0])
+def find_slots(connection: sqlite3.Connection, uris: Sequence[str]) -> dict[str, int]:
+    """The slots of the items with these uris, by uri; unknown ones are left out."""
+    found: dict[str, int] = {}
+    for start in range(0, len(uris), VARIABLES):
+        some = uris[start : start + VARIABLES]
+        marks = ", ".join("?" * len(some))
+        found |= dict(connection.execute(f"SELECT uri, slot FROM item WHERE uri IN ({marks})", some))
+    return found
 
 
-def set_count(connection: sqlite3.Connection, count: int) -> None:
-    """Note the number of items."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'count'", (str(count),))
-
-
-def write_item(connection: sqlite3.Connection, item: GalleryItem, checksum: int, free_slot: int) -> tuple[int, int]:
-    """Insert an item, or replace the one of the same uri, which keeps its id and slot.
+def insert_items(
+    connection: sqlite3.Connection, items: Sequence[GalleryItem], checksums: Sequence[int], first_slot: int
+) -> range:
+    """Insert items whose uris are new, into the slots from `first_slot` on.
 
     Args:
         connection: of the gallery.
-        item: to write.
-        checksum: crc32 of its vector.
-        free_slot: for the vector of a new item.
+        items: n of them.
+        checksums: crc32 of their vectors.
+        first_slot: of the first one.
 
     Returns:
-        The id and the slot of the item.
+        Their ids.
     """
-    values = (*_values(item), free_slot, checksum, time.time())
-    row = connection.execute(_UPSERT, values).fetchone()
-    return int(row[0]), int(row[1])
+    first_id, now = read_counter(connection, "next_id"), time.time()
+    rows = [
+        (*_values(item), first_id + row, first_slot + row, checksum, now)
+        for row, (item, checksum) in enumerate(zip(items, checksums, strict=True))
+    ]
+    connection.executemany(_INSERT, rows)
+    write_counter(connection, "next_id", first_id + len(items))
+    return range(first_id, first_id + len(items))
 
 
-def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
+def replace_items(connection: sqlite3.Connection, items: Sequence[GalleryItem], checksums: Sequence[int]) -> None:
+    """Replace items whose uris are known; they keep their ids and slots."""
+    now = time.time()
+    rows = [(*_values(item)[1:], checksum, now, item.uri) for item, checksum in zip(items, checksums, strict=True)]
+    connection.executemany(f"UPDATE item SET {_ASSIGNMENTS}, checksum = ?, added_at = ? WHERE uri = ?", rows)
+
+
+def describe_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
     """Replace all but id, vector and time of adding of the items whose uris are known."""
     rows = [(*_values(item)[1:], item.uri) for item in items]
     connection.executemany(f"UPDATE item SET {_ASSIGNMENTS} WHERE uri = ?", rows)
@@ -92,20 +108,54 @@ def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[Galle
     return found
 
 
-def read_all_items(connection: sqlite3.Connection) -> list[GalleryItem]:
+def read_slots(connection: sqlite3.Connection, ids: Iterable[int]) -> list[int | None]:
+    """The slots of the items with these ids, in their order; None for what is not there."""
+    found: list[int | None] = []
+    for item_id in ids:
+        row = connection.execute("SELECT slot FROM item WHERE id = ?", (int(item_id),)).fetchone()
+        found.append(None if row is None else int(row[0]))
+    return found
+
+
+def read_all_items(connection: sqlite3.Connection) -> Iterator[GalleryItem]:
     """Every item, in the order of the uris."""
-    return [_item_from_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM item ORDER BY uri")]
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM item ORDER BY uri"):
+        yield _item_from_row(row)
+
+
+def condition(where: ItemFilter) -> tuple[str, list[object]]:
+    """A filter in SQL: a condition on rows of `item`, and its values."""
+    parts, values = ["1"], list[object]()
+    texts = [("camera", where.cameras), ("track", where.tracks)]
+    for column, allowed in texts:
+        if allowed:
+            parts.append(f"{column} IN ({_marks(allowed)})")
+            values += allowed
+    for sign, bound in ((">=", where.captured_from), ("<", where.captured_until)):
+        if bound is not None:
+            parts.append(f"captured_at {sign} ?")
+            values.append(bound)
+    for key, allowed in where.metadata.items():
+        parts.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({_marks(allowed)}))")
+        values += [key, *allowed]
+    return " AND ".join(parts), values
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _values(item: GalleryItem) -> tuple[object, ...]:
     """In the order of `_COLUMNS`."""
     box = None if item.box is None else json.dumps(item.box)
+    metadata = json.dumps(dict(item.metadata)) if item.metadata else None
     return (
-        item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, item.captured_at, item.track, box
+        item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, item.captured_at, item.track, box, metadata
     )  # fmt: skip
 
 
 def _item_from_row(row: tuple[Any, ...]) -> GalleryItem:
-    uri, content_hash, size, mtime_ns, camera, captured_at, track, box = row
+    uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata = row
     corners = None if box is None else tuple(json.loads(box))
-    return GalleryItem(uri, content_hash, size, mtime_ns, camera, captured_at, track, corners)
+    known = {} if metadata is None else json.loads(metadata)
+    return GalleryItem(uri, content_hash, size, mtime_ns, camera, captured_at, track, corners, known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.person_search import Hit, SearchResult
+from sal_runtime.search_result import Hit, SearchResult
 from sal_runtime.thumbnails import encode_jpeg, load_thumbnail
 
 COLUMNS = 10

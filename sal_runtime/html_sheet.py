@@ -6,7 +6,7 @@ import base64
 from datetime import datetime
 from html import escape
 
-from sal_runtime.person_search import AskedTerm, Hit, SearchResult
+from sal_runtime.search_result import AskedTerm, Hit, SearchResult
 from sal_runtime.thumbnails import encode_jpeg, load_thumbnail
 
 PICTURE = (256, 128)

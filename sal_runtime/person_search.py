@@ -10,13 +10,15 @@ A folder is encoded once; later searches only encode what is new or has changed.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sal_runtime.backends import ENGINES, DeviceChoice
+from sal_runtime.backends import ENGINES
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import choose_bundle_path, choose_precision
 from sal_runtime.encode_pipeline import num_encoders
@@ -24,102 +26,129 @@ from sal_runtime.encoders import AttributeEncoder, ImageEncoder, LazyImageEncode
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
-from sal_runtime.gallery_update import Progress, UpdateReport
-from sal_runtime.query import Query, Term, parse_query
+from sal_runtime.gallery_update import Progress
+from sal_runtime.query import Query, parse_query
 from sal_runtime.ranking import best
-from sal_runtime.scoring import Rule, score_query
+from sal_runtime.scoring import QueryVectors, Rule, query_vectors, score_embeddings
+from sal_runtime.search_result import Hit, SearchResult, asked_term
+from sal_runtime.searchable_gallery import SearchableGallery
 
 if TYPE_CHECKING:
-    from sal_runtime.schema import AttributeSchema
+    from sal_runtime.item_filter import ItemFilter
+
+Array = NDArray[Any]
 
 CPU_RUN = 16
 """Images per run of the graph on the CPU: where each core works on a batch of its own, more leave the cache."""
 
 
-@dataclass(frozen=True)
-class AskedTerm:
-    """One term of the query, for people.
+class PersonSearch:
+    """Descriptions against one gallery, again and again. Many threads may ask at once.
 
-    Attributes:
-        text: in the query language, in full words.
-        understood: the same for reading.
-        sensitive: whether it asks for a sensitive attribute, such as gender or age.
+    They share the session of the attribute encoder and the vectors in memory; each ranks on its own.
+
+    Args:
+        bundle: opened; the one that made the embeddings of the gallery.
+        gallery: open, and left open.
+
+    Raises:
+        InputError: the gallery is of another bundle.
     """
 
-    text: str
-    understood: str
-    sensitive: bool
+    def __init__(self, bundle: Bundle, gallery: SearchableGallery) -> None:
+        gallery.check_bundle(bundle)
+        self.bundle = bundle
+        self.gallery = gallery
+        self._attribute_encoder = AttributeEncoder(bundle)
 
+    def ask(
+        self, attrs: str, k: int = 20, *, where: ItemFilter | None = None, rule: Rule = "marginalised"
+    ) -> SearchResult:
+        """Rank the gallery by one description; arguments and errors are those of `ask_many`."""
+        return self.ask_many([attrs], k, where=where, rule=rule)[0]
 
-@dataclass(frozen=True)
-class Hit:
-    """One image of the answer.
+    def ask_many(
+        self, descriptions: Sequence[str], k: int = 20, *, where: ItemFilter | None = None, rule: Rule = "marginalised"
+    ) -> list[SearchResult]:
+        """Rank the gallery by several descriptions in one pass over its vectors.
 
-    Attributes:
-        rank: from 1.
-        uri: of the image in its gallery.
-        path: where the image should be; it may be gone.
-        score: similarity of image and description in the common space, -1..1.
-        likelihood: calibrated likelihood that the image matches the whole description, 0..1; None if the bundle holds
-            no calibration.
-        evidence: probability 0..1 that each asked term holds, by the text of the term.
-    """
+        Args:
+            descriptions: in the query language, such as `male,backpack,!hat,upper=red|pink`.
+            k: hits wanted for each; fewer come if fewer images are allowed.
+            where: only these images are ranked; None for all.
+            rule: how what a description leaves open is dealt with; see `sal_runtime.scoring`.
 
-    rank: int
-    uri: str
-    path: Path
-    score: float
-    likelihood: float | None
-    evidence: dict[str, float]
+        Returns:
+            For each description the answer.
 
+        Raises:
+            SchemaError: a description is empty, unknown to the schema, or contradicts itself.
+            InputError: the gallery is empty, or k is below 1.
+        """
+        if k < 1:
+            raise InputError(f"got k = {k}, expected at least 1 hit to be wanted")
+        queries = [parse_query(attrs, self.bundle.schema) for attrs in descriptions]
+        num_items = len(self.gallery)
+        if num_items == 0:
+            title = self.gallery.title
+            raise InputError(f"gallery {title}: is empty; add images with `sal gallery add {title} FOLDER`")
+        vectors = [query_vectors(self.bundle, self._attribute_encoder, query, rule) for query in queries]
+        if rule == "attribute_likelihood":
+            found = [self._most_likely(query, one, k, where) for query, one in zip(queries, vectors, strict=True)]
+        else:
+            stacked = np.array([one.ranking for one in vectors], np.float32).reshape(-1, self.bundle.embedding_dim)
+            found = list(zip(*self.gallery.nearest(stacked, k, where), strict=True))
+        return [
+            self._result(query, one, ids, num_items)
+            for query, one, (ids, _) in zip(queries, vectors, found, strict=True)
+        ]
 
-@dataclass(frozen=True)
-class SearchResult:
-    """The answer to a query.
+    def _most_likely(
+        self, query: Query, vectors: QueryVectors, k: int, where: ItemFilter | None
+    ) -> tuple[Array, Array]:
+        """Ids `[k]` and log-likelihoods `[k]` of the items to which the attribute head gives most."""
+        ids, ranking = np.empty((1, 0), np.int64), np.empty((1, 0), np.float32)
+        for chunk_ids, embeddings in self.gallery.chunks(where):
+            scores = score_embeddings(self.bundle, query, vectors, embeddings, "attribute_likelihood").ranking
+            ranking, ids = best(
+                np.concatenate([ranking, scores[None]], axis=1), np.concatenate([ids, chunk_ids[None]], axis=1), k
+            )
+        return ids[0], ranking[0]
 
-    Attributes:
-        query: as it was written.
-        terms: of the query.
-        hits: best first.
-        num_items: images that were ranked.
-        num_encoded: images that had to be encoded for it.
-        failed: (path, reason) of each image that could not be searched.
-        gallery: the gallery file.
-        bundle_name: of the encoders.
-        bundle_fingerprint: of the encoders.
-        device: where images were encoded for it, and why there; None if none had to be.
-    """
-
-    query: str
-    terms: tuple[AskedTerm, ...]
-    hits: tuple[Hit, ...]
-    num_items: int
-    num_encoded: int
-    failed: tuple[tuple[str, str], ...]
-    gallery: Path
-    bundle_name: str
-    bundle_fingerprint: str
-    device: DeviceChoice | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-serialisable form; probabilities and likelihoods are fractions."""
-        return {
-            "query": {"text": self.query, "terms": [vars(term) for term in self.terms]},
-            "gallery": {"path": str(self.gallery), "items": self.num_items, "encoded_now": self.num_encoded},
-            "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
-            "device": None if self.device is None else vars(self.device),
-            "hits": [{**vars(hit), "path": str(hit.path)} for hit in self.hits],
-            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
-        }
+    def _result(self, query: Query, vectors: QueryVectors, ids: Array, num_items: int) -> SearchResult:
+        scores = score_embeddings(self.bundle, query, vectors, self.gallery.embeddings(ids))
+        texts = [term.text for term in query.terms]
+        hits = tuple(
+            Hit(
+                rank=row + 1,
+                item=item,
+                path=self.gallery.image_path(item),
+                score=float(scores.cosine[row]),
+                likelihood=None if scores.likelihood is None else float(scores.likelihood[row]),
+                evidence=dict(zip(texts, map(float, scores.evidence[row]), strict=True)),
+            )
+            for row, item in enumerate(self.gallery.items(ids))
+        )
+        return SearchResult(
+            query=query.text,
+            terms=tuple(asked_term(term, self.bundle.schema) for term in query.terms),
+            hits=hits,
+            num_items=num_items,
+            num_encoded=0,
+            failed=(),
+            gallery=self.gallery.title,
+            bundle_name=self.bundle.name,
+            bundle_fingerprint=self.bundle.fingerprint,
+        )
 
 
 def search(
     bundle: Bundle | Path | str | None,
-    gallery: Gallery | Path | str,
+    gallery: SearchableGallery | Path | str,
     attrs: str,
     k: int = 20,
     *,
-    rule: Rule = "marginalised",
+    where: ItemFilter | None = None,
     device: str = "cpu",
     precision: str | None = None,
     progress: Progress | None = None,
@@ -131,7 +160,7 @@ def search(
         gallery: open, or a gallery file, or a folder of images, of which what is new or changed is encoded first.
         attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
         k: hits wanted; fewer come if the gallery has fewer images.
-        rule: how what the description leaves open is dealt with; see `sal_runtime.scoring`.
+        where: only these images are ranked; None for all.
         device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         precision: images are encoded in; None takes that of the gallery, or fp32 for a new one.
         progress: told how far encoding is.
@@ -144,20 +173,22 @@ def search(
     """
     if k < 1:
         raise InputError(f"got k = {k}, expected at least 1 hit to be wanted")
-    if isinstance(gallery, Gallery):
-        opened = _open(bundle, gallery.path)
-        return _rank(opened, gallery, parse_query(attrs, opened.schema), k, rule, None)
+    if not isinstance(gallery, Path | str):
+        path = gallery.path if isinstance(gallery, Gallery) else None
+        return PersonSearch(_open(bundle, path), gallery).ask(attrs, k, where=where)
     place = Path(gallery)
     if not place.exists():
         raise InputError(f"{place}: there is no such folder or gallery file")
     path = gallery_path_for(place) if place.is_dir() else place
     opened = _open(bundle, path)
-    query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
+    parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
     chosen = choose_precision(precision, path)
     encoder = image_encoder(opened, device, chosen)
     report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
     with Gallery.open(path) as stored:
-        return replace(_rank(opened, stored, query, k, rule, report), device=encoder.choice)
+        result = PersonSearch(opened, stored).ask(attrs, k, where=where)
+    encoded, failed = (0, ()) if report is None else (report.added + report.changed, report.failed)
+    return replace(result, num_encoded=encoded, failed=failed, device=encoder.choice)
 
 
 def image_encoder(bundle: Bundle, device: str, precision: str = "fp32") -> LazyImageEncoder:
@@ -176,49 +207,5 @@ def image_encoder(bundle: Bundle, device: str, precision: str = "fp32") -> LazyI
     return LazyImageEncoder(make)
 
 
-def _open(bundle: Bundle | Path | str | None, gallery_path: Path) -> Bundle:
+def _open(bundle: Bundle | Path | str | None, gallery_path: Path | None) -> Bundle:
     return bundle if isinstance(bundle, Bundle) else open_bundle(choose_bundle_path(bundle, gallery_path))
-
-
-def _rank(
-    bundle: Bundle, gallery: Gallery, query: Query, k: int, rule: Rule, report: UpdateReport | None
-) -> SearchResult:
-    gallery.check_bundle(bundle)
-    ids, embeddings = gallery.vectors()
-    if len(ids) == 0:
-        raise InputError(f"gallery {gallery.path}: is empty; add images with `sal gallery add {gallery.path} FOLDER`")
-    scores = score_query(bundle, AttributeEncoder(bundle), query, embeddings, rule)
-    _, rows = best(scores.ranking[None], np.arange(len(ids))[None], k)
-    texts = [term.text for term in query.terms]
-    hits = tuple(
-        Hit(
-            rank=rank,
-            uri=item.uri,
-            path=gallery.image_path(item),
-            score=float(scores.cosine[row]),
-            likelihood=None if scores.likelihood is None else float(scores.likelihood[row]),
-            evidence=dict(zip(texts, map(float, scores.evidence[row]), strict=True)),
-        )
-        for rank, (row, item) in enumerate(zip(rows[0], gallery.items(ids[rows[0]]), strict=True), start=1)
-    )
-    return SearchResult(
-        query=query.text,
-        terms=tuple(_asked_term(term, bundle.schema) for term in query.terms),
-        hits=hits,
-        num_items=len(ids),
-        num_encoded=0 if report is None else report.added + report.changed,
-        failed=() if report is None else report.failed,
-        gallery=gallery.path,
-        bundle_name=bundle.name,
-        bundle_fingerprint=bundle.fingerprint,
-    )
-
-
-def _asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
-    alternatives = []
-    for group_number, states in term.allowed:
-        group = schema.groups[group_number]
-        words = " or ".join(group.states[state].name for state in sorted(states))
-        alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
-    sensitive = any(schema.groups[group].sensitive for group, _ in term.allowed)
-    return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)

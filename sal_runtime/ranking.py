@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +15,15 @@ IntArray = NDArray[np.int64]
 CHUNK_ROWS = 16_384
 
 
-def top_k(queries: Float32Array, gallery: Float32Array, k: int) -> tuple[IntArray, Float32Array]:
+def top_k(
+    queries: Float32Array, gallery: Any, k: int, allowed: NDArray[np.bool_] | None = None
+) -> tuple[IntArray, Float32Array]:
     """The k nearest gallery rows of each query by inner product, which for unit vectors is the cosine.
 
     Args:
         queries: float32 `[Q, d]`.
         gallery: float32 `[N, d]`.
+        allowed: interim.
         k: at least 1; where N is smaller, N hits are returned.
 
     Returns:
@@ -28,6 +33,14 @@ def top_k(queries: Float32Array, gallery: Float32Array, k: int) -> tuple[IntArra
     Raises:
         InputError: shapes do not fit or k is below 1.
     """
+    if not isinstance(gallery, np.ndarray):
+        if any(part.shape[1:] != queries.shape[1:] for part in gallery):
+            raise InputError("shapes")
+        gallery = np.concatenate([np.empty((0, queries.shape[1]), np.float32), *gallery])
+    if allowed is not None:
+        rows = np.flatnonzero(allowed)
+        found, best_scores = top_k(queries, gallery[rows], k)
+        return rows[found], best_scores
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise InputError(f"queries {queries.shape} and gallery {gallery.shape}: expected [Q, d] and [N, d]")
     if k < 1:

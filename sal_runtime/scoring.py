@@ -74,6 +74,19 @@ class Scores:
     evidence: Float32Array
 
 
+@dataclass(frozen=True)
+class QueryVectors:
+    """The unit vectors float32 `[d]` that stand for a query in the common space.
+
+    Attributes:
+        ranking: by the rule that was asked for; `attribute_likelihood` has the one of `marginalised` here.
+        match: by the rule `marginalised`, for which the likelihood of match is calibrated.
+    """
+
+    ranking: Float32Array
+    match: Float32Array
+
+
 def score_query(
     bundle: Bundle,
     attribute_encoder: VectorEncoder,
@@ -93,13 +106,27 @@ def score_query(
     Raises:
         InputError: the embeddings are not `[N, embedding_dim]`.
     """
+    return score_embeddings(bundle, query, query_vectors(bundle, attribute_encoder, query, rule), embeddings, rule)
+
+
+def query_vectors(
+    bundle: Bundle, attribute_encoder: VectorEncoder, query: Query, rule: Rule = "marginalised"
+) -> QueryVectors:
+    """The vectors that stand for a query parsed with the bundle's schema."""
+    match = query_vector(query, bundle.statistics, attribute_encoder.encode)
+    zeros = rule == "zeros"
+    return QueryVectors(zeros_vector(query, bundle.statistics, attribute_encoder.encode) if zeros else match, match)
+
+
+def score_embeddings(
+    bundle: Bundle, query: Query, vectors: QueryVectors, embeddings: Float32Array, rule: Rule = "marginalised"
+) -> Scores:
+    """As `score_query`, with the vectors of the query."""
     if embeddings.ndim != 2 or embeddings.shape[1] != bundle.embedding_dim:
         raise InputError(
             f"gallery embeddings have shape {embeddings.shape}, expected [images, {bundle.embedding_dim}]; "
             "encode the gallery with this bundle"
         )
-    vector = query_vector(query, bundle.statistics, attribute_encoder.encode)
-    shown = zeros_vector(query, bundle.statistics, attribute_encoder.encode) if rule == "zeros" else vector
     calibration = Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None
     log_prior = query_log_prior(query, bundle.statistics)
     weight, bias = bundle.attribute_head
@@ -109,12 +136,12 @@ def score_query(
     for start in range(0, count, CHUNK_ROWS):
         rows = slice(start, min(start + CHUNK_ROWS, count))
         chunk = embeddings[rows]
-        cosine[rows] = chunk @ shown
+        cosine[rows] = chunk @ vectors.ranking
         probabilities = term_probabilities(query, bundle.schema, chunk @ weight.T + bias)
         evidence[rows] = probabilities
         log_evidence[rows] = log_likelihood(probabilities)
         if calibration is not None:
-            features = match_features(chunk @ vector, log_evidence[rows], len(query.terms), log_prior)
+            features = match_features(chunk @ vectors.match, log_evidence[rows], len(query.terms), log_prior)
             likelihood[rows] = calibration.likelihood(features)
     ranking = log_evidence if rule == "attribute_likelihood" else cosine
     return Scores(ranking, cosine, likelihood if calibration is not None else None, evidence)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sal_runtime.gallery_admin import Status
     from sal_runtime.gallery_update import Progress, UpdateReport
-    from sal_runtime.person_search import Hit, SearchResult
+    from sal_runtime.search_result import Hit, SearchResult
 
 SENSITIVE_MARK = "◆"
 NARROWEST_NAME = 24

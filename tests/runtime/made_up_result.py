@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sal_runtime.person_search import AskedTerm, Hit, SearchResult
+from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.search_result import AskedTerm, Hit, SearchResult
 from tests.runtime.gallery_images import write_image
 
 COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250))
@@ -23,7 +24,7 @@ def made_up_result(folder: Path, num_terms: int = 2) -> SearchResult:
     hits = tuple(
         Hit(
             rank=number + 1,
-            uri=name,
+            item=GalleryItem(name),
             path=folder / name,
             score=0.9 - 0.1 * number,
             likelihood=0.75 if number < 3 else None,
@@ -38,7 +39,7 @@ def made_up_result(folder: Path, num_terms: int = 2) -> SearchResult:
         num_items=12_345,
         num_encoded=7,
         failed=(("bad & broken.jpg", "the file is <empty>"),),
-        gallery=Path("crops.sal"),
+        gallery="crops.sal",
         bundle_name="tiny",
         bundle_fingerprint="0123456789abcdef",
     )

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sal_runtime import vector_blocks
+from sal_runtime import gallery_changes, gallery_check, gallery_columns, gallery_state
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery import Gallery
 from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.item_filter import ItemFilter
 
 DIM = 16
 
@@ -48,7 +49,7 @@ def contents(gallery: Gallery) -> dict[str, bytes]:
 def test_items_come_back_as_they_were_added(tmp_path: Path) -> None:
     path = tmp_path / "yard.sal"
     items = [
-        GalleryItem("a b/ä.jpg", "ab" * 32, 12, 34, "c1", 1.5e9, "t7", (1, 2, 30, 40)),
+        GalleryItem("a b/ä.jpg", "ab" * 32, 12, 34, "c1", 1.5e9, "t7", (1, 2, 30, 40), {"zone": "ö", "plate": "7"}),
         GalleryItem("plain.jpg"),
     ]
     vectors = unit_vectors(2)
@@ -60,10 +61,17 @@ def test_items_come_back_as_they_were_added(tmp_path: Path) -> None:
         assert gallery.items(ids[::-1]) == tuple(items[::-1])
         np.testing.assert_array_equal(stored, vectors)
         assert stored.flags.c_contiguous
-        assert not stored.flags.writeable
         assert len(gallery) == 2
         assert gallery.verify() == []
     assert [file.name for file in tmp_path.iterdir()] == ["yard.sal"]
+
+
+def small_blocks(patch: pytest.MonkeyPatch) -> None:
+    """Blocks of 4 and parts of 8, so that few items fill several."""
+    for module in (gallery_columns, gallery_state, gallery_check):
+        patch.setattr(module, "BLOCK_SLOTS", 4)
+    patch.setattr(gallery_state, "PART_BLOCKS", 2)
+    patch.setattr(gallery_state, "PART_SLOTS", 8)
 
 
 Step = tuple[str, list[int]]
@@ -78,7 +86,7 @@ def test_any_sequence_of_changes_gives_what_a_dict_gives(
     path = tmp_path_factory.mktemp("gallery") / "g.sal"
     expected: dict[str, bytes] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vector_blocks, "BLOCK_SLOTS", 4)  # so that few items fill several blocks
+        small_blocks(patch)
         with Gallery.create(path, fake_bundle()) as gallery:
             for turn, (action, numbers) in enumerate(steps):
                 uris = [f"{number}.jpg" for number in numbers]
@@ -143,7 +151,7 @@ def test_purge_takes_the_time_of_capture_or_else_of_adding(tmp_path: Path) -> No
             GalleryItem("unknown.jpg", camera="c1"),  # added now, long after the moment
         ]
         gallery.add(items, unit_vectors(4))
-        assert gallery.purge(2000.0, camera="c1") == 1
+        assert gallery.purge(2000.0, ItemFilter(cameras=["c1"])) == 1
         assert {item.uri for item in gallery.all_items()} == {"old-elsewhere.jpg", "new.jpg", "unknown.jpg"}
         assert gallery.purge(2000.0) == 1
         assert gallery.purge(4e9) == 2
@@ -218,7 +226,7 @@ def test_an_interrupted_change_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with Gallery.open(path, "w") as gallery:
         before = contents(gallery)
         with monkeypatch.context() as patch:
-            patch.setattr(vector_blocks, "write_vectors", interrupted)
+            patch.setattr(gallery_changes, "write_values", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 gallery.add([GalleryItem("new.jpg"), GalleryItem("00001.jpg")], unit_vectors(2, seed=4))
         assert contents(gallery) == before
@@ -273,9 +281,9 @@ def test_files_that_are_no_galleries(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "other.sal")
     filled(tmp_path / "newer.sal", 1)
     newer = sqlite3.connect(tmp_path / "newer.sal")
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute("PRAGMA user_version = 3")
     newer.close()
-    with pytest.raises(InputError, match="gallery format 2"):
+    with pytest.raises(InputError, match="gallery format 3"):
         Gallery.open(tmp_path / "newer.sal")
     with pytest.raises(InputError, match="exists already"):
         Gallery.create(tmp_path / "other.sal", fake_bundle())

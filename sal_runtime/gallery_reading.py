@@ -1,0 +1,175 @@
+"""Reading a gallery file: what is in it, and what is nearest to a query."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime import gallery_items
+from sal_runtime.errors import InputError
+from sal_runtime.gallery_check import find_problems
+from sal_runtime.gallery_columns import read_values, vector_column
+from sal_runtime.gallery_file import connect_file, explained, read_counter, read_meta, snapshot
+from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.gallery_state import LoadedGallery, State, read_chunks
+from sal_runtime.ranking import top_k
+
+if TYPE_CHECKING:
+    from sal_runtime.bundle import Bundle
+    from sal_runtime.item_filter import ItemFilter
+
+IdArray = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+Found = TypeVar("Found")
+
+
+class ReadableGallery:
+    """All of a gallery that does not change it; people open a `Gallery`.
+
+    Args:
+        path: of the file.
+        connection: to it; threads take turns at it.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._turn = threading.RLock()
+        self.meta = read_meta(connection, path)
+        self.fingerprint = self.meta["fingerprint"]
+        self.embedding_dim = int(self.meta["embedding_dim"])
+        self._loaded = LoadedGallery(self.embedding_dim)
+
+    @property
+    def title(self) -> str:
+        """The file, for messages."""
+        return str(self.path)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that the gallery follows and that uris are relative to, if any."""
+        root = self.meta.get("root")
+        return None if root is None else self.path.resolve().parent / root
+
+    def image_path(self, item: GalleryItem) -> Path:
+        """Where the image of an item should be."""
+        return Path(item.uri) if self.root is None else self.root / item.uri
+
+    @property
+    def precision(self) -> str:
+        """Of the image encoder that makes its embeddings: fp32, fp16 or int8."""
+        return self.meta.get("precision", "fp32")
+
+    def __len__(self) -> int:
+        """Number of items."""
+        with self._reading() as connection:
+            return read_counter(connection, "count")
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Refuse a bundle other than the one that made the embeddings.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if bundle.fingerprint != self.fingerprint:
+            raise InputError(
+                f"gallery {self.path}: was made by bundle {self.meta['bundle_name']} ({self.fingerprint[:12]}), got "
+                f"bundle {bundle.name} ({bundle.fingerprint[:12]}); use --bundle {self.meta['bundle_path']}, or move "
+                "the gallery file away to encode the images again"
+            )
+
+    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> tuple[IdArray, Float32Array]:
+        """The items whose embeddings are nearest to each query, exactly.
+
+        Vectors stay in memory, and only what has changed in the file is read again. Searches in several threads rank
+        beside each other.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: at least 1; fewer come where there are fewer items.
+            where: applied before ranking, so that k of the fitting items come; None for all.
+
+        Returns:
+            Ids int64 and cosines float32, both `[Q, min(k, fitting items)]`, best first.
+
+        Raises:
+            InputError: shapes do not fit, or k is below 1.
+        """
+        state = self._state(where)
+        rows, scores = top_k(queries, state.vectors, k, state.allowed)
+        return state.ids_at(rows), scores
+
+    def vectors(self) -> tuple[IdArray, Float32Array]:
+        """A copy of all embeddings: ids int64 `[N]` and unit vectors float32 `[N, d]`."""
+        state = self._state(None)
+        no_vectors = np.empty((0, self.embedding_dim), np.float32)
+        return np.concatenate([np.empty(0, np.int64), *state.ids]), np.concatenate([no_vectors, *state.vectors])
+
+    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[IdArray, Float32Array]]:
+        """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, a part at a time.
+
+        They are read from the file as they are asked for, all of one moment, and never in memory together.
+        """
+        with explained(self.path), closing(connect_file(self.path, "r")) as connection, snapshot(connection):
+            yield from read_chunks(connection, self.embedding_dim, where)
+
+    def embeddings(self, ids: Iterable[int]) -> Float32Array:
+        """The unit vectors float32 `[n, d]` of the items with these ids, in their order.
+
+        Raises:
+            InputError: there is no such item (any more).
+        """
+        with self._reading() as connection:
+            slots = self._present(gallery_items.read_slots(connection, ids))
+            distinct, places = np.unique(np.array(slots, np.int64), return_inverse=True)
+            vectors: Float32Array = read_values(connection, vector_column(self.embedding_dim), distinct)[places]
+        return vectors
+
+    def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
+        """The items with these ids, in their order.
+
+        Raises:
+            InputError: there is no such item (any more).
+        """
+        with self._reading() as connection:
+            return tuple(self._present(gallery_items.read_items(connection, ids)))
+
+    def all_items(self) -> list[GalleryItem]:
+        """Every item, in the order of the uris."""
+        with self._reading() as connection:
+            return list(gallery_items.read_all_items(connection))
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
+        with self._reading() as connection:
+            return find_problems(connection, self.embedding_dim)
+
+    def _state(self, where: ItemFilter | None) -> State:
+        """What a search ranks, brought up to what the file holds now."""
+        with self._reading() as connection:
+            self._check_not_reindexed(connection)
+            return self._loaded.state(connection, where)
+
+    def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
+        (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+        if fingerprint != self.fingerprint:
+            raise InputError(f"gallery {self.path}: was encoded anew with another bundle meanwhile; open it again")
+
+    def _present(self, found: list[Found | None]) -> list[Found]:
+        present = [one for one in found if one is not None]
+        if len(present) != len(found):
+            raise InputError(f"gallery {self.path}: an item was removed meanwhile; search again")
+        return present
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, on one consistent state of the gallery."""
+        with self._turn, explained(self.path), snapshot(self._connection):
+            yield self._connection
