@@ -21,13 +21,19 @@ from cli_options import (
     EXIT_FAILED,
     EXIT_USAGE,
     BundleOption,
+    CameraOption,
     CapabilityOption,
     DataOption,
     DatasetOption,
     DeviceOption,
+    FromOption,
     JsonOption,
+    MetadataOption,
     Precision,
     PrecisionOption,
+    TrackOption,
+    UntilOption,
+    item_filter,
     print_choice,
 )
 from sal_runtime.errors import BundleError, ConfigError, InputError, SalError, SchemaError
@@ -95,6 +101,11 @@ def search(  # noqa: PLR0913 - one parameter is one option
     gallery: Annotated[Path, typer.Option("--gallery", "-g", help="A folder of person crops, or a gallery file.")],
     bundle: BundleOption = None,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many hits to show.")] = 20,
+    camera: CameraOption = None,
+    track: TrackOption = None,
+    captured_from: FromOption = None,
+    until: UntilOption = None,
+    meta: MetadataOption = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
     device: DeviceOption = "cpu",
@@ -107,6 +118,10 @@ def search(  # noqa: PLR0913 - one parameter is one option
 
         sal search --attrs "female,!backpack,upper=red|pink" --gallery crops/
 
+    Images can be left out before ranking, by camera, time and anything else that `sal gallery add` was told:
+
+        sal search --attrs male,backpack --gallery yard.sal --camera door --from 2026-11-23T14:00 --meta zone=north
+
     A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches only encode what is new
     or has changed. Images that cannot be read are named, the others are searched, and the exit code is 1.
     """
@@ -114,8 +129,11 @@ def search(  # noqa: PLR0913 - one parameter is one option
     from sal_runtime.terminal import check_places, print_search, progress_bar
 
     check_places(html, grid)
+    where = item_filter(camera, track, captured_from, until, meta)
     with progress_bar("encoding") as progress:
-        result = search_gallery(bundle, gallery, attrs, k, device=device, precision=precision, progress=progress)
+        result = search_gallery(
+            bundle, gallery, attrs, k, where=where, device=device, precision=precision, progress=progress
+        )
     print_choice(device, result.device)
     print_search(result, html, grid, as_json=as_json)
     if result.failed:

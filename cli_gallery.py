@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from cli_options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption, PrecisionOption, print_choice
+from cli_options import (
+    EXIT_FAILED,
+    BundleOption,
+    CameraOption,
+    DeviceOption,
+    FromOption,
+    JsonOption,
+    MetadataOption,
+    PrecisionOption,
+    TrackOption,
+    UntilOption,
+    item_filter,
+    key_values,
+    print_choice,
+)
 
 gallery_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -15,7 +29,7 @@ GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the fo
 
 
 @gallery_app.command(epilog="See also: sal search --gallery yard.sal --attrs male,backpack")
-def add(
+def add(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     images: Annotated[
         list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
@@ -25,6 +39,10 @@ def add(
     captured_at: Annotated[
         str | None, typer.Option("--captured-at", help="When: ISO 8601, or mtime for the times of the files.")
     ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option("--meta", metavar="KEY=VALUE", help="Anything else to filter by later; may be repeated."),
+    ] = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
@@ -33,13 +51,13 @@ def add(
 
     A gallery file, made if there is none, with images from anywhere:
 
-        sal gallery add yard.sal frames/ door/0001.jpg --camera yard --captured-at mtime
+        sal gallery add yard.sal frames/ door/0001.jpg --camera yard --captured-at mtime --meta zone=north
 
     Or a folder, whose gallery is brought up to date as a search would do it:
 
         sal gallery add crops/
     """
-    from sal_runtime.gallery_admin import update_gallery
+    from sal_runtime.gallery_admin import Capture, update_gallery
     from sal_runtime.terminal import print_update, progress_bar
 
     with progress_bar("encoding") as progress:
@@ -49,8 +67,7 @@ def add(
             bundle,
             device,
             precision=precision,
-            camera=camera,
-            captured_at=captured_at,
+            capture=Capture(camera, captured_at, dict(key_values(meta))),
             progress=progress,
         )
     print_choice(device, report.device)
@@ -74,26 +91,38 @@ def status(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 @gallery_app.command(epilog="See also: sal gallery purge --older-than 30d")
 def remove(
     gallery: GalleryArgument,
-    images: Annotated[list[str], typer.Argument(help="As `sal search` names them.", show_default=False)],
+    images: Annotated[list[str] | None, typer.Argument(help="As `sal search` names them.", show_default=False)] = None,
+    camera: CameraOption = None,
+    track: TrackOption = None,
+    captured_from: FromOption = None,
+    until: UntilOption = None,
+    meta: MetadataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove images from a gallery for good: their vectors are overwritten in the file.
 
+    Images by their names, or all that fulfil every condition:
+
         sal gallery remove yard.sal frames/0001.jpg
+
+        sal gallery remove yard.sal --camera door --from 2026-11-23T14:00 --until 2026-11-23T15:00
 
     The image files stay. Where a gallery follows a folder, delete the files; the gallery follows.
     """
-    from sal_runtime.gallery_admin import remove_images
+    from sal_runtime.gallery_removal import remove_images
     from sal_runtime.terminal import print_count
 
-    print_count("removed", remove_images(gallery, images), as_json=as_json)
+    where = item_filter(camera, track, captured_from, until, meta)
+    print_count("removed", remove_images(gallery, images or [], where), as_json=as_json)
 
 
 @gallery_app.command(epilog="See also: sal gallery remove, sal gallery verify")
 def purge(
     gallery: GalleryArgument,
     older_than: Annotated[str, typer.Option("--older-than", help="An age: 90m, 36h, 30d, 8w.")],
-    camera: Annotated[str | None, typer.Option("--camera", help="Only images of this camera.")] = None,
+    camera: CameraOption = None,
+    track: TrackOption = None,
+    meta: MetadataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove for good what was captured longer ago than an age (added, where the capture time is not known).
@@ -102,10 +131,38 @@ def purge(
 
     The vectors are overwritten in the file, and the log beside it is emptied. The image files stay.
     """
-    from sal_runtime.gallery_admin import purge_images
+    from sal_runtime.gallery_removal import purge_images
     from sal_runtime.terminal import print_count
 
-    print_count("removed", purge_images(gallery, older_than, camera), as_json=as_json)
+    where = item_filter(camera, track, None, None, meta)
+    print_count("removed", purge_images(gallery, older_than, where), as_json=as_json)
+
+
+@gallery_app.command(epilog="See also: sal gallery status yard.sal, sal bundle show")
+def reindex(
+    gallery: GalleryArgument,
+    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Trained encoders to encode with from now on.")],
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Remove images that cannot be read any more.")
+    ] = False,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode a gallery anew with another bundle, or in another precision, and swap the result in.
+
+        sal gallery reindex yard.sal --bundle bundles/edge --precision int8
+
+    Searches go on with the old vectors until then. A run that is stopped continues where it was.
+    """
+    from sal_runtime.gallery_admin import reindex_gallery
+    from sal_runtime.terminal import print_reindex, progress_bar
+
+    with progress_bar("encoding") as progress:
+        report = reindex_gallery(
+            gallery, bundle, device, precision=precision, drop_missing=drop_missing, progress=progress
+        )
+    print_reindex(report, as_json=as_json)
 
 
 @gallery_app.command(epilog="See also: sal gallery status yard.sal")

@@ -35,6 +35,19 @@ def gallery_path_for(folder: Path) -> Path:
     return beside if os.access(folder.parent, os.W_OK) or (beside.exists() and not cached.exists()) else cached
 
 
+def locate(place: Path) -> Path:
+    """The gallery file that a person means by a file or by the folder it follows.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = gallery_path_for(place) if place.is_dir() else place
+    if not path.is_file():
+        hint = "search the folder once to make it" if place.is_dir() else "`sal gallery add` makes one"
+        raise InputError(f"{path}: there is no such gallery file; {hint}")
+    return path
+
+
 def sync_folder(
     folder: Path, bundle: Bundle, encode: Encode, progress: Progress | None = None, precision: str = "fp32"
 ) -> UpdateReport:

@@ -23,7 +23,15 @@ import numpy as np
 from sal_runtime import gallery_changes
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery_check import check_embeddings
-from sal_runtime.gallery_file import Mode, connect_file, create_file, explained, transaction
+from sal_runtime.gallery_file import (
+    Mode,
+    connect_file,
+    create_file,
+    explained,
+    read_counter,
+    transaction,
+    write_counter,
+)
 from sal_runtime.gallery_items import GalleryItem, condition
 from sal_runtime.gallery_reading import Float32Array, ReadableGallery
 from sal_runtime.writer_lock import WriterLock
@@ -184,6 +192,27 @@ class Gallery(ReadableGallery):
         """
         text, values = ("1", []) if where is None else condition(where)
         return self._remove(f"coalesce(captured_at, added_at) < ? AND {text}", [(before, *values)])
+
+    def reserve_ids(self, other: Gallery) -> None:
+        """Give coming items other ids than another gallery has ever given."""
+        with other._reading() as theirs, self._writing() as ours:
+            write_counter(ours, "next_id", read_counter(theirs, "next_id"))
+
+    def take_over(self, generation: Path) -> None:
+        """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
+
+        Raises:
+            SalError: writing failed; nothing was replaced.
+        """
+        with self._turn, explained(self.path):
+            self._connection.execute("ATTACH DATABASE ? AS generation", (f"{generation.resolve().as_uri()}?mode=rw",))
+            try:
+                with self._writing() as connection:
+                    gallery_changes.take_generation(connection)
+            finally:
+                self._connection.execute("DETACH DATABASE generation")
+            self._read_stamp()
+        self.erase()
 
     def erase(self) -> None:
         """Give freed space back and empty the write-ahead log, so that nothing removed is left in any file.

@@ -28,6 +28,9 @@ from sal_runtime.gallery_columns import (
 from sal_runtime.gallery_file import read_counter, write_counter
 from sal_runtime.gallery_items import GalleryItem, describe_items, find_slots, insert_items, replace_items
 
+GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
+"""What `meta` says of the embeddings, and not of the gallery."""
+
 Float32Array = NDArray[np.float32]
 SlotArray = NDArray[np.int64]
 
@@ -89,6 +92,25 @@ def remove_items(
     connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
     write_counter(connection, "count", count - len(slots))
     return len(slots)
+
+
+def take_generation(connection: sqlite3.Connection) -> None:
+    """Replace all items and columns by those of the database attached as `generation`, and the stamp with them.
+
+    When an item was added is kept; what is not in the new generation is gone.
+    """
+    change = _next_change(connection)
+    connection.execute("UPDATE generation.block_change SET change = ?", (change,))
+    connection.execute(
+        "UPDATE generation.item SET added_at = old.added_at FROM main.item AS old WHERE old.uri = generation.item.uri"
+    )
+    for table in ("item", "block", "block_change", "metadata_key"):
+        connection.execute(f"DELETE FROM main.{table}")
+        connection.execute(f"INSERT INTO main.{table} SELECT * FROM generation.{table}")
+    keys = ", ".join("?" * len(GENERATION_KEYS))
+    connection.execute(
+        f"INSERT OR REPLACE INTO main.meta SELECT * FROM generation.meta WHERE key IN ({keys})", GENERATION_KEYS
+    )
 
 
 def _next_change(connection: sqlite3.Connection) -> int:

@@ -108,6 +108,14 @@ def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[Galle
     return found
 
 
+def find_items(connection: sqlite3.Connection, uris: Sequence[str]) -> Iterator[GalleryItem]:
+    """The items with these uris, in any order; unknown ones are left out."""
+    for start in range(0, len(uris), VARIABLES):
+        some = uris[start : start + VARIABLES]
+        for row in connection.execute(f"SELECT {_COLUMNS} FROM item WHERE uri IN ({_marks(some)})", some):
+            yield _item_from_row(row)
+
+
 def read_slots(connection: sqlite3.Connection, ids: Iterable[int]) -> list[int | None]:
     """The slots of the items with these ids, in their order; None for what is not there."""
     found: list[int | None] = []

@@ -42,7 +42,10 @@ class ReadableGallery:
         self.path = path
         self._connection = connection
         self._turn = threading.RLock()
-        self.meta = read_meta(connection, path)
+        self._read_stamp()
+
+    def _read_stamp(self) -> None:
+        self.meta = read_meta(self._connection, self.path)
         self.fingerprint = self.meta["fingerprint"]
         self.embedding_dim = int(self.meta["embedding_dim"])
         self._loaded = LoadedGallery(self.embedding_dim)
@@ -140,6 +143,11 @@ class ReadableGallery:
         """
         with self._reading() as connection:
             return tuple(self._present(gallery_items.read_items(connection, ids)))
+
+    def find(self, uris: Iterable[str]) -> dict[str, GalleryItem]:
+        """The items with these uris, by uri; unknown ones are left out."""
+        with self._reading() as connection:
+            return {item.uri: item for item in gallery_items.find_items(connection, list(uris))}
 
     def all_items(self) -> list[GalleryItem]:
         """Every item, in the order of the uris."""

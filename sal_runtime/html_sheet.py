@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 
 from sal_runtime.search_result import AskedTerm, Hit, SearchResult
@@ -74,11 +74,12 @@ def render_html(result: SearchResult) -> str:
 
 def _header(result: SearchResult) -> str:
     terms = "".join(f"<li>{_marked(term)}</li>" for term in result.terms)
+    only = escape("".join(f" · only {condition}" for condition in result.conditions))
     moment = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return f"""<header>
 <h1>{escape(result.query)}</h1>
 <ul class="terms" aria-label="The query as understood">{terms}</ul>
-<p class="facts">The best {len(result.hits):,} of {result.num_items:,} images in {escape(str(result.gallery))} ·
+<p class="facts">The best {len(result.hits):,} of {result.num_items:,} images in {escape(result.gallery)}{only} ·
 encoders: {escape(result.bundle_name)} ({result.bundle_fingerprint[:12]}) · {moment}</p>
 </header>"""
 
@@ -90,11 +91,21 @@ def _card(hit: Hit, terms: tuple[AskedTerm, ...]) -> str:
 <div class="picture">{_picture(hit)}</div>
 <div class="text">
 <div class="rank">{hit.rank}</div>
-<p class="uri">{escape(hit.uri)}</p>
+<p class="uri">{escape(hit.uri)}</p>{_seen(hit)}
 <dl><dt>score</dt><dd>{hit.score:.3f}</dd>{likelihood}</dl>
 <ul class="evidence">{evidence}</ul>
 </div>
 </article>"""
+
+
+def _seen(hit: Hit) -> str:
+    """Where and when the person was seen, as far as that is known."""
+    item = hit.item
+    known = [] if item.camera is None else [item.camera]
+    if item.captured_at is not None:
+        known.append(f"{datetime.fromtimestamp(item.captured_at, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    known += item.metadata.values()
+    return f'\n<p class="uri">{escape(" · ".join(known))}</p>' if known else ""
 
 
 def _picture(hit: Hit) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sal_runtime.errors import InputError
@@ -49,6 +50,15 @@ class ItemFilter:
         """Whether there is any condition."""
         bounds = (self.captured_from, self.captured_until)
         return bool(self.cameras or self.tracks or self.metadata) or any(bound is not None for bound in bounds)
+
+    def words(self) -> tuple[str, ...]:
+        """The conditions for people, one each."""
+        texts = {"camera": self.cameras, "track": self.tracks, **self.metadata}
+        said = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
+        for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
+            if bound is not None:
+                said.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        return tuple(said)
 
     def matches(self, item: GalleryItem) -> bool:
         """Whether an item fulfils every condition; the definition that all implementations are tested against."""

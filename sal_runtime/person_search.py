@@ -98,9 +98,10 @@ class PersonSearch:
         else:
             stacked = np.array([one.ranking for one in vectors], np.float32).reshape(-1, self.bundle.embedding_dim)
             found = list(zip(*self.gallery.nearest(stacked, k, where), strict=True))
+        conditions = where.words() if where else ()
         return [
-            self._result(query, one, ids, num_items)
-            for query, one, (ids, _) in zip(queries, vectors, found, strict=True)
+            replace(self._result(query, vector, ids), num_items=num_items, conditions=conditions)
+            for query, vector, (ids, _) in zip(queries, vectors, found, strict=True)
         ]
 
     def _most_likely(
@@ -115,7 +116,7 @@ class PersonSearch:
             )
         return ids[0], ranking[0]
 
-    def _result(self, query: Query, vectors: QueryVectors, ids: Array, num_items: int) -> SearchResult:
+    def _result(self, query: Query, vectors: QueryVectors, ids: Array) -> SearchResult:
         scores = score_embeddings(self.bundle, query, vectors, self.gallery.embeddings(ids))
         texts = [term.text for term in query.terms]
         hits = tuple(
@@ -133,7 +134,7 @@ class PersonSearch:
             query=query.text,
             terms=tuple(asked_term(term, self.bundle.schema) for term in query.terms),
             hits=hits,
-            num_items=num_items,
+            num_items=0,
             num_encoded=0,
             failed=(),
             gallery=self.gallery.title,

@@ -89,6 +89,7 @@ class SearchResult:
         bundle_name: of the encoders.
         bundle_fingerprint: of the encoders.
         device: where images were encoded for it, and why there; None if none had to be.
+        conditions: that images had to fulfil to be ranked, in words.
     """
 
     query: str
@@ -101,11 +102,12 @@ class SearchResult:
     bundle_name: str
     bundle_fingerprint: str
     device: DeviceChoice | None = None
+    conditions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable form; probabilities and likelihoods are fractions."""
         return {
-            "query": {"text": self.query, "terms": [vars(term) for term in self.terms]},
+            "query": {"text": self.query, "terms": [vars(term) for term in self.terms], "conditions": self.conditions},
             "gallery": {"path": self.gallery, "items": self.num_items, "encoded_now": self.num_encoded},
             "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
             "device": None if self.device is None else vars(self.device),

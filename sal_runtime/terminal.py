@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sal_runtime.gallery_admin import Status
+    from sal_runtime.gallery_reindex import ReindexReport
     from sal_runtime.gallery_update import Progress, UpdateReport
     from sal_runtime.search_result import Hit, SearchResult
 
@@ -157,6 +158,16 @@ def print_count(done: str, count: int, *, as_json: bool) -> None:
         print(f"{done} {count:,} {'image' if count == 1 else 'images'}")
 
 
+def print_reindex(report: ReindexReport, *, as_json: bool) -> None:
+    """What `sal gallery reindex` did."""
+    if as_json:
+        dropped = [{"path": path, "reason": reason} for path, reason in report.dropped]
+        print_json({"encoded": report.encoded, "kept": report.kept, "dropped": dropped})
+    else:
+        print(f"{report.encoded:,} encoded, {report.kept:,} encoded before, {len(report.dropped):,} dropped")
+    print_failed(report.dropped)
+
+
 def print_problems(problems: Sequence[str], *, as_json: bool) -> None:
     """What `sal gallery verify` found."""
     if as_json:
@@ -176,6 +187,11 @@ def print_hits(result: SearchResult) -> None:
     keys = [f"{header} " if header != label else "" for header, label in zip(headers, labels, strict=False)]
     shown = [key + label for key, label in zip(keys or [""] * len(labels), labels, strict=True)]
     console.print(Text("asked: " + " · ".join(shown)))
+    if result.conditions:
+        console.print(Text("only: " + " · ".join(result.conditions)))
+    if not result.hits:
+        console.print(f"none of {result.num_items:,} images fulfils these conditions")
+        return
     console.print(hits_table(result, headers, console.width))
     console.print(f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now")
     if any(term.sensitive for term in result.terms):

@@ -160,6 +160,42 @@ def test_a_gallery_from_images_anywhere(folder: Path, sal: Sal, tmp_path: Path) 
     assert sal("gallery", "purge", path, "--older-than", "0m", "--camera", "c2")[1] == "removed 4 images\n"
 
 
+def test_conditions_come_before_ranking_and_removal(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery = tmp_path / "yard.sal"
+    sal("gallery", "add", gallery, folder / "red.jpg", "--camera", "door", "--captured-at", "2026-11-23T14:30")
+    sal("gallery", "add", gallery, folder / "green.PNG", "--camera", "yard", "--meta", "zone=north")
+    sal("gallery", "add", gallery, folder / "cam 1")
+    code, out, err = sal("search", "-a", "male", "-g", gallery, "--camera", "door", "--from", "2026-11-23T14:00")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1] == "only: camera door · from 2026-11-23 14:00:00 UTC"
+    assert len(lines) == 6
+    assert "red.jpg" in lines[3]
+    document = json.loads(sal("search", "-a", "male", "-g", gallery, "--meta", "zone=north", "--json")[1])
+    assert [(hit["camera"], hit["metadata"]) for hit in document["hits"]] == [("yard", {"zone": "north"})]
+    assert document["query"]["conditions"] == ["zone north"]
+    code, out, err = sal("search", "-a", "male", "-g", gallery, "--camera", "roof")
+    assert (code, out.splitlines()[-1], err) == (0, "none of 6 images fulfils these conditions", "")
+    assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:30") == (0, "removed 0 images\n", "")
+    assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:31") == (0, "removed 1 image\n", "")
+    assert sal("gallery", "purge", gallery, "--older-than", "0m", "--meta", "zone=north")[1] == "removed 1 image\n"
+    check_one_error(sal("gallery", "remove", gallery), 2, "either the names of images", "--camera")
+    check_one_error(sal("gallery", "remove", gallery, "a.jpg", "--camera", "c"), 2, "either the names of images")
+    check_one_error(sal("search", "-a", "male", "-g", gallery, "--meta", "zone"), 2, "KEY=VALUE")
+    check_one_error(sal("search", "-a", "male", "-g", gallery, "--from", "noon"), 2, "noon", "ISO 8601")
+
+
+def test_reindexing_a_gallery(folder: Path, bundle: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery, other = tmp_path / "yard.sal", make_tiny_bundle(tmp_path / "other", "other", seed=1)
+    sal("gallery", "add", gallery, folder)
+    check_one_error(sal("gallery", "reindex", gallery, "--bundle", bundle), 2, "already", "nothing to do")
+    assert sal("gallery", "reindex", gallery, "-b", other) == (0, "6 encoded, 0 encoded before, 0 dropped\n", "")
+    assert sal("gallery", "verify", gallery) == (0, "ok\n", "")
+    assert json.loads(sal("gallery", "status", gallery, "--json")[1])["bundle"] == "other"
+    check_one_error(sal("search", "-a", "male", "-g", gallery), 2, "was made by bundle other")
+    assert sal("search", "-a", "male", "-g", gallery, "-b", other)[0] == 0
+
+
 def test_the_gallery_of_a_folder(folder: Path, sal: Sal) -> None:
     check_one_error(sal("gallery", "status", folder), 2, "no such gallery", "search the folder once")
     assert sal("gallery", "add", folder)[:2] == (0, "6 added, 0 changed, 0 removed, 0 unchanged\n")
