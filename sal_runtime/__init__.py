@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from sal_runtime.bundle import Bundle, open_bundle
     from sal_runtime.encoders import AttributeEncoder, ImageEncoder
     from sal_runtime.gallery import Gallery
+    from sal_runtime.gallery_items import GalleryItem
     from sal_runtime.images import load_image
-    from sal_runtime.person_search import search
+    from sal_runtime.item_filter import ItemFilter
+    from sal_runtime.person_search import PersonSearch, search
     from sal_runtime.query import parse_query
 
 __version__ = "0.1.0"
@@ -26,7 +28,10 @@ __all__ = [
     "AttributeEncoder",
     "Bundle",
     "Gallery",
+    "GalleryItem",
     "ImageEncoder",
+    "ItemFilter",
+    "PersonSearch",
     "SalError",
     "load_image",
     "open_bundle",
@@ -38,7 +43,10 @@ _HOMES = {
     "AttributeEncoder": "encoders",
     "Bundle": "bundle",
     "Gallery": "gallery",
+    "GalleryItem": "gallery_items",
     "ImageEncoder": "encoders",
+    "ItemFilter": "item_filter",
+    "PersonSearch": "person_search",
     "load_image": "images",
     "open_bundle": "bundle",
     "parse_query": "query",
