@@ -87,13 +87,13 @@ def check_encoder(
 def check_speed(
     encoders: Sequence[CheckedEncoder],
     crops: NDArray[np.uint8],
-    largest: int,
+    sizes: Sequence[int],
     seconds: float,
     limits: Limits | None,
     record: Record,
 ) -> None:
-    """Time all encoders beside each other at the sizes of `SPEED_BATCHES` and the largest of the engines."""
-    for size in sorted({*SPEED_BATCHES, largest}):
+    """Time all encoders beside each other, with batches of each of the sizes."""
+    for size in sizes:
         batch = crops_of(crops, size)
         record.attempt(f"speed, batch {size}", partial(speeds, encoders, batch, seconds, limits))
 

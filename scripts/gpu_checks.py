@@ -12,7 +12,8 @@ The least it needs: numpy, and PyTorch with safetensors and --run, or an ONNX Ru
 --dataset needs more: ONNX Runtime, onnx, rich, and OpenCV to decode.
 
 The file is written after every part, so that one cut off leaves what it had. A part that fails is recorded; the exit
-code is 1 if any did. `--device cpu` is a rehearsal: the same code without a GPU; its numbers mean nothing.
+code is 1 if any did. `--device cpu` is a rehearsal: the same code without a GPU, on fewer crops (give a small
+--max-batch: a CPU is slow in fp16); its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from sal_runtime.errors import BackendError, SalError
 from sal_runtime.machine_record import command_line, commit, machine, versions
 from scripts.check_record import Record
 from scripts.checked_libraries import LIBRARIES, Subject
-from scripts.encoder_checks import check_encoder, check_retrieved, check_speed
+from scripts.encoder_checks import SPEED_BATCHES, check_encoder, check_retrieved, check_speed
 from scripts.engine_measures import CheckedEncoder, Limits, in_batches
 from scripts.plain_crops import plain_crops
 
@@ -71,7 +72,8 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
         SalError: the bundle or the run cannot be read, or nothing can be had; nothing was written.
     """
     bundle = open_bundle(options.bundle)
-    crops = plain_crops(bundle.image_spec, NUM_CROPS)
+    rehearsal = options.device == "cpu"
+    crops = plain_crops(bundle.image_spec, options.max_batch + 2 if rehearsal else NUM_CROPS)
     profile = Profile(1, min(32, options.max_batch), options.max_batch)
     store = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sal-engines-")))
     subject = Subject(bundle, modules_of(options.run), options.device, profile, store)
@@ -82,7 +84,7 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
             "command": command_line(("python", "-m", "scripts.gpu_checks", *sys.argv[1:])),
             "commit": commit(),
             "bundle": bundle.fingerprint,
-            "rehearsal": options.device == "cpu",
+            "rehearsal": rehearsal,
             "reference": source,
         },
     )
@@ -91,7 +93,8 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
     record.attempt("machine", lambda: machine() | {"gpus": [asdict(gpu) for gpu in find_gpus()[0]]} | versions())
     limits = measure_limits(subject, record)
     running = [one for one in encoders if check_encoder(one, bundle, crops, reference, options.max_batch, record)]
-    check_speed(running, crops, options.max_batch, options.seconds, limits, record)
+    sizes = sorted({*SPEED_BATCHES[: 2 if rehearsal else None], options.max_batch})
+    check_speed(running, crops, sizes, options.seconds, limits, record)
     if options.dataset:
         check_retrieval_of(running, bundle, options, record)
     record.parts["warnings"] = warned
