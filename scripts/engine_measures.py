@@ -20,6 +20,7 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 THREADS = 8
 PERCENTILES = (50, 90, 95, 99)
+WARM_UP_MS = 200
 LEAST_REPEATED = 0.99999
 """Between two runs of one encoder with the same batch sizes: nothing but the order of a sum may change."""
 BASELINE = "pytorch fp32"
@@ -123,7 +124,8 @@ def speeds(
         runs[encoder.name, HOST] = partial(encoder.encode, batch)
         if encoder.resident is not None:
             runs[encoder.name, RESIDENT] = encoder.resident(batch)
-    timings = dict(zip(runs, time_in_turn(list(runs.values()), TimingSettings(min_seconds=seconds)), strict=True))
+    settings = TimingSettings(WARM_UP_MS, seconds)
+    timings = dict(zip(runs, time_in_turn(list(runs.values()), settings), strict=True))
     precisions = {encoder.name: encoder.precision for encoder in encoders}
     found: dict[str, dict[str, Any]] = {encoder.name: {} for encoder in encoders}
     for (name, kind), timing in timings.items():

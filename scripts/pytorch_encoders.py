@@ -61,6 +61,11 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def as_tensor(batch: NDArray[np.uint8]) -> Tensor:
+    """The batch in host memory; copied only where it is read-only, as images mapped from a file are."""
+    return torch.from_numpy(np.require(batch, requirements="W"))
+
+
 class EagerEncoder:
     """An image encoder, op by op, channels-last.
 
@@ -76,12 +81,12 @@ class EagerEncoder:
     @torch.inference_mode()
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
         """From host memory to host memory."""
-        embeddings: NDArray[Any] = self._module(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+        embeddings: NDArray[Any] = self._module(as_tensor(batch).to(self._device)).cpu().numpy()
         return embeddings
 
     def resident(self, batch: NDArray[np.uint8]) -> Callable[[], None]:
         """What encodes a batch that lies on the device, and waits."""
-        images = torch.from_numpy(batch).to(self._device)
+        images = as_tensor(batch).to(self._device)
 
         @torch.inference_mode()
         def run() -> None:
@@ -107,7 +112,7 @@ class GraphEncoder:
         """From host memory to host memory."""
         with self._lock:
             graph, images, output = self._graph(batch)
-            images.copy_(torch.from_numpy(batch))
+            images.copy_(as_tensor(batch))
             graph.replay()
             embeddings: NDArray[Any] = output.cpu().numpy()
         return embeddings
@@ -116,7 +121,7 @@ class GraphEncoder:
         """What replays the graph of a batch that lies on the device, and waits."""
         with self._lock:
             graph, images, _ = self._graph(batch)
-            images.copy_(torch.from_numpy(batch))
+            images.copy_(as_tensor(batch))
 
         def run() -> None:
             graph.replay()
@@ -128,7 +133,7 @@ class GraphEncoder:
     def _graph(self, batch: NDArray[np.uint8]) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         """The graph for this batch size with its input and its output."""
         if len(batch) not in self._graphs:
-            images = torch.from_numpy(batch).cuda()
+            images = as_tensor(batch).cuda()
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
