@@ -88,7 +88,7 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
             "reference": source,
         },
     )
-    warned = record.parts["warnings"] = _collect_warnings()
+    record.parts["warnings"] = _collect_warnings()
     encoders = open_encoders(subject, record, opened)
     record.attempt("machine", lambda: machine() | {"gpus": [asdict(gpu) for gpu in find_gpus()[0]]} | versions())
     limits = measure_limits(subject, record)
@@ -97,7 +97,6 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
     check_speed(running, crops, sizes, options.seconds, limits, record)
     if options.dataset:
         check_retrieval_of(running, bundle, options, record)
-    record.parts["warnings"] = warned
     record.write(finished=True)
     return record
 
@@ -198,6 +197,7 @@ def check_retrieval_of(
 
 
 def _collect_warnings() -> list[str]:
+    """What sal_runtime warns of from now on; the list grows."""
     collected: list[str] = []
 
     class Handler(logging.Handler):
