@@ -1,26 +1,62 @@
-"""What gpu_checks measures of an encoder: agreement with a reference, the same from many threads, speed."""
+"""What gpu_checks measures of encoders: agreement with a reference, the same from many threads, speed in turn."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import ParityError
+from sal_runtime.interleaved import Timing, TimingSettings, time_in_turn
 from sal_runtime.latency import percentile
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 THREADS = 8
 PERCENTILES = (50, 90, 95, 99)
-WARM_UP = 20
-ROUNDS = 200
+WARM_UP_MS = 200
 LEAST_REPEATED = 0.99999
-"""Between two runs of one engine: other batch sizes take other kernels, but nothing else may change."""
+"""Between two runs of one encoder with the same batch sizes: nothing but the order of a sum may change."""
+BASELINE = "pytorch fp32"
+HOST = "host to host"
+RESIDENT = "on the device"
+
+
+@dataclass(frozen=True)
+class CheckedEncoder:
+    """An image encoder that is checked.
+
+    Attributes:
+        name: library and precision; also which of a library's, where there are several.
+        precision: of its arithmetic: fp32, fp16 or int8.
+        encode: uint8 [N, H, W, 3] in host memory to unit vectors [N, d] in host memory; from many threads.
+        resident: puts a batch into the device's memory, and gives what encodes it there and waits for the device; None
+            where the library only takes host memory.
+    """
+
+    name: str
+    precision: str
+    encode: Encode
+    resident: Callable[[NDArray[np.uint8]], Callable[[], object]] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the device could do at most.
+
+    Attributes:
+        flops_per_image: floating-point operations of the encoder, a multiplication and an addition being two.
+        matmul_tflops: 10^12 operations a second of a large matrix product, by precision.
+    """
+
+    flops_per_image: int
+    matmul_tflops: Mapping[str, float]
 
 
 def agreement(embeddings: NDArray[Any], reference: NDArray[Any], least: float) -> dict[str, float]:
@@ -44,17 +80,18 @@ def agreement(embeddings: NDArray[Any], reference: NDArray[Any], least: float) -
 
 
 def many_threads(encode: Encode, crops: NDArray[np.uint8]) -> dict[str, float]:
-    """Every thread must get what one alone gets, whatever the others ask for."""
-    alone = in_batches(encode, crops, 16)
+    """Every thread must get what one alone gets with its batch size, whatever the others ask for."""
+    sizes = [1 + 3 * number for number in range(THREADS)]
+    alone = {size: in_batches(encode, crops, size) for size in sizes}
     found: list[dict[str, float] | BaseException] = []
 
-    def work(number: int) -> None:
+    def work(size: int) -> None:
         try:
-            found.append(agreement(in_batches(encode, crops, 1 + 3 * number), alone, LEAST_REPEATED))
+            found.append(agreement(in_batches(encode, crops, size), alone[size], LEAST_REPEATED))
         except BaseException as error:
             found.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    threads = [threading.Thread(target=work, args=(size,)) for size in sizes]
     started = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -68,24 +105,51 @@ def many_threads(encode: Encode, crops: NDArray[np.uint8]) -> dict[str, float]:
     return {"min_cosine": min(cosines), "images_per_second": THREADS * len(crops) / seconds}
 
 
-def speed(encode: Encode, others: Mapping[str, Encode], batch: NDArray[np.uint8]) -> dict[str, Any]:
-    """Wall time of a run from host memory to host memory, copies included; all contenders in turn, nothing dropped."""
-    everybody = {"tensorrt": encode, **others}
-    seconds: dict[str, list[float]] = {name: [] for name in everybody}
-    for number in range(-WARM_UP, ROUNDS):
-        for name, run in everybody.items():
-            started = time.perf_counter()
-            run(batch)
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - started)
-    found: dict[str, Any] = {}
-    for name, times in seconds.items():
-        found[name] = {f"p{percent}_ms": 1000 * percentile(times, percent) for percent in PERCENTILES}
-        found[name]["images_per_second"] = len(batch) * len(times) / sum(times)
-        if name != "tensorrt":
-            ratios = [theirs / ours for theirs, ours in zip(times, seconds["tensorrt"], strict=True)]
-            found[name]["times_as_long_as_tensorrt"] = percentile(ratios, 50)
+def speeds(
+    encoders: Sequence[CheckedEncoder], batch: NDArray[np.uint8], seconds: float, limits: Limits | None
+) -> dict[str, dict[str, Any]]:
+    """Latency and throughput of all encoders in turn, from host memory to host memory and on the device.
+
+    Args:
+        encoders: contenders.
+        batch: what each encodes.
+        seconds: timed wall clock of each of the two kinds of each encoder, at least.
+        limits: of the device, if they are known.
+
+    Returns:
+        By encoder and kind.
+    """
+    runs: dict[tuple[str, str], Callable[[], object]] = {}
+    for encoder in encoders:
+        runs[encoder.name, HOST] = partial(encoder.encode, batch)
+        if encoder.resident is not None:
+            runs[encoder.name, RESIDENT] = encoder.resident(batch)
+    settings = TimingSettings(WARM_UP_MS, seconds)
+    timings = dict(zip(runs, time_in_turn(list(runs.values()), settings), strict=True))
+    precisions = {encoder.name: encoder.precision for encoder in encoders}
+    found: dict[str, dict[str, Any]] = {encoder.name: {} for encoder in encoders}
+    for (name, kind), timing in timings.items():
+        baseline = timings.get((BASELINE, kind))
+        found[name][kind] = _speed(timing, baseline, len(batch)) | _use(
+            precisions[name], len(batch) * timing.runs_per_second, limits
+        )
     return found
+
+
+def _speed(timing: Timing, baseline: Timing | None, batch_size: int) -> dict[str, float]:
+    found = {f"p{percent}_ms": percentile(timing.latencies_ms, percent) for percent in PERCENTILES}
+    found["images_per_second"] = batch_size * timing.runs_per_second
+    if baseline is not None:
+        found["times_pytorch_fp32"] = timing.runs_per_second / baseline.runs_per_second
+    return found
+
+
+def _use(precision: str, images_per_second: float, limits: Limits | None) -> dict[str, float]:
+    """How much of the device is used; nothing where no limit is known for the precision."""
+    if limits is None or precision not in limits.matmul_tflops:
+        return {}
+    tflops = images_per_second * limits.flops_per_image / 1e12
+    return {"tflops": tflops, "share_of_matmul_limit": tflops / limits.matmul_tflops[precision]}
 
 
 def in_batches(encode: Encode, crops: NDArray[np.uint8], size: int) -> NDArray[Any]:
