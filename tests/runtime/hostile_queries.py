@@ -69,7 +69,7 @@ def _valid(rng: random.Random, schema: AttributeSchema) -> str:
     words = valid_words(schema)
     few = rng.choices(words, k=rng.randint(1, len(words)))
     terms = []
-    for _ in range(rng.choice((1, 2, 3, 5, 9))):
+    for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 9))):
         alternatives = "|".join(rng.choices(few, k=rng.choice((1, 1, 1, 2, 3, 8))))
         terms.append(rng.choice(("", "", "!", " ! ")) + _odd_case(rng, alternatives))
     return rng.choice((",", " , ", ",,")).join(terms)
