@@ -19,6 +19,9 @@ MAX_SCANS = 100
 _FILL = 0xFF
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
+_PNG_FRAMES = (b"IDAT", b"fcTL", b"fdAT")
+MAX_CHUNKS = 100
+"""In a PNG, besides those of its frames. Each may be text that unpacks to megabytes, or a line on stderr."""
 _BMP_UNCOMPRESSED = (0, 3)
 _OS2_HEADER = 12
 
@@ -43,7 +46,7 @@ def read_header(data: bytes) -> ImageHeader:
 
     Raises:
         InputError: they are empty or none of the four formats, end before the header does, contradict themselves, or
-            are a JPEG of more than 100 scans.
+            are a JPEG of more than 100 scans or a PNG of more than 100 chunks besides its frames.
     """
     if not data:
         raise InputError("the file is empty")
@@ -51,10 +54,7 @@ def read_header(data: bytes) -> ImageHeader:
         if data[:2] == b"\xff\xd8":
             return _jpeg(data)
         if data[:8] == _PNG_SIGNATURE:
-            if data[12:16] != b"IHDR":
-                raise InputError("damaged PNG: it does not begin with its header")
-            width, height = struct.unpack_from(">II", data, 16)
-            return ImageHeader(width, height, _PNG_END in data[-65536:])
+            return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return ImageHeader(*_webp_size(data), len(data) >= int(struct.unpack_from("<I", data, 4)[0]) + 8)
         if data[:2] == b"BM":
@@ -62,6 +62,21 @@ def read_header(data: bytes) -> ImageHeader:
     except struct.error as error:
         raise InputError("the file is truncated; copy it again") from error
     raise InputError("not a JPEG, PNG, WebP or BMP image")
+
+
+def _png(data: bytes) -> ImageHeader:
+    """From the first chunk (PNG specification, 5.3 and 11.2.1); the others are counted."""
+    width, height = struct.unpack_from(">II", data, 16)
+    if data[12:16] != b"IHDR":
+        raise InputError("damaged PNG: it does not begin with its header")
+    position, others = 8, 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        others += kind not in _PNG_FRAMES
+        position += 12 + length
+    if others > MAX_CHUNKS:
+        raise InputError(f"a PNG of {others:,} chunks besides its pixels, at most {MAX_CHUNKS} are read; save it again")
+    return ImageHeader(width, height, _PNG_END in data[-65536:])
 
 
 def _jpeg(data: bytes) -> ImageHeader:

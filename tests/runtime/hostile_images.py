@@ -27,14 +27,31 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, interlaced: int = 0, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, depth: int, colour: int, packed: bytes, interlaced: int = 0, extra: bytes = b"") -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
-    return STARTS[1] + header + extra + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return STARTS[1] + header + extra + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def packed_zeros(count: int) -> bytes:
+    """Piece by piece, so that making a bomb does not take its memory."""
+    packer, piece = zlib.compressobj(9), bytes(2**20)
+    packed = [packer.compress(piece[: min(2**20, count - start)]) for start in range(0, count, 2**20)]
+    return b"".join(packed) + packer.flush()
+
+
+def frame_control(width: int, height: int) -> bytes:
+    """What makes a PNG an animation of one frame."""
+    frame = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, 0, 0)
+    return chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", frame)
 
 
 def segment(marker: int, data: bytes) -> bytes:
     """Of a JPEG."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+
+
+ADOBE = segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")
+"""Says that four components are CMYK."""
 
 
 def plain_jpeg(frame: int, width: int, height: int, components: int, scans: bytes, extra: bytes = b"") -> bytes:
@@ -115,7 +132,6 @@ def _encoded(suffix: str, *options: int, image: np.ndarray | None = None) -> byt
 def _jpegs() -> dict[str, bytes]:
     plain = _encoded(".jpg")
     rotated = plain[:2] + segment(0xE1, b"Exif\0\0" + exif(6)) + plain[2:]
-    adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")
     blocks = -(-WIDTH // 8) * -(-HEIGHT // 8)
     return {
         "jpeg": plain,
@@ -124,7 +140,7 @@ def _jpegs() -> dict[str, bytes]:
         "jpeg restarts": _encoded(".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
         "jpeg rotated": rotated,
         "jpeg with preview": plain[:2] + segment(0xE2, plain) + plain[2:],
-        "jpeg cmyk": plain_jpeg(0xC0, WIDTH, HEIGHT, 4, scan(b"\1\2\3\4", 0, 63, bytes(blocks)), adobe),
+        "jpeg cmyk": plain_jpeg(0xC0, WIDTH, HEIGHT, 4, scan(b"\1\2\3\4", 0, 63, bytes(blocks)), ADOBE),
         "jpeg ten scans": many_scans(WIDTH, HEIGHT, 10),
     }
 
@@ -132,8 +148,7 @@ def _jpegs() -> dict[str, bytes]:
 def _pngs() -> dict[str, bytes]:
     palette = chunk(b"PLTE", bytes(range(48))) + chunk(b"tRNS", bytes(16))
     rows = b"".join(b"\0" + bytes(row % 16 * 17 for _ in range(WIDTH // 2)) for row in range(HEIGHT))
-    frame = struct.pack(">IIIIIHHBB", 0, WIDTH, HEIGHT, 0, 0, 1, 10, 0, 0)
-    animation = chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", frame)
+    packed = zlib.compress(rows)
     text = chunk(b"tEXt", b"Comment\0hello") + chunk(b"eXIf", exif(6))
     deep = picture().astype(np.uint16) * 257
     return {
@@ -141,27 +156,36 @@ def _pngs() -> dict[str, bytes]:
         "png grey": _encoded(".png", image=picture()[:, :, 0]),
         "png alpha": _encoded(".png", image=np.dstack([picture(), picture()[:, :, 0]])),
         "png 16 bits": _encoded(".png", image=deep),
-        "png palette": png(WIDTH, HEIGHT, 4, 3, rows, extra=palette),
-        "png interlaced": png(8, 8, 8, 0, bytes(8 * 8 + 15), interlaced=1),
-        "png animated": png(WIDTH, HEIGHT, 4, 0, rows, extra=animation),
-        "png with text": png(WIDTH, HEIGHT, 4, 0, rows, extra=text),
+        "png palette": png(WIDTH, HEIGHT, 4, 3, packed, extra=palette),
+        "png interlaced": png(8, 8, 8, 0, packed_zeros(8 * 8 + 15), interlaced=1),
+        "png animated": png(WIDTH, HEIGHT, 4, 0, packed, extra=frame_control(WIDTH, HEIGHT)),
+        "png with text": png(WIDTH, HEIGHT, 4, 0, packed, extra=text),
     }
 
 
 def _webps() -> dict[str, bytes]:
     lossless = _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
-    data = lossless[20 : 20 + struct.unpack("<I", lossless[16:20])[0]]
-    still = (b"VP8L", data)
-    size = small(WIDTH - 1) + small(HEIGHT - 1)
-    inner = still[0] + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
-    frame = (b"ANMF", bytes(6) + size + small(100) + b"\0" + inner)
+    extended = (b"VP8X", b"\x08\0\0\0" + small(WIDTH - 1) + small(HEIGHT - 1))
     return {
         "webp": _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 50),
         "webp lossless": lossless,
         "webp alpha": _encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 50, image=np.dstack([picture(), picture()[:, :, 0]])),
-        "webp extended": webp((b"VP8X", b"\x08\0\0\0" + size), still, (b"EXIF", exif(6))),
-        "webp animated": webp((b"VP8X", b"\2\0\0\0" + size), (b"ANIM", struct.pack("<IH", 0, 0)), frame, frame),
+        "webp extended": webp(extended, (b"VP8L", _pixels(lossless)), (b"EXIF", exif(6))),
+        "webp animated": animated_webp(WIDTH, HEIGHT),
     }
+
+
+def _pixels(lossless: bytes) -> bytes:
+    """The one chunk of a lossless WebP."""
+    return lossless[20 : 20 + int(struct.unpack_from("<I", lossless, 16)[0])]
+
+
+def animated_webp(width: int, height: int) -> bytes:
+    """Two small frames on a canvas of any size."""
+    frame = webp((b"VP8L", _pixels(_encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101))))[12:]
+    canvas = (b"VP8X", b"\2\0\0\0" + small(width - 1) + small(height - 1))
+    shown = (b"ANMF", bytes(6) + small(WIDTH - 1) + small(HEIGHT - 1) + small(100) + b"\0" + frame)
+    return webp(canvas, (b"ANIM", struct.pack("<IH", 0, 0)), shown, shown)
 
 
 def _bmps() -> dict[str, bytes]:

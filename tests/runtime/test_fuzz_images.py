@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
-from sal_runtime.image_header import MAX_SCANS, read_header
+from sal_runtime.image_header import MAX_CHUNKS, MAX_SCANS, read_header
 from sal_runtime.images import MAX_PIXELS, decode_image
 from tests.runtime import hostile_images as files
 from tests.runtime.confined import check_confined
 
 NUM_FILES = 10_000
 LONGEST_MESSAGE = 300
-MEGABYTES = 600
-"""What a case may take: 64 megapixels in RGB are 192 MB, and decoders keep a copy of their own."""
+MEGABYTES = 1200
+"""What a case may take: 64 megapixels in RGB are 192 MB, and decoders keep several copies of some formats."""
 SIDE = 8000
 """Of the largest square within the limit."""
 
@@ -57,9 +57,7 @@ def test_every_file_is_decoded_or_refused(capfd: pytest.CaptureFixture[str]) -> 
     counts = check_confined(check_file, range(NUM_FILES), megabytes=MEGABYTES)
     assert sum(counts.values()) == NUM_FILES
     assert min(counts["decoded"], counts["refused"]) > NUM_FILES // 5, counts
-    printed = capfd.readouterr().err
-    assert len(printed) < 200 * NUM_FILES, printed[:3000]
-    print(len(printed), printed.count("\n"), printed[:6000])
+    assert capfd.readouterr().err.count("\n") < NUM_FILES  # decoders complain, but not without end
 
 
 @pytest.mark.parametrize("name", files.valid_files())
@@ -70,16 +68,18 @@ def test_the_files_that_are_damaged_are_valid(name: str) -> None:
     assert image.shape[:2] in (shape, shape[::-1])
 
 
-def zeros(row_bytes: int, rows: int = SIDE) -> bytes:
-    return bytes((row_bytes + 1) * rows)
-
-
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "png 1 bit": lambda: files.png(SIDE, SIDE, 1, 0, zeros(SIDE // 8)),
-    "png 16 bits with alpha": lambda: files.png(SIDE, SIDE, 16, 6, zeros(8 * SIDE)),
-    "png interlaced": lambda: files.png(SIDE, SIDE, 8, 2, bytes(3 * SIDE * SIDE + 15 * SIDE), 1),
-    "jpeg progressive": lambda: files.many_scans(SIDE, SIDE, MAX_SCANS - 1),
     "bmp run lengths": lambda: files.bmp(SIDE, SIDE, 8, 1, b"\0\1", bytes(1024)),
+    "webp animated": lambda: files.animated_webp(SIDE, SIDE),
+    "png 1 bit": lambda: files.png(SIDE, SIDE, 1, 0, files.packed_zeros(SIDE * (1 + SIDE // 8))),
+    "png 16 bits with alpha": lambda: files.png(SIDE, SIDE, 16, 6, files.packed_zeros(SIDE * (1 + 8 * SIDE))),
+    "png animated": lambda: files.png(
+        SIDE, SIDE, 8, 6, files.packed_zeros(SIDE * (1 + 4 * SIDE)), extra=files.frame_control(SIDE, SIDE)
+    ),
+    "jpeg cmyk": lambda: files.plain_jpeg(
+        0xC2, SIDE, SIDE, 4, files.scan(b"\1\2\3\4", 0, 0, bytes(4 * SIDE * SIDE // 512)), files.ADOBE
+    ),
+    "jpeg of many scans": lambda: files.many_scans(SIDE, SIDE, MAX_SCANS - 1),
 }
 """Legal files of 64 megapixels in as few bytes as can be."""
 
@@ -89,7 +89,7 @@ def check_bomb(number: int) -> str:
     image = decoded_or_none(BOMBS[name]())
     assert image is not None, name
     assert image.shape == (SIDE, SIDE, 3)
-    assert not image.any() or "jpeg" in name
+    assert np.ptp(image[-SIDE // 2 :]) == 0, name  # one colour
     return name
 
 
@@ -141,6 +141,15 @@ def test_a_png_begins_with_its_header() -> None:
     data = files.valid_files()["png"]
     with pytest.raises(InputError, match="damaged PNG"):
         decode_image(data[:8] + files.chunk(b"prVt", struct.pack(">II", 4, 4)) + data[8:])
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"tRNS"])
+def test_a_png_of_endless_chunks_is_refused(kind: bytes) -> None:
+    """Each compressed text cost a decoder 30 milliseconds, each chunk in the wrong place was a line on stderr."""
+    data, end = files.valid_files()["png"][:-12], files.valid_files()["png"][-12:]
+    assert decode_image(data + files.chunk(b"tEXt", b"a\0b") * (MAX_CHUNKS - 2) + end).shape[2] == 3
+    with pytest.raises(InputError, match="a PNG of 5,002 chunks"):
+        decode_image(data + files.chunk(kind, b"a\0\0") * 5000 + end)
 
 
 signatures = st.sampled_from((b"", *files.STARTS, b"RIFF\x10\0\0\0WEBPVP8 ", b"RIFF\x10\0\0\0WEBPVP8L", b"\xff\xd8\xff\xc0\0\x11"))
