@@ -185,7 +185,9 @@ class AttributeStatistics:
             SchemaError: it does not fit the schema.
         """
         parents = tuple(int(parent) for parent in data["parents"])
-        tables = tuple(_normalised(np.maximum(np.array(table, dtype=np.float64), NEVER_SEEN)) for table in data["tables"])
+        tables = tuple(
+            _normalised(np.maximum(np.array(table, dtype=np.float64), NEVER_SEEN)) for table in data["tables"]
+        )
         states = [len(group.states) for group in schema.groups]
         expected = [
             (size,) if parent < 0 else (states[parent], size) for parent, size in zip(parents, states, strict=False)

@@ -15,22 +15,20 @@ from typing import Any
 
 import pytest
 
-SECONDS = 30
-"""A case that takes longer hangs; the slowest takes three, a usual one less than a thousandth."""
 
-
-def check_confined(check: Callable[[int], str], cases: range, *, megabytes: int) -> dict[str, int]:
+def check_confined(check: Callable[[int], str], cases: range, *, megabytes: int, seconds: float = 30) -> dict[str, int]:
     """Call `check` with the number of each case in a new process, and count its answers.
 
     Args:
         check: a function of a module; answers with a word that says how the case went, raises where it went wrong.
         cases: their numbers.
-        megabytes: of address space the process may take beyond what it has when the first case begins.
+        megabytes: of address space the process may take beyond what it has after the first case.
+        seconds: a case that takes longer hangs. The slowest takes three, a usual one less than a thousandth.
     """
     context = get_context("spawn")
     current = context.Value("q", -1, lock=False)
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(check, cases, megabytes, current, sender))
+    process = context.Process(target=_work, args=(check, cases, megabytes, seconds, current, sender))
     process.start()
     sender.close()
     try:
@@ -40,13 +38,15 @@ def check_confined(check: Callable[[int], str], cases: range, *, megabytes: int)
     process.join()
     if process.exitcode != 0:
         how = signal.Signals(-process.exitcode).name if (process.exitcode or 0) < 0 else str(process.exitcode)
-        pytest.fail(f"case {current.value} ended the process with {how} (SIGALRM: more than {SECONDS} seconds)")
+        pytest.fail(f"case {current.value} ended the process with {how} (SIGALRM: more than {seconds} seconds)")
     if failure is not None:
         pytest.fail(f"case {current.value}: {failure}")
     return dict(counts)
 
 
-def _work(check: Callable[[int], str], cases: range, megabytes: int, current: Any, sender: Connection) -> None:
+def _work(
+    check: Callable[[int], str], cases: range, megabytes: int, seconds: float, current: Any, sender: Connection
+) -> None:
     counts: dict[str, int] = {}
     check(cases[0])  # imports, threads and caches are not the memory of a case
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -56,7 +56,7 @@ def _work(check: Callable[[int], str], cases: range, megabytes: int, current: An
     failure = None
     for case in cases:
         current.value = case
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             answer = check(case)
         except Exception:
