@@ -120,9 +120,7 @@ def normalise_word(word: str) -> str:
 
 def _is_plain(word: str) -> bool:
     """Whether a query can say it and a terminal can print it."""
-    return (
-        bool(word) and word == normalise_word(word) and word.isprintable() and not any(mark in word for mark in ",|!=")
-    )
+    return bool(word) and word.isprintable() and word == normalise_word(word) and not set(word) & set(",|!=")
 
 
 @dataclass(frozen=True)

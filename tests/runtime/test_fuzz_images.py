@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
 from sal_runtime.image_header import MAX_CHUNKS, MAX_SCANS, read_header
-from sal_runtime.images import MAX_PIXELS, decode_image
+from sal_runtime.images import MAX_PIXELS, ImageSpec, decode_image, resize_image
 from tests.runtime import drawn_files as files
 from tests.runtime.confined import check_confined
 from tests.runtime.hostile_images import hostile_file
@@ -21,6 +21,7 @@ NUM_FILES = 10_000
 LONGEST_MESSAGE = 300
 MEGABYTES = 1200
 """What a case may take: 64 megapixels in RGB are 192 MB, and decoders keep several copies of some formats."""
+SPEC = ImageSpec(32, 16)
 SIDE = 8000
 """Of the largest square within the limit."""
 
@@ -38,6 +39,7 @@ def decoded_or_none(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | N
     assert 0 < image.shape[0] * image.shape[1] <= max_pixels, image.shape
     header = read_header(data)
     assert sorted(image.shape[:2]) == sorted((header.height, header.width)), f"{image.shape} is not {header}"
+    assert resize_image(image, SPEC).shape == (SPEC.height, SPEC.width, 3)
     return image
 
 
