@@ -27,6 +27,10 @@ Conjunction = Mapping[int, frozenset[int]]
 SMOOTHING = 1.0
 """Imaginary observations spread evenly over each table, so that nothing has probability zero."""
 DIGITS = 6
+NEVER_SEEN = 0.5 * 10**-DIGITS
+"""What stands for a probability that was rounded to 0: a query may ask for what a large data set never showed."""
+SMALLEST_MESSAGE = 1e-200
+"""Messages of smaller numbers are scaled up: the product over many rare states is no longer a number above 0."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class AttributeStatistics:
             conjunction: for each constrained group number the allowed state numbers.
         """
         root = self.order[0]
-        return float(self.tables[root] @ self._upward(conjunction)[root])
+        messages, scale = self._upward(conjunction)
+        return float(self.tables[root] @ messages[root]) * scale
 
     def sample_completions(
         self, conjunctions: Sequence[Conjunction], count: int, seed: int
@@ -119,14 +124,20 @@ class AttributeStatistics:
             raise SchemaError("a query needs at least one allowed state for each group it constrains")
         rng = np.random.default_rng(seed)
         probabilities = np.array([self.probability(one) for one in conjunctions])
+        if not probabilities.any():
+            probabilities[:] = 1.0  # each is too improbable for a float
         shares = rng.multinomial(count, probabilities / probabilities.sum())
         states = [self._sample_states(one, int(share), rng) for one, share in zip(conjunctions, shares, strict=True)]
         vectors = self.schema.vectors_from_states(np.concatenate(states))
         distinct, drawn = np.unique(vectors, axis=0, return_counts=True)
         return distinct, drawn.astype(np.float64)
 
-    def _upward(self, conjunction: Conjunction) -> dict[int, FloatArray]:
-        """For each group and state, the probability of the constraints in its subtree, itself included: `[S]`."""
+    def _upward(self, conjunction: Conjunction) -> tuple[dict[int, FloatArray], float]:
+        """For each group and state, the probability of the constraints in its subtree, itself included: `[S]`.
+
+        Those of the root are to be multiplied by the scale that comes with them, 1 except for the least probable.
+        """
+        scale = 1.0
         messages: dict[int, FloatArray] = {}
         for group in range(len(self.parents)):
             allowed = np.ones(len(self.schema.groups[group].states))
@@ -138,11 +149,15 @@ class AttributeStatistics:
             parent = self.parents[group]
             if parent >= 0:
                 messages[parent] = messages[parent] * (self.tables[group] @ messages[group])
-        return messages
+                largest = float(messages[parent].max())
+                if largest < SMALLEST_MESSAGE:
+                    messages[parent] = messages[parent] / largest
+                    scale *= largest
+        return messages, scale
 
     def _sample_states(self, conjunction: Conjunction, count: int, rng: np.random.Generator) -> IntArray:
         """int64 `[count, groups]`, drawn from the tree given the constraints."""
-        messages = self._upward(conjunction)
+        messages, _ = self._upward(conjunction)
         states = np.zeros((count, len(self.parents)), dtype=np.int64)
         for group in self.order:
             parent = self.parents[group]
@@ -170,7 +185,9 @@ class AttributeStatistics:
             SchemaError: it does not fit the schema.
         """
         parents = tuple(int(parent) for parent in data["parents"])
-        tables = tuple(_normalised(np.array(table, dtype=np.float64)) for table in data["tables"])
+        tables = tuple(
+            _normalised(np.maximum(np.array(table, dtype=np.float64), NEVER_SEEN)) for table in data["tables"]
+        )
         states = [len(group.states) for group in schema.groups]
         expected = [
             (size,) if parent < 0 else (states[parent], size) for parent, size in zip(parents, states, strict=False)

@@ -10,11 +10,20 @@ from sal_runtime.errors import InputError
 _JPEG_END = b"\xff\xd9"
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
 """Markers between C0 and CF that do not start a frame (ITU-T T.81, table B.1)."""
+_WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
+"""Markers that decoders pass over where a segment must start; to take what follows for a length would lead astray."""
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _START_OF_SCAN = 0xDA
+MAX_SCANS = 100
+"""In a JPEG. Encoders write 1 to some 20; each takes a pass over all pixels, and no more than a few bytes."""
 _FILL = 0xFF
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
+_PNG_FRAMES = (b"IDAT", b"fcTL", b"fdAT")
+MAX_CHUNKS = 100
+"""In a PNG, besides those of its frames. Each may be text that unpacks to megabytes, or a line on stderr."""
 _BMP_UNCOMPRESSED = (0, 3)
+_OS2_HEADER = 12
 
 
 class ImageHeader(NamedTuple):
@@ -36,7 +45,8 @@ def read_header(data: bytes) -> ImageHeader:
     """The header of an image file, from its bytes.
 
     Raises:
-        InputError: they are empty or none of the four formats, or end before the header does.
+        InputError: they are empty or none of the four formats, end before the header does, contradict themselves, or
+            are a JPEG of more than 100 scans or a PNG of more than 100 chunks besides its frames.
     """
     if not data:
         raise InputError("the file is empty")
@@ -44,8 +54,7 @@ def read_header(data: bytes) -> ImageHeader:
         if data[:2] == b"\xff\xd8":
             return _jpeg(data)
         if data[:8] == _PNG_SIGNATURE:
-            width, height = struct.unpack_from(">II", data, 16)
-            return ImageHeader(width, height, _PNG_END in data[-65536:])
+            return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return ImageHeader(*_webp_size(data), len(data) >= int(struct.unpack_from("<I", data, 4)[0]) + 8)
         if data[:2] == b"BM":
@@ -55,31 +64,54 @@ def read_header(data: bytes) -> ImageHeader:
     raise InputError("not a JPEG, PNG, WebP or BMP image")
 
 
+def _png(data: bytes) -> ImageHeader:
+    """From the first chunk (PNG specification, 5.3 and 11.2.1); the others are counted."""
+    width, height = struct.unpack_from(">II", data, 16)
+    if data[12:16] != b"IHDR":
+        raise InputError("damaged PNG: it does not begin with its header")
+    position, others = 8, 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        others += kind not in _PNG_FRAMES
+        position += 12 + length
+    if others > MAX_CHUNKS:
+        raise InputError(f"a PNG of {others:,} chunks besides its pixels, at most {MAX_CHUNKS} are read; save it again")
+    return ImageHeader(width, height, _PNG_END in data[-65536:])
+
+
 def _jpeg(data: bytes) -> ImageHeader:
     """From the frame header and the start of the first scan (ITU-T T.81, B.2.2 and B.2.3).
 
     The end marker must follow the scan: a preview inside EXIF data has one of its own.
     """
     size: tuple[int, int] | None = None
+    components, progressive = 0, False
     complete = False
     position = 2
     while position + 4 <= len(data):
-        if data[position] != _FILL:
-            raise InputError("damaged JPEG: no marker where a segment must start")
         marker = data[position + 1]
+        if data[position] != _FILL or marker in _WITHOUT_LENGTH:
+            raise InputError("damaged JPEG: no marker where a segment must start")
         if marker == _FILL:
             position += 1
             continue
         if marker == _START_OF_SCAN:
             complete = data.find(_JPEG_END, position) > 0
+            if progressive or data[position + 4 : position + 5] != bytes((components,)):
+                _check_scans(data, position)
             break
         if size is None and 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            size = (width, height)
+            height, width, components = struct.unpack_from(">HHB", data, position + 5)
+            size, progressive = (width, height), marker in _PROGRESSIVE
         position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
     if size is None:
         raise InputError("a JPEG without a frame header; the file is truncated or damaged")
     return ImageHeader(*size, complete)
+
+
+def _check_scans(data: bytes, first: int) -> None:
+    if data.count(bytes((_FILL, _START_OF_SCAN)), first) > MAX_SCANS:
+        raise InputError(f"a JPEG of more than {MAX_SCANS} scans; save it again as an ordinary one")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -97,9 +129,13 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _bmp(data: bytes) -> ImageHeader:
-    """From the file header and the BITMAPINFOHEADER; rows are padded to four bytes."""
-    pixels_at = int(struct.unpack_from("<I", data, 10)[0])
-    width, height = (abs(side) for side in struct.unpack_from("<ii", data, 18))
-    bits, compression = struct.unpack_from("<HI", data, 28)
+    """From the file header and the BITMAPINFOHEADER, or OS/2's shorter one; rows are padded to four bytes."""
+    pixels_at, header_size = struct.unpack_from("<II", data, 10)
+    if header_size == _OS2_HEADER:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
+    else:
+        width, height = (abs(side) for side in struct.unpack_from("<ii", data, 18))
+        bits, compression = struct.unpack_from("<HI", data, 28)
     needed = pixels_at + (width * bits + 31) // 32 * 4 * height
     return ImageHeader(width, height, compression not in _BMP_UNCOMPRESSED or len(data) >= needed)

@@ -21,7 +21,7 @@ UInt8Array = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded; 64 megapixels take 192 MB."""
+"""Larger images are refused before they are decoded; 64 megapixels take 192 MB, while decoding up to 700 MB."""
 RESIZE_RULE = "area-then-linear"
 LAYOUT = {"colour": "RGB", "layout": "NHWC", "dtype": "uint8", "resize": RESIZE_RULE}
 

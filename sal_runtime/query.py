@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,13 @@ from sal_runtime.schema import AttributeSchema, normalise_word
 
 MAX_CONJUNCTIONS = 64
 MAX_QUERY_LENGTH = 4096
+MAX_TERMS = 128
+"""Scores take memory for each term and image; no data set has so many groups."""
 NUM_SUGGESTIONS = 3
+LONGEST_QUOTE = 40
+"""Characters of the query that a message repeats; escaped, one takes up to ten."""
+LONGEST_LIST = 300
+"""Characters of a list of words in a message."""
 
 Conjunction = Mapping[int, frozenset[int]]
 
@@ -47,7 +54,7 @@ class Query:
 
     Attributes:
         text: as given.
-        terms: in the order given; all must hold.
+        terms: in the order given, each once; all must hold.
         conjunctions: the same condition as a list of alternatives, each a map from group number to allowed states.
         sensitive: names of the sensitive groups it asks about.
     """
@@ -68,14 +75,17 @@ def parse_query(text: str, schema: AttributeSchema) -> Query:
 
     Raises:
         SchemaError: it is empty or too long, a word is unknown (the nearest ones are named) or stands for several
-            attributes, two terms contradict each other, or it has more than 64 alternatives when multiplied out.
+            attributes, two terms contradict each other, or it has more than 128 terms or 64 alternatives when
+            multiplied out. The message is one line of at most 1,000 printable characters.
     """
     if len(text) > MAX_QUERY_LENGTH:
         raise SchemaError(f"the query is {len(text)} characters long, at most {MAX_QUERY_LENGTH} are read; shorten it")
     parts = [part.strip() for part in text.split(",")]
     if not any(parts):
         raise SchemaError("the query is empty; name at least one attribute, as in male,backpack,!hat")
-    terms = tuple(_parse_term(part, schema) for part in parts if part)
+    terms = tuple(dict.fromkeys(_parse_term(part, schema) for part in parts if part))
+    if len(terms) > MAX_TERMS:
+        raise SchemaError(f"the query has more than {MAX_TERMS} terms; leave some out")
     asked = {group for term in terms for group, _ in term.allowed}
     sensitive = tuple(schema.groups[group].name for group in sorted(asked) if schema.groups[group].sensitive)
     return Query(text, terms, _multiply_out(terms, schema), sensitive)
@@ -90,7 +100,7 @@ def _parse_term(part: str, schema: AttributeSchema) -> Term:
         name, separator, word = alternative.rpartition("=")
         if "!" in alternative or "=" in name:
             raise SchemaError(
-                f"cannot read {part!r}; write it like !hat or upper=red|pink, with '!' in front of the term"
+                f"cannot read {_quoted(part)}; write it like !hat or upper=red|pink, with '!' in front of the term"
             )
         if separator:
             group = _resolve_group(name, schema)
@@ -101,52 +111,63 @@ def _parse_term(part: str, schema: AttributeSchema) -> Term:
         if len(states) == len(schema.groups[number].states):
             what = "nothing" if negated else "everything"
             name = schema.groups[number].name
-            raise SchemaError(f"{part!r} names every value of {name}, so it allows {what}; leave it out")
+            raise SchemaError(f"{_quoted(part)} names every value of {name}, so it allows {what}; leave it out")
     return Term(_term_text(negated, pairs, schema), negated, pairs)
 
 
 def _resolve_group(name: str, schema: AttributeSchema) -> int:
     word = normalise_word(name)
     if word not in schema.group_index:
-        raise SchemaError(f"unknown attribute {name.strip()!r}; {_nearest(word, schema.group_index)}")
+        raise SchemaError(f"unknown attribute {_quoted(name)}; {_nearest(word, schema.group_index)}")
     return schema.group_index[word]
 
 
 def _resolve_word(word: str, group: int | None, schema: AttributeSchema, part: str) -> tuple[int, int]:
     wanted = normalise_word(word)
     if not wanted:
-        raise SchemaError(f"a word is missing in {part!r}; write it like hat or upper=red|pink")
+        raise SchemaError(f"a word is missing in {_quoted(part)}; write it like hat or upper=red|pink")
     if group is not None:
         state = schema.groups[group].state_index(wanted)
         if state is None:
             words = [value for one in schema.groups[group].states for value in one.words()]
-            raise SchemaError(f"{schema.groups[group].name} cannot be {word.strip()!r}; {_nearest(wanted, words)}")
+            raise SchemaError(f"{schema.groups[group].name} cannot be {_quoted(word)}; {_nearest(wanted, words)}")
         return group, state
     meanings = schema.words.get(wanted, ())
     if not meanings:
-        raise SchemaError(f"unknown word {word.strip()!r}; {_nearest(wanted, schema.words)}")
+        raise SchemaError(f"unknown word {_quoted(word)}; {_nearest(wanted, schema.words)}")
     if len(meanings) > 1:
-        forms = " or ".join(f"{schema.groups[number].name}={wanted}" for number, _ in meanings)
-        raise SchemaError(f"{word.strip()!r} could be {forms}; write one of these")
+        forms = _shortened(" or ".join(f"{schema.groups[number].name}={wanted}" for number, _ in meanings))
+        raise SchemaError(f"{_quoted(word)} could be {forms}; write one of these")
     return meanings[0]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    """The nearest known words as a suggestion, or all of them where there are few and none is near."""
+    """The nearest known words as a suggestion, or where none is near as many as fit into a line."""
     known = sorted(set(known))
     near = difflib.get_close_matches(word, known, NUM_SUGGESTIONS, cutoff=0.5)
     near += [other for other in known if word and (word in other.split("-")) and other not in near][:NUM_SUGGESTIONS]
     if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}"
+        return f"did you mean {_shortened(' or '.join(near))}?"
+    return f"known: {_shortened(', '.join(known))}"
+
+
+def _quoted(text: str) -> str:
+    """The beginning of what was given, with escapes for what should not reach a terminal."""
+    text = text.strip()
+    return repr(text[:LONGEST_QUOTE]) + ("..." if len(text) > LONGEST_QUOTE else "")
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= LONGEST_LIST else f"{words[:LONGEST_LIST]}..."
 
 
 def _term_text(negated: bool, pairs: Iterable[tuple[int, frozenset[int]]], schema: AttributeSchema) -> str:
-    words = [
-        schema.qualified(number, schema.groups[number].states[state].name)
-        for number, states in pairs
-        for state in sorted(states)
-    ]
+    words: list[str] = []
+    for number, states in pairs:
+        for name in (schema.groups[number].states[state].name for state in sorted(states)):
+            # a group that was named carries over, so what follows must name its own
+            carried = bool(words) and "=" in words[-1]
+            words.append(f"{schema.groups[number].name}={name}" if carried else schema.qualified(number, name))
     return ("!" if negated else "") + "|".join(words)
 
 
@@ -161,14 +182,7 @@ def _options(term: Term, schema: AttributeSchema) -> list[Conjunction]:
 def _multiply_out(terms: tuple[Term, ...], schema: AttributeSchema) -> tuple[Conjunction, ...]:
     """Disjunctive normal form; alternatives that contradict themselves are dropped, equal ones merged."""
     options = [_options(term, schema) for term in terms]
-    total = 1
-    for one in options:
-        total *= len(one)
-    if total > MAX_CONJUNCTIONS:
-        raise SchemaError(
-            f"the query has {total} alternatives when multiplied out, at most {MAX_CONJUNCTIONS} are searched; "
-            "use fewer '|' between different attributes"
-        )
+    _check_alternatives(math.prod(len(one) for one in options))
     conjunctions: list[Conjunction] = []
     for choice in itertools.product(*options):
         merged = _merge(choice)
@@ -198,12 +212,16 @@ def _disjoint(conjunctions: list[Conjunction], schema: AttributeSchema) -> tuple
         for earlier in disjoint:
             remainders = [rest for piece in remainders for rest in _subtract(piece, earlier, schema)]
         disjoint += remainders
-        if len(disjoint) > MAX_CONJUNCTIONS:
-            raise SchemaError(
-                f"the query has more than {MAX_CONJUNCTIONS} alternatives when multiplied out; "
-                "use fewer '|' between different attributes"
-            )
+        _check_alternatives(len(disjoint))
     return tuple(disjoint)
+
+
+def _check_alternatives(count: int) -> None:
+    if count > MAX_CONJUNCTIONS:
+        raise SchemaError(
+            f"the query has more than {MAX_CONJUNCTIONS} alternatives when multiplied out; "
+            "use fewer '|' between different attributes"
+        )
 
 
 def _subtract(piece: Conjunction, other: Conjunction, schema: AttributeSchema) -> list[dict[int, frozenset[int]]]:
@@ -226,5 +244,5 @@ def _contradiction(terms: tuple[Term, ...], schema: AttributeSchema) -> str:
     for first, second in itertools.combinations(terms, 2):
         pairs = itertools.product(_options(first, schema), _options(second, schema))
         if all(_merge(pair) is None for pair in pairs):
-            return f"{first.text} and {second.text} contradict each other; remove one"
-    return f"no person can be all of {', '.join(term.text for term in terms)}; remove a term"
+            return f"{_shortened(first.text)} and {_shortened(second.text)} contradict each other; remove one"
+    return f"no person can be all of {_shortened(', '.join(term.text for term in terms))}; remove a term"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sal_runtime.errors import SchemaError
 
 NONE_STATE = "none"
+PLAIN_WORDS = "use lower case, '-' and no ',|!='"
 
 UInt8Array = NDArray[np.uint8]
 IntArray = NDArray[np.int64]
@@ -117,6 +118,11 @@ def normalise_word(word: str) -> str:
     return "-".join(word.strip().lower().replace("_", " ").split())
 
 
+def _is_plain(word: str) -> bool:
+    """Whether a query can say it and a terminal can print it."""
+    return bool(word) and word.isprintable() and word == normalise_word(word) and not set(word) & set(",|!=")
+
+
 @dataclass(frozen=True)
 class AttributeSchema:
     """The ordered groups of a data set; validated on construction.
@@ -142,10 +148,8 @@ class AttributeSchema:
         names: set[str] = set()
         for group in self.groups:
             for word in (group.name, *group.aliases):
-                if word != normalise_word(word) or not word or any(mark in word for mark in ",|!="):
-                    raise SchemaError(
-                        f"schema {self.name!r}: {word!r} cannot name a group; use lower case, '-' and no ',|!='"
-                    )
+                if not _is_plain(word):
+                    raise SchemaError(f"schema {self.name!r}: {word!r} cannot name a group; {PLAIN_WORDS}")
                 if word in names:
                     raise SchemaError(f"schema {self.name!r}: two groups are called {word!r}; rename one")
                 names.add(word)
@@ -301,8 +305,8 @@ def _check_states(schema_name: str, group: Group) -> None:
     if len(set(words)) != len(words):
         raise SchemaError(f"{where}: a word is used for two states; rename one")
     for word in words:
-        if word != normalise_word(word) or not word or any(mark in word for mark in ",|!="):
-            raise SchemaError(f"{where}: {word!r} cannot name a state; use lower case, '-' and no ',|!='")
+        if not _is_plain(word):
+            raise SchemaError(f"{where}: {word!r} cannot name a state; {PLAIN_WORDS}")
     bits = [state.bit for state in group.states]
     if group.kind == "binary":
         if len(bits) != 2 or bits[0] is not None or bits[1] is None:
