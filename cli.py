@@ -72,7 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         is_ours = isinstance(error, SalError)
         text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"sal: error: {text}", file=sys.stderr)
+        from sal_runtime.terminal import printable
+
+        print(f"sal: error: {printable(text)}", file=sys.stderr)
         bad_input = isinstance(error, InputError | SchemaError | ConfigError | BundleError)
         sys.exit(EXIT_USAGE if bad_input else EXIT_FAILED)
 

@@ -178,7 +178,7 @@ def search(
         path = gallery.path if isinstance(gallery, Gallery) else None
         return PersonSearch(_open(bundle, path), gallery).ask(attrs, k, where=where)
     place = Path(gallery)
-    if not place.exists():
+    if not os.path.exists(place):  # Path.exists raises where a name is too long
         raise InputError(f"{place}: there is no such folder or gallery file")
     path = gallery_path_for(place) if place.is_dir() else place
     opened = _open(bundle, path)

@@ -118,10 +118,15 @@ def print_search(result: SearchResult, html: Path | None, grid: Path | None, *, 
     write_sheets(result, html, grid)
 
 
+def printable(text: str) -> str:
+    """`text` with escapes for what cannot be printed: the name of a file must not steer a terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def print_failed(failed: Sequence[tuple[str, str]]) -> None:
     """Name on stderr what was skipped, and why."""
     for path, reason in failed:
-        print(f"sal: skipped {path}: {reason}", file=sys.stderr)
+        print(f"sal: skipped {printable(path)}: {printable(reason)}", file=sys.stderr)
 
 
 def print_update(report: UpdateReport, *, as_json: bool) -> None:
@@ -173,7 +178,7 @@ def print_problems(problems: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": not problems, "problems": list(problems)})
     else:
-        print("\n".join(problems) if problems else "ok")
+        print("\n".join(map(printable, problems)) if problems else "ok")
 
 
 def print_hits(result: SearchResult) -> None:
@@ -188,7 +193,7 @@ def print_hits(result: SearchResult) -> None:
     shown = [key + label for key, label in zip(keys or [""] * len(labels), labels, strict=True)]
     console.print(Text("asked: " + " · ".join(shown)))
     if result.conditions:
-        console.print(Text("only: " + " · ".join(result.conditions)))
+        console.print(Text("only: " + printable(" · ".join(result.conditions))))
     if not result.hits:
         console.print(f"none of {result.num_items:,} images fulfils these conditions")
         return
@@ -233,7 +238,8 @@ def hits_table(result: SearchResult, headers: Sequence[str], width: int) -> Tabl
         likelihood = "-" if hit.likelihood is None else f"{hit.likelihood:.0%}"
         evidence = [f"{hit.evidence[term.text]:.0%}" for term in result.terms] if headers else [_weakest(result, hit)]
         # The end of a path says more than its beginning.
-        name = hit.uri if len(hit.uri) <= name_width else "…" + hit.uri[len(hit.uri) - name_width + 1 :]
+        name = printable(hit.uri)
+        name = name if len(name) <= name_width else "…" + name[len(name) - name_width + 1 :]
         table.add_row(str(hit.rank), Text(name), f"{hit.score:.3f}", likelihood, *evidence)
     return table
 

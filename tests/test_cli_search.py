@@ -100,6 +100,18 @@ def test_a_gallery_made_by_another_bundle(folder: Path, sal: Sal, tmp_path: Path
         check_one_error(sal("search", "-a", "male", "-g", place, "-b", other), 2, "made by bundle tiny", "bundle other")
 
 
+def test_the_names_of_files_do_not_steer_the_terminal(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    check_one_error(sal("search", "-a", "male", "-g", tmp_path / "a\x1b[2J"), 2, r"a\x1b[2J: there is no such folder")
+    write_image(folder / "new\nline \x1b[2J.png", (9, 9, 9))
+    (folder / "bad\n\x1b[2J.png").write_bytes(b"no image")
+    code, out, err = sal("search", "-a", "male", "-g", folder)
+    assert code == 1
+    assert r"new\nline \x1b[2J.png" in out
+    (line,) = err.splitlines()
+    assert r"bad\n\x1b[2J.png: not a JPEG" in line
+    assert "\x1b" not in out + err
+
+
 def test_wrong_usage_is_exit_code_2(folder: Path, sal: Sal) -> None:
     assert sal("search", "--gallery", folder)[0] == 2
     assert sal("search", "-a", "male", "-g", folder, "-k", 0)[0] == 2
