@@ -76,8 +76,8 @@ def encode_archive(
         device: where images are encoded: `cpu`, `cuda` or `trt`, on all workers. On a GPU, each worker claims one.
         precision: of the image encoder.
         workers: processes that encode; each claims up to four cores.
-        address: of a Ray cluster, such as `auto` or `ray://host:10001`; None uses the one that this process is connected
-            to, or starts one on this machine for as long as it takes.
+        address: of a Ray cluster, such as `auto` or `host:6379`; None uses the one that this process is connected to,
+            or starts one on this machine for as long as it takes.
         progress: called with the number of images done and of all.
 
     Raises:
@@ -105,9 +105,8 @@ def encode_archive(
     done = total - sum(len(part.uris) for part in todo)
     if todo:
         with _ray(address, workers) as (ray, cpus):
-            job = EncodingJob(
-                str(Path(bundle_path).resolve()), bundle.fingerprint, str(folder), device, precision, cpus
-            )
+            place = str(Path(bundle_path).resolve())
+            job = EncodingJob(place, bundle.fingerprint, str(folder), device, precision, cpus)
             for count in _run(ray, job, todo, workers):
                 done += count
                 if progress is not None:
@@ -117,14 +116,26 @@ def encode_archive(
     return ArchiveReport(total - unread, len(listing.failed) + unread, len(parts), len(parts) - len(todo))
 
 
-class _RayWorker(PartEncoder):
-    """One process of Ray: takes parts as JSON in the column `part`, gives back the number of images of each."""
+class _RayWorker:
+    """One process of Ray: takes a job and a part of it, gives back the number of images, or an error.
 
-    def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-        parts = [Part(**json.loads(text)) for text in rows["part"]]
-        for part in parts:
-            self.encode(part)
-        return {"images": [len(part.uris) for part in parts]}
+    All as one JSON text: Ray has ideas of its own about columns of lists, and wraps what is raised.
+    """
+
+    def __init__(self) -> None:
+        self._encoder: PartEncoder | None = None
+
+    def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        return {"answer": [json.dumps(self._encode(*json.loads(text))) for text in rows["task"]]}
+
+    def _encode(self, job: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if self._encoder is None:
+                self._encoder = PartEncoder(EncodingJob(**job))
+            self._encoder.encode(Part(**part))
+        except SalError as error:
+            return {"error": str(error)}
+        return {"images": len(part["uris"])}
 
 
 def _list(source: Path | str | Sequence[Path | str]) -> tuple[Listing, str]:
@@ -168,9 +179,7 @@ def _ray(address: str | None, workers: int) -> Iterator[tuple[Any, int]]:
         cpus = min(MAX_ENCODERS, int(sum(nodes)) // workers, *(int(count) for count in nodes if count))
         yield ray, max(1, cpus)
     except (ray.exceptions.RayError, ConnectionError) as error:
-        cause = getattr(error, "cause", None) or error
-        kind = type(cause) if isinstance(cause, SalError) else SalError
-        raise kind(f"on a worker of Ray: {str(cause).strip().splitlines()[0]}") from error
+        raise SalError(f"Ray: {str(error).strip().splitlines()[0]}") from error
     finally:
         if is_ours:
             ray.shutdown()
@@ -181,15 +190,17 @@ def _run(ray: Any, job: EncodingJob, parts: Sequence[Part], workers: int) -> Ite
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = [{"part": json.dumps(asdict(part))} for part in parts]
+    rows = [{"task": json.dumps([asdict(job), asdict(part)])} for part in parts]
     gpus = {} if ENGINES[job.device].on_cpu else {"num_gpus": 1}
     encoded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _RayWorker,
-        fn_constructor_args=(job,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=job.cpus,
         **gpus,
     )
     for row in encoded.iter_rows():
-        yield int(row["images"])
+        answer = json.loads(row["answer"])
+        if "error" in answer:
+            raise SalError(f"on a worker of Ray: {answer['error']}")
+        yield answer["images"]

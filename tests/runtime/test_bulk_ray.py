@@ -14,7 +14,7 @@ import pytest
 import ray
 from numpy.typing import NDArray
 
-from sal_runtime import archive_parts, bulk_ray
+from sal_runtime import archive_parts
 from sal_runtime.archive_parts import EncodingJob, PartEncoder, is_complete, plan_parts
 from sal_runtime.bulk_ray import ArchiveReport, encode_archive
 from sal_runtime.bundle import Bundle, open_bundle
@@ -54,9 +54,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_folder(tmp_path_factory.mktemp("archive") / "crops")
     rng = np.random.default_rng(3)
     for number in range(30):
-        write_image(
-            folder / f"cam{number % 3}" / f"{number:03}.png", tuple(map(int, rng.integers(0, 256, 3))), (40, 20)
-        )
+        red, green, blue = map(int, rng.integers(0, 256, 3))
+        write_image(folder / f"cam{number % 3}" / f"{number:03}.png", (red, green, blue), (40, 20))
     add_unreadable(folder)
     return folder
 
@@ -119,7 +118,7 @@ def test_parts_hold_what_one_process_gives(archive: Path, tiny: Path, tmp_path: 
 
 
 def test_the_edge_bundle(archive: Path, tmp_path: Path) -> None:
-    report = encode_archive(archive / "cam1", default_bundle_path(), tmp_path / "out", precision="int8")
+    report = encode_archive(archive / "cam1", default_bundle_path(), tmp_path / "out", precision="int8", workers=3)
     assert (report.images, report.failed) == (10, 0)
     bundle = open_bundle(default_bundle_path())
     files = list_images(archive / "cam1").files
@@ -223,7 +222,7 @@ def test_an_error_of_a_worker_is_one_line(archive: Path, tiny: Path, tmp_path: P
 def test_what_is_refused_at_once(archive: Path, tiny: Path, tmp_path: Path) -> None:
     for wrong in ({"device": "auto"}, {"device": "tpu"}, {"workers": 0}):
         with pytest.raises(InputError, match="expected one of trt, cuda, cpu"):
-            encode_archive(archive, tiny, tmp_path / "out", **wrong)  # type: ignore[arg-type]
+            encode_archive(archive, tiny, tmp_path / "out", **wrong)
     with pytest.raises(BundleError, match="no image_encoder in int8"):
         encode_archive(archive, tiny, tmp_path / "out", precision="int8")
     (tmp_path / "empty").mkdir()
@@ -248,6 +247,16 @@ def test_a_ray_of_its_own_ends_with_it(archive: Path, tiny: Path, tmp_path: Path
         [uri for uri in IMAGE_URIS if uri.startswith("cam 1/")]
     )
     assert not ray.is_initialized()
-    with pytest.raises(SalError):
-        encode_archive(archive, tiny, tmp_path / "elsewhere", address="127.0.0.1:9")
-    assert bulk_ray.OBJECT_STORE_BYTES <= 2**28
+
+
+def test_a_cluster_that_is_not_there(
+    archive: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(address: str, **settings: object) -> None:
+        raise ConnectionError(f"no Ray at {address}\nlong explanation")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with pytest.raises(SalError, match=r"^Ray: no Ray at nowhere:6379$"):
+        encode_archive(archive, tiny, tmp_path, address="nowhere:6379")
