@@ -172,17 +172,30 @@ def _ray(address: str | None, workers: int) -> Iterator[tuple[Any, int]]:
     is_ours = not ray.is_initialized()
     try:
         if is_ours:
-            own = max(1, min(MAX_ENCODERS, (os.cpu_count() or 1) // workers))
-            local = {"num_cpus": own * workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
+            _start(ray, address, workers)
         nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         cpus = min(MAX_ENCODERS, int(sum(nodes)) // workers, *(int(count) for count in nodes if count))
         yield ray, max(1, cpus)
-    except (ray.exceptions.RayError, ConnectionError) as error:
-        raise SalError(f"Ray: {str(error).strip().splitlines()[0]}") from error
+    except ray.exceptions.RayError as error:
+        raise SalError(f"Ray failed: {_first_line(error)}") from error
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, workers: int) -> None:
+    """Connect to a cluster, or start a Ray of this machine."""
+    cpus = max(1, min(MAX_ENCODERS, (os.cpu_count() or 1) // workers))
+    local = {"num_cpus": cpus * workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
+    except Exception as error:  # Ray raises no narrower one where it is too slow to start
+        what = f"reached at {address}" if address else "started"
+        raise SalError(f"Ray cannot be {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def _run(ray: Any, job: EncodingJob, parts: Sequence[Part], workers: int) -> Iterator[int]:

@@ -261,10 +261,10 @@ class MilvusGallery:
             for start in range(0, len(queries), per_call):
                 part = np.ascontiguousarray(queries[start : start + per_call], dtype=np.float32)
                 found += self._client.search(self.collection, data=list(part), output_fields=["id"], **settings)
-        shape = (len(found), len(found[0]) if found else 0)
-        ids = np.array([[hit["id"] for hit in hits] for hits in found], dtype=np.int64)
-        cosines = np.array([[hit["distance"] for hit in hits] for hits in found], dtype=np.float32)
-        return ids.reshape(shape), cosines.reshape(shape)
+        count = min(map(len, found), default=0)  # all have as many, unless somebody made an approximate index
+        ids = np.array([[hit["id"] for hit in hits[:count]] for hits in found], dtype=np.int64)
+        cosines = np.array([[hit["distance"] for hit in hits[:count]] for hits in found], dtype=np.float32)
+        return ids.reshape(len(found), count), cosines.reshape(len(found), count)
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
         """The items with these ids, in their order.
