@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from numpy.typing import NDArray
 
 from sal_runtime import archive_parts
@@ -28,26 +26,17 @@ from sal_runtime.person_search import image_encoder
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
 from tests.runtime.made_up_items import unit_vectors
 from tests.runtime.memory_gallery import MemoryGallery
+from tests.runtime.ray_process import PART_IMAGES, RayProcess
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
-PART_IMAGES = 10
 Encoded = dict[str, tuple[GalleryItem, NDArray[np.float32]]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def two_workers() -> Iterator[None]:
-    """A Ray of this machine with two cores; what it writes goes to stderr of other processes."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    for attempt in range(3):  # Ray gives itself 30 seconds, which a busy machine may exceed
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
-            break
-        except Exception:
-            ray.shutdown()
-            if attempt == 2:
-                raise
-    yield
-    ray.shutdown()
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[RayProcess]:
+    process = RayProcess(with_ray=True)
+    yield process
+    process.close()
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +95,9 @@ def part_bytes(out: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in out.glob("*.parquet")}
 
 
-def test_parts_hold_what_one_process_gives(archive: Path, tiny: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    report = encode_archive(archive, tiny, tmp_path / "two", progress=lambda done, total: seen.append((done, total)))
+def test_parts_hold_what_one_process_gives(two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path) -> None:
+    report = two_workers.encode(archive, tiny, tmp_path / "two")
+    seen = two_workers.progress
 
     assert report == ArchiveReport(images=36, failed=6, parts=5, unchanged=0)
     assert sorted(seen) == seen
@@ -120,12 +109,12 @@ def test_parts_hold_what_one_process_gives(archive: Path, tiny: Path, tmp_path: 
     ]  # fmt: skip
     assert all(failure["reason"] for failure in failures)
 
-    encode_archive(archive, tiny, tmp_path / "one", workers=1)
+    two_workers.encode(archive, tiny, tmp_path / "one", workers=1)
     assert part_bytes(tmp_path / "one") == part_bytes(tmp_path / "two")
 
 
-def test_the_edge_bundle(archive: Path, tmp_path: Path) -> None:
-    report = encode_archive(archive / "cam1", default_bundle_path(), tmp_path / "out", precision="int8", workers=3)
+def test_the_edge_bundle(two_workers: RayProcess, archive: Path, tmp_path: Path) -> None:
+    report = two_workers.encode(archive / "cam1", default_bundle_path(), tmp_path / "out", precision="int8", workers=3)
     assert (report.images, report.failed) == (10, 0)
     bundle = open_bundle(default_bundle_path())
     files = list_images(archive / "cam1").files
@@ -136,13 +125,15 @@ def test_the_edge_bundle(archive: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.stack([vector for _, vector in found.values()]), expected, rtol=0, atol=1e-6)
 
 
-def test_parts_of_several_processes_search_like_one(archive: Path, tiny: Path, tmp_path: Path) -> None:
+def test_parts_of_several_processes_search_like_one(
+    two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path
+) -> None:
     """Two archives of disjoint images, encoded one after the other, imported into one gallery."""
     bundle = open_bundle(tiny)
     uris = sorted(list_images(archive).files)
     paths = [str(archive / uri) for uri in uris]
-    encode_archive(paths[::2], tiny, tmp_path / "even")
-    encode_archive(paths[1::2], tiny, tmp_path / "odd")
+    two_workers.encode(paths[::2], tiny, tmp_path / "even")
+    two_workers.encode(paths[1::2], tiny, tmp_path / "odd")
     together = MemoryGallery(bundle.fingerprint, bundle.embedding_dim)
     assert import_gallery([tmp_path / "even", tmp_path / "odd"], together) == 36
 
@@ -159,24 +150,24 @@ def test_parts_of_several_processes_search_like_one(archive: Path, tiny: Path, t
     np.testing.assert_allclose(cosines, expected_cosines, rtol=0, atol=1e-6)
 
 
-def test_only_what_changed_is_encoded_again(archive: Path, tiny: Path, tmp_path: Path) -> None:
+def test_only_what_changed_is_encoded_again(two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "crops", tmp_path / "out"
     shutil.copytree(archive, folder, symlinks=True)
     (folder / "dangling.jpg").unlink()
     bundle = open_bundle(tiny)
-    assert encode_archive(folder, tiny, out).unchanged == 0
+    assert two_workers.encode(folder, tiny, out).unchanged == 0
     times = {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")}
 
-    assert encode_archive(folder, tiny, out) == ArchiveReport(images=36, failed=5, parts=5, unchanged=5)
+    assert two_workers.encode(folder, tiny, out) == ArchiveReport(images=36, failed=5, parts=5, unchanged=5)
     assert {file.name: file.stat().st_mtime_ns for file in out.glob("*.parquet")} == times
 
     write_image(folder / "cam2" / "002.png", (1, 2, 3))
     (out / "part-000000.parquet").write_bytes(b"damaged")
-    assert encode_archive(folder, tiny, out).unchanged == 3
+    assert two_workers.encode(folder, tiny, out).unchanged == 3
     assert_same(in_parts(out), in_one_process(folder, bundle))
 
     shutil.rmtree(folder / "cam2")
-    report = encode_archive(folder, tiny, out)
+    report = two_workers.encode(folder, tiny, out)
     assert (report.images, report.parts) == (26, 4)
     assert_same(in_parts(out), in_one_process(folder, bundle))
 
@@ -219,10 +210,10 @@ def test_a_worker_with_another_bundle_refuses(tiny: Path, tmp_path: Path) -> Non
         PartEncoder(job)
 
 
-def test_an_error_of_a_worker_is_one_line(archive: Path, tiny: Path, tmp_path: Path) -> None:
+def test_an_error_of_a_worker_is_one_line(two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "part-000001.parquet").mkdir()
     with pytest.raises(SalError, match=r"on a worker of Ray: .*part-000001\.parquet: cannot be written") as caught:
-        encode_archive(archive, tiny, tmp_path)
+        two_workers.encode(archive, tiny, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -261,8 +252,8 @@ def test_a_cluster_that_is_not_there(
 
 
 def test_a_ray_of_its_own_ends_with_it(archive: Path, tiny: Path, tmp_path: Path) -> None:
-    """Last of this file: it needs the Ray of the others to be gone."""
-    ray.shutdown()
+    process = RayProcess(with_ray=False)
     expected = [uri for uri in IMAGE_URIS if uri.startswith("cam 1/")]
-    assert encode_archive(archive / "cam 1", tiny, tmp_path / "out", workers=1).images == len(expected)
-    assert not ray.is_initialized()
+    assert process.encode(archive / "cam 1", tiny, tmp_path / "out", workers=1).images == len(expected)
+    assert not process.ray_is_left
+    process.close()
