@@ -1,0 +1,102 @@
+"""A gallery in memory that does what `SearchableGallery` says in the plainest way; what others are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.errors import InputError
+from sal_runtime.gallery_check import check_embeddings
+from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.item_filter import ItemFilter
+
+if TYPE_CHECKING:
+    from sal_runtime.bundle import Bundle
+
+IdArray = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+
+
+class MemoryGallery:
+    """Ids count up from 1; `chunks` gives `chunk_rows` at a time."""
+
+    title = "memory"
+    precision = "fp32"
+
+    def __init__(self, fingerprint: str, embedding_dim: int, chunk_rows: int = 7) -> None:
+        self.fingerprint = fingerprint
+        self.embedding_dim = embedding_dim
+        self.chunk_rows = chunk_rows
+        self._rows: dict[int, tuple[GalleryItem, Float32Array]] = {}
+        self._next_id = 1
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        if bundle.fingerprint != self.fingerprint:
+            raise InputError("another bundle")
+
+    def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
+        check_embeddings(embeddings, [item.uri for item in items], self.embedding_dim)
+        for item, embedding in zip(items, embeddings, strict=True):
+            known = [number for number, (there, _) in self._rows.items() if there.uri == item.uri]
+            self._rows[known[0] if known else self._next_id] = (item, embedding.copy())
+            self._next_id += not known
+
+    def remove(self, uris: Iterable[str]) -> int:
+        wanted = set(uris)
+        return self._drop([number for number, (item, _) in self._rows.items() if item.uri in wanted])
+
+    def remove_where(self, where: ItemFilter) -> int:
+        if not where:
+            raise InputError("a filter without a condition")
+        return self._drop(self._fitting(where))
+
+    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> tuple[IdArray, Float32Array]:
+        ids = np.array(self._fitting(where), dtype=np.int64)
+        cosines = queries @ self.embeddings(ids).T
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        return ids[order], np.take_along_axis(cosines, order, 1)
+
+    def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
+        return tuple(self._row(number)[0] for number in ids)
+
+    def embeddings(self, ids: Iterable[int]) -> Float32Array:
+        rows = [self._row(number)[1] for number in ids]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self.embedding_dim)
+
+    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[IdArray, Float32Array]]:
+        ids = self._fitting(where)
+        for start in range(0, len(ids), self.chunk_rows):
+            part = np.array(ids[start : start + self.chunk_rows], dtype=np.int64)
+            yield part, self.embeddings(part)
+
+    def image_path(self, item: GalleryItem) -> Path:
+        return Path(item.uri)
+
+    def _fitting(self, where: ItemFilter | None) -> list[int]:
+        return [number for number, (item, _) in self._rows.items() if where is None or where.matches(item)]
+
+    def _drop(self, ids: list[int]) -> int:
+        for number in ids:
+            del self._rows[number]
+        return len(ids)
+
+    def _row(self, number: Any) -> tuple[GalleryItem, Float32Array]:
+        if int(number) not in self._rows:
+            raise InputError("an item was removed meanwhile")
+        return self._rows[int(number)]
+
+
+def contents(gallery: Any) -> dict[str, tuple[GalleryItem, bytes]]:
+    """Item and vector bytes by uri of any `SearchableGallery`."""
+    return {
+        item.uri: (item, vector.tobytes())
+        for ids, vectors in gallery.chunks()
+        for item, vector in zip(gallery.items(ids), vectors, strict=True)
+    }
