@@ -52,7 +52,7 @@ static: .venv/ready
 	@bash scripts/prepare_system.sh $(PYTHON) tests
 	@echo "setting up .venv: the above, PyTorch, ONNX and the tools (some 300 MB to download)"
 	@$(PYTHON) -m venv .venv
-	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,dev]'
+	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,dev]'
 	@touch $@
 
 clean:

@@ -68,7 +68,6 @@ def export_gallery(gallery: SearchableGallery, out: Path, progress: Progress | N
         SalError: the file cannot be written.
     """
     total = len(gallery)
-    name = str(getattr(gallery, "bundle_name", ""))
 
     def batches() -> Iterator[Batch]:
         done = 0
@@ -80,7 +79,9 @@ def export_gallery(gallery: SearchableGallery, out: Path, progress: Progress | N
                 if progress is not None:
                     progress(done, total)
 
-    return write_parquet(out, batches(), Stamp(gallery.fingerprint, gallery.embedding_dim, gallery.precision, name))
+    return write_parquet(
+        out, batches(), Stamp(gallery.fingerprint, gallery.embedding_dim, gallery.precision, gallery.bundle_name)
+    )
 
 
 def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:

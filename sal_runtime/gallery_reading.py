@@ -56,6 +56,11 @@ class ReadableGallery:
         return str(self.path)
 
     @property
+    def bundle_name(self) -> str:
+        """Of the bundle that made the embeddings, for people."""
+        return self.meta["bundle_name"]
+
+    @property
     def root(self) -> Path | None:
         """The folder that the gallery follows and that uris are relative to, if any."""
         root = self.meta.get("root")
@@ -83,7 +88,7 @@ class ReadableGallery:
         """
         if bundle.fingerprint != self.fingerprint:
             raise InputError(
-                f"gallery {self.path}: was made by bundle {self.meta['bundle_name']} ({self.fingerprint[:12]}), got "
+                f"gallery {self.path}: was made by bundle {self.bundle_name} ({self.fingerprint[:12]}), got "
                 f"bundle {bundle.name} ({bundle.fingerprint[:12]}); use --bundle {self.meta['bundle_path']}, or move "
                 "the gallery file away to encode the images again"
             )

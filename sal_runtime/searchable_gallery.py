@@ -30,6 +30,10 @@ class SearchableGallery(Protocol):
         """Of the bundle that made the embeddings."""
 
     @property
+    def bundle_name(self) -> str:
+        """Of that bundle, for people."""
+
+    @property
     def embedding_dim(self) -> int:
         """Of the embeddings."""
 
