@@ -100,7 +100,7 @@ def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def load_item(path: str, uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArray[np.uint8]]:
+def load_item(path: str | os.PathLike[str], uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArray[np.uint8]]:
     """Read one image file; content hash, time and pixels are of the same bytes.
 
     Returns:

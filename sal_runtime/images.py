@@ -24,10 +24,10 @@ UInt8Array = NDArray[np.uint8]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded; 64 megapixels take 192 MB."""
-MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
-"""The largest image that is decoded, uncompressed with four bytes a pixel, and its header; more is not even read."""
 RESIZE_RULE = "area-then-linear"
 LAYOUT = {"colour": "RGB", "layout": "NHWC", "dtype": "uint8", "resize": RESIZE_RULE}
+MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
+"""The largest image that is decoded, uncompressed with four bytes a pixel, and its header; more is not even read."""
 
 
 @dataclass(frozen=True)
