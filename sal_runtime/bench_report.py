@@ -55,13 +55,14 @@ def report_bench(bench: EngineBench, out: Path | None, plot: Path | None, *, as_
     if plot is not None:
         rows = [row for row in bench.rows if row.contender.role == IMAGE_ROLE]
         title = f"image encoder of {bench.bundle.name} ({bench.bundle.fingerprint[:12]})"
-        write_file(plot, draw_latency_plot(rows, title, _footer(document)))
+        settings = f"threads {bench.options.threads}, streams {bench.options.timing.streams}"
+        write_file(plot, draw_latency_plot(rows, title, plot_footer(document, settings)))
 
 
-def _footer(document: dict[str, Any]) -> str:
+def plot_footer(document: dict[str, Any], settings: str) -> str:
     """What a plot must say about where its numbers come from."""
-    machine, row = document["machine"], document["rows"][0]
-    where = [machine["cpu"], machine["gpu"], f"threads {row['threads']}, streams {row['streams']}"]
+    machine = document["machine"]
+    where = [machine["cpu"], machine["gpu"], settings]
     return " · ".join(str(part) for part in (*where, document["commit"], document["created"][:10]) if part)
 
 
@@ -100,15 +101,15 @@ def bench_table(title: str, rows: list[Row]) -> Table:
             row.contender.artefact.removesuffix(".onnx"),
             row.contender.precision,
             row.contender.device,
-            _number(row.throughput),
+            number_text(row.throughput),
             relative,
-            _number(percentile(latencies, 50)),
-            _number(percentile(latencies, 95)),
+            number_text(percentile(latencies, 50)),
+            number_text(percentile(latencies, 95)),
             f"{row.timing.variation:.0%}{mark}",
         )
     return table
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Three digits that count, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}f}"

@@ -1,14 +1,16 @@
-"""Images to embeddings in bulk: decoding overlaps with the encoder, in order, within a bounded memory.
+"""Images to embeddings in bulk: every core reads and encodes, results come in order, memory stays bounded.
 
-Decode threads work ahead of a few encoder threads, which work ahead of the caller, who stores what comes out. At most
-`BATCHES_AHEAD` batches wait anywhere, so a caller who is slow to store holds everything back. Batches are encoded
-beside each other, each with a share of the cores: several cores on one batch wait for the slowest at every layer. An
-image that cannot be used never stops the others: it comes out as a failure, beside the batch it was to be part of.
+Each worker takes a batch of sources, reads it and encodes it, so that an image goes through the network while it is in
+the cache, and no core waits for another. Few batches are encoded at a time, each with its share of the cores: several
+cores on one batch wait for the slowest at every layer. At most `QUEUED_BATCHES` more batches of sources than there are
+workers are taken ahead of the caller, so a caller who is slow holds everything back. An image that cannot be used never
+stops the others: it comes out as a failure, beside the batch it was to be part of.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +25,10 @@ from sal_runtime.errors import InputError
 
 MAX_ENCODERS = 4
 """Batches that are encoded beside each other at most; each holds its own activations in memory."""
-BATCHES_AHEAD = MAX_ENCODERS + 2
-"""Batches decoded or encoded before the caller asks for them: those in the encoders, and two that feed them."""
-DECODE_CHUNK = 8
-"""Images per decode task: few enough to spread a batch over the threads, many enough to hide the cost of a task."""
+MAX_THREADS = 16
+"""Workers at most, unless the caller says so; what they read is more than any encoder takes."""
+QUEUED_BATCHES = 2
+"""Batches beyond those of the workers: one that is done, and one for whoever is ready first."""
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
@@ -55,13 +57,8 @@ class EncodedBatch(Generic[Source, Record]):
     failed: tuple[tuple[Source, str], ...]
 
 
-@dataclass(frozen=True)
-class _Loaded(Generic[Source, Record]):
-    """One source after decoding: a record and an image, or the reason why not."""
-
-    source: Source
-    loaded: tuple[Record, UInt8Array] | None
-    reason: str = ""
+class _Stopped(Exception):  # noqa: N818 - no error
+    """The caller has had enough; nobody sees it."""
 
 
 def encode_stream(
@@ -70,10 +67,13 @@ def encode_stream(
     encode: Callable[[UInt8Array], Float32Array],
     batch_size: int = 32,
     threads: int | None = None,
+    cancel: threading.Event | None = None,
 ) -> Generator[EncodedBatch[Source, Record], None, None]:
     """Load and encode every source; batches come out in the order of the sources.
 
-    Closing the iterator (leaving its loop, Ctrl-C) drops what is still queued; batches already given are complete.
+    Closing the iterator (`close()`, or Ctrl-C in the loop over it) drops what is still queued and waits for the
+    workers: after it, nothing is read or encoded any more. Batches already given are complete. An error of `sources`
+    or `encode`, or another one of `load`, is raised once, and ends the stream in the same way.
 
     Args:
         sources: read lazily, from the calling thread only.
@@ -82,40 +82,39 @@ def encode_stream(
         encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in up to `num_encoders()` threads at once. Called only if
             there is something to do.
         batch_size: sources per batch; a batch has fewer images where some cannot be read.
-        threads: decode threads; one for every two CPUs if None, more would take the encoders' time.
+        threads: workers; one for each core if None, `MAX_THREADS` at most.
+        cancel: once it is set, by any thread, the iterator ends at the next image or batch of each worker.
 
     Raises:
         InputError: `batch_size` or `threads` is not positive.
     """
-    count = max(1, (os.cpu_count() or 1) // 2) if threads is None else threads
+    count = min(MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
     if batch_size < 1 or count < 1:
         raise InputError(f"got batch_size {batch_size} and threads {count}, expected both to be at least 1")
-    return _stream(sources, load, encode, batch_size, count)
+    work = _Work(load, encode, cancel or threading.Event())
+    return _stream(sources, work, batch_size, count)
 
 
 def _stream(
-    sources: Iterable[Source],
-    load: Callable[[Source], tuple[Record, UInt8Array]],
-    encode: Callable[[UInt8Array], Float32Array],
-    batch_size: int,
-    threads: int,
+    sources: Iterable[Source], work: _Work[Source, Record], batch_size: int, threads: int
 ) -> Generator[EncodedBatch[Source, Record], None, None]:
-    decoders = ThreadPoolExecutor(threads, "sal-decode")
-    encoders = ThreadPoolExecutor(num_encoders(), "sal-encode")
+    workers = ThreadPoolExecutor(threads, "sal-encode")
     waiting: deque[Future[EncodedBatch[Source, Record]]] = deque()
     try:
         for batch in _batched(sources, batch_size):
-            chunks = [decoders.submit(_load_chunk, load, chunk) for chunk in _batched(batch, DECODE_CHUNK)]
-            waiting.append(encoders.submit(_encode_batch, encode, chunks))
-            if len(waiting) > BATCHES_AHEAD:
+            if work.is_stopped():
+                return
+            waiting.append(workers.submit(work, batch))
+            # what is done goes out at once: the next source may take its time
+            if waiting[0].done() or len(waiting) >= threads + QUEUED_BATCHES:
                 yield waiting.popleft().result()
-        while waiting:
+        while waiting and not work.is_stopped():
             yield waiting.popleft().result()
+    except _Stopped:
+        return
     finally:
-        # The encoders go first: a batch of theirs may be waiting for a chunk that is about to be cancelled.
-        encoders.shutdown(wait=False, cancel_futures=True)
-        decoders.shutdown(wait=True, cancel_futures=True)
-        encoders.shutdown(wait=True)
+        work.closed = True
+        workers.shutdown(wait=True, cancel_futures=True)
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -125,28 +124,44 @@ def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _load_chunk(
-    load: Callable[[Source], tuple[Record, UInt8Array]], sources: list[Source]
-) -> list[_Loaded[Source, Record]]:
-    return [_load_one(load, source) for source in sources]
+class _Work(Generic[Source, Record]):
+    """What a worker does with a batch of sources: load each, encode them together."""
 
+    def __init__(
+        self,
+        load: Callable[[Source], tuple[Record, UInt8Array]],
+        encode: Callable[[UInt8Array], Float32Array],
+        cancel: threading.Event,
+    ) -> None:
+        self.closed = False
+        self._load = load
+        self._encode = encode
+        self._cancel = cancel
+        self._encoders = threading.BoundedSemaphore(num_encoders())
 
-def _load_one(load: Callable[[Source], tuple[Record, UInt8Array]], source: Source) -> _Loaded[Source, Record]:
-    try:
-        return _Loaded(source, load(source))
-    except InputError as error:
-        return _Loaded(source, None, str(error))
-    except OSError as error:
-        return _Loaded(source, None, error.strerror or str(error))
+    def is_stopped(self) -> bool:
+        return self.closed or self._cancel.is_set()
 
-
-def _encode_batch(
-    encode: Callable[[UInt8Array], Float32Array], chunks: list[Future[list[_Loaded[Source, Record]]]]
-) -> EncodedBatch[Source, Record]:
-    everything = [one for chunk in chunks for one in chunk.result()]
-    good = [one.loaded for one in everything if one.loaded is not None]
-    failed = tuple((one.source, one.reason) for one in everything if one.loaded is None)
-    if not good:
-        return EncodedBatch((), np.empty((0, 0), dtype=np.float32), failed)
-    embeddings = encode(np.stack([image for _, image in good]))
-    return EncodedBatch(tuple(record for record, _ in good), embeddings, failed)
+    def __call__(self, sources: list[Source]) -> EncodedBatch[Source, Record]:
+        records: list[Record] = []
+        images: list[UInt8Array] = []
+        failed: list[tuple[Source, str]] = []
+        for source in sources:
+            if self.is_stopped():
+                raise _Stopped
+            try:
+                record, image = self._load(source)
+            except InputError as error:
+                failed.append((source, str(error)))
+            except OSError as error:
+                failed.append((source, error.strerror or str(error)))
+            else:
+                records.append(record)
+                images.append(image)
+        if not images:
+            return EncodedBatch((), np.empty((0, 0), dtype=np.float32), tuple(failed))
+        stacked = np.stack(images)
+        with self._encoders:
+            if self.is_stopped():
+                raise _Stopped
+            return EncodedBatch(tuple(records), self._encode(stacked), tuple(failed))

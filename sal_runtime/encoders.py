@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.backends import Backend, DeviceChoice, choose_backend, open_backend
+from sal_runtime.backends import ENGINES, Backend, DeviceChoice, choose_backend, open_backend
 from sal_runtime.bundle import Bundle
+from sal_runtime.encode_pipeline import num_encoders
 from sal_runtime.errors import InputError
 
 Float32Array = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 
 DEFAULT_BATCH_SIZE = 32
+CPU_BATCH_SIZE = 16
+"""Where each core works on a batch of its own, more images leave its cache."""
 ATTRIBUTE_BATCH_SIZE = 1024
 
 
@@ -73,6 +77,26 @@ class ImageEncoder:
             batch = np.ascontiguousarray(images[start : start + self.batch_size])
             embeddings[start : start + len(batch)] = self._backend.run(batch)
         return embeddings
+
+
+def bulk_image_encoder(bundle: Bundle, device: str = "cpu", precision: str = "fp32") -> ImageEncoder:
+    """An image encoder for many images, of which `encode_images` and `encode_stream` encode several batches at once.
+
+    On the CPU each batch gets its share of the cores, and is small enough for their caches.
+
+    Args:
+        bundle: opened.
+        device: as for `ImageEncoder`.
+        precision: as for `ImageEncoder`.
+
+    Raises:
+        BackendError: the device cannot be had.
+        BundleError: the bundle has no image encoder of that precision.
+    """
+    encoder = ImageEncoder(bundle, device, precision, threads=max(1, (os.cpu_count() or 1) // num_encoders()))
+    if ENGINES[encoder.choice.device].on_cpu:
+        encoder.batch_size = CPU_BATCH_SIZE
+    return encoder
 
 
 class LazyImageEncoder:

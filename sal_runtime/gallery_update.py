@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,7 +132,7 @@ def apply_changes(
         changed=len(changes.changed) - len(broken_changed),
         removed=len(changes.removed) + len(broken_changed),
         unchanged=changes.unchanged,
-        failed=(*listing.failed, *((str(files[uri].path), reason) for uri, reason in broken.items())),
+        failed=(*listing.failed, *((files[uri].path, reason) for uri, reason in broken.items())),
     )
 
 
@@ -163,7 +162,7 @@ def _encode_files(
     return broken
 
 
-def _has_content(path: Path, expected: str | None) -> bool:
+def _has_content(path: str, expected: str | None) -> bool:
     try:
         return content_hash(path) == expected
     except OSError:

@@ -7,20 +7,17 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
 from sal_runtime.gallery_items import GalleryItem
-from sal_runtime.images import IMAGE_SUFFIXES, MAX_PIXELS, ImageSpec, decode_image, resize_image
-
-MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
-"""The largest image that is decoded, uncompressed with four bytes a pixel, and its header; more is not even read."""
+from sal_runtime.images import IMAGE_SUFFIXES, ImageSpec, decode_image, read_file, resize_image
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """A file that should be an image, as the file system knows it.
 
     Attributes:
@@ -29,7 +26,7 @@ class ImageFile:
         mtime_ns: nanoseconds since 1970.
     """
 
-    path: Path
+    path: str
     size: int
     mtime_ns: int
 
@@ -96,14 +93,14 @@ def note_file(listing: Listing, path: str, uri: str) -> None:
     if not stat.S_ISREG(state.st_mode):
         listing.failed.append((path, "is not a file"))  # a pipe would make the reader wait for ever
         return
-    listing.files[uri] = ImageFile(Path(path), state.st_size, state.st_mtime_ns)
+    listing.files[uri] = ImageFile(path, state.st_size, state.st_mtime_ns)
 
 
 def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def load_item(path: Path, uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArray[np.uint8]]:
+def load_item(path: str | os.PathLike[str], uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArray[np.uint8]]:
     """Read one image file; content hash, time and pixels are of the same bytes.
 
     Returns:
@@ -113,20 +110,16 @@ def load_item(path: Path, uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArr
         InputError: it is no whole image, or too large.
         OSError: it cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
-        state = os.fstat(file.fileno())
-        if state.st_size > MAX_FILE_BYTES:
-            raise InputError(f"{state.st_size:,} bytes; no image of at most {MAX_PIXELS:,} pixels has more than that")
-        data = file.readall()
+    data, state = read_file(path)
     image = resize_image(decode_image(data), spec)
     return GalleryItem(uri, hashlib.sha256(data).hexdigest(), state.st_size, state.st_mtime_ns), image
 
 
-def content_hash(path: Path) -> str:
+def content_hash(path: str) -> str:
     """sha256 (hex) of a file.
 
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,8 @@ the tests pin the result.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded; 64 megapixels take 192 MB, while decoding up to 700 MB."""
 RESIZE_RULE = "area-then-linear"
 LAYOUT = {"colour": "RGB", "layout": "NHWC", "dtype": "uint8", "resize": RESIZE_RULE}
+MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
+"""The largest image that is decoded, uncompressed with four bytes a pixel, and its header; more is not even read."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,34 @@ def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
         InputError: the file cannot be read or is no whole image; the message names it.
     """
     try:
-        return resize_image(decode_image(path.read_bytes()), spec)
+        return resize_image(decode_image(read_file(path)[0]), spec)
     except (OSError, InputError) as error:
         raise InputError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
+    """The content of a file and its state, both of the same moment.
+
+    Raises:
+        InputError: it is no regular file (a pipe is not waited for), or larger than any image that is decoded.
+        OSError: it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:
+        raise InputError(f"not the name of a file ({error})") from error
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise InputError("is not a file")
+        if state.st_size > MAX_FILE_BYTES:
+            raise InputError(f"{state.st_size:,} bytes; no image of at most {MAX_PIXELS:,} pixels has more than that")
+        data = os.read(descriptor, state.st_size)
+        while len(data) < state.st_size and (more := os.read(descriptor, state.st_size - len(data))):
+            data += more
+    finally:
+        os.close(descriptor)
+    return data, state
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
@@ -101,7 +130,7 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     (linear); so neither direction aliases.
 
     Args:
-        image: uint8 `[h, w, 3]`, any memory layout.
+        image: uint8 `[h, w, 3]`, any memory layout; a view of a frame is read in place.
         spec: target.
 
     Returns:
@@ -112,8 +141,8 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     height, width = image.shape[:2]
     shrunk = (min(width, spec.width), min(height, spec.height))
     if shrunk != (width, height):
-        image = cv2.resize(np.ascontiguousarray(image), shrunk, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     if shrunk != (spec.width, spec.height):
         target = (spec.width, spec.height)
-        image = cv2.resize(np.ascontiguousarray(image), target, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        image = cv2.resize(image, target, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
     return np.ascontiguousarray(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -55,18 +55,59 @@ def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:
     Returns:
         An SVG file.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     panels: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
         hardware = HARDWARE.get(row.contender.device, row.contender.device)
         line = (row.contender.artefact, row.contender.device)
         panels.setdefault(hardware, {}).setdefault(line, []).append(row)
+
+    def draw(axes: Axes, hardware: str) -> None:
+        _draw_panel(axes, list(panels[hardware].values()))
+
+    return _draw_figure(list(panels), 3.6, draw, title, footer)
+
+
+def draw_throughput_plot(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str, footer: str) -> bytes:
+    """Images per second as bars, median with least and greatest.
+
+    Args:
+        panels: values of each bar, by the name of the bar, by the name of the panel.
+        title: above.
+        footer: below, small.
+
+    Returns:
+        An SVG file.
+    """
+
+    def draw(axes: Axes, name: str) -> None:
+        bars = panels[name]
+        medians = [percentile(values, 50) for values in bars.values()]
+        spans = [
+            [median - min(values) for median, values in zip(medians, bars.values(), strict=True)],
+            [max(values) - median for median, values in zip(medians, bars.values(), strict=True)],
+        ]
+        colours = [colour for colour, _ in zip(cycle(COLOURS), bars)]
+        axes.barh(list(bars), medians, xerr=spans, color=colours, ecolor=GREY, height=0.65)
+        for position, median in enumerate(medians):
+            axes.annotate(f"{median:,.0f}", (0, position), (6, 0), textcoords="offset points", va="center", color="w")
+        axes.invert_yaxis()
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("images per second (median, least and greatest)")
+
+    return _draw_figure(list(panels), 2.4, draw, title, footer)
+
+
+def _draw_figure(
+    panels: Sequence[str], panel_height: float, draw: Callable[[Axes, str], None], title: str, footer: str
+) -> bytes:
+    """Panels below each other, as an SVG file that is the same for the same numbers."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.8 + 3.6 * len(panels)), layout="constrained")
-        for lines, axes in zip(panels.values(), figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
-            _draw_panel(axes, list(lines.values()))
+        figure = Figure(figsize=(9, 0.8 + panel_height * len(panels)), layout="constrained")
+        for name, axes in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+            draw(axes, name)
         figure.suptitle(title, x=0.01, horizontalalignment="left", weight="bold")
         figure.supxlabel(footer, fontsize=8, color=GREY, x=0.01, horizontalalignment="left")
         buffer = io.BytesIO()
