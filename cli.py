@@ -100,7 +100,12 @@ def _options(
 @app.command(epilog="See also: sal gallery status crops/")
 def search(  # noqa: PLR0913 - one parameter is one option
     attrs: Annotated[str, typer.Option("--attrs", "-a", help="Description, e.g. male,backpack,!hat,upper=red|pink")],
-    gallery: Annotated[Path, typer.Option("--gallery", "-g", help="A folder of person crops, or a gallery file.")],
+    gallery: Annotated[
+        str,
+        typer.Option(
+            "--gallery", "-g", help="A folder of person crops, a gallery file, or http://HOST:19530/COLLECTION."
+        ),
+    ],
     bundle: BundleOption = None,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many hits to show.")] = 20,
     camera: CameraOption = None,

@@ -9,6 +9,8 @@ import typer
 
 from cli_options import BundleOption, JsonOption
 
+OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON.")]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the result as .svg.")]
 bench_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -35,8 +37,8 @@ def engine(  # noqa: PLR0913 - one parameter is one option
         Path | None,
         typer.Option("--run", help="Weights for PyTorch; random ones, which are as fast, without it."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw latency and throughput as .svg.")] = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and throughput of a bundle's encoders on every device, beside PyTorch where it is installed.
@@ -69,3 +71,38 @@ def engine(  # noqa: PLR0913 - one parameter is one option
     with progress_bar("measuring") as progress:
         bench = bench_engine(opened, options, partial(eager_contenders, run=run), progress)
     report_bench(bench, out, plot, as_json=as_json)
+
+
+@bench_app.command(epilog="See also: docs/encoding.md, sal bench engine")
+def encode(
+    bundle: BundleOption = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or trt.")] = "cpu",
+    images: Annotated[int, typer.Option("--images", min=1, help="Images in a turn.")] = 1024,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each contender.")] = 9,
+    out: OutOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how fast images become embeddings, beside a bare ONNX Runtime session.
+
+    From JPEG files, from boxes in frames, and from a folder into a gallery file. Before anything is measured, the
+    pipeline and the bare session have to give the same embeddings:
+
+        sal bench encode --bundle market.sal --images 2048 --out encode.json --plot encode.svg
+    """
+    from sal_runtime.bench_report import check_report
+    from sal_runtime.bundle import open_bundle
+    from sal_runtime.default_bundle import choose_bundle_path
+    from sal_runtime.encode_bench import EncodeBenchOptions, bench_encode
+    from sal_runtime.encode_report import report_encode_bench
+    from sal_runtime.terminal import progress_bar
+
+    check_report(out, plot)
+    options = EncodeBenchOptions(precision, device, images, rounds)
+    with progress_bar("measuring") as progress:
+        bench = bench_encode(open_bundle(choose_bundle_path(bundle)), options, progress)
+    report_encode_bench(bench, out, plot, as_json=as_json)

@@ -15,6 +15,7 @@ from cli_options import (
     FromOption,
     JsonOption,
     MetadataOption,
+    Precision,
     PrecisionOption,
     TrackOption,
     UntilOption,
@@ -26,6 +27,11 @@ from cli_options import (
 gallery_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the folder it follows.", show_default=False)]
+
+
+PlaceArgument = Annotated[
+    str, typer.Argument(help="A gallery file, or http://HOST:19530/COLLECTION of Milvus.", show_default=False)
+]
 
 
 @gallery_app.command(epilog="See also: sal search --gallery yard.sal --attrs male,backpack")
@@ -177,4 +183,79 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     problems = verify_gallery(gallery)
     print_problems(problems, as_json=as_json)
     if problems:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@gallery_app.command("export", epilog="See also: sal gallery import, docs/scaling.md")
+def export_items(
+    gallery: PlaceArgument,
+    out: Annotated[Path, typer.Argument(help="The .parquet file to write.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Write all of a gallery, items and embeddings, to a Parquet file that other tools read too.
+
+    sal gallery export yard.sal yard.parquet
+    """
+    from sal_runtime.gallery_parquet import export_gallery
+    from sal_runtime.gallery_places import open_place
+    from sal_runtime.terminal import print_count, progress_bar
+
+    with progress_bar("exporting") as progress, open_place(gallery) as opened:
+        count = export_gallery(opened, out, progress)
+    print_count("exported", count, as_json=as_json)
+
+
+@gallery_app.command("import", epilog="See also: sal gallery export, sal gallery encode")
+def import_items(
+    gallery: PlaceArgument,
+    sources: Annotated[list[Path], typer.Argument(help="Parquet files, and folders of them.", show_default=False)],
+    bundle: BundleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the items of Parquet files to a gallery, which is made if there is none; no image is encoded.
+
+    Files of another bundle than the gallery's are refused. Items that are known are replaced:
+
+        sal gallery import yard.sal parts/ --bundle market.sal
+
+        sal gallery import http://milvus:19530/yard parts/
+    """
+    from sal_runtime.gallery_admin import import_into
+    from sal_runtime.terminal import print_count, progress_bar
+
+    with progress_bar("importing") as progress:
+        count = import_into(gallery, sources, bundle, progress)
+    print_count("imported", count, as_json=as_json)
+
+
+@gallery_app.command(epilog="See also: sal gallery import, docs/scaling.md")
+def encode(
+    source: Annotated[Path, typer.Argument(help="A folder of person crops.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the Parquet files; what is whole there stays.")],
+    bundle: BundleOption = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or trt, on all workers.")] = "cpu",
+    precision: Annotated[Precision, typer.Option("--precision", help="Of the image encoder.")] = Precision.fp32,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that encode.")] = 2,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of a Ray cluster, or auto. Default: one on this machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode an archive of crops on a Ray cluster to Parquet files, which `sal gallery import` takes.
+
+        sal gallery encode archive/ --out parts/ --workers 8 --address ray-head:6379
+
+    A run that is stopped continues with the parts that are not whole. Images that cannot be read are in failed.jsonl
+    beside the parts, and the exit code is 1.
+    """
+    from sal_runtime.bulk_ray import encode_archive
+    from sal_runtime.default_bundle import choose_bundle_path
+    from sal_runtime.terminal import print_archive, progress_bar
+
+    with progress_bar("encoding") as progress:
+        report = encode_archive(
+            source, choose_bundle_path(bundle), out, device, precision.value, workers, address, progress
+        )
+    print_archive(report, as_json=as_json)
+    if report.failed:
         raise typer.Exit(EXIT_FAILED)

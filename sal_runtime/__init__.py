@@ -15,9 +15,11 @@ from sal_runtime.errors import SalError
 
 if TYPE_CHECKING:
     from sal_runtime.bundle import Bundle, open_bundle
-    from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+    from sal_runtime.encode_images import encode_images
+    from sal_runtime.encoders import AttributeEncoder, ImageEncoder, bulk_image_encoder
     from sal_runtime.gallery import Gallery
     from sal_runtime.gallery_items import GalleryItem
+    from sal_runtime.image_sources import Crop
     from sal_runtime.images import load_image
     from sal_runtime.item_filter import ItemFilter
     from sal_runtime.person_search import PersonSearch, search
@@ -27,12 +29,15 @@ __version__ = "0.1.0"
 __all__ = [
     "AttributeEncoder",
     "Bundle",
+    "Crop",
     "Gallery",
     "GalleryItem",
     "ImageEncoder",
     "ItemFilter",
     "PersonSearch",
     "SalError",
+    "bulk_image_encoder",
+    "encode_images",
     "load_image",
     "open_bundle",
     "parse_query",
@@ -42,11 +47,14 @@ __all__ = [
 _HOMES = {
     "AttributeEncoder": "encoders",
     "Bundle": "bundle",
+    "Crop": "image_sources",
     "Gallery": "gallery",
     "GalleryItem": "gallery_items",
     "ImageEncoder": "encoders",
     "ItemFilter": "item_filter",
     "PersonSearch": "person_search",
+    "bulk_image_encoder": "encoders",
+    "encode_images": "encode_images",
     "load_image": "images",
     "open_bundle": "bundle",
     "parse_query": "query",

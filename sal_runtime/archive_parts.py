@@ -21,12 +21,11 @@ from sal_runtime.atomic_write import sync_directory, write_synced
 from sal_runtime.backends import ENGINES
 from sal_runtime.bundle import open_bundle
 from sal_runtime.encode_pipeline import encode_stream, num_encoders
-from sal_runtime.encoders import DEFAULT_BATCH_SIZE, ImageEncoder
+from sal_runtime.encoders import CPU_BATCH_SIZE, DEFAULT_BATCH_SIZE, ImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.gallery_parquet import BATCH_ROWS, Batch, Stamp, read_notes, write_parquet
 from sal_runtime.image_folder import Listing, load_item
-from sal_runtime.person_search import CPU_RUN
 
 PART_IMAGES = 10_000
 """Images of one part: some minutes of one worker, and what is lost where one is killed."""
@@ -118,7 +117,7 @@ class PartEncoder:
             bundle,
             job.device,
             job.precision,
-            batch_size=CPU_RUN if on_cpu else DEFAULT_BATCH_SIZE,
+            batch_size=CPU_BATCH_SIZE if on_cpu else DEFAULT_BATCH_SIZE,
             threads=max(1, job.cpus // num_encoders()),
         )
         self._turn = threading.BoundedSemaphore(job.cpus)

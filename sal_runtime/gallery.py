@@ -245,3 +245,9 @@ class Gallery(ReadableGallery):
             raise InputError(f"gallery {self.path}: is open for reading; open it with mode 'w' to change it")
         with self._turn, explained(self.path), transaction(self._connection):
             yield self._connection
+
+
+def delete_gallery(path: Path) -> None:
+    """Delete a gallery file and what lies beside it."""
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-lock"))):
+        file.unlink(missing_ok=True)

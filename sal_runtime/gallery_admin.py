@@ -14,6 +14,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import folder_changes, gallery_path_for, locate, sync_folder
 from sal_runtime.gallery import Gallery
 from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.gallery_places import is_collection, open_to_fill
 from sal_runtime.gallery_reindex import ReindexReport, reindex
 from sal_runtime.gallery_removal import refuse_follower
 from sal_runtime.gallery_update import Encode, Progress, UpdateReport, apply_changes, compare_files
@@ -230,6 +231,29 @@ def reindex_gallery(
             raise InputError(f"gallery {gallery.path}: is of bundle {bundle.name} in {chosen} already; nothing to do")
         encode = image_encoder(bundle, device, chosen)
         return reindex(gallery, bundle, encode, chosen, drop_missing=drop_missing, progress=progress)
+
+
+def import_into(place: str, sources: Sequence[Path], bundle_path: Path | None, progress: Progress | None = None) -> int:
+    """Add the items of Parquet files to a gallery file or a collection of Milvus, made if there is none.
+
+    Args:
+        place: of the gallery.
+        sources: Parquet files, and folders of them.
+        bundle_path: of the bundle that made the embeddings; None takes the default; see `choose_bundle_path`.
+        progress: told how far importing is.
+
+    Returns:
+        How many items were read.
+
+    Raises:
+        InputError: a file is missing, damaged or of another bundle, or the gallery is.
+    """
+    from sal_runtime.gallery_parquet import import_gallery, read_stamp
+
+    named = None if is_collection(place) else Path(place)
+    bundle = open_bundle(choose_bundle_path(bundle_path, named))
+    with open_to_fill(place, bundle, read_stamp(sources).precision) as gallery:
+        return import_gallery(sources, gallery, progress)
 
 
 def verify_gallery(place: Path) -> list[str]:

@@ -84,6 +84,19 @@ def export_gallery(gallery: SearchableGallery, out: Path, progress: Progress | N
     )
 
 
+def read_stamp(sources: Sequence[Path]) -> Stamp:
+    """By which encoder the embeddings of Parquet files were made, as the first of them says.
+
+    Raises:
+        BackendError: pyarrow is not installed.
+        InputError: there is no file, or it is damaged or no gallery.
+    """
+    arrow = _arrow()
+    file = _files(sources[0])[0]
+    with _reading(file), arrow.parquet.ParquetFile(file) as opened:
+        return _read_stamp(file, opened)
+
+
 def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:
     """Add the items of Parquet files to a gallery; items whose uris are known are replaced.
 
@@ -270,7 +283,7 @@ def _check_fits(file: Path, stamp: Stamp, gallery: SearchableGallery) -> None:
         name = f"bundle {stamp.bundle_name or 'unknown'} ({stamp.fingerprint[:12]})"
         raise InputError(
             f"{file}: got embeddings of {name} with {stamp.embedding_dim} numbers in {stamp.precision}, gallery "
-            f"{gallery.title} is of bundle ({gallery.fingerprint[:12]}) with {gallery.embedding_dim} in "
+            f"{gallery.title} is of bundle {gallery.bundle_name or 'unknown'} ({gallery.fingerprint[:12]}) with {gallery.embedding_dim} in "
             f"{gallery.precision}; import it into a gallery of its own"
         )
 

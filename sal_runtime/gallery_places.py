@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import locate
-from sal_runtime.gallery import Gallery
-from sal_runtime.gallery_reindex import delete_gallery
+from sal_runtime.gallery import Gallery, delete_gallery
 
 if TYPE_CHECKING:
     from sal_runtime.bundle import Bundle

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.encode_pipeline import encode_stream
 from sal_runtime.errors import InputError
-from sal_runtime.gallery import Gallery
+from sal_runtime.gallery import Gallery, delete_gallery
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.image_folder import load_item
 
@@ -112,12 +112,6 @@ def _encode_items(
         if progress is not None:
             progress(done, len(items))
     return failed
-
-
-def delete_gallery(path: Path) -> None:
-    """Delete a gallery file and what lies beside it."""
-    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-lock"))):
-        file.unlink(missing_ok=True)
 
 
 def _open_generation(path: Path, gallery: Gallery, bundle: Bundle, precision: str) -> Gallery:

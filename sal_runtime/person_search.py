@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.backends import ENGINES
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.default_bundle import choose_bundle_path, choose_precision
-from sal_runtime.encode_pipeline import num_encoders
-from sal_runtime.encoders import AttributeEncoder, ImageEncoder, LazyImageEncoder
+from sal_runtime.encoders import AttributeEncoder, LazyImageEncoder, bulk_image_encoder
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import gallery_path_for, sync_folder
 from sal_runtime.gallery import Gallery
+from sal_runtime.gallery_places import is_collection, open_place
 from sal_runtime.gallery_update import Progress
 from sal_runtime.query import Query, parse_query
 from sal_runtime.ranking import best
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from sal_runtime.item_filter import ItemFilter
 
 Array = NDArray[Any]
-
-CPU_RUN = 16
-"""Images per run of the graph on the CPU: where each core works on a batch of its own, more leave the cache."""
 
 
 class PersonSearch:
@@ -158,7 +154,8 @@ def search(
 
     Args:
         bundle: open, or where it is; None takes $SAL_BUNDLE, else the bundle of the gallery, else the shipped one.
-        gallery: open, or a gallery file, or a folder of images, of which what is new or changed is encoded first.
+        gallery: open, or a gallery file, or a folder of images, of which what is new or changed is encoded first, or a
+            collection of Milvus, such as `http://host:19530/yard`.
         attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
         k: hits wanted; fewer come if the gallery has fewer images.
         where: only these images are ranked; None for all.
@@ -177,6 +174,9 @@ def search(
     if not isinstance(gallery, Path | str):
         path = gallery.path if isinstance(gallery, Gallery) else None
         return PersonSearch(_open(bundle, path), gallery).ask(attrs, k, where=where)
+    if is_collection(str(gallery)):
+        with open_place(str(gallery)) as collection:
+            return PersonSearch(_open(bundle, None), collection).ask(attrs, k, where=where)
     place = Path(gallery)
     if not os.path.exists(place):  # Path.exists raises where a name is too long
         raise InputError(f"{place}: there is no such folder or gallery file")
@@ -193,19 +193,8 @@ def search(
 
 
 def image_encoder(bundle: Bundle, device: str, precision: str = "fp32") -> LazyImageEncoder:
-    """The image encoder of a bundle, for `encode_stream`, which encodes several batches at once.
-
-    On the CPU each batch gets its share of the cores and is cut into runs whose activations stay in the cache.
-    """
-    threads = max(1, (os.cpu_count() or 1) // num_encoders())
-
-    def make() -> ImageEncoder:
-        encoder = ImageEncoder(bundle, device, precision, threads=threads)
-        if ENGINES[encoder.choice.device].on_cpu:
-            encoder.batch_size = CPU_RUN
-        return encoder
-
-    return LazyImageEncoder(make)
+    """The image encoder of a bundle for `encode_stream`, made when there is something to encode."""
+    return LazyImageEncoder(lambda: bulk_image_encoder(bundle, device, precision))
 
 
 def _open(bundle: Bundle | Path | str | None, gallery_path: Path | None) -> Bundle:

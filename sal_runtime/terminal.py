@@ -16,6 +16,7 @@ from sal_runtime.errors import InputError, SalError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sal_runtime.bulk_ray import ArchiveReport
     from sal_runtime.gallery_admin import Status
     from sal_runtime.gallery_reindex import ReindexReport
     from sal_runtime.gallery_update import Progress, UpdateReport
@@ -171,6 +172,17 @@ def print_reindex(report: ReindexReport, *, as_json: bool) -> None:
     else:
         print(f"{report.encoded:,} encoded, {report.kept:,} encoded before, {len(report.dropped):,} dropped")
     print_failed(report.dropped)
+
+
+def print_archive(report: ArchiveReport, *, as_json: bool) -> None:
+    """What `sal gallery encode` did."""
+    if as_json:
+        print_json(vars(report))
+    else:
+        print(
+            f"{report.images:,} images in {report.parts:,} files, {report.unchanged:,} of them there before; "
+            f"{report.failed:,} failed"
+        )
 
 
 def print_problems(problems: Sequence[str], *, as_json: bool) -> None:

@@ -279,3 +279,34 @@ def test_searching_imports_neither_torch_nor_what_it_does_not_need(folder: Path,
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["gallery"]["items"] == 6
+
+
+def test_galleries_travel_as_parquet(folder: Path, sal: Sal, bundle: Path, tmp_path: Path) -> None:
+    gallery, copy, table = tmp_path / "yard.sal", tmp_path / "copy.sal", tmp_path / "yard.parquet"
+    sal("gallery", "add", gallery, folder, "--camera", "yard", "--meta", "zone=n")
+    assert sal("gallery", "export", gallery, table) == (0, "exported 6 images\n", "")
+    assert sal("gallery", "import", copy, table) == (0, "imported 6 images\n", "")
+    found = [json.loads(sal("search", "-a", "male", "-g", place, "--json")[1])["hits"] for place in (gallery, copy)]
+    assert found[0] == found[1]
+    assert found[0][0]["metadata"] == {"zone": "n"}
+    other = make_tiny_bundle(tmp_path / "other", "other", seed=1)
+    refused = tmp_path / "refused.sal"
+    check_one_error(sal("gallery", "import", refused, table, "-b", other), 2, "bundle tiny", "other")
+    assert not refused.exists()
+    check_one_error(sal("gallery", "import", refused, folder / "notes.txt"), 2, "notes.txt")
+    check_one_error(sal("gallery", "export", tmp_path / "none.sal", table), 2, "no such gallery")
+
+
+def test_a_collection_of_milvus_is_a_gallery(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery, table, collection = tmp_path / "yard.sal", tmp_path / "yard.parquet", f"{tmp_path}/milvus.db/yard"
+    sal("gallery", "add", gallery, folder, "--camera", "yard")
+    sal("gallery", "export", gallery, table)
+    assert sal("gallery", "import", collection, table)[:2] == (0, "imported 6 images\n")
+    found = [
+        json.loads(sal("search", "-a", "male", "-g", place, "--camera", "yard", "--json")[1])["hits"]
+        for place in (gallery, collection)
+    ]
+    assert [hit["uri"] for hit in found[0]] == [hit["uri"] for hit in found[1]]
+    assert [hit["score"] for hit in found[0]] == pytest.approx([hit["score"] for hit in found[1]], abs=1e-6)
+    check_one_error(sal("search", "-a", "male", "-g", f"{tmp_path}/milvus.db/none"), 2, "no collection none")
+    check_one_error(sal("search", "-a", "male", "-g", "http://localhost:1"), 2, "names no collection")

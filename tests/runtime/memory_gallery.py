@@ -25,6 +25,7 @@ class MemoryGallery:
     """Ids count up from 1; `chunks` gives `chunk_rows` at a time."""
 
     title = "memory"
+    bundle_name = ""
     precision = "fp32"
 
     def __init__(self, fingerprint: str, embedding_dim: int, chunk_rows: int = 7) -> None:
