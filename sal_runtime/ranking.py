@@ -1,6 +1,17 @@
-"""Exact top-k by cosine: chunks of the gallery against all queries, with the best k so far carried along."""
+"""Exact top-k by inner product: chunks of the gallery against all queries, with the best k so far carried along.
+
+BLAS with threads of its own does badly here: a matrix times a vector runs far below the memory's bandwidth, and on a
+busy machine its threads wait for each other. So threads of this module take chunks in turn, and each multiplies in
+blocks so small that BLAS stays in the calling thread; one query goes through `einsum`, which reads as fast as memory
+gives. Scores are only compared with the worst score kept; what beats it is rare and sorted out later.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,50 +20,252 @@ from sal_runtime.errors import InputError
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+Gallery = Float32Array | Sequence[Float32Array]
 
-CHUNK_ROWS = 16_384
+QUERY_BLOCK = 64
+"""Queries that are ranked together."""
+CHUNK_SCORES = 2**17
+"""Of one thread at a time: 512 KiB, which stay in its cache."""
+CHUNK_ROWS = 2**14
+"""At most; with few queries a chunk would be long otherwise, and the threads finish far apart."""
+BLOCK_PRODUCTS = 2**18
+"""Of one call to BLAS: more than twice as many and OpenBLAS starts threads."""
+KEPT_SCORES = 2**16
+"""Queries times k; more queries are ranked in several turns."""
+PENDING_CANDIDATES = 2**14
+"""Or k, where that is more: then they are sorted out, and the bar is raised."""
+GATHER_SHARE = 0.25
+"""Of allowed rows in a chunk: up to here it is cheaper to copy these together than to multiply all."""
 
 
-def top_k(queries: Float32Array, gallery: Float32Array, k: int) -> tuple[IntArray, Float32Array]:
+def top_k(
+    queries: Float32Array, gallery: Gallery, k: int, allowed: BoolArray | None = None
+) -> tuple[IntArray, Float32Array]:
     """The k nearest gallery rows of each query by inner product, which for unit vectors is the cosine.
 
+    Exact, and safe to call from many threads. Beside the result it takes up to 16 MiB for each core and 64 bytes times
+    k; copies of the gallery are never made.
+
     Args:
-        queries: float32 `[Q, d]`.
-        gallery: float32 `[N, d]`.
-        k: at least 1; where N is smaller, N hits are returned.
+        queries: float32 `[Q, d]`, finite.
+        gallery: float32 `[N, d]`, finite; or parts of it in their order, with rows numbered across them.
+        k: at least 1; where fewer rows compete, all of them are returned.
+        allowed: bool `[N]`, the rows that compete; None for all.
 
     Returns:
-        (indices int64 `[Q, min(k, N)]`, scores float32 of the same shape), best first, the lower index first among
-        equal scores.
+        (rows int64 `[Q, min(k, competing rows)]`, scores float32 of the same shape), best first, the lower row first
+        among equal scores.
 
     Raises:
-        InputError: shapes do not fit or k is below 1.
+        InputError: shapes or types do not fit, or k is below 1.
     """
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise InputError(f"queries {queries.shape} and gallery {gallery.shape}: expected [Q, d] and [N, d]")
+    parts = [gallery] if isinstance(gallery, np.ndarray) else list(gallery)
+    size = check_shapes(queries, parts, k, allowed)
+    k = min(k, size if allowed is None else int(np.count_nonzero(allowed)))
+    rows = np.empty((len(queries), k), np.int64)
+    scores = np.empty((len(queries), k), np.float32)
+    step = min(QUERY_BLOCK, max(1, KEPT_SCORES // max(k, 1)))
+    for start in range(0, len(queries) if k else 0, step):
+        block = slice(start, start + step)
+        scores[block], rows[block] = _rank_block(queries[block], parts, k, allowed)
+    return rows, scores
+
+
+def check_shapes(queries: Float32Array, parts: Sequence[Float32Array], k: int, allowed: BoolArray | None) -> int:
+    """Refuse what `top_k` cannot rank.
+
+    Returns:
+        The number of rows of all parts.
+
+    Raises:
+        InputError: shapes or types do not fit, or k is below 1.
+    """
+    for array in (queries, *parts):
+        if array.ndim != 2 or array.shape[1] != queries.shape[1] or array.dtype != np.float32:
+            shapes = ", ".join(f"{part.dtype} {part.shape}" for part in parts[:3])
+            raise InputError(
+                f"queries {queries.dtype} {queries.shape} and gallery {shapes}: expected float32 [Q, d] and [N, d]"
+            )
+    size = sum(len(part) for part in parts)
     if k < 1:
         raise InputError(f"k is {k}, expected at least 1")
-    scores = np.empty((len(queries), 0), dtype=np.float32)
-    indices = np.empty((len(queries), 0), dtype=np.int64)
-    for start in range(0, len(gallery), CHUNK_ROWS):
-        chunk = gallery[start : start + CHUNK_ROWS]
-        found = queries @ chunk.T  # [Q, chunk]
-        if scores.shape[1] == k and not (found > scores[:, -1:]).any():
-            continue  # nothing beats the worst kept one; an equal score has a higher index
-        rows = np.broadcast_to(np.arange(start, start + len(chunk)), found.shape)
-        scores, indices = best(np.concatenate([scores, found], axis=1), np.concatenate([indices, rows], axis=1), k)
-    return indices, scores
+    if allowed is not None and (allowed.shape != (size,) or allowed.dtype != np.bool_):
+        raise InputError(f"allowed {allowed.dtype} {allowed.shape}: expected bool ({size},), one for each gallery row")
+    return size
 
 
-def best(scores: Float32Array, indices: IntArray, k: int) -> tuple[Float32Array, IntArray]:
-    """The k largest of each row, best first; among equal scores the one with the lower index."""
-    count = scores.shape[1]
-    k = min(k, count)
-    if k < count:
-        threshold = np.partition(scores, count - k, axis=1)[:, count - k]  # the k-th largest of each row
-        candidates = scores >= threshold[:, None]
-        if candidates.sum() == k * len(scores):
-            columns = np.nonzero(candidates)[1].reshape(len(scores), k)
-            scores, indices = np.take_along_axis(scores, columns, 1), np.take_along_axis(indices, columns, 1)
-    order = np.lexsort((indices, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
+def best(scores: Float32Array, rows: IntArray, k: int) -> tuple[Float32Array, IntArray]:
+    """The k largest of each query, best first; among equal scores the one with the lower row.
+
+    Args:
+        scores: float32 `[Q, n]`.
+        rows: int64 `[Q, n]`, what the scores are of.
+        k: at least 1.
+
+    Returns:
+        Scores and rows, both `[Q, min(k, n)]`.
+    """
+    scores, rows = _keep(scores, rows, k)
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def _keep(scores: Float32Array, rows: IntArray, k: int) -> tuple[Float32Array, IntArray]:
+    """As `best`, in any order."""
+    excess = scores.shape[1] - k
+    if excess <= 0:
+        return scores, rows
+    worst = np.partition(scores, excess, axis=1)[:, excess, None]  # the k-th largest of each query
+    kept = scores >= worst
+    counts = kept.sum(axis=1)
+    for query in np.flatnonzero(counts > k):  # several have the worst score: the lower rows stay
+        tied = np.flatnonzero(scores[query] == worst[query])
+        places = len(tied) - (counts[query] - k)
+        kept[query, tied[np.argpartition(rows[query, tied], places)[places:]]] = False
+    columns = np.nonzero(kept)[1].reshape(-1, k)
+    return np.take_along_axis(scores, columns, 1), np.take_along_axis(rows, columns, 1)
+
+
+def _rank_block(
+    queries: Float32Array, parts: Sequence[Float32Array], k: int, allowed: BoolArray | None
+) -> tuple[Float32Array, IntArray]:
+    """Best scores and rows of a few queries, by as many threads as are worth it."""
+    chunk_rows = min(CHUNK_ROWS, -(-CHUNK_SCORES // len(queries)))
+    chunks = list(_chunks(parts, chunk_rows, allowed))
+    waiting = iter(chunks)
+
+    def work() -> tuple[Float32Array, IntArray]:
+        found = _Candidates(len(queries), k)
+        products = _Products(queries, chunk_rows)
+        for chunk in waiting:  # threads share it: each chunk goes to one of them, and to each in ascending order
+            _rank_chunk(products, chunk, found)
+        return found.kept()
+
+    threads = min(os.cpu_count() or 1, len(chunks))
+    if threads == 1:
+        return best(*work(), k)
+    with ThreadPoolExecutor(threads, "sal-ranking") as pool:
+        futures = [pool.submit(work) for _ in range(threads)]
+        results = [future.result() for future in futures]
+    scores, rows = (np.concatenate(arrays, axis=1) for arrays in zip(*results, strict=True))
+    return best(scores, rows, k)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows of one part that are multiplied together; `allowed` is None where all of them compete."""
+
+    vectors: Float32Array
+    first_row: int
+    allowed: BoolArray | None
+
+
+def _chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArray | None) -> Iterator[_Chunk]:
+    """All chunks with a row that competes."""
+    first = 0
+    for part in parts:
+        for start in range(0, len(part), chunk_rows):
+            vectors = part[start : start + chunk_rows]
+            mask = None if allowed is None else allowed[first + start : first + start + len(vectors)]
+            if mask is None or mask.all():
+                yield _Chunk(vectors, first + start, None)
+            elif mask.any():
+                yield _Chunk(vectors, first + start, mask)
+        first += len(part)
+
+
+def _rank_chunk(products: _Products, chunk: _Chunk, found: _Candidates) -> None:
+    vectors, mask = chunk.vectors, chunk.allowed
+    picked = None
+    if mask is not None and np.count_nonzero(mask) <= GATHER_SHARE * len(mask):
+        picked = np.flatnonzero(mask)
+        vectors, mask = vectors[picked], None
+    scores = products.of(vectors)
+    above = scores > found.bar
+    if mask is not None:
+        above &= mask[:, None]
+    places = np.flatnonzero(above)
+    if len(places):
+        rows, queries = np.divmod(places, scores.shape[1])
+        found.add(queries, chunk.first_row + (rows if picked is None else picked[rows]), scores.ravel()[places])
+
+
+class _Products:
+    """Inner products of chunks with the same queries, in memory that is used again."""
+
+    def __init__(self, queries: Float32Array, chunk_rows: int) -> None:
+        self._queries = np.ascontiguousarray(queries.T)  # [d, Q]
+        width, count = self._queries.shape
+        exponent = max(3, (BLOCK_PRODUCTS // max(1, width * count)).bit_length() - 1)
+        self._block = min(1024, 2**exponent)
+        self._scores = np.empty((-(-chunk_rows // self._block), self._block, count), np.float32)
+
+    def of(self, vectors: Float32Array) -> Float32Array:
+        """Scores `[n, Q]` of vectors `[n, d]`; overwritten by the next call."""
+        num_rows, count = len(vectors), self._scores.shape[2]
+        scores = self._scores.reshape(-1, count)
+        if count == 1:
+            np.einsum("nd,d->n", vectors, self._queries[:, 0], out=scores[:num_rows, 0])
+            return scores[:num_rows]
+        if num_rows % self._block:  # filled up, so that a row's score does not depend on where in the gallery it lies
+            filled = np.zeros((-(-num_rows // self._block) * self._block, vectors.shape[1]), np.float32)
+            filled[:num_rows] = vectors
+            vectors = filled
+        blocks = np.ascontiguousarray(vectors).reshape(-1, self._block, vectors.shape[1])
+        np.matmul(blocks, self._queries, out=self._scores[: len(blocks)])
+        return scores[:num_rows]
+
+
+@dataclass
+class _Candidates:
+    """What one thread has found: the k best of each query as far as they are sorted out, and what came after.
+
+    The thread's chunks ascend, so a later row with the same score as the worst kept one does not enter.
+
+    Attributes:
+        num_queries: Q.
+        k: best ones wanted.
+        bar: float32 `[Q]`, what a score must be above to matter.
+    """
+
+    num_queries: int
+    k: int
+    bar: Float32Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bar = np.full(self.num_queries, -np.inf, np.float32)
+        self._scores = np.empty((self.num_queries, 0), np.float32)
+        self._rows = np.empty((self.num_queries, 0), np.int64)
+        self._pending: list[tuple[IntArray, IntArray, Float32Array]] = []
+        self._num_pending = 0
+
+    def add(self, queries: IntArray, rows: IntArray, scores: Float32Array) -> None:
+        """Scores `[n]` above the bar, with the query and the row of each."""
+        self._pending.append((queries, rows, scores))
+        self._num_pending += len(rows)
+        if self._num_pending > max(self.k, PENDING_CANDIDATES):
+            self._sort_out()
+
+    def kept(self) -> tuple[Float32Array, IntArray]:
+        """The best scores and rows `[Q, min(k, rows seen)]`, in any order."""
+        self._sort_out()
+        return self._scores, self._rows
+
+    def _sort_out(self) -> None:
+        if not self._pending:
+            return
+        queries, rows, scores = (np.concatenate(arrays) for arrays in zip(*self._pending, strict=True))
+        self._pending, self._num_pending = [], 0
+        by_query = np.argsort(queries, kind="stable")
+        counts = np.bincount(queries, minlength=self.num_queries)
+        # Without a bar yet, every query has as many; with one, what is filled up loses against the k there are.
+        columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
+        new_scores = np.full((self.num_queries, counts.max()), -np.inf, np.float32)
+        new_rows = np.zeros(new_scores.shape, np.int64)
+        new_scores[queries[by_query], columns] = scores[by_query]
+        new_rows[queries[by_query], columns] = rows[by_query]
+        joined = np.concatenate([self._scores, new_scores], axis=1), np.concatenate([self._rows, new_rows], axis=1)
+        self._scores, self._rows = _keep(*joined, self.k)
+        if self._scores.shape[1] == self.k:
+            self.bar = self._scores.min(axis=1)
