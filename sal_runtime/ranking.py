@@ -35,8 +35,9 @@ KEPT_SCORES = 2**16
 """Queries times k; more queries are ranked in several turns."""
 PENDING_CANDIDATES = 2**14
 """Or k, where that is more: then they are sorted out, and the bar is raised."""
-GATHER_SHARE = 0.25
-"""Of allowed rows in a chunk: up to here it is cheaper to copy these together than to multiply all."""
+GATHER_SHARE = (0.15, 0.5)
+"""Of allowed rows in a chunk: up to here it is cheaper to copy these together than to multiply all. For one query,
+whose products cost little, and for `QUERY_BLOCK`; in between it grows with the number of queries."""
 
 
 def top_k(
@@ -44,8 +45,8 @@ def top_k(
 ) -> tuple[IntArray, Float32Array]:
     """The k nearest gallery rows of each query by inner product, which for unit vectors is the cosine.
 
-    Exact, and safe to call from many threads. Beside the result it takes up to 16 MiB for each core and 64 bytes times
-    k; copies of the gallery are never made.
+    Exact, and safe to call from many threads. Beside the result it takes up to 16 MiB for each core (with d = 128) and
+    64 bytes times k; the gallery is never copied as a whole.
 
     Args:
         queries: float32 `[Q, d]`, finite.
@@ -61,8 +62,8 @@ def top_k(
         InputError: shapes or types do not fit, or k is below 1.
     """
     parts = [gallery] if isinstance(gallery, np.ndarray) else list(gallery)
-    size = check_shapes(queries, parts, k, allowed)
-    k = min(k, size if allowed is None else int(np.count_nonzero(allowed)))
+    check_shapes(queries, parts)
+    k = min(k, check_allowed(sum(len(part) for part in parts), k, allowed))
     rows = np.empty((len(queries), k), np.int64)
     scores = np.empty((len(queries), k), np.float32)
     step = min(QUERY_BLOCK, max(1, KEPT_SCORES // max(k, 1)))
@@ -72,14 +73,11 @@ def top_k(
     return rows, scores
 
 
-def check_shapes(queries: Float32Array, parts: Sequence[Float32Array], k: int, allowed: BoolArray | None) -> int:
-    """Refuse what `top_k` cannot rank.
-
-    Returns:
-        The number of rows of all parts.
+def check_shapes(queries: Float32Array, parts: Sequence[Float32Array]) -> None:
+    """Refuse queries and parts of a gallery that cannot be multiplied.
 
     Raises:
-        InputError: shapes or types do not fit, or k is below 1.
+        InputError: not all of them are float32 with two axes, the second of one length.
     """
     for array in (queries, *parts):
         if array.ndim != 2 or array.shape[1] != queries.shape[1] or array.dtype != np.float32:
@@ -87,12 +85,21 @@ def check_shapes(queries: Float32Array, parts: Sequence[Float32Array], k: int, a
             raise InputError(
                 f"queries {queries.dtype} {queries.shape} and gallery {shapes}: expected float32 [Q, d] and [N, d]"
             )
-    size = sum(len(part) for part in parts)
+
+
+def check_allowed(size: int, k: int, allowed: BoolArray | None) -> int:
+    """How many of `size` rows compete.
+
+    Raises:
+        InputError: k is below 1, or `allowed` is not bool `[size]`.
+    """
     if k < 1:
         raise InputError(f"k is {k}, expected at least 1")
-    if allowed is not None and (allowed.shape != (size,) or allowed.dtype != np.bool_):
+    if allowed is None:
+        return size
+    if allowed.shape != (size,) or allowed.dtype != np.bool_:
         raise InputError(f"allowed {allowed.dtype} {allowed.shape}: expected bool ({size},), one for each gallery row")
-    return size
+    return int(np.count_nonzero(allowed))
 
 
 def best(scores: Float32Array, rows: IntArray, k: int) -> tuple[Float32Array, IntArray]:
@@ -178,10 +185,9 @@ def _chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArray |
 def _rank_chunk(products: _Products, chunk: _Chunk, found: _Candidates) -> None:
     vectors, mask = chunk.vectors, chunk.allowed
     picked = None
-    if mask is not None and np.count_nonzero(mask) <= GATHER_SHARE * len(mask):
-        picked = np.flatnonzero(mask)
-        vectors, mask = vectors[picked], None
-    scores = products.of(vectors)
+    if mask is not None and np.count_nonzero(mask) <= products.gather_share * len(mask):
+        picked, mask = np.flatnonzero(mask), None
+    scores = products.of(vectors, picked)
     above = scores > found.bar
     if mask is not None:
         above &= mask[:, None]
@@ -196,25 +202,36 @@ class _Products:
 
     def __init__(self, queries: Float32Array, chunk_rows: int) -> None:
         self._queries = np.ascontiguousarray(queries.T)  # [d, Q]
-        width, count = self._queries.shape
-        exponent = max(3, (BLOCK_PRODUCTS // max(1, width * count)).bit_length() - 1)
-        self._block = min(1024, 2**exponent)
-        self._scores = np.empty((-(-chunk_rows // self._block), self._block, count), np.float32)
+        dim, count = self._queries.shape
+        products = BLOCK_PRODUCTS // max(1, dim * count)
+        self._block = min(max(products, 8), 1024) if count > 1 else 1
+        num_blocks = -(-chunk_rows // self._block)
+        self._scores = np.empty((num_blocks, self._block, count), np.float32)
+        self._vectors = np.empty((num_blocks * self._block, dim), np.float32)  # costs nothing until it is written
+        low, high = GATHER_SHARE
+        self.gather_share = low + (high - low) * (count - 1) / (QUERY_BLOCK - 1)
 
-    def of(self, vectors: Float32Array) -> Float32Array:
-        """Scores `[n, Q]` of vectors `[n, d]`; overwritten by the next call."""
-        num_rows, count = len(vectors), self._scores.shape[2]
-        scores = self._scores.reshape(-1, count)
-        if count == 1:
-            np.einsum("nd,d->n", vectors, self._queries[:, 0], out=scores[:num_rows, 0])
-            return scores[:num_rows]
-        if num_rows % self._block:  # filled up, so that a row's score does not depend on where in the gallery it lies
-            filled = np.zeros((-(-num_rows // self._block) * self._block, vectors.shape[1]), np.float32)
-            filled[:num_rows] = vectors
-            vectors = filled
-        blocks = np.ascontiguousarray(vectors).reshape(-1, self._block, vectors.shape[1])
-        np.matmul(blocks, self._queries, out=self._scores[: len(blocks)])
-        return scores[:num_rows]
+    def of(self, vectors: Float32Array, picked: IntArray | None) -> Float32Array:
+        """Scores `[n, Q]` of vectors `[n, d]`, or of those of their rows that are picked; the next call overwrites it.
+
+        A last block is filled up, so that the score of a row does not depend on where in the gallery it lies.
+        """
+        size = len(vectors) if picked is None else len(picked)
+        num_blocks = -(-size // self._block)
+        whole = num_blocks * self._block
+        if picked is not None:
+            np.take(vectors, picked, axis=0, out=self._vectors[:size], mode="clip")  # any other mode copies twice
+        elif size < whole or not vectors.flags.c_contiguous:
+            self._vectors[:size] = vectors
+        if picked is not None or size < whole or not vectors.flags.c_contiguous:
+            self._vectors[size:whole] = 0
+            vectors = self._vectors[:whole]
+        scores = self._scores[:num_blocks]
+        if self._queries.shape[1] == 1:
+            np.einsum("nd,d->n", vectors, self._queries[:, 0], out=scores[:, 0, 0])
+        else:
+            np.matmul(vectors.reshape(num_blocks, self._block, -1), self._queries, out=scores)
+        return scores.reshape(whole, -1)[:size]
 
 
 @dataclass
@@ -244,7 +261,7 @@ class _Candidates:
         """Scores `[n]` above the bar, with the query and the row of each."""
         self._pending.append((queries, rows, scores))
         self._num_pending += len(rows)
-        if self._num_pending > max(self.k, PENDING_CANDIDATES):
+        if self._num_pending >= max(self.k, PENDING_CANDIDATES):
             self._sort_out()
 
     def kept(self) -> tuple[Float32Array, IntArray]:
@@ -257,7 +274,7 @@ class _Candidates:
             return
         queries, rows, scores = (np.concatenate(arrays) for arrays in zip(*self._pending, strict=True))
         self._pending, self._num_pending = [], 0
-        by_query = np.argsort(queries, kind="stable")
+        by_query = np.argsort(queries.astype(np.uint8), kind="stable")  # of bytes, which numpy sorts much faster
         counts = np.bincount(queries, minlength=self.num_queries)
         # Without a bar yet, every query has as many; with one, what is filled up loses against the k there are.
         columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
