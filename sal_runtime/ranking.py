@@ -188,6 +188,8 @@ def _rank_chunk(products: _Products, chunk: _Chunk, found: _Candidates) -> None:
     if mask is not None and np.count_nonzero(mask) <= products.gather_share * len(mask):
         picked, mask = np.flatnonzero(mask), None
     scores = products.of(vectors, picked)
+    if not found.has_bar:
+        found.set_bar(scores if mask is None else scores[mask])
     above = scores > found.bar
     if mask is not None:
         above &= mask[:, None]
@@ -257,6 +259,16 @@ class _Candidates:
         self._pending: list[tuple[IntArray, IntArray, Float32Array]] = []
         self._num_pending = 0
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether k scores of each query are known, so that others need not matter."""
+        return bool(self.bar[0] > -np.inf)
+
+    def set_bar(self, scores: Float32Array) -> None:
+        """Put the bar right below the k-th best of scores `[n, Q]` that come next, if they are so many."""
+        if len(scores) >= self.k:
+            self.bar = np.nextafter(np.partition(scores, -self.k, axis=0)[-self.k], np.float32(-np.inf))
+
     def add(self, queries: IntArray, rows: IntArray, scores: Float32Array) -> None:
         """Scores `[n]` above the bar, with the query and the row of each."""
         self._pending.append((queries, rows, scores))
@@ -276,7 +288,7 @@ class _Candidates:
         self._pending, self._num_pending = [], 0
         by_query = np.argsort(queries.astype(np.uint8), kind="stable")  # of bytes, which numpy sorts much faster
         counts = np.bincount(queries, minlength=self.num_queries)
-        # Without a bar yet, every query has as many; with one, what is filled up loses against the k there are.
+        # Without a bar every query has as many; with one each has k, against which what is filled up here loses.
         columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
         new_scores = np.full((self.num_queries, counts.max()), -np.inf, np.float32)
         new_rows = np.zeros(new_scores.shape, np.int64)
