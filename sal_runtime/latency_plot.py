@@ -1,9 +1,10 @@
-"""Latency and throughput of several encoders as one SVG: the only file that imports matplotlib, and only to draw."""
+"""Measured latencies as one SVG: the only file that imports matplotlib, and only to draw."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -55,23 +56,59 @@ def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:
     Returns:
         An SVG file.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     panels: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
         hardware = HARDWARE.get(row.contender.device, row.contender.device)
         line = (row.contender.artefact, row.contender.device)
         panels.setdefault(hardware, {}).setdefault(line, []).append(row)
+    drawn = [partial(_draw_panel, lines=list(lines.values())) for lines in panels.values()]
+    return _draw_figure(drawn, 3.6, title, footer)
+
+
+def draw_medians(panels: Mapping[str, Sequence[tuple[str, float, str]]], title: str, footer: str) -> bytes:
+    """Median latencies as points on a logarithmic axis, the first at the top, a panel for each group.
+
+    Args:
+        panels: by the name of a group a label, a latency in ms and a colour for each of its points.
+        title: above.
+        footer: below, small.
+
+    Returns:
+        An SVG file.
+    """
+    drawn = [partial(_draw_points, name=name, points=points) for name, points in panels.items()]
+    return _draw_figure(drawn, 0.8 + 0.28 * max(map(len, panels.values())), title, footer)
+
+
+def _draw_figure(panels: Sequence[Callable[[Axes], None]], height: float, title: str, footer: str) -> bytes:
+    """Panels below each other, each `height` inches high."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.8 + 3.6 * len(panels)), layout="constrained")
-        for lines, axes in zip(panels.values(), figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
-            _draw_panel(axes, list(lines.values()))
+        figure = Figure(figsize=(9, 0.8 + height * len(panels)), layout="constrained")
+        for draw, axes in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+            draw(axes)
         figure.suptitle(title, x=0.01, horizontalalignment="left", weight="bold")
         figure.supxlabel(footer, fontsize=8, color=GREY, x=0.01, horizontalalignment="left")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _draw_points(axes: Axes, name: str, points: Sequence[tuple[str, float, str]]) -> None:
+    for place, (_, latency, colour) in enumerate(points):
+        axes.plot(latency, place, marker="o", color=colour)
+        axes.annotate(f"{latency:.3g}", (latency, place), (7, -3), textcoords="offset points", fontsize=8)
+    axes.set_yticks(range(len(points)), [label for label, _, _ in points])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.margins(x=0.1, y=0.06)
+    _plain_ticks(axes.xaxis)
+    axes.set_title(name, loc="left", fontsize=10)
+    axes.set_xlabel("median latency, ms")
+    axes.grid(color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
 def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:

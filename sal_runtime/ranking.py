@@ -149,8 +149,8 @@ def _rank_block(
             _rank_chunk(products, chunk, found)
         return found.kept()
 
-    threads = min(os.cpu_count() or 1, len(chunks))
-    if threads == 1:
+    threads = min(os.cpu_count() or 1, len(chunks) // 2)  # to start one for less takes longer than it saves
+    if threads <= 1:
         return best(*work(), k)
     with ThreadPoolExecutor(threads, "sal-ranking") as pool:
         futures = [pool.submit(work) for _ in range(threads)]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.approximate_index import IndexStamp, build_index, open_index
+from sal_runtime.machine_record import installed_version
 from sal_runtime.ranking import top_k
 
 Float32Array = NDArray[np.float32]
@@ -46,6 +47,7 @@ class SearchContender:
         kind: `exact`, `approximate`, or `bound`, which is no ranking.
         allowed: bool `[N]`, rows that compete; None for all.
         baseline: READ, GEMM or FAISS if others are compared with it.
+        is_own: whether it is ours.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SearchContender:
     kind: str = "exact"
     allowed: BoolArray | None = None
     baseline: str | None = None
+    is_own: bool = False
 
 
 def made_up_vectors(rng: np.random.Generator, count: int, dimension: int) -> Float32Array:
@@ -128,7 +131,7 @@ def own_contenders(gallery: Float32Array, k: int, rng: np.random.Generator) -> I
         def run(queries: Float32Array, allowed: BoolArray | None = allowed) -> IntArray:
             return top_k(queries, parts, k, allowed)[0]
 
-        yield SearchContender(name, f"numpy {np.__version__}", run, allowed=allowed)
+        yield SearchContender(name, f"numpy {np.__version__}", run, allowed=allowed, is_own=True)
 
 
 def peer_contenders(gallery: Float32Array, k: int) -> tuple[list[SearchContender], list[str]]:
@@ -190,4 +193,5 @@ def approximate_contender(gallery: Float32Array, k: int, path: Path) -> SearchCo
     def run(queries: Float32Array) -> IntArray:
         return index.search(queries, k, gallery.__getitem__)[0]
 
-    return SearchContender("approximate index", "usearch, f16", run, "approximate")
+    engine = f"usearch {installed_version('usearch')}"
+    return SearchContender("approximate index", engine, run, "approximate", is_own=True)
