@@ -58,7 +58,8 @@ def build_index(
 ) -> int:
     """Write the index of a gallery; it appears under its name only when whole, in place of an older one.
 
-    Building needs the index in memory, some 500 bytes for each item in f16 and 370 in i8 with d = 128.
+    Building needs the index in memory: with d = 128 up to 900 bytes for each item, of which 400 (f16) or 280 (i8) are
+    written.
 
     Args:
         path: of the file.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ BoolArray = NDArray[np.bool_]
 Gallery = Float32Array | Sequence[Float32Array]
 
 QUERY_BLOCK = 64
-"""Queries that are ranked together."""
+"""Queries that are ranked together; at most 256, so that a byte numbers them."""
 CHUNK_SCORES = 2**17
 """Of one thread at a time: 512 KiB, which stay in its cache."""
 CHUNK_ROWS = 2**14
@@ -206,7 +206,7 @@ class _Products:
         self._queries = np.ascontiguousarray(queries.T)  # [d, Q]
         dim, count = self._queries.shape
         products = BLOCK_PRODUCTS // max(1, dim * count)
-        self._block = min(max(products, 8), 1024) if count > 1 else 1
+        self._block = min(products // 16 * 16 or 8, 1024) if count > 1 else 1  # BLAS computes 16 rows alike
         num_blocks = -(-chunk_rows // self._block)
         self._scores = np.empty((num_blocks, self._block, count), np.float32)
         self._vectors = np.empty((num_blocks * self._block, dim), np.float32)  # costs nothing until it is written
@@ -221,11 +221,11 @@ class _Products:
         size = len(vectors) if picked is None else len(picked)
         num_blocks = -(-size // self._block)
         whole = num_blocks * self._block
-        if picked is not None:
-            np.take(vectors, picked, axis=0, out=self._vectors[:size], mode="clip")  # any other mode copies twice
-        elif size < whole or not vectors.flags.c_contiguous:
-            self._vectors[:size] = vectors
         if picked is not None or size < whole or not vectors.flags.c_contiguous:
+            if picked is None:
+                self._vectors[:size] = vectors
+            else:
+                np.take(vectors, picked, axis=0, out=self._vectors[:size], mode="clip")  # other modes copy twice
             self._vectors[size:whole] = 0
             vectors = self._vectors[:whole]
         scores = self._scores[:num_blocks]
@@ -236,26 +236,20 @@ class _Products:
         return scores.reshape(whole, -1)[:size]
 
 
-@dataclass
 class _Candidates:
     """What one thread has found: the k best of each query as far as they are sorted out, and what came after.
 
     The thread's chunks ascend, so a later row with the same score as the worst kept one does not enter.
 
     Attributes:
-        num_queries: Q.
-        k: best ones wanted.
         bar: float32 `[Q]`, what a score must be above to matter.
     """
 
-    num_queries: int
-    k: int
-    bar: Float32Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.bar = np.full(self.num_queries, -np.inf, np.float32)
-        self._scores = np.empty((self.num_queries, 0), np.float32)
-        self._rows = np.empty((self.num_queries, 0), np.int64)
+    def __init__(self, num_queries: int, k: int) -> None:
+        self._k = k
+        self.bar = np.full(num_queries, -np.inf, np.float32)
+        self._scores = np.empty((num_queries, 0), np.float32)
+        self._rows = np.empty((num_queries, 0), np.int64)
         self._pending: list[tuple[IntArray, IntArray, Float32Array]] = []
         self._num_pending = 0
 
@@ -266,14 +260,14 @@ class _Candidates:
 
     def set_bar(self, scores: Float32Array) -> None:
         """Put the bar right below the k-th best of scores `[n, Q]` that come next, if they are so many."""
-        if len(scores) >= self.k:
-            self.bar = np.nextafter(np.partition(scores, -self.k, axis=0)[-self.k], np.float32(-np.inf))
+        if len(scores) >= self._k:
+            self.bar = np.nextafter(np.partition(scores, -self._k, axis=0)[-self._k], np.float32(-np.inf))
 
     def add(self, queries: IntArray, rows: IntArray, scores: Float32Array) -> None:
         """Scores `[n]` above the bar, with the query and the row of each."""
         self._pending.append((queries, rows, scores))
         self._num_pending += len(rows)
-        if self._num_pending >= max(self.k, PENDING_CANDIDATES):
+        if self._num_pending >= max(self._k, PENDING_CANDIDATES):
             self._sort_out()
 
     def kept(self) -> tuple[Float32Array, IntArray]:
@@ -287,14 +281,14 @@ class _Candidates:
         queries, rows, scores = (np.concatenate(arrays) for arrays in zip(*self._pending, strict=True))
         self._pending, self._num_pending = [], 0
         by_query = np.argsort(queries.astype(np.uint8), kind="stable")  # of bytes, which numpy sorts much faster
-        counts = np.bincount(queries, minlength=self.num_queries)
+        counts = np.bincount(queries, minlength=len(self.bar))
         # Without a bar every query has as many; with one each has k, against which what is filled up here loses.
         columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
-        new_scores = np.full((self.num_queries, counts.max()), -np.inf, np.float32)
+        new_scores = np.full((len(self.bar), counts.max()), -np.inf, np.float32)
         new_rows = np.zeros(new_scores.shape, np.int64)
         new_scores[queries[by_query], columns] = scores[by_query]
         new_rows[queries[by_query], columns] = rows[by_query]
         joined = np.concatenate([self._scores, new_scores], axis=1), np.concatenate([self._rows, new_rows], axis=1)
-        self._scores, self._rows = _keep(*joined, self.k)
-        if self._scores.shape[1] == self.k:
+        self._scores, self._rows = _keep(*joined, self._k)
+        if self._scores.shape[1] == self._k:
             self.bar = self._scores.min(axis=1)

@@ -87,6 +87,24 @@ def test_real_chunks(monkeypatch: pytest.MonkeyPatch, num: int, window: slice | 
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize("num", [1, 5, 64])
+@pytest.mark.parametrize("share", [None, 0.05, 0.9])
+def test_one_vector_many_times_is_ranked_by_row(monkeypatch: pytest.MonkeyPatch, num: int, share: float | None) -> None:
+    """Its score is the same to the last bit wherever it lies, though here sums are not exact."""
+    for name, value in (("CHUNK_ROWS", 2**14), ("CHUNK_SCORES", 2**17), ("BLOCK_PRODUCTS", 2**18)):
+        monkeypatch.setattr(ranking, name, value)
+    rng = np.random.default_rng(num)
+    gallery = rng.standard_normal((37_777, 128), dtype=np.float32)
+    copies = rng.choice(len(gallery), 300, replace=False)
+    gallery[copies] = gallery[copies[0]]
+    allowed = None if share is None else rng.random(len(gallery)) < share
+    expected = np.sort(copies if allowed is None else copies[allowed[copies]])
+    queries = np.concatenate([gallery[copies[:1]], rng.standard_normal((num - 1, 128), dtype=np.float32)])
+    rows, scores = top_k(queries, gallery, len(expected), allowed)
+    np.testing.assert_array_equal(rows[0], expected)
+    assert len(np.unique(scores[0])) == 1
+
+
 @pytest.mark.parametrize("ascending", [True, False])
 def test_a_gallery_in_the_order_of_its_scores(ascending: bool) -> None:
     """Every row beats all before it, or none does."""
