@@ -1,9 +1,9 @@
 """Exact top-k by inner product: chunks of the gallery against all queries, with the best k so far carried along.
 
-BLAS with threads of its own does badly here: a matrix times a vector runs far below the memory's bandwidth, and on a
-busy machine its threads wait for each other. So threads of this module take chunks in turn, and each multiplies in
-blocks so small that BLAS stays in the calling thread; one query goes through `einsum`, which reads as fast as memory
-gives. Scores are only compared with the worst score kept; what beats it is rare and sorted out later.
+The threads of BLAS wait for each other, and on a busy machine several times as long as a product takes. So threads of
+this module take chunks in turn, and each multiplies in blocks so small that BLAS stays in the calling thread; one query
+goes through `einsum`, which reads as fast as memory gives. Scores are only compared with the worst score kept; what
+beats it is rare and sorted out later.
 """
 
 from __future__ import annotations
