@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,36 +44,26 @@ def report_bench(bench: EngineBench, out: Path | None, plot: Path | None, *, as_
         SalError: a file cannot be written.
     """
     document = bench_document(bench, command_line(sys.argv))
-    if not as_json:
-        print_bench(bench)
-    write_document(document, bench.notes, out, as_json=as_json)
-    if plot is not None:
-        rows = [row for row in bench.rows if row.contender.role == IMAGE_ROLE]
-        title = f"image encoder of {bench.bundle.name} ({bench.bundle.fingerprint[:12]})"
-        row = document["rows"][0]
-        footer = where_measured(document, f"threads {row['threads']}, streams {row['streams']}")
-        write_file(plot, draw_latency_plot(rows, title, footer))
-
-
-def write_document(document: dict[str, Any], notes: Sequence[str], out: Path | None, *, as_json: bool) -> None:
-    """Print the JSON document of a bench where that is wanted, say on stderr what was left out, write the file.
-
-    Raises:
-        SalError: the file cannot be written.
-    """
     if as_json:
         print_json(document)
-    for note in notes:
+    else:
+        print_bench(bench)
+    for note in bench.notes:
         print(f"sal: {note}", file=sys.stderr)
     if out is not None:
         write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    if plot is not None:
+        rows = [row for row in bench.rows if row.contender.role == IMAGE_ROLE]
+        title = f"image encoder of {bench.bundle.name} ({bench.bundle.fingerprint[:12]})"
+        settings = f"threads {bench.options.threads}, streams {bench.options.timing.streams}"
+        write_file(plot, draw_latency_plot(rows, title, plot_footer(document, settings)))
 
 
-def where_measured(document: dict[str, Any], settings: str) -> str:
+def plot_footer(document: dict[str, Any], settings: str) -> str:
     """What a plot must say about where its numbers come from."""
     machine = document["machine"]
-    where = (machine["cpu"], machine["gpu"], settings, document["commit"], document["created"][:10])
-    return " · ".join(str(part) for part in where if part)
+    where = [machine["cpu"], machine["gpu"], settings]
+    return " · ".join(str(part) for part in (*where, document["commit"], document["created"][:10]) if part)
 
 
 def print_bench(bench: EngineBench) -> None:
@@ -112,15 +101,15 @@ def bench_table(title: str, rows: list[Row]) -> Table:
             row.contender.artefact.removesuffix(".onnx"),
             row.contender.precision,
             row.contender.device,
-            three_digits(row.throughput),
+            number_text(row.throughput),
             relative,
-            three_digits(percentile(latencies, 50)),
-            three_digits(percentile(latencies, 95)),
+            number_text(percentile(latencies, 50)),
+            number_text(percentile(latencies, 95)),
             f"{row.timing.variation:.0%}{mark}",
         )
     return table
 
 
-def three_digits(value: float) -> str:
+def number_text(value: float) -> str:
     """Three digits that count, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}f}"

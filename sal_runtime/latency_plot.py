@@ -1,10 +1,9 @@
-"""Measured latencies as one SVG: the only file that imports matplotlib, and only to draw."""
+"""Latency and throughput of several encoders as one SVG: the only file that imports matplotlib, and only to draw."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -61,34 +60,54 @@ def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:
         hardware = HARDWARE.get(row.contender.device, row.contender.device)
         line = (row.contender.artefact, row.contender.device)
         panels.setdefault(hardware, {}).setdefault(line, []).append(row)
-    drawn = [partial(_draw_panel, lines=list(lines.values())) for lines in panels.values()]
-    return _draw_figure(drawn, 3.6, title, footer)
+
+    def draw(axes: Axes, hardware: str) -> None:
+        _draw_panel(axes, list(panels[hardware].values()))
+
+    return _draw_figure(list(panels), 3.6, draw, title, footer)
 
 
-def draw_medians(panels: Mapping[str, Sequence[tuple[str, float, str]]], title: str, footer: str) -> bytes:
-    """Median latencies as points on a logarithmic axis, the first at the top, a panel for each group.
+def draw_throughput_plot(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str, footer: str) -> bytes:
+    """Images per second as bars, median with least and greatest.
 
     Args:
-        panels: by the name of a group a label, a latency in ms and a colour for each of its points.
+        panels: values of each bar, by the name of the bar, by the name of the panel.
         title: above.
         footer: below, small.
 
     Returns:
         An SVG file.
     """
-    drawn = [partial(_draw_points, name=name, points=points) for name, points in panels.items()]
-    return _draw_figure(drawn, 0.8 + 0.28 * max(map(len, panels.values())), title, footer)
+
+    def draw(axes: Axes, name: str) -> None:
+        bars = panels[name]
+        medians = [percentile(values, 50) for values in bars.values()]
+        spans = [
+            [median - min(values) for median, values in zip(medians, bars.values(), strict=True)],
+            [max(values) - median for median, values in zip(medians, bars.values(), strict=True)],
+        ]
+        colours = [colour for colour, _ in zip(cycle(COLOURS), bars)]
+        axes.barh(list(bars), medians, xerr=spans, color=colours, ecolor=GREY, height=0.65)
+        for position, median in enumerate(medians):
+            axes.annotate(f"{median:,.0f}", (0, position), (6, 0), textcoords="offset points", va="center", color="w")
+        axes.invert_yaxis()
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("images per second (median, least and greatest)")
+
+    return _draw_figure(list(panels), 2.4, draw, title, footer)
 
 
-def _draw_figure(panels: Sequence[Callable[[Axes], None]], height: float, title: str, footer: str) -> bytes:
-    """Panels below each other, each `height` inches high."""
+def _draw_figure(
+    panels: Sequence[str], panel_height: float, draw: Callable[[Axes, str], None], title: str, footer: str
+) -> bytes:
+    """Panels below each other, as an SVG file that is the same for the same numbers."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.8 + height * len(panels)), layout="constrained")
-        for draw, axes in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
-            draw(axes)
+        figure = Figure(figsize=(9, 0.8 + panel_height * len(panels)), layout="constrained")
+        for name, axes in zip(panels, figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+            draw(axes, name)
         figure.suptitle(title, x=0.01, horizontalalignment="left", weight="bold")
         figure.supxlabel(footer, fontsize=8, color=GREY, x=0.01, horizontalalignment="left")
         buffer = io.BytesIO()
@@ -96,19 +115,33 @@ def _draw_figure(panels: Sequence[Callable[[Axes], None]], height: float, title:
     return buffer.getvalue()
 
 
-def _draw_points(axes: Axes, name: str, points: Sequence[tuple[str, float, str]]) -> None:
-    for place, (_, latency, colour) in enumerate(points):
-        axes.plot(latency, place, marker="o", color=colour)
-        axes.annotate(f"{latency:.3g}", (latency, place), (7, -3), textcoords="offset points", fontsize=8)
-    axes.set_yticks(range(len(points)), [label for label, _, _ in points])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.margins(x=0.1, y=0.06)
-    _plain_ticks(axes.xaxis)
-    axes.set_title(name, loc="left", fontsize=10)
-    axes.set_xlabel("median latency, ms")
-    axes.grid(color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
+def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], title: str, footer: str) -> bytes:
+    """Median latencies as points on a logarithmic axis, the first at the top.
+
+    Args:
+        panels: by the name of a panel a label, a latency in ms and a colour for each of its points.
+        title: above.
+        footer: below, small.
+
+    Returns:
+        An SVG file.
+    """
+
+    def draw(axes: Axes, name: str) -> None:
+        for place, (_, latency, colour) in enumerate(panels[name]):
+            axes.plot(latency, place, marker="o", color=colour)
+            axes.annotate(f"{latency:.3g}", (latency, place), (7, -3), textcoords="offset points", fontsize=8)
+        axes.set_yticks(range(len(panels[name])), [label for label, _, _ in panels[name]])
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.margins(x=0.1, y=0.06)
+        _plain_ticks(axes.xaxis)
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("median latency, ms")
+        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.set_axisbelow(True)
+
+    return _draw_figure(list(panels), 0.8 + 0.28 * max(map(len, panels.values())), draw, title, footer)
 
 
 def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:

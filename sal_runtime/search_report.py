@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sal_runtime.bench_report import UNSTABLE_MARK, three_digits, where_measured, write_document
+from sal_runtime.bench_report import UNSTABLE_MARK, number_text, plot_footer
 from sal_runtime.latency import STABLE_VARIATION, percentile
-from sal_runtime.latency_plot import COLOURS, GREY, draw_medians
+from sal_runtime.latency_plot import COLOURS, GREY, draw_medians_plot
 from sal_runtime.machine_record import command_line
 from sal_runtime.search_bench import BASELINES, SearchBench, SearchRow, search_document
-from sal_runtime.terminal import write_file
+from sal_runtime.terminal import print_json, write_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,15 +33,20 @@ def report_search(bench: SearchBench, out: Path | None, plot: Path | None, *, as
         SalError: a file cannot be written.
     """
     document = search_document(bench, command_line(sys.argv))
-    if not as_json:
+    if as_json:
+        print_json(document)
+    else:
         print_search_bench(bench)
-    write_document(document, bench.notes, out, as_json=as_json)
+    for note in bench.notes:
+        print(f"sal: {note}", file=sys.stderr)
+    if out is not None:
+        write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     if plot is not None:
         panels = {
             _queries(number): [(_label(row), percentile(row.timing.latencies_ms, 50), _colour(row)) for row in rows]
             for number, rows in _by_queries(bench)
         }
-        write_file(plot, draw_medians(panels, _title(bench), where_measured(document, f"seed {bench.options.seed}")))
+        write_file(plot, draw_medians_plot(panels, _title(bench), plot_footer(document, f"seed {bench.options.seed}")))
 
 
 def print_search_bench(bench: SearchBench) -> None:
@@ -73,8 +79,8 @@ def search_table(title: str, rows: list[SearchRow]) -> Table:
         mark = " " if row.timing.is_stable else UNSTABLE_MARK
         table.add_row(
             _label(row),
-            three_digits(percentile(latencies, 50)),
-            three_digits(percentile(latencies, 90)),
+            number_text(percentile(latencies, 50)),
+            number_text(percentile(latencies, 90)),
             f"{row.timing.variation:.0%}{mark}",
             *(f"{row.relative[name]:.2f}" for name in baselines),
         )
