@@ -106,3 +106,40 @@ def encode(
     with progress_bar("measuring") as progress:
         bench = bench_encode(open_bundle(choose_bundle_path(bundle)), options, progress)
     report_encode_bench(bench, out, plot, as_json=as_json)
+
+
+@bench_app.command(epilog="See also: docs/ranking.md, sal search")
+def search(  # noqa: PLR0913 - one parameter is one option
+    items: Annotated[int, typer.Option("--items", min=1, help="Vectors in the made-up gallery.")] = 1_000_000,
+    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Of the vectors.")] = 128,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="Hits wanted.")] = 10,
+    queries: Annotated[
+        list[int] | None, typer.Option("--queries", min=1, help="Ranked together; may be repeated. Default: 1 64.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the vectors.")] = 0,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Also build and measure the approximate index; takes minutes.")
+    ] = False,
+    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="At least, of each row.")] = 3.0,
+    out: OutOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure exact ranking beside one read of the vectors, the bare matrix product, faiss and usearch.
+
+    All give the same hits, or nothing is measured. faiss and usearch come with the extra `bench`:
+
+        sal bench search --items 1000000 --out search.json --plot search.svg
+    """
+    from sal_runtime.bench_report import check_report
+    from sal_runtime.interleaved import TimingSettings
+    from sal_runtime.search_bench import SearchOptions, bench_search
+    from sal_runtime.search_report import report_search
+    from sal_runtime.terminal import progress_bar
+
+    check_report(out, plot)
+    timing = TimingSettings(min_seconds=min_seconds)
+    options = SearchOptions(items, dimension, k, queries or (1, 64), seed, approximate, timing)
+    with progress_bar("measuring") as progress:
+        bench = bench_search(options, progress)
+    report_search(bench, out, plot, as_json=as_json)

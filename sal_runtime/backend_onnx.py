@@ -74,20 +74,11 @@ class OnnxBackend:
     """
 
     def __init__(self, model: bytes, device: str, threads: int | None) -> None:
-        onnxruntime = _import_onnxruntime(device)
-        provider = PROVIDERS[device][0]
-        if provider not in onnxruntime.get_available_providers():
-            raise BackendError(
-                f"device {device}: this ONNX Runtime {onnxruntime.__version__} has no {provider}; "
-                f"{wheels_conflict() or INSTALL_GPU}"
-            )
         self.device = device
-        self._session = _open_session(onnxruntime, model, device, threads)
+        self._session = open_session(model, device, threads)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         nodes = assigned_nodes(self._session)
-        if nodes is not None:
-            check_placement(nodes, provider)
         self.placement = None if nodes is None else dict(Counter(node.provider for node in nodes))
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
@@ -101,6 +92,78 @@ class OnnxBackend:
                 f"ONNX Runtime on {self.device} failed on a batch {batch.dtype} {batch.shape}: {_first_line(error)}"
             ) from error
         return output
+
+
+def open_session(model: bytes, device: str, threads: int | None = None) -> Any:
+    """An InferenceSession of a graph, all of it on one device.
+
+    Args:
+        model: the content of an .onnx file.
+        device: `cpu` or `cuda`.
+        threads: of one run on the CPU; None for all cores.
+
+    Raises:
+        BackendError: ONNX Runtime is not installed, does not give the device, cannot load the graph, or would run a
+            part of it elsewhere.
+    """
+    if device not in PROVIDERS:
+        raise BackendError(f"device is {device!r}, expected one of {', '.join(PROVIDERS)} for ONNX Runtime")
+    onnxruntime = _import_onnxruntime(device)
+    provider = PROVIDERS[device][0]
+    if provider not in onnxruntime.get_available_providers():
+        raise BackendError(
+            f"device {device}: this ONNX Runtime {onnxruntime.__version__} has no {provider}; "
+            f"{wheels_conflict() or INSTALL_GPU}"
+        )
+    session = _open_session(onnxruntime, model, device, threads)
+    nodes = assigned_nodes(session)
+    if nodes is not None:
+        check_placement(nodes, provider)
+    return session
+
+
+def to_device(array: NDArray[Any], device: str) -> Any:
+    """An OrtValue of an array in the memory of a device, in one piece; on the CPU it may be the array itself.
+
+    Args:
+        array: not to be changed as long as the value is used.
+        device: `cuda` (the first one), or `cpu`.
+
+    Raises:
+        BackendError: the device has no room for it.
+    """
+    from onnxruntime import OrtValue
+
+    try:
+        return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+    except Exception as error:  # ONNX Runtime raises its own classes, which share no base but Exception
+        raise BackendError(
+            f"device {device}: no room for {array.nbytes / 1e6:,.0f} MB: {_first_line(error)}"
+        ) from error
+
+
+def run_on_device(session: Any, inputs: Mapping[str, Any], device: str) -> list[NDArray[Any]]:
+    """One run on inputs that lie in a device's memory already; the outputs are copied back, in the graph's order.
+
+    Args:
+        session: an InferenceSession.
+        inputs: an OrtValue for each input of the graph.
+        device: that computes: `cuda` (the first one), or `cpu`.
+
+    Raises:
+        BackendError: ONNX Runtime failed.
+    """
+    binding = session.io_binding()
+    for name, value in inputs.items():
+        binding.bind_ortvalue_input(name, value)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device, 0)
+    try:
+        session.run_with_iobinding(binding)
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime on {device} failed: {_first_line(error)}") from error
+    return outputs
 
 
 def run_bound(session: Any, source: str, target: str, batch: NDArray[Any], device: str) -> NDArray[Any]:

@@ -280,12 +280,16 @@ def _read_stamp(file: Path, opened: Any) -> Stamp:
 def _check_fits(file: Path, stamp: Stamp, gallery: SearchableGallery) -> None:
     expected = (gallery.fingerprint, gallery.embedding_dim, gallery.precision)
     if (stamp.fingerprint, stamp.embedding_dim, stamp.precision) != expected:
-        name = f"bundle {stamp.bundle_name or 'unknown'} ({stamp.fingerprint[:12]})"
+        made, wanted = _made_by(stamp), _made_by(gallery)
         raise InputError(
-            f"{file}: got embeddings of {name} with {stamp.embedding_dim} numbers in {stamp.precision}, gallery "
-            f"{gallery.title} is of bundle {gallery.bundle_name or 'unknown'} ({gallery.fingerprint[:12]}) with {gallery.embedding_dim} in "
-            f"{gallery.precision}; import it into a gallery of its own"
+            f"{file}: got embeddings of {made}, gallery {gallery.title} is of {wanted}; "
+            "import it into a gallery of its own"
         )
+
+
+def _made_by(one: Stamp | SearchableGallery) -> str:
+    name = one.bundle_name or "unknown"
+    return f"bundle {name} ({one.fingerprint[:12]}) with {one.embedding_dim} numbers in {one.precision}"
 
 
 def _files(source: Path) -> list[Path]:

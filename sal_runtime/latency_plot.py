@@ -115,6 +115,35 @@ def _draw_figure(
     return buffer.getvalue()
 
 
+def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], title: str, footer: str) -> bytes:
+    """Median latencies as points on a logarithmic axis, the first at the top.
+
+    Args:
+        panels: by the name of a panel a label, a latency in ms and a colour for each of its points.
+        title: above.
+        footer: below, small.
+
+    Returns:
+        An SVG file.
+    """
+
+    def draw(axes: Axes, name: str) -> None:
+        for place, (_, latency, colour) in enumerate(panels[name]):
+            axes.plot(latency, place, marker="o", color=colour)
+            axes.annotate(f"{latency:.3g}", (latency, place), (7, -3), textcoords="offset points", fontsize=8)
+        axes.set_yticks(range(len(panels[name])), [label for label, _, _ in panels[name]])
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.margins(x=0.1, y=0.06)
+        _plain_ticks(axes.xaxis)
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("median latency, ms")
+        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.set_axisbelow(True)
+
+    return _draw_figure(list(panels), 0.8 + 0.28 * max(map(len, panels.values())), draw, title, footer)
+
+
 def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:
     for colour, marker, rows in zip(cycle(COLOURS), cycle(MARKERS), lines):
         contender = rows[0].contender
