@@ -113,6 +113,10 @@ def search(  # noqa: PLR0913 - one parameter is one option
     captured_from: FromOption = None,
     until: UntilOption = None,
     meta: MetadataOption = None,
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="Let the index of `sal gallery index` propose; some hits can be missed."),
+    ] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
     device: DeviceOption = "cpu",
@@ -139,7 +143,15 @@ def search(  # noqa: PLR0913 - one parameter is one option
     where = item_filter(camera, track, captured_from, until, meta)
     with progress_bar("encoding") as progress:
         result = search_gallery(
-            bundle, gallery, attrs, k, where=where, device=device, precision=precision, progress=progress
+            bundle,
+            gallery,
+            attrs,
+            k,
+            where=where,
+            approximate=approximate,
+            device=device,
+            precision=precision,
+            progress=progress,
         )
     print_choice(device, result.device)
     print_search(result, html, grid, as_json=as_json)

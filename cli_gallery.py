@@ -186,6 +186,21 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
+@gallery_app.command(epilog="See also: sal search --approximate, docs/ranking.md")
+def index(gallery: GalleryArgument) -> None:
+    """Build an approximate index beside a gallery whose vectors do not fit into memory.
+
+        sal gallery index yard.sal
+
+    Any change of the gallery makes it stale; removing images deletes it. Needs the extra `ann`.
+    """
+    from sal_runtime.gallery_admin import index_gallery
+    from sal_runtime.terminal import progress_bar
+
+    with progress_bar("indexing") as progress:
+        print(index_gallery(gallery, progress))
+
+
 @gallery_app.command("export", epilog="See also: sal gallery import, docs/scaling.md")
 def export_items(
     gallery: PlaceArgument,

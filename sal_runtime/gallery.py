@@ -28,6 +28,7 @@ from sal_runtime.gallery_file import (
     connect_file,
     create_file,
     explained,
+    index_path,
     read_counter,
     transaction,
     write_counter,
@@ -112,6 +113,11 @@ class Gallery(ReadableGallery):
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether it is open for writing."""
+        return self._lock is not None
 
     def __enter__(self) -> Gallery:
         """The gallery itself."""
@@ -222,6 +228,7 @@ class Gallery(ReadableGallery):
                 their bytes are not yet gone from the disk.
         """
         with self._turn, explained(self.path):
+            index_path(self.path).unlink(missing_ok=True)  # it has copies of what was removed
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -249,5 +256,5 @@ class Gallery(ReadableGallery):
 
 def delete_gallery(path: Path) -> None:
     """Delete a gallery file and what lies beside it."""
-    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-lock"))):
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-lock", ".index"))):
         file.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from sal_runtime.default_bundle import choose_bundle_path, choose_precision
 from sal_runtime.errors import InputError
 from sal_runtime.folder_gallery import folder_changes, gallery_path_for, locate, sync_folder
 from sal_runtime.gallery import Gallery
+from sal_runtime.gallery_index import build_gallery_index
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.gallery_places import is_collection, open_to_fill
 from sal_runtime.gallery_reindex import ReindexReport, reindex
@@ -231,6 +232,17 @@ def reindex_gallery(
             raise InputError(f"gallery {gallery.path}: is of bundle {bundle.name} in {chosen} already; nothing to do")
         encode = image_encoder(bundle, device, chosen)
         return reindex(gallery, bundle, encode, chosen, drop_missing=drop_missing, progress=progress)
+
+
+def index_gallery(place: Path, progress: Progress | None = None) -> Path:
+    """Build the approximate index of a gallery anew.
+
+    Raises:
+        BackendError: usearch is not installed.
+        InputError: there is no gallery, or another process writes it.
+    """
+    with Gallery.open(locate(place), "w") as gallery:
+        return build_gallery_index(gallery, progress)
 
 
 def import_into(place: str, sources: Sequence[Path], bundle_path: Path | None, progress: Progress | None = None) -> int:

@@ -41,6 +41,11 @@ CREATE TABLE metadata_key (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)
 """
 
 
+def index_path(path: Path) -> Path:
+    """Where the approximate index of a gallery file lies, if it has one."""
+    return path.with_name(f"{path.name}.index")
+
+
 def create_file(path: Path, meta: Mapping[str, str]) -> None:
     """Make an empty gallery file; it appears under its name only when whole.
 

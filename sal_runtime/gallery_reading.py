@@ -16,14 +16,16 @@ from sal_runtime import gallery_items
 from sal_runtime.errors import InputError
 from sal_runtime.gallery_check import find_problems
 from sal_runtime.gallery_columns import read_values, vector_column
-from sal_runtime.gallery_file import connect_file, explained, read_counter, read_meta, snapshot
+from sal_runtime.gallery_file import connect_file, explained, index_path, read_counter, read_meta, snapshot
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.gallery_state import LoadedGallery, State, read_chunks
 from sal_runtime.ranking import top_k
 
 if TYPE_CHECKING:
+    from sal_runtime.approximate_index import ApproximateIndex, IndexStamp
     from sal_runtime.bundle import Bundle
     from sal_runtime.item_filter import ItemFilter
+    from sal_runtime.ranking_device import DeviceRanking
 
 IdArray = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
@@ -42,6 +44,10 @@ class ReadableGallery:
         self.path = path
         self._connection = connection
         self._turn = threading.RLock()
+        self._device: str | None = None
+        self._device_turn = threading.Lock()
+        self._approximately = False
+        self._index: tuple[IndexStamp, ApproximateIndex] | None = None
         self._read_stamp()
 
     def _read_stamp(self) -> None:
@@ -49,6 +55,7 @@ class ReadableGallery:
         self.fingerprint = self.meta["fingerprint"]
         self.embedding_dim = int(self.meta["embedding_dim"])
         self._loaded = LoadedGallery(self.embedding_dim)
+        self._ranking: tuple[tuple[Float32Array, ...], DeviceRanking] | None = None
 
     @property
     def title(self) -> str:
@@ -110,9 +117,32 @@ class ReadableGallery:
         Raises:
             InputError: shapes do not fit, or k is below 1.
         """
+        if self._approximately:
+            return self._propose(queries, k, where)
         state = self._state(where)
-        rows, scores = top_k(queries, state.vectors, k, state.allowed)
+        if self._device is None or not state.vectors:
+            rows, scores = top_k(queries, state.vectors, k, state.allowed)
+        else:
+            rows, scores = self._ranking_on_device(state, self._device).top_k(queries, k, state.allowed)
         return state.ids_at(rows), scores
+
+    def rank_on(self, device: str) -> None:
+        """Keep a copy of the vectors in the memory of a device from now on, and rank there.
+
+        What is added later is copied when it is first searched; what has not changed stays where it is.
+
+        Args:
+            device: `cuda`; or `cpu`, for ONNX Runtime there, which is slower than ranking without it.
+
+        Raises:
+            BackendError: the device cannot be had, or has no room for the vectors.
+        """
+        from sal_runtime.ranking_device import DeviceRanking
+
+        vectors = self._state(None).vectors
+        ranking = DeviceRanking(vectors or (np.empty((0, self.embedding_dim), np.float32),), device)
+        with self._device_turn:
+            self._device, self._ranking = device, (vectors, ranking)
 
     def vectors(self) -> tuple[IdArray, Float32Array]:
         """A copy of all embeddings: ids int64 `[N]` and unit vectors float32 `[N, d]`."""
@@ -169,6 +199,48 @@ class ReadableGallery:
         with self._reading() as connection:
             self._check_not_reindexed(connection)
             return self._loaded.state(connection, where)
+
+    def search_approximately(self) -> None:
+        """From now on let the index beside the file propose items, and rank these by their stored vectors.
+
+        The vectors are not read into memory. Some of the nearest can be missed, and filters are refused.
+
+        Raises:
+            BackendError: usearch is not installed.
+            InputError: there is no index, or it is of another state of the gallery.
+        """
+        self._approximately = True
+        self._opened_index()
+
+    def index_stamp(self) -> IndexStamp:
+        """What an index of the gallery as it is now is stamped with."""
+        from sal_runtime.approximate_index import IndexStamp
+
+        with self._reading() as connection:
+            return IndexStamp(self.fingerprint, str(read_counter(connection, "change")))
+
+    def _propose(self, queries: Float32Array, k: int, where: ItemFilter | None) -> tuple[IdArray, Float32Array]:
+        if where:
+            raise InputError(f"gallery {self.path}: its approximate index knows no conditions; search without it")
+        return self._opened_index().search(queries, k, self.embeddings)
+
+    def _opened_index(self) -> ApproximateIndex:
+        from sal_runtime.approximate_index import open_index
+
+        stamp = self.index_stamp()
+        with self._turn:
+            if self._index is None or self._index[0] != stamp:
+                self._index = (stamp, open_index(index_path(self.path), stamp))
+            return self._index[1]
+
+    def _ranking_on_device(self, state: State, device: str) -> DeviceRanking:
+        from sal_runtime.ranking_device import DeviceRanking
+
+        with self._device_turn:
+            if self._ranking is None or self._ranking[0] is not state.vectors:
+                earlier = None if self._ranking is None else self._ranking[1]
+                self._ranking = (state.vectors, DeviceRanking(state.vectors, device, earlier))
+            return self._ranking[1]
 
     def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
         (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()

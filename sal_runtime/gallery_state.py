@@ -115,7 +115,7 @@ class LoadedColumn:
         self._parts: list[Array] = []
         self._filled: list[int] = []  # values of each part that somebody may be looking at
         self._change = -1
-        self._count = 0
+        self._views: tuple[Array, ...] = ()
 
     def bring_up_to(self, connection: sqlite3.Connection, change: int, count: int) -> None:
         """Read what has changed since last time; in a transaction at change number `change` with `count` items."""
@@ -131,14 +131,14 @@ class LoadedColumn:
         del self._parts[parts:], self._filled[parts:]
         for number in range(parts):
             self._filled[number] = max(self._filled[number], min(PART_SLOTS, count - number * PART_SLOTS))
-        self._change, self._count = change, count
-
-    def parts(self) -> tuple[Array, ...]:
-        """Read-only parts with all values; they stay as they are whatever comes later."""
-        views = [part[: self._count - number * PART_SLOTS] for number, part in enumerate(self._parts)]
+        views = [part[: count - number * PART_SLOTS] for number, part in enumerate(self._parts)]
         for view in views:
             view.flags.writeable = False
-        return tuple(views)
+        self._change, self._views = change, tuple(views)
+
+    def parts(self) -> tuple[Array, ...]:
+        """Read-only parts with all values; they stay as they are whatever comes later. The same while nothing does."""
+        return self._views
 
     def _put(self, first_slot: int, values: Array, copied: set[int]) -> None:
         number, start = divmod(first_slot, PART_SLOTS)

@@ -139,13 +139,14 @@ class PersonSearch:
         )
 
 
-def search(
+def search(  # noqa: PLR0913 - all but three have defaults that fit
     bundle: Bundle | Path | str | None,
     gallery: SearchableGallery | Path | str,
     attrs: str,
     k: int = 20,
     *,
     where: ItemFilter | None = None,
+    approximate: bool = False,
     device: str = "cpu",
     precision: str | None = None,
     progress: Progress | None = None,
@@ -159,6 +160,8 @@ def search(
         attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
         k: hits wanted; fewer come if the gallery has fewer images.
         where: only these images are ranked; None for all.
+        approximate: let the index of a gallery file propose images, where its vectors do not fit into memory; some of
+            the best can be missed.
         device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         precision: images are encoded in; None takes that of the gallery, or fp32 for a new one.
         progress: told how far encoding is.
@@ -187,6 +190,8 @@ def search(
     encoder = image_encoder(opened, device, chosen)
     report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
     with Gallery.open(path) as stored:
+        if approximate:
+            stored.search_approximately()
         result = PersonSearch(opened, stored).ask(attrs, k, where=where)
     encoded, failed = (0, ()) if report is None else (report.added + report.changed, report.failed)
     return replace(result, num_encoded=encoded, failed=failed, device=encoder.choice)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -29,24 +30,36 @@ class DeviceRanking:
 
     Args:
         parts: float32 `[n, d]` each, at least one, in their order; rows are numbered across them. 32,768 rows are a
-            good size: 256 queries make 32 MiB of scores.
+            good size: 256 queries make 32 MiB of scores. They must not change afterwards.
         device: `cuda`, or `cpu`, where `ranking.top_k` is the faster one.
+        earlier: of the same gallery on the same device; parts that it has already, by their place in memory and their
+            length, are not copied again.
 
     Raises:
         BackendError: the device cannot be had, or has no room for the gallery.
         InputError: there is no part, or shapes or types do not fit.
     """
 
-    def __init__(self, parts: Sequence[Float32Array], device: str) -> None:
+    def __init__(self, parts: Sequence[Float32Array], device: str, earlier: DeviceRanking | None = None) -> None:
         if not parts:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
         check_shapes(parts[0], parts)
         self.device = device
         self._no_vectors = parts[0][:0]
         self._ends = list(accumulate(len(part) for part in parts))
-        self._session = open_session((files("sal_runtime") / GRAPH).read_bytes(), device)
-        self._vectors = [to_device(part, device) for part in parts]
-        self._all = [to_device(np.ones(len(part), np.bool_), device) for part in parts]
+        graph = files("sal_runtime") / GRAPH
+        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device)
+        there = {} if earlier is None else earlier._there
+        # the arrays are kept with what lies on the device: their places in memory are not given to others then
+        self._there: dict[tuple[int, int], tuple[Float32Array, Any, Any]] = {}
+        for part in parts:
+            key = (part.ctypes.data, len(part))
+            self._there[key] = there.get(key) or (
+                part,
+                to_device(part, device),
+                to_device(np.ones(len(part), np.bool_), device),
+            )
+        self._vectors, self._all = zip(*(self._there[part.ctypes.data, len(part)][1:] for part in parts), strict=True)
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sal_runtime import gallery_state
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery import Gallery
+from sal_runtime.gallery_index import build_gallery_index
 from sal_runtime.gallery_items import GalleryItem
 from sal_runtime.item_filter import ItemFilter
 from tests.runtime.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
@@ -194,3 +195,64 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         ItemFilter(captured_from=2.0, captured_until=1.0)
     with pytest.raises(InputError, match="no value for the metadata zone"):
         ItemFilter(metadata={"zone": []})
+
+
+def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "g.sal"
+    small_blocks(monkeypatch)
+    filled(path, 21)
+    queries = unit_vectors(3, seed=5)
+    with Gallery.open(path, "w") as gallery, Gallery.open(path) as reader:
+        reader.rank_on("cpu")
+
+        def check() -> None:
+            for where in (None, ItemFilter(cameras=["c1"])):
+                (expected, scores), (ids, found) = gallery.nearest(queries, 9, where), reader.nearest(queries, 9, where)
+                np.testing.assert_array_equal(ids, expected)
+                np.testing.assert_allclose(found, scores, atol=1e-6)
+
+        check()
+        ranking = reader._ranking
+        check()
+        assert reader._ranking is ranking  # nothing has changed, nothing is copied
+        assert ranking is not None
+        before = ranking[1]._there
+        gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(1, seed=9))
+        check()
+        assert reader._ranking is not None
+        kept = before.keys() & reader._ranking[1]._there.keys()
+        assert len(kept) == 2  # the parts of 8 that were full already
+        assert all(before[key][1] is reader._ranking[1]._there[key][1] for key in kept)
+        gallery.remove([f"{number:05}.jpg" for number in range(3, 20)])
+        check()
+        with pytest.raises(SalError, match="cuda"):
+            reader.rank_on("cuda")
+
+
+def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    vectors = filled(path, 400)
+    queries = unit_vectors(5, seed=3)
+    with Gallery.open(path, "w") as gallery, pytest.raises(InputError, match="index"):
+        gallery.search_approximately()
+    with Gallery.open(path, "w") as gallery:
+        assert build_gallery_index(gallery) == tmp_path / "g.sal.index"
+    with Gallery.open(path) as reader:
+        exact = reader.nearest(queries, 5)
+        reader.search_approximately()
+        ids, scores = reader.nearest(queries, 5)
+        assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(ids, exact[0], strict=True)]) > 0.9
+        np.testing.assert_allclose(scores[0], reader.embeddings(ids[0]) @ queries[0], atol=1e-6)
+        with pytest.raises(InputError, match="no conditions"):
+            reader.nearest(queries, 5, ItemFilter(cameras=["c1"]))
+        with pytest.raises(InputError, match="open for reading"):
+            build_gallery_index(reader)
+        with Gallery.open(path, "w") as gallery:
+            gallery.add([GalleryItem("new.jpg")], unit_vectors(1, seed=9))
+            with pytest.raises(InputError, match="has changed since it was built; build it again"):
+                reader.nearest(queries, 5)
+            build_gallery_index(gallery)
+            assert reader.nearest(unit_vectors(1, seed=9), 1)[1][0, 0] == pytest.approx(1, abs=1e-6)
+            gallery.remove(["00007.jpg"])
+            assert not (tmp_path / "g.sal.index").exists()
+            assert not any(vectors[7].tobytes() in file.read_bytes() for file in tmp_path.iterdir())
