@@ -196,6 +196,20 @@ def changed_blocks(connection: sqlite3.Connection, column: Column, since: int, c
     return [block_id - first for (block_id,) in connection.execute(query, (since, first, stop))]
 
 
+def existing_blocks(connection: sqlite3.Connection, column: Column, count: int) -> set[int]:
+    """Numbers of the blocks, of those that `count` slots need, that the file has; the others are all null.
+
+    Raises:
+        sqlite3.DatabaseError: one is missing though it cannot be all null.
+    """
+    first, stop = _block_id(column, 0), _block_id(column, num_blocks(count))
+    rows = connection.execute("SELECT id FROM block_change WHERE id >= ? AND id < ?", (first, stop))
+    found = {block_id - first for (block_id,) in rows}
+    if column.required and len(found) != num_blocks(count):
+        raise sqlite3.DatabaseError(f"{num_blocks(count) - len(found)} blocks of column {column.number} are missing")
+    return found
+
+
 def num_blocks(count: int) -> int:
     """Blocks that `count` slots need."""
     return -(-count // BLOCK_SLOTS)
