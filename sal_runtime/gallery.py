@@ -34,6 +34,7 @@ from sal_runtime.gallery_file import (
 )
 from sal_runtime.gallery_items import GalleryItem, condition
 from sal_runtime.gallery_reading import Float32Array, ReadableGallery
+from sal_runtime.gallery_scrub import scrub
 from sal_runtime.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -225,6 +226,10 @@ class Gallery(ReadableGallery):
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                with transaction(self._connection):
+                    scrub(self._connection, self.path)
+                self._connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "
