@@ -106,6 +106,11 @@ class Gallery(ReadableGallery):
                 lock.release()
             raise
 
+    @property
+    def generation_path(self) -> Path:
+        """Where `reindex` keeps what it has encoded while it is not done."""
+        return self.path.with_name(f".{self.path.name}.reindex")
+
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
         with self._turn:
@@ -202,6 +207,8 @@ class Gallery(ReadableGallery):
     def take_over(self, generation: Path) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
+        The old ones are gone from the bytes of the file after `erase`.
+
         Raises:
             SalError: writing failed; nothing was replaced.
         """
@@ -213,7 +220,6 @@ class Gallery(ReadableGallery):
             finally:
                 self._connection.execute("DETACH DATABASE generation")
             self._read_stamp()
-        self.erase()
 
     def erase(self) -> None:
         """Give freed space back and empty the write-ahead log, so that nothing removed is left in any file.
@@ -238,10 +244,12 @@ class Gallery(ReadableGallery):
 
     def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
         with self._writing() as connection:
-            count = gallery_changes.remove_items(connection, text, values, self.embedding_dim)
-        if count:
-            self.erase()
-        return count
+            uris = gallery_changes.remove_items(connection, text, values, self.embedding_dim)
+            if self.generation_path.exists():
+                with Gallery.open(self.generation_path, "w") as generation:
+                    generation.remove(uris)
+        self.erase()  # also if there were none: the process that removed them may have been killed before it came here
+        return len(uris)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -180,7 +180,7 @@ def filter_mask(connection: sqlite3.Connection, where: ItemFilter, read: Callabl
     """
     keys = metadata_columns(connection)
     texts = [(CAMERA, where.cameras), (TRACK, where.tracks)]
-    # a key that no item ever had is in no column: nothing matches it, as nothing matches in a column of nulls
+    # a key that no item has is in no column: nothing matches it, as nothing matches in a column of nulls
     texts += [(keys.get(key, Column(-1)), values) for key, values in where.metadata.items()]
     masks = [
         np.concatenate([np.isin(part, [text_code(value) for value in values]) for part in read(column)] or [_NOTHING])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,9 +43,10 @@ class Entry:
     item: GalleryItem
     vector: bytes
 
-    def needles(self) -> set[bytes]:
+    @cached_property
+    def needles(self) -> frozenset[bytes]:
         """What is found in a file that holds it."""
-        return {match[0] for match in NEEDLE.finditer(self.vector + repr(self.item).encode())}
+        return frozenset(match[0] for match in NEEDLE.finditer(self.vector + repr(self.item).encode()))
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def applied(operation: Operation, model: Model, pool: Pool) -> dict[str, Entry]:
 
 def needles_of(model: Model) -> set[bytes]:
     """All that may be found of these items."""
-    return {needle for entry in model.values() for needle in entry.needles()}
+    return set().union(*(entry.needles for entry in model.values()))
 
 
 def generation_needles(uris: Iterable[str], fingerprint: str, pool: Pool) -> set[bytes]:

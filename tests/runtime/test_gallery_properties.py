@@ -114,6 +114,7 @@ class GalleryMachine(RuleBasedStateMachine):
             generation.add([self.expected[uri][0] for uri in order], vectors)
             ids = dict(zip(order, generation.vectors()[0].tolist(), strict=True))
         self.writer.take_over(self.folder / "next")
+        self.writer.erase()
         for file in self.folder.glob("next*"):
             file.unlink()
         assert not set(ids.values()) & {item_id for _, _, item_id in self.expected.values()}
