@@ -35,6 +35,7 @@ from sal_runtime.gallery_file import (
 )
 from sal_runtime.gallery_items import GalleryItem, condition
 from sal_runtime.gallery_reading import Float32Array, ReadableGallery
+from sal_runtime.gallery_scrub import scrub
 from sal_runtime.writer_lock import WriterLock
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class Gallery(ReadableGallery):
             if lock is not None:
                 lock.release()
             raise
+
+    @property
+    def generation_path(self) -> Path:
+        """Where `reindex` keeps what it has encoded while it is not done."""
+        return self.path.with_name(f".{self.path.name}.reindex")
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -207,6 +213,8 @@ class Gallery(ReadableGallery):
     def take_over(self, generation: Path) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
+        The old ones are gone from the bytes of the file after `erase`.
+
         Raises:
             SalError: writing failed; nothing was replaced.
         """
@@ -218,7 +226,6 @@ class Gallery(ReadableGallery):
             finally:
                 self._connection.execute("DETACH DATABASE generation")
             self._read_stamp()
-        self.erase()
 
     def erase(self) -> None:
         """Give freed space back and empty the write-ahead log, so that nothing removed is left in any file.
@@ -232,6 +239,10 @@ class Gallery(ReadableGallery):
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                with transaction(self._connection):
+                    scrub(self._connection, self.path)
+                self._connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "
@@ -240,10 +251,12 @@ class Gallery(ReadableGallery):
 
     def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
         with self._writing() as connection:
-            count = gallery_changes.remove_items(connection, text, values, self.embedding_dim)
-        if count:
-            self.erase()
-        return count
+            uris = gallery_changes.remove_items(connection, text, values, self.embedding_dim)
+            if self.generation_path.exists():
+                with Gallery.open(self.generation_path, "w") as generation:
+                    generation.remove(uris)
+        self.erase()  # also if there were none: the process that removed them may have been killed before it came here
+        return len(uris)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -19,6 +19,7 @@ from sal_runtime.gallery_columns import (
     TRACK,
     all_columns,
     ensure_metadata_columns,
+    forget_empty_metadata,
     read_values,
     remove_slots,
     text_code,
@@ -73,16 +74,16 @@ def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -
 
 def remove_items(
     connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
-) -> int:
+) -> list[str]:
     """Remove the items whose rows fulfil an SQL condition with any of the lists of values.
 
     Returns:
-        How many there were.
+        Their uris.
     """
-    query = f"SELECT slot FROM item WHERE {condition}"
-    found = {slot for some in values for (slot,) in connection.execute(query, some)}
+    query = f"SELECT slot, uri FROM item WHERE {condition}"
+    found = {slot: uri for some in values for slot, uri in connection.execute(query, some)}
     if not found:
-        return 0
+        return []
     count, change = read_counter(connection, "count"), _next_change(connection)
     slots = np.array(sorted(found), np.int64)
     gone = read_values(connection, IDS, slots).tolist()
@@ -91,7 +92,8 @@ def remove_items(
     moved = read_values(connection, IDS, holes).tolist()
     connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
     write_counter(connection, "count", count - len(slots))
-    return len(slots)
+    forget_empty_metadata(connection)
+    return list(found.values())
 
 
 def take_generation(connection: sqlite3.Connection) -> None:

@@ -79,7 +79,7 @@ def text_code(text: str | None) -> int:
 
 
 def metadata_columns(connection: sqlite3.Connection) -> dict[str, Column]:
-    """The columns of the metadata keys that any item of the gallery ever had."""
+    """The columns of the metadata keys that items of the gallery have."""
     return {key: Column(number) for number, key in connection.execute("SELECT number, key FROM metadata_key")}
 
 
@@ -87,10 +87,21 @@ def ensure_metadata_columns(connection: sqlite3.Connection, keys: Iterable[str])
     """As `metadata_columns`, with these keys among them."""
     known = metadata_columns(connection)
     for key in sorted(set(keys) - known.keys()):
-        number = FIRST_METADATA + len(known)
+        number = max((column.number for column in known.values()), default=FIRST_METADATA - 1) + 1
         connection.execute("INSERT INTO metadata_key VALUES (?, ?)", (number, key))
         known[key] = Column(number)
     return known
+
+
+def forget_empty_metadata(connection: sqlite3.Connection) -> None:
+    """Remove the keys that no item has any more, and their columns."""
+    for key, column in metadata_columns(connection).items():
+        ids = (column.number << 32, column.number + 1 << 32)
+        blocks = connection.execute("SELECT data FROM block WHERE id >= ? AND id < ?", ids)
+        if all(data.count(0) == len(data) for (data,) in blocks):
+            connection.execute("DELETE FROM block WHERE id >= ? AND id < ?", ids)
+            connection.execute("DELETE FROM block_change WHERE id >= ? AND id < ?", ids)
+            connection.execute("DELETE FROM metadata_key WHERE key = ?", (key,))
 
 
 def all_columns(connection: sqlite3.Connection, embedding_dim: int) -> list[Column]:
@@ -194,6 +205,20 @@ def changed_blocks(connection: sqlite3.Connection, column: Column, since: int, c
     first, stop = _block_id(column, 0), _block_id(column, num_blocks(count))
     query = "SELECT id FROM block_change WHERE change > ? AND id >= ? AND id < ? ORDER BY id"
     return [block_id - first for (block_id,) in connection.execute(query, (since, first, stop))]
+
+
+def existing_blocks(connection: sqlite3.Connection, column: Column, count: int) -> set[int]:
+    """Numbers of the blocks, of those that `count` slots need, that the file has; the others are all null.
+
+    Raises:
+        sqlite3.DatabaseError: one is missing though it cannot be all null.
+    """
+    first, stop = _block_id(column, 0), _block_id(column, num_blocks(count))
+    rows = connection.execute("SELECT id FROM block_change WHERE id >= ? AND id < ?", (first, stop))
+    found = {block_id - first for (block_id,) in rows}
+    if column.required and len(found) != num_blocks(count):
+        raise sqlite3.DatabaseError(f"{num_blocks(count) - len(found)} blocks of column {column.number} are missing")
+    return found
 
 
 def num_blocks(count: int) -> int:

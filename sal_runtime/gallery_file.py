@@ -7,6 +7,7 @@ The file is in WAL mode: any number of processes read while one writes. `secure_
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ def index_path(path: Path) -> Path:
 
 
 def create_file(path: Path, meta: Mapping[str, str]) -> None:
-    """Make an empty gallery file; it appears under its name only when whole.
+    """Make an empty gallery file; it appears under its name only when whole. For the holder of the `WriterLock`.
 
     Raises:
         InputError: there is a file already, or it cannot be made there.
@@ -56,13 +57,21 @@ def create_file(path: Path, meta: Mapping[str, str]) -> None:
         raise InputError(f"{path}: exists already; open it, or choose another name for a new gallery")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
+        _sweep(path)
         try:
             _write_tables(temporary, meta)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what a killed process left of a new gallery, and the log of one that is gone: SQLite would replay it."""
+    left = path.parent.glob(f".{glob.escape(path.name)}.*.tmp*")
+    for file in (*left, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        file.unlink(missing_ok=True)
 
 
 def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
@@ -167,8 +176,11 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise SalError(f"gallery {path}: {error}") from error
+    except sqlite3.ProgrammingError as error:  # such as a gallery that was closed
+        raise InputError(f"gallery {path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        # our own errors have no code
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise InputError(_not_a_gallery(path)) from error
         raise InputError(f"gallery {path}: {error}; restore it, or move it away and encode the images again") from error
     except OSError as error:

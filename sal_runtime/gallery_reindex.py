@@ -68,7 +68,7 @@ def reindex(
         InputError: images cannot be read and `drop_missing` is not set; what was encoded is kept for the next try.
         SalError: writing failed; the gallery is as it was.
     """
-    beside = gallery.path.with_name(f".{gallery.path.name}.reindex")
+    beside = gallery.generation_path
     items = {item.uri: item for item in gallery.all_items()}
     with _open_generation(beside, gallery, bundle, precision) as generation:
         encoded = {item.uri: _description(item) for item in generation.all_items()}
@@ -85,6 +85,7 @@ def reindex(
         generation.erase()  # so that all of it is in the file, and nothing in a log beside it
     gallery.take_over(beside)
     delete_gallery(beside)
+    gallery.erase()
     return ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
 
 

@@ -22,6 +22,7 @@ from sal_runtime.gallery_columns import (
     TRACK,
     Column,
     changed_blocks,
+    existing_blocks,
     metadata_columns,
     num_blocks,
     read_block,
@@ -114,6 +115,7 @@ class LoadedColumn:
         self.column = column
         self._parts: list[Array] = []
         self._filled: list[int] = []  # values of each part that somebody may be looking at
+        self._blocks: set[int] = set()  # that were read and may hold more than nulls
         self._change = -1
         self._views: tuple[Array, ...] = ()
 
@@ -122,9 +124,14 @@ class LoadedColumn:
         if change == self._change:
             return
         copied: set[int] = set()
-        for number in changed_blocks(connection, self.column, self._change, count):
+        changed = changed_blocks(connection, self.column, self._change, count)
+        # Items may have come without a value where a whole block of values was removed.
+        vanished = {number for number in self._blocks if number * BLOCK_SLOTS < count}
+        vanished -= existing_blocks(connection, self.column, count)
+        for number in sorted(vanished.union(changed)):
             stop = min(BLOCK_SLOTS, count - number * BLOCK_SLOTS)
             self._put(number * BLOCK_SLOTS, read_block(connection, self.column, number, 0, stop), copied)
+        self._blocks = (self._blocks - vanished).union(changed)
         parts = -(-count // PART_SLOTS)
         while len(self._parts) < parts:  # of nothing but nulls
             self._append_part()
@@ -173,7 +180,7 @@ def filter_mask(connection: sqlite3.Connection, where: ItemFilter, read: Callabl
     """
     keys = metadata_columns(connection)
     texts = [(CAMERA, where.cameras), (TRACK, where.tracks)]
-    # a key that no item ever had is in no column: nothing matches it, as nothing matches in a column of nulls
+    # a key that no item has is in no column: nothing matches it, as nothing matches in a column of nulls
     texts += [(keys.get(key, Column(-1)), values) for key, values in where.metadata.items()]
     masks = [
         np.concatenate([np.isin(part, [text_code(value) for value in values]) for part in read(column)] or [_NOTHING])

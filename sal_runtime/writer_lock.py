@@ -23,7 +23,8 @@ class WriterLock:
         Raises:
             InputError: somebody else has it, or no lock can be made there.
         """
-        self._path = path.with_name(f"{path.name}-lock")
+        file = path.resolve()  # the same for every link to it
+        self._path = file.with_name(f"{file.name}-lock")
         with explained(path):
             self._descriptor = self._take(path)
 

@@ -1,0 +1,73 @@
+"""Zeroes what SQLite leaves in the unused middle of its pages.
+
+`secure_delete` overwrites a row where it lies. But when SQLite moves rows to a neighbouring page, their old copies stay
+between the list of cells and the cells of the page they came from, and nothing overwrites them when the rows are
+deleted. Nothing ever reads these bytes, so they can be zeroed beside running readers.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+INTERIOR = {2: 12, 5: 12}
+"""Kinds of pages (of an index, of a table) that point to others, and the length of their header."""
+LEAF = {10: 8, 13: 8}
+
+_descriptors: dict[tuple[int, int], int] = {}
+"""Of files, by device and inode; never closed, because that would drop SQLite's locks on the file in this process."""
+
+
+def scrub(connection: sqlite3.Connection, path: Path) -> None:
+    """Zero the unused bytes of all tables and indices.
+
+    Args:
+        connection: of the only writer, in a transaction that keeps others from writing, with an empty log.
+        path: of the file.
+
+    Raises:
+        sqlite3.DatabaseError: a page is damaged.
+        OSError: writing failed.
+    """
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    todo = [root for (root,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")]
+    file = _descriptor(path)
+    changed = False
+    while todo:
+        number = todo.pop()
+        page = os.pread(file, page_size, (number - 1) * page_size)
+        start, stop, children = _unused(page, number)
+        if page.count(0, start, stop) != stop - start:
+            os.pwrite(file, bytes(stop - start), (number - 1) * page_size + start)
+            changed = True
+        todo += children
+    if changed:
+        os.fdatasync(file)
+
+
+def _unused(page: bytes, number: int) -> tuple[int, int, list[int]]:
+    """Where the unused bytes of a page start and stop, and the pages it points to."""
+    header = 100 if number == 1 else 0
+    kind = page[header] if len(page) > header else 0
+    if kind not in INTERIOR | LEAF:
+        raise sqlite3.DatabaseError(f"page {number} is damaged")
+    cells = int.from_bytes(page[header + 3 : header + 5], "big")
+    start = header + (INTERIOR | LEAF)[kind]
+    places = [int.from_bytes(page[at : at + 2], "big") for at in range(start, start + 2 * cells, 2)]
+    stop = int.from_bytes(page[header + 5 : header + 7], "big") or 65536
+    start += 2 * cells
+    if not start <= stop <= len(page) or any(not stop <= place <= len(page) - 4 for place in places):
+        raise sqlite3.DatabaseError(f"page {number} is damaged")
+    if kind in LEAF:
+        return start, stop, []
+    children = [int.from_bytes(page[place : place + 4], "big") for place in places]
+    return start, stop, [*children, int.from_bytes(page[header + 8 : header + 12], "big")]
+
+
+def _descriptor(path: Path) -> int:
+    state = path.stat()
+    key = (state.st_dev, state.st_ino)
+    if key not in _descriptors:
+        _descriptors[key] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return _descriptors[key]
