@@ -206,9 +206,9 @@ class Gallery(ReadableGallery):
         return self._remove(f"coalesce(captured_at, added_at) < ? AND {text}", [(before, *values)])
 
     def reserve_ids(self, other: Gallery) -> None:
-        """Give coming items other ids than another gallery has ever given."""
+        """Give coming items other ids than another gallery has ever given, or will give to its next 2^32 items."""
         with other._reading() as theirs, self._writing() as ours:
-            write_counter(ours, "next_id", read_counter(theirs, "next_id"))
+            write_counter(ours, "next_id", read_counter(theirs, "next_id") + (1 << 32))
 
     def take_over(self, generation: Path) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.

@@ -26,6 +26,7 @@ from sal_runtime.gallery_columns import (
     vector_column,
 )
 from sal_runtime.gallery_file import read_counter
+from sal_runtime.gallery_items import COLUMNS, row_checksum
 
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
@@ -81,8 +82,14 @@ def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]
     count = read_counter(connection, "count")
     keys = metadata_columns(connection)
     columns = [IDS, vector_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT, *keys.values()]
-    query = "SELECT slot, id, uri, checksum, camera, track, captured_at, metadata FROM item ORDER BY slot"
-    wrong: list[str] = []
+    query = f"SELECT slot, id, checksum, row_checksum, {COLUMNS} FROM item ORDER BY slot"
+    wrong = [
+        f"damaged file: block {block_id} and the note of its last change do not go together"
+        for (block_id,) in connection.execute(
+            "SELECT id FROM block WHERE id NOT IN (SELECT id FROM block_change) "
+            "UNION ALL SELECT id FROM block_change WHERE id NOT IN (SELECT id FROM block)"
+        )
+    ]
     seen = 0
     for number, rows in groupby(connection.execute(query), key=lambda row: row[0] // BLOCK_SLOTS):
         slots = max(0, min(BLOCK_SLOTS, count - number * BLOCK_SLOTS)) if number >= 0 else 0
@@ -98,7 +105,11 @@ def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]
 def _wrong_in_row(
     row: tuple[Any, ...], slots: int, block: dict[Column, NDArray[Any]], vectors: Column, keys: dict[str, Column]
 ) -> Iterator[str]:
-    slot, item_id, uri, checksum, camera, track, captured_at, metadata = row
+    slot, item_id, checksum, row_sum, *values = row
+    uri, _, _, _, camera, captured_at, track, _, metadata = values
+    if row_checksum(values) != row_sum:
+        yield f"{uri}: what is known of it has changed since it was written"
+        return
     offset = slot % BLOCK_SLOTS
     if offset >= slots or block[IDS][offset] != item_id:
         yield f"{uri}: has no vector of its own"

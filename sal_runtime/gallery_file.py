@@ -32,6 +32,7 @@ _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE item (
     id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE, slot INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    row_checksum INTEGER NOT NULL,
     content_hash TEXT, size INTEGER, mtime_ns INTEGER,
     camera TEXT, captured_at REAL, track TEXT, box TEXT, metadata TEXT, added_at REAL NOT NULL
 );
@@ -126,12 +127,18 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
         raise InputError(
             f"gallery {path}: lacks {', '.join(sorted(missing))}; move it away and encode the images again"
         )
+    if not meta["embedding_dim"].isdecimal():
+        raise InputError(f"gallery {path}: its embedding_dim cannot be read; restore it, or encode the images again")
     return meta
 
 
 def read_counter(connection: sqlite3.Connection, name: str) -> int:
     """One of `COUNTERS`; the number of items is kept, because SQLite would walk through all of them to count."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()[0])
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
+    try:
+        return int(row[0])
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"{name} cannot be read") from error
 
 
 def write_counter(connection: sqlite3.Connection, name: str, value: int) -> None:

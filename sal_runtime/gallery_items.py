@@ -6,8 +6,10 @@ All functions expect an open transaction.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +17,12 @@ from typing import Any
 from sal_runtime.gallery_file import read_counter, write_counter
 from sal_runtime.item_filter import ItemFilter
 
-_COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata"
-_DESCRIPTION = _COLUMNS.split(", ")[1:]
-_ASSIGNMENTS = ", ".join(f"{column} = ?" for column in _DESCRIPTION)
+COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata"
+_DESCRIPTION = COLUMNS.split(", ")[1:]
+_ASSIGNMENTS = ", ".join(f"{column} = ?" for column in [*_DESCRIPTION, "row_checksum"])
 _INSERT = f"""
-INSERT INTO item ({_COLUMNS}, id, slot, checksum, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO item ({COLUMNS}, row_checksum, id, slot, checksum, added_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 VARIABLES = 500
 """Values in one statement; SQLite takes a limited number."""
@@ -103,7 +106,7 @@ def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[Galle
     """The items with these ids, in their order; None for what is not there."""
     found: list[GalleryItem | None] = []
     for item_id in ids:
-        row = connection.execute(f"SELECT {_COLUMNS} FROM item WHERE id = ?", (int(item_id),)).fetchone()
+        row = connection.execute(f"SELECT {COLUMNS} FROM item WHERE id = ?", (int(item_id),)).fetchone()
         found.append(None if row is None else _item_from_row(row))
     return found
 
@@ -112,7 +115,7 @@ def find_items(connection: sqlite3.Connection, uris: Sequence[str]) -> Iterator[
     """The items with these uris, in any order; unknown ones are left out."""
     for start in range(0, len(uris), VARIABLES):
         some = uris[start : start + VARIABLES]
-        for row in connection.execute(f"SELECT {_COLUMNS} FROM item WHERE uri IN ({_marks(some)})", some):
+        for row in connection.execute(f"SELECT {COLUMNS} FROM item WHERE uri IN ({_marks(some)})", some):
             yield _item_from_row(row)
 
 
@@ -127,7 +130,7 @@ def read_slots(connection: sqlite3.Connection, ids: Iterable[int]) -> list[int |
 
 def read_all_items(connection: sqlite3.Connection) -> Iterator[GalleryItem]:
     """Every item, in the order of the uris."""
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM item ORDER BY uri"):
+    for row in connection.execute(f"SELECT {COLUMNS} FROM item ORDER BY uri"):
         yield _item_from_row(row)
 
 
@@ -153,17 +156,28 @@ def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 
+def row_checksum(values: Sequence[object]) -> int:
+    """crc32 of what is known of an item, values in the order of `COLUMNS` as SQLite gives them."""
+    return zlib.crc32(repr(tuple(values)).encode(errors="surrogatepass"))
+
+
 def _values(item: GalleryItem) -> tuple[object, ...]:
-    """In the order of `_COLUMNS`."""
+    """In the order of `COLUMNS`, and their checksum."""
     box = None if item.box is None else json.dumps(item.box)
     metadata = json.dumps(dict(item.metadata)) if item.metadata else None
-    return (
-        item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, item.captured_at, item.track, box, metadata
+    # SQLite has no NaN, and keeps a whole number in this column as a float
+    captured_at = None if item.captured_at is None or math.isnan(item.captured_at) else float(item.captured_at)
+    values = (
+        item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, captured_at, item.track, box, metadata
     )  # fmt: skip
+    return (*values, row_checksum(values))
 
 
 def _item_from_row(row: tuple[Any, ...]) -> GalleryItem:
     uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata = row
-    corners = None if box is None else tuple(json.loads(box))
-    known = {} if metadata is None else json.loads(metadata)
+    try:
+        corners = None if box is None else tuple(json.loads(box))
+        known = {} if metadata is None else json.loads(metadata)
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"what is known of {uri!r} cannot be read") from error
     return GalleryItem(uri, content_hash, size, mtime_ns, camera, captured_at, track, corners, known)

@@ -156,6 +156,7 @@ class ReadableGallery:
         They are read from the file as they are asked for, all of one moment, and never in memory together.
         """
         with explained(self.path), closing(connect_file(self.path, "r")) as connection, snapshot(connection):
+            self._check_not_reindexed(connection)
             yield from read_chunks(connection, self.embedding_dim, where)
 
     def embeddings(self, ids: Iterable[int]) -> Float32Array:
@@ -192,6 +193,7 @@ class ReadableGallery:
     def verify(self) -> list[str]:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
         with self._reading() as connection:
+            self._check_not_reindexed(connection)
             return find_problems(connection, self.embedding_dim)
 
     def _state(self, where: ItemFilter | None) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sal_runtime.errors import InputError
@@ -34,8 +35,9 @@ class WriterLock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_file_of(descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.write(descriptor, str(os.getpid()).encode())
+                    with suppress(OSError):  # on a full disk nobody learns who holds it
+                        os.ftruncate(descriptor, 0)
+                        os.write(descriptor, str(os.getpid()).encode())
                     return descriptor
             except BlockingIOError:
                 holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"

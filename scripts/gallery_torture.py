@@ -44,7 +44,7 @@ from scripts.torture_model import (
     perform,
 )
 
-LONGEST_SECONDS = 0.25
+LONGEST_SECONDS = 0.2
 """A writer lives between nothing and this."""
 ERASING = ("remove", "remove_where", "purge", "reindex")
 FIRST_FINGERPRINT = f"{1:064x}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sal_runtime.gallery import Gallery
+from sal_runtime.gallery_columns import text_code
+from sal_runtime.gallery_items import GalleryItem
+from sal_runtime.item_filter import ItemFilter
 from scripts.torture_model import (
     Entry,
     Pool,
@@ -18,6 +22,7 @@ from scripts.torture_model import (
     needles_of,
     perform,
 )
+from tests.runtime.test_gallery import fake_bundle, unit_vectors
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,24 @@ def test_nothing_of_what_random_changes_removed_is_left(seed: int, pool: Pool, t
             ever |= needles_of(model)
             if before.keys() - model.keys() or operation.kind == "reindex":
                 assert not needles_in(tmp_path.iterdir()) & (ever - needles_of(model))
+
+
+def test_hashes_and_metadata_keys_go_with_the_last_item(tmp_path: Path) -> None:
+    secrets = {"camera": "camera-x", "track": "track-x", "value": "plate-x"}
+    codes = [text_code(text).to_bytes(8, "little", signed=True) for text in secrets.values()]
+    needles = [*codes, b"secret-key", *(text.encode() for text in secrets.values())]
+    metadata = {"secret-key": secrets["value"]}
+    with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:
+        kept = [GalleryItem(f"{number}.jpg", camera="c", metadata={"zone": "n"}) for number in range(5)]
+        gone = [
+            replace(kept[0], uri=f"gone {n}.jpg", camera="camera-x", track="track-x", metadata=metadata) for n in "ab"
+        ]
+        gallery.add([gone[0], *kept, gone[1]], unit_vectors(7))
+        gallery.erase()
+        assert all(needle in (tmp_path / "g.sal").read_bytes() for needle in needles)
+        gallery.remove(item.uri for item in gone)
+        assert not any(needle in file.read_bytes() for file in tmp_path.iterdir() for needle in needles)
+        assert gallery.nearest(unit_vectors(1), 9, ItemFilter(metadata={"zone": ["n"]}))[0].shape == (1, 5)
+        gallery.add(gone, unit_vectors(2, seed=1))
+        assert gallery.nearest(unit_vectors(1), 9, ItemFilter(metadata={"secret-key": ["plate-x"]}))[0].shape == (1, 2)
+        assert gallery.verify() == []

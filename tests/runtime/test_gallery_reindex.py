@@ -157,3 +157,39 @@ def test_another_precision_of_the_same_bundle(path: Path, bundles: tuple[Bundle,
         reindex(gallery, bundles[0], encode, "int8")
         np.testing.assert_allclose(np.sort(reader.vectors()[1], axis=0), np.sort(-before, axis=0), atol=1e-6)
         assert gallery.precision == "int8"
+
+
+def test_ids_of_items_added_between_two_runs_are_not_used_twice(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, bundles[1], progress=stop)
+    new = str(write_image(path.parent / "new.png", (9, 99, 200)))
+    with Gallery.open(path, "w") as gallery:
+        gallery.add([GalleryItem(new)], ImageEncoder(bundles[0]).encode(np.zeros((1, 16, 8, 3), np.uint8)))
+        before = set(gallery.vectors()[0].tolist())
+    run(path, bundles[1])
+    with Gallery.open(path) as gallery:
+        assert not before & set(gallery.vectors()[0].tolist())
+
+
+def test_every_reader_is_told_to_open_again(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
+    with Gallery.open(path) as reader:
+        run(path, bundles[1])
+        for work in (reader.verify, reader.vectors, lambda: list(reader.chunks())):
+            with pytest.raises(InputError, match="encoded anew with another bundle meanwhile; open it again"):
+                work()
+
+
+def test_a_removal_reaches_what_a_stopped_run_keeps(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, bundles[1], progress=stop)
+    uri = sorted(contents(path))[0]
+    with Gallery.open(path, "w") as gallery:
+        assert any(uri.encode() in file.read_bytes() for file in path.parent.glob(".yard.sal.reindex*"))
+        gallery.remove([uri])
+        assert not any(uri.encode() in file.read_bytes() for file in path.parent.glob("*yard.sal*"))
