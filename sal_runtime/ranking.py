@@ -59,7 +59,7 @@ def top_k(
         among equal scores.
 
     Raises:
-        InputError: shapes or types do not fit, or k is below 1.
+        InputError: shapes or types do not fit, k is below 1, or numbers are seen not to be finite.
     """
     parts = [gallery] if isinstance(gallery, np.ndarray) else list(gallery)
     check_shapes(queries, parts)
@@ -69,7 +69,10 @@ def top_k(
     step = min(QUERY_BLOCK, max(1, KEPT_SCORES // max(k, 1)))
     for start in range(0, len(queries) if k else 0, step):
         block = slice(start, start + step)
-        scores[block], rows[block] = _rank_block(queries[block], parts, k, allowed)
+        found = _rank_block(queries[block], parts, k, allowed)
+        if found[0].shape[1] < k:  # nothing is above, or below, what is no number
+            raise InputError("the queries or the gallery hold numbers that are not finite")
+        scores[block], rows[block] = found
     return rows, scores
 
 

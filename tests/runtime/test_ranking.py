@@ -196,3 +196,10 @@ def test_the_best_of_each_row_with_ties_by_row(num: int, size: int, k: int, seed
         expected = sorted(zip(-scores[query], rows[query], strict=True))[:k]
         assert found_rows[query].tolist() == [row for _, row in expected]
         assert found_scores[query].tolist() == [-score for score, _ in expected]
+
+
+def test_numbers_that_are_not_finite_are_refused_where_too_few_hits_are_left() -> None:
+    gallery = np.full((20, 4), np.nan, np.float32)
+    gallery[:6] = 1.0
+    with pytest.raises(InputError, match="not finite"):
+        top_k(np.ones((1, 4), np.float32), gallery, 20)
