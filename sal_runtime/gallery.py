@@ -39,6 +39,7 @@ from sal_runtime.gallery_scrub import scrub
 from sal_runtime.writer_lock import WriterLock
 
 if TYPE_CHECKING:
+    from sal_runtime.approximate_index import IndexStamp
     from sal_runtime.bundle import Bundle
     from sal_runtime.item_filter import ItemFilter
 
@@ -210,15 +211,22 @@ class Gallery(ReadableGallery):
         with other._reading() as theirs, self._writing() as ours:
             write_counter(ours, "next_id", read_counter(theirs, "next_id") + (1 << 32))
 
-    def take_over(self, generation: Path) -> None:
+    def take_over(self, generation: Path, before: IndexStamp) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
+
+        Args:
+            generation: the other file.
+            before: stamp of this gallery when the other one was made from it.
 
         The old ones are gone from the bytes of the file after `erase`.
 
         Raises:
+            InputError: this gallery has changed since then; nothing was replaced.
             SalError: writing failed; nothing was replaced.
         """
         with self._turn, explained(self.path):
+            if self.stamp() != before:
+                raise InputError(f"gallery {self.path}: was changed meanwhile; run it again to go on where it was")
             self._connection.execute("ATTACH DATABASE ? AS generation", (f"{generation.resolve().as_uri()}?mode=rw",))
             try:
                 with self._writing() as connection:

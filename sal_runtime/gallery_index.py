@@ -50,5 +50,5 @@ def build_gallery_index(gallery: Gallery, progress: Progress | None = None) -> P
                 progress(done, total)
 
     path = index_path(gallery.path)
-    build_index(path, counted(), gallery.index_stamp())
+    build_index(path, counted(), gallery.stamp())
     return path

@@ -214,8 +214,8 @@ class ReadableGallery:
         self._approximately = True
         self._opened_index()
 
-    def index_stamp(self) -> IndexStamp:
-        """What an index of the gallery as it is now is stamped with."""
+    def stamp(self) -> IndexStamp:
+        """Another one after each change of the gallery; what is made from it as it is now is stamped with it."""
         from sal_runtime.approximate_index import IndexStamp
 
         with self._reading() as connection:
@@ -229,7 +229,7 @@ class ReadableGallery:
     def _opened_index(self) -> ApproximateIndex:
         from sal_runtime.approximate_index import open_index
 
-        stamp = self.index_stamp()
+        stamp = self.stamp()
         with self._turn:
             if self._index is None or self._index[0] != stamp:
                 self._index = (stamp, open_index(index_path(self.path), stamp))

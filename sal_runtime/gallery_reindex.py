@@ -6,6 +6,7 @@ continues where it was. When everything is encoded, one transaction puts the new
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,14 +66,15 @@ def reindex(
         progress: told how many of how many images are encoded.
 
     Raises:
-        InputError: images cannot be read and `drop_missing` is not set; what was encoded is kept for the next try.
+        InputError: images cannot be read and `drop_missing` is not set, or another thread has changed the gallery
+            meanwhile; what was encoded is kept for the next try.
         SalError: writing failed; the gallery is as it was.
     """
-    beside = gallery.generation_path
+    beside, before = gallery.generation_path, gallery.stamp()
     items = {item.uri: item for item in gallery.all_items()}
     with _open_generation(beside, gallery, bundle, precision) as generation:
-        encoded = {item.uri: _description(item) for item in generation.all_items()}
-        kept = {uri for uri, known in encoded.items() if uri in items and _description(items[uri]) == known}
+        encoded = {item.uri: item for item in generation.all_items()}
+        kept = {uri for uri, item in encoded.items() if uri in items and _is_current(gallery, items[uri], item)}
         generation.remove(encoded.keys() - kept)
         missing = [item for uri, item in items.items() if uri not in kept]
         failed = _encode_items(missing, gallery, generation, bundle, encode, progress)
@@ -83,7 +85,7 @@ def reindex(
                 f"{path}: {reason}); bring them back, or drop them from the gallery with --drop-missing"
             )
         generation.erase()  # so that all of it is in the file, and nothing in a log beside it
-    gallery.take_over(beside)
+    gallery.take_over(beside, before)
     delete_gallery(beside)
     gallery.erase()
     return ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
@@ -132,6 +134,11 @@ def _open_generation(path: Path, gallery: Gallery, bundle: Bundle, precision: st
     return generation
 
 
-def _description(item: GalleryItem) -> GalleryItem:
-    """What is known of an item but not read from its file."""
-    return replace(item, content_hash=None, size=None, mtime_ns=None)
+def _is_current(gallery: Gallery, item: GalleryItem, encoded: GalleryItem) -> bool:
+    """Whether what an earlier run encoded is still what the gallery and the file of an item say."""
+    try:
+        state = os.stat(gallery.image_path(item))
+    except OSError:
+        return False
+    read = replace(item, content_hash=encoded.content_hash, size=state.st_size, mtime_ns=state.st_mtime_ns)
+    return read == encoded

@@ -113,7 +113,7 @@ class GalleryMachine(RuleBasedStateMachine):
             vectors = self.new_vectors(len(order))
             generation.add([self.expected[uri][0] for uri in order], vectors)
             ids = dict(zip(order, generation.vectors()[0].tolist(), strict=True))
-        self.writer.take_over(self.folder / "next")
+        self.writer.take_over(self.folder / "next", self.writer.stamp())
         self.writer.erase()
         for file in self.folder.glob("next*"):
             file.unlink()

@@ -193,3 +193,31 @@ def test_a_removal_reaches_what_a_stopped_run_keeps(path: Path, bundles: tuple[B
         assert any(uri.encode() in file.read_bytes() for file in path.parent.glob(".yard.sal.reindex*"))
         gallery.remove([uri])
         assert not any(uri.encode() in file.read_bytes() for file in path.parent.glob("*yard.sal*"))
+
+
+def test_an_image_that_changed_between_two_runs_is_encoded_again(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, bundles[1], progress=stop)
+    changed = next(uri for uri in contents(path) if uri.endswith(".bmp"))
+    write_image(Path(changed), (1, 200, 3))
+    report = run(path, bundles[1])
+    assert (report.encoded, report.kept) == (1, 5)
+    expected = ImageEncoder(bundles[1]).encode(load_image(Path(changed), bundles[1].image_spec)[None])[0]
+    np.testing.assert_allclose(np.frombuffer(contents(path)[changed][1], np.float32), expected, atol=1e-6)
+
+
+def test_a_change_by_another_thread_is_not_lost(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
+    new = str(write_image(path.parent / "new.png", (9, 99, 200)))
+    with Gallery.open(path, "w") as gallery:
+        vector = ImageEncoder(bundles[0]).encode(load_image(Path(new), bundles[0].image_spec)[None])
+
+        def add(done: int, total: int) -> None:
+            gallery.add([GalleryItem(new)], vector)
+
+        with pytest.raises(InputError, match="was changed meanwhile; run it again"):
+            reindex(gallery, bundles[1], ImageEncoder(bundles[1]).encode, "fp32", progress=add)
+    assert run(path, bundles[1]) == ReindexReport(1, 6, ())
+    assert new in contents(path)
