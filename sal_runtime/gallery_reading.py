@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from sal_runtime.bundle import Bundle
     from sal_runtime.item_filter import ItemFilter
     from sal_runtime.ranking_device import DeviceRanking
+    from sal_runtime.ranking_screened import ScreenedRanking
 
 IdArray = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
 Found = TypeVar("Found")
+
+SCREENED_QUERIES = 8
+"""In one search: from here on it pays to keep codes of the vectors, which take a quarter of their memory."""
 
 
 class ReadableGallery:
@@ -56,6 +60,7 @@ class ReadableGallery:
         self.embedding_dim = int(self.meta["embedding_dim"])
         self._loaded = LoadedGallery(self.embedding_dim)
         self._ranking: tuple[tuple[Float32Array, ...], DeviceRanking] | None = None
+        self._screened: tuple[tuple[Float32Array, ...], ScreenedRanking] | None = None
 
     @property
     def title(self) -> str:
@@ -103,8 +108,8 @@ class ReadableGallery:
     def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> tuple[IdArray, Float32Array]:
         """The items whose embeddings are nearest to each query, exactly.
 
-        Vectors stay in memory, and only what has changed in the file is read again. Searches in several threads rank
-        beside each other.
+        Vectors stay in memory, and only what has changed in the file is read again. From `SCREENED_QUERIES` queries on
+        their codes do, too. Searches in several threads rank beside each other.
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
@@ -120,10 +125,15 @@ class ReadableGallery:
         if self._approximately:
             return self._propose(queries, k, where)
         state = self._state(where)
-        if self._device is None or not state.vectors:
+        ranking: DeviceRanking | ScreenedRanking | None = None
+        if self._device is not None and state.vectors:
+            ranking = self._ranking_on_device(state, self._device)
+        elif len(queries) >= SCREENED_QUERIES and state.vectors:
+            ranking = self._screened_ranking(state)
+        if ranking is None:
             rows, scores = top_k(queries, state.vectors, k, state.allowed)
         else:
-            rows, scores = self._ranking_on_device(state, self._device).top_k(queries, k, state.allowed)
+            rows, scores = ranking.top_k(queries, k, state.allowed)
         return state.ids_at(rows), scores
 
     def rank_on(self, device: str) -> None:
@@ -243,6 +253,15 @@ class ReadableGallery:
                 earlier = None if self._ranking is None else self._ranking[1]
                 self._ranking = (state.vectors, DeviceRanking(state.vectors, device, earlier))
             return self._ranking[1]
+
+    def _screened_ranking(self, state: State) -> ScreenedRanking:
+        from sal_runtime.ranking_screened import ScreenedRanking
+
+        with self._device_turn:
+            if self._screened is None or self._screened[0] is not state.vectors:
+                earlier = None if self._screened is None else self._screened[1]
+                self._screened = (state.vectors, ScreenedRanking(state.vectors, earlier))
+            return self._screened[1]
 
     def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
         (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()

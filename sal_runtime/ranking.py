@@ -146,8 +146,8 @@ def _rank_block(
     waiting = iter(chunks)
 
     def work() -> tuple[Float32Array, IntArray]:
-        found = _Candidates(len(queries), k)
-        products = _Products(queries, chunk_rows)
+        found = Candidates(len(queries), k)
+        products = Products(queries, chunk_rows)
         for chunk in waiting:  # threads share it: each chunk goes to one of them, and to each in ascending order
             _rank_chunk(products, chunk, found)
         return found.kept()
@@ -163,7 +163,7 @@ def _rank_block(
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
     """Rows of one part that are multiplied together; `allowed` is None where all of them compete."""
 
     vectors: Float32Array
@@ -171,7 +171,7 @@ class _Chunk:
     allowed: BoolArray | None
 
 
-def _chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArray | None) -> Iterator[_Chunk]:
+def _chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArray | None) -> Iterator[Chunk]:
     """All chunks with a row that competes."""
     first = 0
     for part in parts:
@@ -179,13 +179,13 @@ def _chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArray |
             vectors = part[start : start + chunk_rows]
             mask = None if allowed is None else allowed[first + start : first + start + len(vectors)]
             if mask is None or mask.all():
-                yield _Chunk(vectors, first + start, None)
+                yield Chunk(vectors, first + start, None)
             elif mask.any():
-                yield _Chunk(vectors, first + start, mask)
+                yield Chunk(vectors, first + start, mask)
         first += len(part)
 
 
-def _rank_chunk(products: _Products, chunk: _Chunk, found: _Candidates) -> None:
+def _rank_chunk(products: Products, chunk: Chunk, found: Candidates) -> None:
     vectors, mask = chunk.vectors, chunk.allowed
     picked = None
     if mask is not None and np.count_nonzero(mask) <= products.gather_share * len(mask):
@@ -202,7 +202,7 @@ def _rank_chunk(products: _Products, chunk: _Chunk, found: _Candidates) -> None:
         found.add(queries, chunk.first_row + (rows if picked is None else picked[rows]), scores.ravel()[places])
 
 
-class _Products:
+class Products:
     """Inner products of chunks with the same queries, in memory that is used again."""
 
     def __init__(self, queries: Float32Array, chunk_rows: int) -> None:
@@ -239,7 +239,7 @@ class _Products:
         return scores.reshape(whole, -1)[:size]
 
 
-class _Candidates:
+class Candidates:
     """What one thread has found: the k best of each query as far as they are sorted out, and what came after.
 
     The thread's chunks ascend, so a later row with the same score as the worst kept one does not enter.

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.approximate_index import IndexStamp, build_index, open_index
+from sal_runtime.gallery_reading import SCREENED_QUERIES
 from sal_runtime.machine_record import installed_version
 from sal_runtime.ranking import top_k
+from sal_runtime.ranking_screened import ScreenedRanking
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -123,15 +125,23 @@ def _multiply_in_blocks(gallery: Float32Array, threads: int, queries: Float32Arr
 
 
 def own_contenders(gallery: Float32Array, k: int, rng: np.random.Generator) -> Iterator[SearchContender]:
-    """`top_k` of all rows, and of random shares of them."""
+    """What `Gallery.nearest` does, for all rows and for random shares of them; codes are there before it is timed."""
     parts = [gallery[start : start + PART_ROWS] for start in range(0, len(gallery), PART_ROWS)]
+    screened = ScreenedRanking(parts)
     masks = {f"sal, {share:.0%} allowed": rng.random(len(gallery)) < share for share in SHARES}
     for name, allowed in {"sal": None, **masks}.items():
 
         def run(queries: Float32Array, allowed: BoolArray | None = allowed) -> IntArray:
+            if len(queries) >= SCREENED_QUERIES:
+                return screened.top_k(queries, k, allowed)[0]
             return top_k(queries, parts, k, allowed)[0]
 
-        yield SearchContender(name, f"numpy {np.__version__}", run, allowed=allowed, is_own=True)
+        runtime = installed_version("onnxruntime") or installed_version("onnxruntime-gpu")
+        engine = f"numpy {np.__version__}, ONNX Runtime {runtime}"
+        yield SearchContender(name, engine, run, allowed=allowed, is_own=True)
+    yield SearchContender(
+        "sal, without codes", f"numpy {np.__version__}", lambda queries: top_k(queries, parts, k)[0], is_own=True
+    )
 
 
 def peer_contenders(gallery: Float32Array, k: int) -> tuple[list[SearchContender], list[str]]:

@@ -229,6 +229,27 @@ def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytes
             reader.rank_on("cuda")
 
 
+def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 6000)
+    queries = unit_vectors(12, seed=5)
+    with Gallery.open(path, "w") as gallery:
+
+        def check() -> None:
+            for where in (None, ItemFilter(cameras=["c1"])):
+                ids, scores = gallery.nearest(queries, 5, where)
+                alone = [gallery.nearest(query[None], 5, where) for query in queries]
+                np.testing.assert_array_equal(ids, np.concatenate([found for found, _ in alone]))
+                np.testing.assert_allclose(scores, np.concatenate([found for _, found in alone]), atol=1e-6)
+
+        check()
+        gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(12, seed=5)[3:4])
+        check()
+        assert gallery.nearest(queries, 1)[1][3, 0] == pytest.approx(1, abs=1e-6)
+        gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
+        check()
+
+
 def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     vectors = filled(path, 400)
