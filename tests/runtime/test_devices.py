@@ -16,9 +16,9 @@ from sal_runtime import backends, devices
 from sal_runtime.backends import DEVICES, ENGINES, Backend, DeviceChoice, Engine, choose_backend, open_backend
 from sal_runtime.bundle import Bundle, open_bundle
 from sal_runtime.devices import Gpu, find_gpus, int8_instructions, wheels_conflict
-from sal_runtime.encoders import ImageEncoder
+from sal_runtime.encoders import CPU_BATCH_SIZE, ImageEncoder
 from sal_runtime.errors import BackendError, BundleError
-from sal_runtime.person_search import CPU_RUN, image_encoder, search
+from sal_runtime.person_search import image_encoder, search
 from tests.runtime import fake_engines
 from tests.runtime.fake_engines import FakeBackend
 from tests.runtime.gallery_images import make_folder
@@ -179,7 +179,7 @@ def test_encoders_of_galleries_are_opened_when_needed_and_cut_batches_on_the_cpu
 
     monkeypatch.setattr(ImageEncoder, "encode", recorded)
     engines(trt="right", cuda="refused")
-    for device, taken, batch_size in (("trt", "trt", 32), ("auto", "trt", 32), ("cpu", "cpu", CPU_RUN)):
+    for device, taken, batch_size in (("trt", "trt", 32), ("auto", "trt", 32), ("cpu", "cpu", CPU_BATCH_SIZE)):
         encoder = image_encoder(bundle, device)
         before = encoder.choice
         assert np.allclose(encoder(IMAGES), embed_image(IMAGES), atol=1e-6)
