@@ -130,7 +130,8 @@ def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], ti
     def draw(axes: Axes, name: str) -> None:
         for place, (_, latency, colour) in enumerate(panels[name]):
             axes.plot(latency, place, marker="o", color=colour)
-            axes.annotate(f"{latency:.3g}", (latency, place), (7, -3), textcoords="offset points", fontsize=8)
+            text = f"{latency:,.0f}" if latency >= 1000 else f"{latency:.3g}"
+            axes.annotate(text, (latency, place), (7, -3), textcoords="offset points", fontsize=8)
         axes.set_yticks(range(len(panels[name])), [label for label, _, _ in panels[name]])
         axes.invert_yaxis()
         axes.set_xscale("log")

@@ -28,7 +28,7 @@ import numpy as np
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery import Gallery
 from sal_runtime.item_filter import ItemFilter
-from sal_runtime.machine_record import commit, machine
+from sal_runtime.machine_record import command_line, commit, machine
 from scripts.torture_model import (
     CAMERAS,
     Entry,
@@ -298,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the changes (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args(arguments)
-    document: dict[str, Any] = {"command": " ".join(sys.argv), "commit": commit(), "machine": machine()}
+    command = command_line(("python", "-m", "scripts.gallery_torture", *sys.argv[1:]))
+    document: dict[str, Any] = {"command": command, "commit": commit(), "machine": machine()}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sal-torture-") as folder:
         torture = Torture(Path(folder), options.seed)
