@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,19 +46,30 @@ def report_bench(bench: EngineBench, out: Path | None, plot: Path | None, *, as_
         SalError: a file cannot be written.
     """
     document = bench_document(bench, command_line(sys.argv))
-    if as_json:
-        print_json(document)
-    else:
-        print_bench(bench)
-    for note in bench.notes:
-        print(f"sal: {note}", file=sys.stderr)
-    if out is not None:
-        write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    hand_out(document, partial(print_bench, bench), bench.notes, out, as_json=as_json)
     if plot is not None:
         rows = [row for row in bench.rows if row.contender.role == IMAGE_ROLE]
         title = f"image encoder of {bench.bundle.name} ({bench.bundle.fingerprint[:12]})"
         settings = f"threads {bench.options.threads}, streams {bench.options.timing.streams}"
         write_file(plot, draw_latency_plot(rows, title, plot_footer(document, settings)))
+
+
+def hand_out(
+    document: dict[str, Any], show: Callable[[], None], notes: Sequence[str], out: Path | None, *, as_json: bool
+) -> None:
+    """Print a result as JSON or as `show` does, say on stderr what was left out, and write the JSON if that is wanted.
+
+    Raises:
+        SalError: the file cannot be written.
+    """
+    if as_json:
+        print_json(document)
+    else:
+        show()
+    for note in notes:
+        print(f"sal: {note}", file=sys.stderr)
+    if out is not None:
+        write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def plot_footer(document: dict[str, Any], settings: str) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sal_runtime.bench_report import number_text, plot_footer
+from sal_runtime.bench_report import hand_out, number_text, plot_footer
 from sal_runtime.encode_bench import EncodeBench, encode_document
 from sal_runtime.latency_plot import draw_throughput_plot
 from sal_runtime.machine_record import command_line
-from sal_runtime.terminal import print_json, write_file
+from sal_runtime.terminal import write_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,12 +30,7 @@ def report_encode_bench(bench: EncodeBench, out: Path | None, plot: Path | None,
         SalError: a file cannot be written.
     """
     document = encode_document(bench, command_line(sys.argv))
-    if as_json:
-        print_json(document)
-    else:
-        print_encode_bench(bench)
-    if out is not None:
-        write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    hand_out(document, partial(print_encode_bench, bench), (), out, as_json=as_json)
     if plot is not None:
         panels: dict[str, dict[str, tuple[float, ...]]] = {}
         for row in bench.rows:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sal_runtime.bench_report import UNSTABLE_MARK, number_text, plot_footer
+from sal_runtime.bench_report import UNSTABLE_MARK, hand_out, number_text, plot_footer
 from sal_runtime.latency import STABLE_VARIATION, percentile
 from sal_runtime.latency_plot import COLOURS, GREY, draw_medians_plot
 from sal_runtime.machine_record import command_line
 from sal_runtime.search_bench import BASELINES, SearchBench, SearchRow, search_document
-from sal_runtime.terminal import print_json, write_file
+from sal_runtime.terminal import write_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,14 +33,7 @@ def report_search(bench: SearchBench, out: Path | None, plot: Path | None, *, as
         SalError: a file cannot be written.
     """
     document = search_document(bench, command_line(sys.argv))
-    if as_json:
-        print_json(document)
-    else:
-        print_search_bench(bench)
-    for note in bench.notes:
-        print(f"sal: {note}", file=sys.stderr)
-    if out is not None:
-        write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    hand_out(document, partial(print_search_bench, bench), bench.notes, out, as_json=as_json)
     if plot is not None:
         panels = {
             _queries(number): [(_label(row), percentile(row.timing.latencies_ms, 50), _colour(row)) for row in rows]
