@@ -113,3 +113,21 @@ def test_without_pytorch_it_still_measures(bundle: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "PyTorch is not installed" in done.stderr
     assert len(json.loads(done.stdout)["rows"]) == 2 * 3
+
+
+def test_encoding_and_searching_are_measured_too(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out_file, plot = tmp_path / "encode.json", tmp_path / "encode.svg"
+    files = ("--out", out_file, "--plot", plot)
+    code, out, _ = run_sal(capsys, "bench", "encode", "--bundle", bundle, "--images", 40, "--rounds", 1, *files)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    document = json.loads(out_file.read_text())
+    assert {row["contender"] for row in document["rows"]} == set(document["contenders"])
+    assert plot.read_bytes().lstrip().startswith(b"<?xml")
+    quick = ("--items", 2000, "--dimension", 16, "--queries", 9, "--min-seconds", 0.01, "-k", 3)
+    code, out, _ = run_sal(capsys, "bench", "search", *quick, "--json")
+    assert code == 0
+    names = [row["contender"] for row in json.loads(out)["rows"]]
+    assert {"sal", "sal, without codes", "faiss IndexFlatIP", "usearch exact"} <= set(names)

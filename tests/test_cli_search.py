@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import cli
+from sal_runtime import bulk_ray
 from sal_runtime.gallery import Gallery
 from sal_runtime.terminal import evidence_headers, print_hits
 from tests.command_line import check_one_error, run_sal
@@ -310,3 +311,31 @@ def test_a_collection_of_milvus_is_a_gallery(folder: Path, sal: Sal, tmp_path: P
     assert [hit["score"] for hit in found[0]] == pytest.approx([hit["score"] for hit in found[1]], abs=1e-6)
     check_one_error(sal("search", "-a", "male", "-g", f"{tmp_path}/milvus.db/none"), 2, "no collection none")
     check_one_error(sal("search", "-a", "male", "-g", "http://localhost:1"), 2, "names no collection")
+
+
+def test_an_approximate_index(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery = tmp_path / "yard.sal"
+    sal("gallery", "add", gallery, folder)
+    check_one_error(sal("search", "-a", "male", "-g", gallery, "--approximate"), 2, "yard.sal.index")
+    assert sal("gallery", "index", gallery) == (0, f"{gallery}.index\n", "")
+    found = [
+        [hit["uri"] for hit in json.loads(sal("search", "-a", "male", "-g", gallery, "--json", *more)[1])["hits"]]
+        for more in ((), ("--approximate",))
+    ]
+    assert found[0] == found[1]
+
+
+def test_encoding_an_archive_says_what_it_came_to(
+    folder: Path, sal: Sal, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work itself is tested in runtime/test_bulk_ray.py."""
+    asked: list[tuple[object, ...]] = []
+
+    def encode_archive(*arguments: object) -> bulk_ray.ArchiveReport:
+        asked.append(arguments[:-1])
+        return bulk_ray.ArchiveReport(images=6, failed=1, parts=1, unchanged=0)
+
+    monkeypatch.setattr(bulk_ray, "encode_archive", encode_archive)
+    code, out, _ = sal("gallery", "encode", folder, "--out", tmp_path / "parts", "--workers", 3, "--precision", "int8")
+    assert (code, out) == (1, "6 images in 1 files, 0 of them there before; 1 failed\n")
+    assert asked == [(folder, bundle, tmp_path / "parts", "cpu", "int8", 3, None)]
