@@ -103,7 +103,6 @@ def test_what_cannot_be_measured_is_refused(bundle: Bundle) -> None:
 
 
 def test_document_table_and_plot(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra plot")
     bench = bench_encode(bundle, EncodeBenchOptions(("int8",), images=20, rounds=2))
     document = encode_document(bench, "sal bench encode")
     assert list(document) == [

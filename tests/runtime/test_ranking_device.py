@@ -121,7 +121,7 @@ def test_no_other_device_in_its_place() -> None:
 @pytest.mark.parametrize("share", [None, 0.02, 0.5])
 def test_on_cuda_as_on_the_cpu(share: float | None) -> None:
     if installed_version("onnxruntime-gpu") is None or not find_gpus()[0]:
-        pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU")
+        pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU; the same graph is compared on the CPU above")
     rng = np.random.default_rng(0)
     queries, parts = eighths(rng, 4, (65, 20)), [eighths(rng, 4, (size, 20)) for size in (32_768, 32_768, 1000)]
     allowed = None if share is None else rng.random(sum(map(len, parts))) < share

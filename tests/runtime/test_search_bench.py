@@ -183,7 +183,6 @@ def test_the_table_has_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_on_stdout_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra plot")
     report_search(made_up_bench(), tmp_path / "search.json", tmp_path / "search.svg", as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((tmp_path / "search.json").read_text())
