@@ -32,7 +32,7 @@ def eager_contenders(
     Args:
         bundle: its manifest states the architecture (`training.model`).
         devices: that are measured.
-        threads: of one run on the CPU; set for the whole process.
+        threads: of one run on the CPU.
         run: a training run whose weights are taken; without it they are random, which costs the same time.
 
     Returns:
@@ -56,7 +56,6 @@ def eager_contenders(
         ]
     import torch
 
-    torch.set_num_threads(threads)
     # fp32 is what the row says: convolutions in TF32 would be another precision
     torch.backends.cudnn.allow_tf32 = False
     contenders, notes = [], []
@@ -65,7 +64,8 @@ def eager_contenders(
             notes.append(f"not measured: {ARTEFACT} on cuda: PyTorch {torch.__version__} finds no CUDA device")
         else:
             engine = f"torch {torch.__version__}"
-            contenders.append(Contender(IMAGE_ROLE, ARTEFACT, "fp32", device, engine, _encode(networks, device)))
+            encode = _encode(networks, device, threads)
+            contenders.append(Contender(IMAGE_ROLE, ARTEFACT, "fp32", device, engine, encode))
     return contenders, notes
 
 
@@ -98,8 +98,8 @@ def _untrained_networks(bundle: Bundle) -> Networks | None:
         raise BundleError(f"bundle {bundle.path}: training.model of the manifest: {error}; export it again") from error
 
 
-def _encode(networks: Networks, device: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Host memory to host memory, as the other engines are measured."""
+def _encode(networks: Networks, device: str, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Host memory to host memory, as the other engines are measured; the process keeps its number of threads."""
     import torch
 
     from sal_export.encoders import DeployedImageEncoder
@@ -108,7 +108,12 @@ def _encode(networks: Networks, device: str) -> Callable[[NDArray[Any]], NDArray
 
     @torch.inference_mode()
     def encode(images: NDArray[Any]) -> NDArray[Any]:
-        embeddings: NDArray[Any] = module(torch.from_numpy(images).to(device)).cpu().numpy()
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            embeddings: NDArray[Any] = module(torch.from_numpy(images).to(device)).cpu().numpy()
+        finally:
+            torch.set_num_threads(before)
         return embeddings
 
     return encode

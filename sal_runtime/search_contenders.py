@@ -159,12 +159,17 @@ def peer_contenders(gallery: Float32Array, k: int) -> tuple[list[SearchContender
 def _faiss(gallery: Float32Array, k: int) -> SearchContender:
     import faiss
 
-    faiss.omp_set_num_threads(os.cpu_count() or 1)
     index = faiss.IndexFlatIP(gallery.shape[1])
     index.add(gallery)
 
     def run(queries: Float32Array) -> IntArray:
-        rows: IntArray = index.search(queries, k)[1]
+        # the number of OpenMP threads may be shared with PyTorch, whose results depend on it: put back at once
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        try:
+            rows: IntArray = index.search(queries, k)[1]
+        finally:
+            faiss.omp_set_num_threads(before)
         return rows
 
     return SearchContender("faiss IndexFlatIP", f"faiss {faiss.__version__}", run, baseline=FAISS)

@@ -50,10 +50,13 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
     """
     console = Console(stderr=True)
     device = choose_device(config.run.device, console)
+    threads = torch.get_num_threads()
     distributed.start_process_group(device)
     try:
         _seed_everything(config)
         _prepare_run_directory(config, out, resume)
+        if resume:
+            _take_threads_of_run(out)
         part = partition(dataset.train, config.data.validation_fraction, config.run.seed)
         networks, provenance = _build_networks(config, dataset, len(part.train_categories), console)
         networks.to(device)
@@ -71,6 +74,7 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
             return _run_stages(Training(config, dataset.train, part, data, state, out, log, at))
     finally:
+        torch.set_num_threads(threads)
         distributed.stop_process_group()
 
 
@@ -115,6 +119,14 @@ def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
         checkpoint.write_text(config_path, config_to_toml(config))
 
 
+def _take_threads_of_run(out: Path) -> None:
+    """Sums on a CPU are split among its threads, so their last bits depend on how many there are."""
+    data = out / checkpoint.DATA_FILE
+    if data.is_file():
+        provenance = json.loads(data.read_text(encoding="utf-8"))["provenance"]
+        torch.set_num_threads(provenance.get("threads", torch.get_num_threads()))
+
+
 def _build_networks(
     config: Config, dataset: SearchDataset, num_categories: int, console: Console
 ) -> tuple[Networks, dict[str, Any]]:
@@ -150,6 +162,7 @@ def _write_data_manifest(
             "epochs": config.epochs,
             "backbone": config.model.backbone,
             "processes": distributed.world_size(),
+            "threads": torch.get_num_threads(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": checkpoint.torch_versions(),
         },

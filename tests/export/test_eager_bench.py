@@ -36,20 +36,14 @@ def bundle(tmp_path: Path) -> Bundle:
     return make_varied_bundle(tmp_path / "tiny", model=MODEL)
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> object:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_stated_architecture_with_random_weights(bundle: Bundle) -> None:
-    (one,), notes = eager_contenders(bundle, ("cpu", "trt"), threads=1)
+    threads = torch.get_num_threads()
+    (one,), notes = eager_contenders(bundle, ("cpu", "trt"), threads=threads + 1)
     assert notes == []
     assert (one.role, one.artefact, one.precision, one.device) == ("image_encoder", "pytorch eager", "fp32", "cpu")
     assert one.engine == f"torch {torch.__version__}"
-    assert torch.get_num_threads() == 1
     embeddings = one.run(random_batch(bundle, "image_encoder", 3))
+    assert torch.get_num_threads() == threads  # results of training depend on it
     assert (embeddings.dtype, embeddings.shape) == (np.float32, (3, 8))
     assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
 

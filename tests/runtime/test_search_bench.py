@@ -191,3 +191,17 @@ def test_json_on_stdout_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     words = re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)
     for expected in ("top 5 of 1,000,000 vectors, d = 16", "1 query", "64 queries", "approximate index (98.8%)", "25"):
         assert expected in words
+
+
+def test_faiss_leaves_the_process_its_number_of_threads() -> None:
+    """It can be that of PyTorch too, and what training gives depends on it."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    (one, *_), _ = search_contenders.peer_contenders(np.eye(8, dtype=np.float32), 2)
+    try:
+        faiss.omp_set_num_threads(3)
+        assert one.run(np.eye(8, dtype=np.float32)[:1])[0, 0] == 0
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)

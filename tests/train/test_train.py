@@ -62,17 +62,20 @@ def test_training_on_cuda_in_bf16_learns_and_repeats(images: Path, tmp_path: Pat
 
 
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_path: Path) -> None:
-    """Killed with SIGKILL in the middle of an epoch, then resumed."""
+    """Killed with SIGKILL in the middle of an epoch, then resumed where PyTorch has another number of threads."""
+    threads = torch.get_num_threads()
     dataset = tiny_dataset(images)
     config = full_config(4)
     train(config, dataset, tmp_path / "whole", tmp_path / "cache")
     program = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
+        import torch
         from sal_train import engine
         from sal_train.train import train
         from tests.train.test_train import full_config
         from tests.train.tiny_training import tiny_dataset
+        torch.set_num_threads({threads})
         run_iteration, done = engine.run_iteration, []
         def dying(*arguments):
             done.append(1)
@@ -85,7 +88,12 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_pa
     """)
     killed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    train(config, dataset, tmp_path / "killed", tmp_path / "cache", resume=True)
+    torch.set_num_threads(3 - threads if threads < 3 else 1)
+    try:
+        train(config, dataset, tmp_path / "killed", tmp_path / "cache", resume=True)
+        assert torch.get_num_threads() != threads  # the caller's stays
+    finally:
+        torch.set_num_threads(threads)
     for name in (MODEL_FILE, CHECKPOINT_FILE):
         whole, resumed = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
         assert set(whole) == set(resumed)
