@@ -180,6 +180,7 @@ def train(
 
         torchrun --nproc-per-node=4 -m cli train --dataset market1501 --data DATA --out runs/market
     """
+    from sal_train.checkpoint import MODEL_FILE
     from sal_train.datasets import load_dataset
     from sal_train.recipe import config_to_toml, load_config
     from sal_train.train import train as train_model
@@ -188,8 +189,8 @@ def train(
     if dry_run:
         print(config_to_toml(config))
         return
-    model = train_model(config, load_dataset(dataset, data), out, cache.expanduser(), resume=resume)
-    print(model)
+    train_model(config, load_dataset(dataset, data), out, cache.expanduser(), resume=resume)
+    print(out / MODEL_FILE)
 
 
 @app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")

@@ -46,6 +46,8 @@ class DataConfig:
     batch_size: int = 128
     validation_fraction: float = 0.0
     """Share of the training categories held out for validation."""
+    validation_seed: int = 1
+    """Chooses them; runs with other seeds of their own hold out the same ones."""
     validate_every: int = 5
     """Epochs between validations (with a validation_fraction)."""
     flip: float = 0.5
@@ -90,7 +92,10 @@ class LossConfig:
     prototype_scale: float = 16.0
     prototype_margin: float = 0.0
     prototype_unseen: bool = False
-    """Sampled unseen vectors join the prototypes as negatives."""
+    """Sampled unseen vectors join the prototypes, as negatives or (with `prototype_softness`) as neighbours."""
+    prototype_softness: float = 0.0
+    """Temperature, in differing attributes, of targets that fall with the distance from the image's vector to a
+    prototype's: 0 wants the image's own category alone."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,9 @@ class StageConfig:
     """`steps`: fractions of the stage after which the rate halves."""
     warmup: float = 0.0
     """`cosine`: share of the stage with a linear rise from a tenth."""
+    frozen_trunk: bool = False
+    """The convolutions stay as they are. Their pooled output is computed once for every image and its mirror image, so
+    that an epoch takes seconds on a CPU; of the augmentations only `data.flip` applies."""
     learning_rate: float = 1e-4
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     """Per network, where it differs from `learning_rate`."""
@@ -145,6 +153,8 @@ class RunConfig:
     """Machine and bookkeeping."""
 
     seed: int = 1
+    start_from: str = ""
+    """The folder of a finished run of the same networks and training categories, whose weights are taken."""
     device: str = "auto"
     """`auto` takes CUDA where there is one and says so; `cpu` and `cuda` are strict."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -102,7 +102,7 @@ def run_iteration(
     Args:
         state: changed in place.
         phases: from `stage_phases`.
-        images: augmented, RGB float [B, H, W, 3] in 0..255.
+        images: augmented, RGB float [B, H, W, 3] in 0..255; or [B, channels], pooled by a frozen trunk.
         batch: everything else of the batch.
         config: losses, precision, optimiser settings.
 
@@ -132,7 +132,8 @@ def compute_features(
         torch.set_grad_enabled("image_backbone" in trained),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        f_v = networks.image_backbone(images)
+        backbone = networks.image_backbone
+        f_v = backbone.features(images) if images.ndim == 2 else backbone(images)
     with torch.set_grad_enabled("attribute_backbone" in trained):
         f_a = networks.attribute_backbone(batch.attributes)
     return Features(f_v, f_a)

@@ -110,18 +110,46 @@ def gan2_generator_loss(attribute: Tensor) -> Tensor:
     return real_loss(attribute)
 
 
-def prototype_loss(e_v: Tensor, prototypes: Tensor, category: Tensor, scale: float, margin: float) -> Tensor:
+def prototype_loss(
+    e_v: Tensor,
+    prototypes: Tensor,
+    category: Tensor,
+    scale: float,
+    margin: float,
+    neighbourhood: Tensor | None = None,
+) -> Tensor:
     """Softmax over the cosines between images and the attribute embeddings of all categories (not in the paper).
 
     This is the quantity search ranks by; additive margin as in CosFace (Wang et al., CVPR 2018).
 
     Args:
         e_v: image embeddings, [B, d].
-        prototypes: E_A of every training category in order, then any unseen ones as negatives, [K + U, d].
+        prototypes: E_A of every training category in order, then any unseen ones, [K + U, d].
         category: int64, [B], each below K.
         scale: of the cosine.
         margin: taken from the true cosine.
+        neighbourhood: the wanted distribution over the prototypes, [B, K + U], as `neighbourhood` gives it; None wants
+            the true category alone.
     """
     cosine = functional.normalize(e_v) @ functional.normalize(prototypes).T  # [B, K + U]
     true = functional.one_hot(category, prototypes.shape[0]).to(cosine.dtype)
-    return functional.cross_entropy(scale * (cosine - margin * true), category)
+    target = category if neighbourhood is None else neighbourhood
+    return functional.cross_entropy(scale * (cosine - margin * true), target)
+
+
+def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float) -> Tensor:
+    """A distribution over attribute vectors that falls with their distance: softmax(-distance / softness).
+
+    Descriptions that differ in little fit nearly as well; the cosines shall say so (the idea of the semantic margin of
+    ASMR, Jeong et al., ICCV 2021, as soft targets).
+
+    Args:
+        attributes: of the images, 0 and 1, [B, A].
+        vectors: of the prototypes, 0 and 1, [K + U, A].
+        softness: in differing attributes, above 0.
+
+    Returns:
+        [B, K + U], rows sum to 1.
+    """
+    differing = attributes.sum(1, keepdim=True) + vectors.sum(1) - 2.0 * attributes @ vectors.T  # [B, K + U]
+    return torch.softmax(-differing / softness, dim=1)

@@ -78,13 +78,20 @@ class ImageBackbone(nn.Module):
         # float first: TensorRT takes uint8 as an input only, nothing but a cast may follow
         return (images.float().permute(0, 3, 1, 2) - self.mean) / self.std
 
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3] -> f_v float32 [B, 512]."""
+    def pool(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255, [B, H, W, 3] -> the trunk's output averaged over the image, float32 [B, channels]."""
         normalised = self.normalise(images).to(
             next(self.trunk.parameters()).dtype
         )  # fp16 where the trunk is exported so
-        pooled = self.trunk(normalised).float().mean(dim=(2, 3))  # [B, channels]
+        return cast(Tensor, self.trunk(normalised).float().mean(dim=(2, 3)))
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """What `pool` gives, [B, channels] -> f_v float32 [B, 512]."""
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255, [B, H, W, 3] -> f_v float32 [B, 512]."""
+        return self.features(self.pool(images))
 
 
 class Networks(nn.Module):

@@ -108,8 +108,11 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
             vectors = torch.cat([vectors, batch.attributes[len(batch.categories) :]])
         with batch_statistics(nets.attribute_backbone, nets.E_A):  # each category once: not the image-level statistics
             prototypes = nets.embed_attributes(vectors)  # [K + U, d]
+        soft = None
+        if weights.prototype_softness:
+            soft = losses.neighbourhood(batch.attributes[: len(e_v)], vectors, weights.prototype_softness)
         terms["prototype"] = weights.prototype * losses.prototype_loss(
-            e_v, prototypes, batch.categories, weights.prototype_scale, weights.prototype_margin
+            e_v, prototypes, batch.categories, weights.prototype_scale, weights.prototype_margin, soft
         )
     return terms
 

@@ -46,7 +46,8 @@ def protocol_of_held_out(run: Run, dataset: SearchDataset) -> Protocol:
         InputError: it held none out.
     """
     split = dataset.train
-    rows = partition(split, run.config.data.validation_fraction, run.config.run.seed).validation
+    data = run.config.data
+    rows = partition(split, data.validation_fraction, data.validation_seed).validation
     if not len(rows):
         raise InputError("--held-out: this run held nothing out; train with --set data.validation_fraction=0.1")
     return _protocol(f"{dataset.name} held-out training categories", split, rows, None)

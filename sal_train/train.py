@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
 from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import BackendError, InputError
 from sal_runtime.images import ImageSpec
+from sal_runtime.schema import AttributeSchema
 from sal_train import checkpoint, distributed, engine
-from sal_train.checkpoint import Position
+from sal_train.checkpoint import Position, load_run
 from sal_train.config import Config, StageConfig
+from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets import SearchDataset, Split
+from sal_train.frozen_trunk import pool_images
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
 from sal_train.networks import Networks
@@ -31,7 +35,14 @@ from sal_train.training_data import TrainingData, assemble_batch, epoch_batches,
 from sal_train.training_log import TrainingLog
 
 
-def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, resume: bool = False) -> Path:
+def train(
+    config: Config,
+    dataset: SearchDataset,
+    out: Path,
+    cache_dir: Path,
+    resume: bool = False,
+    deadline: float | None = None,
+) -> bool:
     """Train a model.
 
     Args:
@@ -40,9 +51,10 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
         out: the run directory; must not hold a run unless `resume`.
         cache_dir: where decoded images are kept between runs.
         resume: continue the run in `out`. The result equals that of an uninterrupted run.
+        deadline: on the clock of `time.monotonic`; the run stops after the epoch in which it passes, to be resumed.
 
     Returns:
-        The path of `model.safetensors`.
+        Whether the run is finished.
 
     Raises:
         InputError: `out` holds a run already, or none to resume, or one of another configuration.
@@ -51,14 +63,17 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
     console = Console(stderr=True)
     device = choose_device(config.run.device, console)
     threads = torch.get_num_threads()
+    if device.type == "cpu":
+        keep_freed_memory()
     distributed.start_process_group(device)
     try:
         _seed_everything(config)
         _prepare_run_directory(config, out, resume)
         if resume:
             _take_threads_of_run(out)
-        part = partition(dataset.train, config.data.validation_fraction, config.run.seed)
-        networks, provenance = _build_networks(config, dataset, len(part.train_categories), console)
+        part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
+        categories = dataset.train.category_vectors[part.train_categories]
+        networks, provenance = _build_networks(config, dataset.schema, categories, console)
         networks.to(device)
         distributed.broadcast_state(networks)
         if not resume and distributed.rank() == 0:
@@ -72,7 +87,7 @@ def train(config: Config, dataset: SearchDataset, out: Path, cache_dir: Path, re
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            return _run_stages(Training(config, dataset.train, part, data, state, out, log, at))
+            return _run_stages(Training(config, dataset.train, part, data, state, out, cache_dir, log, at), deadline)
     finally:
         torch.set_num_threads(threads)
         distributed.stop_process_group()
@@ -128,13 +143,35 @@ def _take_threads_of_run(out: Path) -> None:
 
 
 def _build_networks(
-    config: Config, dataset: SearchDataset, num_categories: int, console: Console
+    config: Config, schema: AttributeSchema, categories: NDArray[np.uint8], console: Console
 ) -> tuple[Networks, dict[str, Any]]:
-    networks = Networks(config.model, dataset.schema.num_bits, num_categories)
-    report = load_pretrained(networks.image_backbone.trunk, config.model.backbone, config.model.weights)
+    """New networks with published weights, or those of the run that this one starts from.
+
+    Args:
+        config: `model` and `run.start_from` are read.
+        schema: of the data set.
+        categories: attribute vectors of the training categories, [K, A].
+        console: is told where the weights come from.
+
+    Raises:
+        InputError: the run to start from has other networks or other training categories.
+    """
+    networks = Networks(config.model, schema.num_bits, len(categories))
+    if config.run.start_from:
+        run = load_run(Path(config.run.start_from))
+        same_categories = np.array_equal(run.category_vectors, categories)
+        if run.config.model != config.model or not same_categories or run.schema != schema:
+            what = "networks" if run.config.model != config.model else "training categories"
+            raise InputError(f"run.start_from: {run.path} has other {what}; name a run of the same data and model")
+        networks.load_state_dict(run.networks.state_dict())
+        line = f"weights: those of {run.path}"
+        provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}
+    else:
+        report = load_pretrained(networks.image_backbone.trunk, config.model.backbone, config.model.weights)
+        line, provenance = report.line(), {"pretrained": dataclasses.asdict(report)}
     if distributed.rank() == 0:
-        console.print(report.line(), highlight=False)
-    return networks, {"pretrained": dataclasses.asdict(report)}
+        console.print(line, highlight=False)
+    return networks, provenance
 
 
 def _write_data_manifest(
@@ -180,12 +217,13 @@ class Training:
     data: TrainingData
     state: engine.TrainState
     out: Path
+    cache_dir: Path
     log: TrainingLog
     at: Position
 
 
-def _run_stages(run: Training) -> Path:
-    """All stages that are still to do, from the checkpoint where there is one."""
+def _run_stages(run: Training, deadline: float | None) -> bool:
+    """All stages that are still to do, from the checkpoint where there is one; whether all were done in time."""
     checkpoint_path = run.out / checkpoint.CHECKPOINT_FILE
     to_restore = run.at.total_epochs > 0
     for number, stage in enumerate(run.config.stages):
@@ -196,6 +234,7 @@ def _run_stages(run: Training) -> Path:
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
+        run.data = _with_pooled(run) if stage.frozen_trunk else dataclasses.replace(run.data, pooled=None)
         for epoch in range(run.at.epoch if number == run.at.stage else 0, stage.epochs):
             started = time.monotonic()
             terms = _run_epoch(run, stage, phases, epoch)
@@ -208,7 +247,16 @@ def _run_stages(run: Training) -> Path:
                 train_seconds=run.at.train_seconds + time.monotonic() - started,
             )
             _finish_epoch(run, stage, terms)
-    return run.out / checkpoint.MODEL_FILE
+            if deadline is not None and time.monotonic() > deadline:
+                return run.at.total_epochs == run.config.epochs
+    return True
+
+
+def _with_pooled(run: Training) -> TrainingData:
+    """The training data as a frozen trunk sees them."""
+    backbone = run.state.networks.image_backbone
+    pooled = pool_images(backbone, run.data.images, run.part.train, run.cache_dir, run.log.console)
+    return dataclasses.replace(run.data, pooled=pooled)
 
 
 def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:

@@ -32,6 +32,7 @@ class TrainingData:
         labels: int64 [N], positions in C_cat; -1 for held-out rows.
         category_vectors: float [K, A], on the device.
         prior: float [A], on the device.
+        pooled: what a frozen trunk gives for the images and their mirror images, float [N, 2, channels].
     """
 
     images: NDArray[np.uint8] | Tensor
@@ -42,6 +43,7 @@ class TrainingData:
     prior: Tensor
     sampler: UnseenSampler
     device: torch.device
+    pooled: Tensor | None = None
 
 
 def prepare_training_data(
@@ -99,7 +101,7 @@ def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list
 def assemble_batch(
     config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
 ) -> tuple[Tensor, Batch]:
-    """Crops and labels of some rows, with attribute vectors of unseen categories after those of the rows.
+    """Images and labels of some rows, with attribute vectors of unseen categories after those of the rows.
 
     Args:
         config: `data` says how crops are augmented, `unseen.share` how many vectors are sampled for each row.
@@ -108,13 +110,10 @@ def assemble_batch(
         generator: draws augmentation, unseen vectors and noise.
 
     Returns:
-        Augmented crops, RGB float [B, H, W, 3] in 0..255, and the batch with [B + unseen, A] attributes.
+        Augmented crops, RGB float [B, H, W, 3] in 0..255 (or with a frozen trunk its pooled output [B, channels]), and
+        the batch with [B + unseen, A] attributes.
     """
     index = torch.as_tensor(rows)
-    if isinstance(data.images, Tensor):
-        pixels = data.images[index.to(data.device)]
-    else:
-        pixels = torch.as_tensor(data.images[rows]).to(data.device)
     attributes = data.attributes[index]
     num_unseen = round(config.unseen.share * len(rows))
     if num_unseen:
@@ -127,4 +126,16 @@ def assemble_batch(
         category_vectors=data.category_vectors,
         prior=data.prior,
     )
-    return augment(pixels, config.data, generator), batch
+    return _images(config, data, rows, generator), batch
+
+
+def _images(config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+    index = torch.as_tensor(rows)
+    if data.pooled is not None:
+        flipped = torch.rand(len(rows), generator=generator) < config.data.flip
+        return data.pooled[index, flipped.long()].to(data.device)
+    if isinstance(data.images, Tensor):
+        pixels = data.images[index.to(data.device)]
+    else:
+        pixels = torch.as_tensor(data.images[rows]).to(data.device)
+    return augment(pixels, config.data, generator)

@@ -116,3 +116,22 @@ def test_prototype_loss_is_a_softmax_over_cosines_with_a_margin_on_the_true_one(
         expected -= logits[true] - math.log(sum(math.exp(x) for x in logits))
     loss = losses.prototype_loss(e_v, prototypes, category, scale, margin)
     assert loss.item() == pytest.approx(expected / 2, rel=1e-4)
+
+
+def test_neighbourhood_falls_with_the_number_of_differing_attributes() -> None:
+    attributes = torch.tensor([[1.0, 0.0, 1.0]])
+    vectors = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    weights = [math.exp(-distance / 0.5) for distance in (0, 1, 3, 0)]
+    expected = torch.tensor([weights]) / sum(weights)
+    torch.testing.assert_close(losses.neighbourhood(attributes, vectors, 0.5), expected)
+
+
+def test_prototype_loss_with_soft_targets_is_their_cross_entropy() -> None:
+    e_v = torch.tensor([[3.0, 4.0]])
+    prototypes = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    wanted = torch.tensor([[0.7, 0.3]])
+    logits = [2.0 * (0.6 - 0.1), 2.0 * 0.8]
+    norm = math.log(sum(math.exp(value) for value in logits))
+    expected = 0.7 * (norm - logits[0]) + 0.3 * (norm - logits[1])
+    loss = losses.prototype_loss(e_v, prototypes, torch.tensor([0]), 2.0, 0.1, wanted)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,108 @@
+"""Stages with a frozen trunk, and runs that start from another one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from sal_runtime.errors import InputError
+from sal_runtime.images import ImageSpec
+from sal_train.checkpoint import MODEL_FILE, load_run
+from sal_train.config import Config
+from sal_train.frozen_trunk import pool_images
+from sal_train.image_cache import load_images
+from sal_train.networks import Networks
+from sal_train.recipe import config_from_tree, config_to_tree
+from sal_train.train import train
+from tests.train.tiny_training import SCHEMA, tiny_config, tiny_dataset
+
+JOINT = ("embed_image", "embed_attribute")
+
+
+def frozen_config(epochs: int, start_from: Path | None = None, **model: object) -> Config:
+    stage = {"phases": list(JOINT), "epochs": epochs, "learning_rate": 1e-2, "frozen_trunk": True}
+    config = tiny_config(JOINT, model=dict(model), run={"start_from": str(start_from or "")})
+    return config_from_tree({**config_to_tree(config), "stages": [stage]})
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("images")
+
+
+def test_pooled_is_what_the_trunk_gives_for_the_image_and_its_mirror(images: Path, tmp_path: Path) -> None:
+    dataset = tiny_dataset(images)
+    pixels = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path)
+    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    rows = np.array([7, 2, 30])
+    pooled = pool_images(backbone, pixels, rows, tmp_path, Console(stderr=True))
+    assert pooled.shape == (40, 2, 1280)
+    assert backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        for row in rows:
+            image = torch.tensor(pixels[row])
+            direct = torch.cat([backbone.pool(one[None]) for one in (image, image.flip(1))])
+            torch.testing.assert_close(pooled[row], direct, rtol=1e-4, atol=1e-5)
+    assert not pooled[[0, 1, 3]].any()
+
+
+def test_pooled_is_kept_for_the_same_weights_and_pixels_only(images: Path, tmp_path: Path) -> None:
+    dataset, rows, console = tiny_dataset(images), np.arange(3), Console(stderr=True)
+    pixels = np.array(load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path / "decoded"))
+    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
+    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    pixels[1, 0, 0, 0] += 1
+    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
+    with torch.no_grad():
+        next(backbone.trunk.parameters()).add_(1.0)
+    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_a_frozen_trunk_stays_and_the_rest_learns(images: Path, tmp_path: Path) -> None:
+    dataset = tiny_dataset(images)
+    assert train(tiny_config(JOINT, 1), dataset, tmp_path / "base", tmp_path / "cache")
+    config = frozen_config(3, tmp_path / "base")
+    assert train(config, dataset, tmp_path / "run", tmp_path / "cache")
+    before, after = (load_file(tmp_path / name / MODEL_FILE) for name in ("base", "run"))
+    for name in before:
+        if name.startswith("image_backbone.trunk."):
+            assert torch.equal(before[name], after[name]), name
+    for name in ("image_backbone.fc.weight", "E_V.0.weight", "E_A.0.weight", "C_att.weight"):
+        assert not torch.equal(before[name], after[name]), name
+    assert load_run(tmp_path / "run").provenance["start_from"] == "base"
+
+
+def test_a_run_starts_only_from_one_of_the_same_networks(images: Path, tmp_path: Path) -> None:
+    dataset = tiny_dataset(images)
+    train(tiny_config(JOINT, 1), dataset, tmp_path / "base", tmp_path / "cache")
+    with pytest.raises(InputError, match="has other networks"):
+        train(frozen_config(1, tmp_path / "base", feature_dim=16), dataset, tmp_path / "run", tmp_path / "cache")
+    held_out = tiny_config(JOINT, 1, data={"validation_fraction": 0.25}, run={"start_from": str(tmp_path / "base")})
+    with pytest.raises(InputError, match="has other training categories"):
+        train(held_out, dataset, tmp_path / "other", tmp_path / "cache")
+
+
+def test_a_run_stopped_by_its_deadline_is_continued_exactly(images: Path, tmp_path: Path) -> None:
+    """After an epoch of an ordinary stage or of a frozen one."""
+    dataset, tree = tiny_dataset(images), config_to_tree(tiny_config(JOINT, 2))
+    frozen = {"phases": list(JOINT), "epochs": 2, "learning_rate": 1e-2, "frozen_trunk": True}
+    config = config_from_tree({**tree, "stages": [*tree["stages"], frozen]})  # type: ignore[misc]
+    assert train(config, dataset, tmp_path / "whole", tmp_path / "cache")
+    finished = [train(config, dataset, tmp_path / "run", tmp_path / "cache", deadline=time.monotonic())]
+    while not finished[-1]:
+        finished.append(
+            train(config, dataset, tmp_path / "run", tmp_path / "cache", resume=True, deadline=time.monotonic())
+        )
+    assert finished == [False, False, False, True]
+    whole, run = (load_file(tmp_path / name / MODEL_FILE) for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], run[name]) for name in whole)
