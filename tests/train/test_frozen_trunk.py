@@ -106,3 +106,16 @@ def test_a_run_stopped_by_its_deadline_is_continued_exactly(images: Path, tmp_pa
     assert finished == [False, False, False, True]
     whole, run = (load_file(tmp_path / name / MODEL_FILE) for name in ("whole", "run"))
     assert all(torch.equal(whole[name], run[name]) for name in whole)
+
+
+def test_a_run_lends_its_trunk_to_other_networks(images: Path, tmp_path: Path) -> None:
+    dataset = tiny_dataset(images)
+    train(tiny_config(JOINT, 1), dataset, tmp_path / "base", tmp_path / "cache")
+    file = tmp_path / "base" / MODEL_FILE
+    train(frozen_config(1, weights=str(file), embedding_dim=6), dataset, tmp_path / "run", tmp_path / "cache")
+    base, run = (load_run(tmp_path / name).networks for name in ("base", "run"))
+    for (name, one), other in zip(
+        base.image_backbone.trunk.named_parameters(), run.image_backbone.trunk.parameters(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    assert run.config.embedding_dim == 6
