@@ -125,6 +125,9 @@ class OptimiserConfig:
     """Decay of the exponential moving average of the deployed networks; 0 keeps none."""
     batchnorm_real_only: bool = False
     """Synthetic batches do not enter the running statistics of E_V and E_A."""
+    batchnorm_of_categories: bool = False
+    """What is validated and saved has the attribute branch's statistics over the training categories, each counted
+    once, as queries are; otherwise those of training batches, where a category counts as often as it has images."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ symbol for the two feature extractors; here they are `image_backbone` and `attri
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,6 +154,30 @@ class Networks(nn.Module):
     def category_logits(self, embedding: Tensor) -> Tensor:
         """C_cat of an embedding: [B, d] -> [B, K]."""
         return cast(Tensor, self.C_cat(self.head_input(embedding)))
+
+
+@torch.no_grad()
+def with_category_statistics(networks: Networks, category_vectors: Tensor) -> Networks:
+    """A copy whose attribute branch has the BatchNorm statistics of one pass over the training categories.
+
+    Args:
+        networks: not changed.
+        category_vectors: float [K, A], K at least 2.
+
+    Returns:
+        The copy, in evaluation mode.
+    """
+    copied = copy.deepcopy(networks).eval()
+    branch = (copied.attribute_backbone, copied.E_A)
+    norms = [module for network in branch for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # the running statistics become those of the one batch
+        norm.train()
+    copied.embed_attributes(category_vectors)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return copied.eval()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from sal_train.datasets import SearchDataset, Split
 from sal_train.frozen_trunk import pool_images
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
-from sal_train.networks import Networks
+from sal_train.networks import Networks, with_category_statistics
 from sal_train.phases import Phase
 from sal_train.pretrained import load_pretrained
 from sal_train.recipe import config_to_toml, load_config
@@ -283,6 +283,8 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) ->
     """Validate when it is time, log, save the model if it is the one to use, then the checkpoint; process 0 alone."""
     if distributed.rank() == 0:
         deployed = run.state.average if run.state.average is not None else run.state.networks
+        if run.config.optimiser.batchnorm_of_categories:
+            deployed = with_category_statistics(deployed, run.data.category_vectors)
         last = run.at.total_epochs == run.config.epochs
         held_out = len(run.part.validation) > 0
         metrics: dict[str, float] = {}

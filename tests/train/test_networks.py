@@ -15,8 +15,9 @@ from torch import nn
 
 from sal_runtime.errors import InputError
 from sal_train.config import ModelConfig
-from sal_train.networks import Networks, batch_statistics
+from sal_train.networks import Networks, batch_statistics, with_category_statistics
 from sal_train.pretrained import build_backbone, load_pretrained
+from tests.train.tiny_training import tiny_config, tiny_networks
 
 
 def parameters(module: nn.Module) -> int:
@@ -125,3 +126,22 @@ def test_resnet50_equals_torchvisions() -> None:
         stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
         expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(stem))))
         assert torch.allclose(ours(images), expected, atol=1e-5)
+
+
+def test_category_statistics_are_those_of_one_pass_over_the_categories() -> None:
+    networks = tiny_networks(tiny_config(("embed_image",), model={"embedding_output": "batchnorm"}))
+    before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
+    vectors = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 5)
+    settled = with_category_statistics(networks, vectors)
+    assert not settled.training
+    with torch.no_grad():
+        hidden = networks.attribute_backbone[0](vectors)  # the first BatchNorm follows this
+        norm = settled.attribute_backbone[1]
+        torch.testing.assert_close(norm.running_mean, hidden.mean(0))
+        torch.testing.assert_close(norm.running_var, hidden.var(0, unbiased=True))
+        embedded = settled.embed_attributes(vectors)
+    assert embedded.mean(0).abs().max() < 0.2  # the neck centres the categories
+    assert all(torch.equal(before[name], tensor) for name, tensor in networks.state_dict().items())
+    assert [module.momentum for module in settled.modules() if isinstance(module, torch.nn.BatchNorm1d)] == [
+        module.momentum for module in networks.modules() if isinstance(module, torch.nn.BatchNorm1d)
+    ]
