@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, for the rest of the process.
 
     An activation of a batch takes megabytes. By default glibc maps such a block anew each time and gives it back at
-    once, so that every iteration pays for the kernel's clearing of all its memory, page by page: a quarter of the
-    time of a small backbone (`benchmarks/iteration_cost.py`). The process stays as large as its largest iteration.
+    once, so that every iteration pays for the kernel's clearing of all its memory, page by page (measured by
+    `benchmarks/freed_memory.py`). The process stays as large as its largest iteration.
 
     Returns:
         Whether it could be set; elsewhere than on Linux with glibc nothing is changed.
