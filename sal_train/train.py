@@ -74,15 +74,16 @@ def train(
         part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
         categories = dataset.train.category_vectors[part.train_categories]
         networks, provenance = _build_networks(config, dataset.schema, categories, console)
-        networks.to(device)
+        engine.place_networks(networks, device)
         distributed.broadcast_state(networks)
-        if not resume and distributed.rank() == 0:
+        if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, part, provenance)
         spec = ImageSpec(config.model.height, config.model.width)
         images = load_images(dataset.train.image_paths, spec, cache_dir)
         data = prepare_training_data(config, dataset, part, images, device)
         state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
+            torch.compiler.reset()  # what an earlier training of this process compiled counts towards a limit
             networks.image_backbone.trunk.compile()
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
@@ -113,9 +114,8 @@ def choose_device(asked: str, console: Console) -> torch.device:
 
 def _seed_everything(config: Config) -> None:
     torch.manual_seed(config.run.seed)
-    if config.run.deterministic:
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.deterministic = config.run.deterministic
+    torch.backends.cudnn.benchmark = not config.run.deterministic  # shapes never change within a stage
 
 
 def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
@@ -289,7 +289,8 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) ->
         held_out = len(run.part.validation) > 0
         metrics: dict[str, float] = {}
         if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
-            result = validate(deployed, run.split, run.data.images, run.part.validation)
+            with torch.compiler.set_stance("force_eager"):  # other batches: compiling for them would take longer
+                result = validate(deployed, run.split, run.data.images, run.part.validation)
             metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
         improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation
         if improved:
