@@ -91,6 +91,8 @@ class LossConfig:
     """Cosine softmax of images against E_A of all training categories (not in the paper)."""
     prototype_scale: float = 16.0
     prototype_margin: float = 0.0
+    prototype_count: int = 0
+    """Categories that are prototypes in an iteration: those of the batch and others at random; 0 takes all."""
     prototype_unseen: bool = False
     """Sampled unseen vectors join the prototypes, as negatives or (with `prototype_softness`) as neighbours."""
     prototype_softness: float = 0.0

@@ -103,7 +103,7 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
         **_embedding_terms(nets, e_a, batch, weights, "attribute"),
     }
     if weights.prototype:
-        vectors = batch.category_vectors
+        vectors, categories = _prototype_categories(batch, weights.prototype_count)
         if weights.prototype_unseen:
             vectors = torch.cat([vectors, batch.attributes[len(batch.categories) :]])
         with batch_statistics(nets.attribute_backbone, nets.E_A):  # each category once: not the image-level statistics
@@ -112,7 +112,7 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
         if weights.prototype_softness:
             soft = losses.neighbourhood(batch.attributes[: len(e_v)], vectors, weights.prototype_softness)
         terms["prototype"] = weights.prototype * losses.prototype_loss(
-            e_v, prototypes, batch.categories, weights.prototype_scale, weights.prototype_margin, soft
+            e_v, prototypes, categories, weights.prototype_scale, weights.prototype_margin, soft
         )
     return terms
 
@@ -203,6 +203,20 @@ PHASES = {
         Phase("alignment_E", ("E_A", "E_V"), alignment_encoders),
     )
 }
+
+
+def _prototype_categories(batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+    """Vectors [C, A] of `count` categories, among them all of the batch, and which of them each image has, [B]."""
+    known = len(batch.category_vectors)
+    if not 0 < count < known:
+        return batch.category_vectors, batch.categories
+    device = batch.category_vectors.device
+    order = torch.rand(known, device=device)
+    order[batch.categories] = 2.0  # before all others; no size here depends on the data, so nothing waits for a GPU
+    chosen = order.topk(max(count, len(batch.categories))).indices
+    position = torch.empty(known, dtype=torch.long, device=device)
+    position[chosen] = torch.arange(len(chosen), device=device)
+    return batch.category_vectors[chosen], position[batch.categories]
 
 
 def _embedding_terms(nets: Networks, embedding: Tensor, batch: Batch, weights: LossConfig, branch: str) -> Terms:

@@ -85,7 +85,9 @@ class UnseenSampler:
         vectors = self._sample_once(count, generator)
         if self.config.reject_seen:
             for _ in range(MAX_REDRAWS):
-                known = (torch.cdist(vectors, self.seen, p=1) < 0.5).any(dim=1)
+                # differing attributes of 0 and 1 as a product, which is many times faster than cdist
+                differing = vectors.sum(1, keepdim=True) + self.seen.sum(1) - 2.0 * vectors @ self.seen.T
+                known = (differing < 0.5).any(dim=1)
                 if not known.any():
                     break
                 vectors[known] = self._sample_once(int(known.sum()), generator)
