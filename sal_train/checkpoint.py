@@ -2,7 +2,7 @@
 
 config.toml             the resolved recipe
 data.json               data set, schema, training categories, prior, what was held out
-checkpoint.safetensors  networks, moving average, optimisers, position; replaced after every epoch
+checkpoint.safetensors  networks, moving average, optimisers, position; replaced every `run.checkpoint_every` epochs
 model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
 metrics.jsonl           one line an epoch
 tensorboard/

@@ -246,8 +246,9 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
                 num_updates=run.state.num_updates,
                 train_seconds=run.at.train_seconds + time.monotonic() - started,
             )
-            _finish_epoch(run, stage, terms)
-            if deadline is not None and time.monotonic() > deadline:
+            stop = deadline is not None and time.monotonic() > deadline
+            _finish_epoch(run, stage, terms, stop)
+            if stop:
                 return run.at.total_epochs == run.config.epochs
     return True
 
@@ -279,7 +280,7 @@ def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epo
     return {name: float(total) / len(batches) for name, total in sums.items()}
 
 
-def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) -> None:
+def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], stop: bool) -> None:
     """Validate when it is time, log, save the model if it is the one to use, then the checkpoint; process 0 alone."""
     if distributed.rank() == 0:
         deployed = run.state.average if run.state.average is not None else run.state.networks
@@ -300,5 +301,6 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) ->
             metadata = {"epoch": run.at.total_epochs, "train_seconds": seconds, "validation": metrics}
             checkpoint.save_model(run.out / checkpoint.MODEL_FILE, deployed, metadata)
         run.log.epoch(run.at, stage.name, terms, metrics)
-        checkpoint.save_checkpoint(run.out / checkpoint.CHECKPOINT_FILE, run.state, run.at)
+        if stop or last or run.at.total_epochs % run.config.run.checkpoint_every == 0:
+            checkpoint.save_checkpoint(run.out / checkpoint.CHECKPOINT_FILE, run.state, run.at)
     distributed.barrier()
