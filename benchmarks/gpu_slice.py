@@ -125,8 +125,15 @@ def expect_there(options: argparse.Namespace) -> int:
     """What the device should give and what it gives."""
     step = Step(options.batch, options.height, options.width, options.device, options.seconds)
     limits = Limits.of(options.device, options.peak_tflops, options.copy_gb_per_second)
-    write_result("gpu_slice_expect", expectation(step, limits, options.compile), options.out)
+    write_result("gpu_slice_expect", expectation(step, limits, _variants(options)), options.out)
     return 0
+
+
+def _variants(options: argparse.Namespace) -> tuple[bool, ...]:
+    """Whether the trunk is compiled, for each measurement."""
+    if options.limits_only:
+        return ()
+    return (False, True) if options.compile else (False,)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -164,6 +171,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     five.add_argument("--peak-tflops", type=float, help="of bf16 products; measured if not given")
     five.add_argument("--copy-gb-per-second", type=float, help="read and written together; measured if not given")
     five.add_argument("--compile", action="store_true", help="measure with torch.compile, too")
+    five.add_argument("--limits-only", action="store_true", help="compute what it should give and measure nothing")
     five.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu_slice_expect.json")
     five.set_defaults(command=expect_there)
     for command in (one, two, three):

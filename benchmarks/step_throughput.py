@@ -218,13 +218,13 @@ def _random_data(config: Config, step: Step, device: torch.device) -> TrainingDa
     )
 
 
-def expectation(step: Step, limits: Limits, compiled: bool) -> dict[str, Any]:
+def expectation(step: Step, limits: Limits, variants: Sequence[bool]) -> dict[str, Any]:
     """The result file: limits and measurements for both strides of the last stage.
 
     Args:
         step: what is counted, and measured on `step.device`.
         limits: of the device.
-        compiled: measure with `torch.compile` after measuring without.
+        variants: of each measurement: False as it is, True with `torch.compile`; empty measures nothing.
     """
     strides = {}
     for last_stride in (2, 1):
@@ -232,16 +232,14 @@ def expectation(step: Step, limits: Limits, compiled: bool) -> dict[str, Any]:
         measured = {}
         for name in STEPS:
             config = step_config(step, name, last_stride)
-            for how in (False, True) if compiled else (False,):
-                key = f"{name}, compiled" if how else name
-                measured[key] = measure(config, step, how)
+            for compiled in variants:
+                key = f"{name}, compiled" if compiled else name
+                measured[key] = measure(config, step, compiled)
                 print(f"last_stride {last_stride}, {key}: {measured[key]}", file=sys.stderr, flush=True)
-        should = images_per_second(costs, step, limits)
         strides[f"last_stride {last_stride}"] = {
             "gflops_per_image": sum(cost.flops for cost in costs) / step.batch / 1e9,
             "megabytes_per_image": sum(cost.bytes for cost in costs) / step.batch / 1e6,
-            "limit_images_per_second": should,
+            "limit_images_per_second": images_per_second(costs, step, limits),
             "measured": measured,
-            "image_branch_of_eager_limit": measured["image branch"]["images_per_second"] / should["eager"],
         }
     return {"step": asdict(step), "limits": asdict(limits), **strides}

@@ -111,19 +111,26 @@ def test_restored_moments_lie_as_their_parameters(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / CHECKPOINT_FILE, before, Position(total_epochs=1))
     restore_checkpoint(tmp_path / CHECKPOINT_FILE, after)
     one, two = (state.optimisers["image_backbone"].state for state in states)
-    compared = 0
-    for (parameter, moments), (other, restored) in zip(one.items(), two.items(), strict=True):
+    trunks = (state.networks.image_backbone.trunk.parameters() for state in states)
+    kernels = 0
+    for parameter, other in zip(*trunks, strict=True):
         assert torch.equal(parameter, other)
         for key in ("exp_avg", "exp_avg_sq"):
-            assert torch.equal(moments[key], restored[key])
-            assert restored[key].stride() == other.stride()
-            compared += 1
-    assert compared > 100
+            assert torch.equal(one[parameter][key], two[other][key])
+            assert two[other][key].stride() == other.stride()
+        kernels += not other.is_contiguous()
+    assert kernels > 20
 
 
-@pytest.mark.slow
-def test_the_trunk_is_compiled_once_for_training_and_validation(images: Path, tmp_path: Path) -> None:
-    """In bf16, the images on the device; batches of validation, which have other sizes, are not compiled."""
+def test_the_trunk_is_compiled_once_for_training_and_validation(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16, the images on the device; batches of validation, which have other sizes, are not compiled.
+
+    What is compiled is found as always, but no machine code is made of it, which takes minutes.
+    """
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="eager"))
     torch._dynamo.utils.counters.clear()
     sections: dict[str, dict[str, object]] = {
         "run": {"device": "cpu", "precision": "bf16", "device_resident": "always", "compile": True},
