@@ -136,7 +136,7 @@ def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], ti
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.margins(x=0.1, y=0.06)
-        _plain_ticks(axes.xaxis)
+        plain_ticks(axes.xaxis)
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("median latency, ms")
         axes.grid(color="#E5E5E5", linewidth=0.8)
@@ -160,7 +160,7 @@ def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.08, y=0.08)
     axes.set_ylim(bottom=0)
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     axes.set_xlabel("median latency of a batch, ms (numbers: images in a batch)")
     axes.set_ylabel("images per second")
     axes.grid(color="#E5E5E5", linewidth=0.8)
@@ -168,7 +168,7 @@ def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9, labelspacing=0.8)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10, 20, ... written out, instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 

@@ -32,6 +32,9 @@ class ModelConfig:
     """Output of G_V; tanh cannot reach an f_v beyond +-1."""
     embedding_output: Literal["tanh", "batchnorm"] = "tanh"
     """Output of E_V and E_A; `batchnorm` is an affine-free BatchNorm neck (Luo et al., CVPRW 2019)."""
+    attribute_shortcut: bool = False
+    """A linear layer beside the attribute backbone's MLP and one beside E_A's, added to what they give: what attributes
+    add up to needs no learning by heart, so descriptions that training never had are embedded better."""
     unit_heads: bool = False
     """C_att and C_cat see the L2-normalised embedding, which is what search ranks by."""
     discriminator_norm: Literal["batch", "spectral"] = "batch"
