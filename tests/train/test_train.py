@@ -119,7 +119,7 @@ def test_restored_moments_lie_as_their_parameters(tmp_path: Path) -> None:
             assert torch.equal(one[parameter][key], two[other][key])
             assert two[other][key].stride() == other.stride()
         kernels += not other.is_contiguous()
-    assert kernels > 20
+    assert kernels  # those of 1x1 and of one channel lie the same either way
 
 
 def test_the_trunk_is_compiled_once_for_training_and_validation(
