@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from sal_train.networks import Networks
+from sal_train.networks import Networks, unit
 
 
 class DeployedImageEncoder(nn.Module):
@@ -22,20 +21,17 @@ class DeployedImageEncoder(nn.Module):
 
 
 class DeployedAttributeEncoder(nn.Module):
-    """Attribute backbone, E_A and L2 norm."""
+    """Attribute backbone, E_A, the linear part of the query where there is one, and L2 norm."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.attribute_backbone = networks.attribute_backbone
         self.E_A = networks.E_A
+        self.linear_query = networks.linear_query
 
     def forward(self, attributes: Tensor) -> Tensor:
         """Vectors of 0 and 1, float32 [Q, A] -> unit vectors float32 [Q, d]."""
-        return unit(self.E_A(self.attribute_backbone(attributes)))
-
-
-def unit(embedding: Tensor) -> Tensor:
-    """[N, d] divided by its L2 norm (at least 1e-12)."""
-    # not F.normalize: its export computes a shape, which ONNX Runtime keeps on the CPU beside a GPU
-    length: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
-    return embedding / length.clamp_min(1e-12)
+        embedding = self.E_A(self.attribute_backbone(attributes))
+        if self.linear_query is not None:
+            embedding = unit(embedding) + unit(self.linear_query(attributes))
+        return unit(embedding)

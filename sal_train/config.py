@@ -35,6 +35,8 @@ class ModelConfig:
     attribute_shortcut: bool = False
     """A linear layer beside the attribute backbone's MLP and one beside E_A's, added to what they give: what attributes
     add up to needs no learning by heart, so descriptions that training never had are embedded better."""
+    linear_query: bool = False
+    """After training, a ridge regression from attributes to image embeddings joins the query (`linear_query.py`)."""
     unit_heads: bool = False
     """C_att and C_cat see the L2-normalised embedding, which is what search ranks by."""
     discriminator_norm: Literal["batch", "spectral"] = "batch"

@@ -137,6 +137,10 @@ class Networks(nn.Module):
         self.D_2 = discriminator(embedding, config.discriminator_norm)
         self.C_att = nn.Linear(embedding, num_bits)
         self.C_cat = nn.Linear(embedding, num_categories)
+        self.linear_query: nn.Linear | None = None
+        if config.linear_query:
+            self.linear_query = nn.Linear(num_bits, embedding).requires_grad_(False)
+            self.set_linear_query(torch.zeros(embedding, num_bits), torch.zeros(embedding))
         self.head_scale = nn.Parameter(torch.tensor(16.0), requires_grad=False)
 
     def network(self, name: str) -> nn.Module:
@@ -149,7 +153,17 @@ class Networks(nn.Module):
 
     def embed_attributes(self, attributes: Tensor) -> Tensor:
         """Attribute vectors float [B, A] -> e_a [B, d], not normalised."""
-        return cast(Tensor, self.E_A(self.attribute_backbone(attributes)))
+        e_a: Tensor = self.E_A(self.attribute_backbone(attributes))
+        if self.linear_query is None:
+            return e_a
+        return unit(e_a) + unit(self.linear_query(attributes))
+
+    @torch.no_grad()
+    def set_linear_query(self, weight: Tensor, bias: Tensor) -> None:
+        """Weight [d, A] and bias [d] of the query's linear part; zeros leave the direction of E_A alone."""
+        assert self.linear_query is not None
+        self.linear_query.weight.copy_(weight)
+        self.linear_query.bias.copy_(bias)
 
     def head_input(self, embedding: Tensor) -> Tensor:
         """What C_att and C_cat see of an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
@@ -164,6 +178,13 @@ class Networks(nn.Module):
     def category_logits(self, embedding: Tensor) -> Tensor:
         """C_cat of an embedding: [B, d] -> [B, K]."""
         return cast(Tensor, self.C_cat(self.head_input(embedding)))
+
+
+def unit(embedding: Tensor) -> Tensor:
+    """[N, d] divided by its L2 norm (at least 1e-12)."""
+    # not F.normalize: its export computes a shape, which ONNX Runtime keeps on the CPU beside a GPU
+    length: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
+    return embedding / length.clamp_min(1e-12)
 
 
 def _embedding_output(config: ModelConfig) -> nn.Module:

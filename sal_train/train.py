@@ -27,6 +27,7 @@ from sal_train.datasets import SearchDataset, Split
 from sal_train.frozen_trunk import pool_images
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
+from sal_train.linear_query import join_linear_query
 from sal_train.networks import Networks, with_category_statistics
 from sal_train.phases import Phase
 from sal_train.pretrained import load_pretrained
@@ -88,7 +89,13 @@ def train(
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            return _run_stages(Training(config, dataset.train, part, data, state, out, cache_dir, log, at), deadline)
+            finished = _run_stages(
+                Training(config, dataset.train, part, data, state, out, cache_dir, log, at), deadline
+            )
+        if finished and config.model.linear_query and distributed.rank() == 0:
+            console.print(join_linear_query(out, dataset.train, part, data.images), highlight=False)
+        distributed.barrier()
+        return finished
     finally:
         torch.set_num_threads(threads)
         distributed.stop_process_group()
@@ -164,6 +171,8 @@ def _build_networks(
             what = "networks" if run.config.model != config.model else "training categories"
             raise InputError(f"run.start_from: {run.path} has other {what}; name a run of the same data and model")
         networks.load_state_dict(run.networks.state_dict())
+        if networks.linear_query is not None:  # it is fitted to what this run will become
+            networks.set_linear_query(*(torch.zeros_like(part) for part in networks.linear_query.parameters()))
         line = f"weights: those of {run.path}"
         provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}
     else:

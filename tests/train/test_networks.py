@@ -145,3 +145,18 @@ def test_category_statistics_are_those_of_one_pass_over_the_categories() -> None
     assert [module.momentum for module in settled.modules() if isinstance(module, torch.nn.BatchNorm1d)] == [
         module.momentum for module in networks.modules() if isinstance(module, torch.nn.BatchNorm1d)
     ]
+
+
+def test_shortcuts_are_added_to_what_the_attribute_branch_gives() -> None:
+    config = tiny_config(("embed_image",), model={"attribute_shortcut": True, "embedding_output": "batchnorm"})
+    networks = tiny_networks(config).eval()
+    plain = tiny_networks(tiny_config(("embed_image",)))
+    bits, feature, embedding = 5, 12, 8
+    assert parameters(networks) == parameters(plain) + bits * feature + feature * embedding
+    vectors = torch.eye(bits)
+    with torch.no_grad():
+        backbone, encoder = networks.attribute_backbone[0], networks.E_A[0]
+        f_a = torch.tanh(backbone.body(vectors) + vectors @ backbone.shortcut.weight.T)
+        torch.testing.assert_close(networks.attribute_backbone(vectors), f_a)
+        expected = networks.E_A[1](encoder.body(f_a) + f_a @ encoder.shortcut.weight.T)
+        torch.testing.assert_close(networks.embed_attributes(vectors), expected)

@@ -1,0 +1,89 @@
+"""The linear part of a query: against a least-squares solver, and as part of a run and of its export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sal_export.encoders import DeployedAttributeEncoder
+from sal_export.onnx_export import export_onnx
+from sal_runtime.backends import open_backend
+from sal_runtime.images import ImageSpec
+from sal_train import engine, linear_query
+from sal_train.checkpoint import load_run
+from sal_train.held_out import encode_images, partition
+from sal_train.image_cache import load_images
+from sal_train.linear_query import fit_linear_query, join_linear_query
+from sal_train.train import train
+from tests.train.tiny_training import tiny_config, tiny_dataset
+
+JOINT = ("embed_image", "embed_attribute")
+
+
+def test_the_fit_is_that_of_a_least_squares_solver() -> None:
+    """Ridge as ordinary least squares: rows scaled by the root of their weight, and A rows that want zero weights."""
+    rng = np.random.default_rng(0)
+    categories = np.array([5, 5, 5, 2, 2, 9, 7, 7, 7, 7, 1, 0])
+    attributes = rng.integers(0, 2, (12, 4)).astype(np.uint8)
+    embeddings = rng.normal(size=(12, 3)).astype(np.float32)
+    weight, bias = fit_linear_query(torch.from_numpy(embeddings), attributes, categories)
+    counts = np.array([(categories == one).sum() for one in categories])
+    a_mean = np.average(attributes, axis=0, weights=1 / counts)
+    e_mean = np.average(embeddings, axis=0, weights=1 / counts)
+    scale = np.sqrt(1 / counts)[:, None]
+    rows = np.vstack([scale * (attributes - a_mean), np.sqrt(linear_query.RIDGE) * np.eye(4)])
+    wanted = np.vstack([scale * (embeddings - e_mean), np.zeros((4, 3))])
+    solution = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    np.testing.assert_allclose(weight.numpy(), solution.T, atol=1e-5)
+    np.testing.assert_allclose(bias.numpy(), -a_mean @ solution, atol=1e-5)
+
+
+def test_a_run_joins_it_and_the_export_has_it(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path)
+    config = tiny_config(JOINT, 2, model={"linear_query": True}, data={"validation_fraction": 0.25})
+    assert train(config, dataset, tmp_path / "run", tmp_path / "cache")
+    run = load_run(tmp_path / "run")
+    assert run.networks.linear_query is not None
+    part = partition(dataset.train, 0.25, 1)
+    images = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path / "cache")
+    rows = part.train
+    weight, bias = fit_linear_query(
+        encode_images(run.networks, images, rows), dataset.train.attributes[rows], dataset.train.categories[rows]
+    )
+    torch.testing.assert_close(run.networks.linear_query.weight, weight)
+    torch.testing.assert_close(run.networks.linear_query.bias, bias)
+    vectors = torch.as_tensor(dataset.test.category_vectors).float()
+    with torch.no_grad():
+        e_a = run.networks.E_A(run.networks.attribute_backbone(vectors))
+        directions = [torch.nn.functional.normalize(one) for one in (e_a, vectors @ weight.T + bias)]
+        expected = torch.nn.functional.normalize(directions[0] + directions[1])
+        torch.testing.assert_close(torch.nn.functional.normalize(run.networks.embed_attributes(vectors)), expected)
+    backend = open_backend(export_onnx(DeployedAttributeEncoder(run.networks), vectors[:2], "attributes"))
+    np.testing.assert_allclose(backend.run(vectors.numpy()), expected.numpy(), atol=1e-5)
+    join_linear_query(tmp_path / "run", dataset.train, part, images)
+    again = load_run(tmp_path / "run")
+    assert again.provenance == run.provenance
+    for (name, one), other in zip(run.networks.state_dict().items(), again.networks.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_a_run_that_starts_from_another_begins_without_its_linear_query(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path)
+    config = tiny_config(JOINT, 1, model={"linear_query": True})
+    train(config, dataset, tmp_path / "base", tmp_path / "cache")
+    seen: list[torch.Tensor] = []
+
+    def watch(networks: torch.nn.Module, *_: object) -> None:
+        seen.append(networks.linear_query.weight.clone())  # type: ignore[union-attr,operator]
+
+    original = engine.compute_features
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "compute_features", lambda *given: (watch(*given), original(*given))[1])
+        follow_up = tiny_config(JOINT, 1, model={"linear_query": True}, run={"start_from": str(tmp_path / "base")})
+        train(follow_up, dataset, tmp_path / "run", tmp_path / "cache")
+    assert seen
+    assert not any(weight.any() for weight in seen)
+    assert load_run(tmp_path / "run").networks.linear_query.weight.any()  # type: ignore[union-attr]
