@@ -84,8 +84,7 @@ def train(
         data = prepare_training_data(config, dataset, part, images, device)
         state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
-            torch.compiler.reset()  # what an earlier training of this process compiled counts towards a limit
-            networks.image_backbone.trunk.compile()
+            engine.compile_trunk(networks)
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
