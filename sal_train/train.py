@@ -79,8 +79,7 @@ def train(
         distributed.broadcast_state(networks)
         if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, part, provenance)
-        spec = ImageSpec(config.model.height, config.model.width)
-        images = load_images(dataset.train.image_paths, spec, cache_dir)
+        images = load_images(dataset.train.image_paths, ImageSpec(config.model.height, config.model.width), cache_dir)
         data = prepare_training_data(config, dataset, part, images, device)
         state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
@@ -88,9 +87,8 @@ def train(
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            finished = _run_stages(
-                Training(config, dataset.train, part, data, state, out, cache_dir, log, at), deadline
-            )
+            run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+            finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
             console.print(join_linear_query(out, dataset.train, part, data.images), highlight=False)
         distributed.barrier()
