@@ -45,13 +45,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def write_result(name: str, result: Mapping[str, Any]) -> None:
-    """Write benchmarks/results/NAME.json and print it."""
+def write_result(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -> None:
+    """Write FOLDER/NAME.json and print it."""
     command = command_line(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]))
     where = {**machine(), "load_before": round(os.getloadavg()[0], 2)}
     document = {"command": command, "commit": commit(), "machine": where, "versions": versions(), **result}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(result, indent=2))
     print(f"wrote {path}", file=sys.stderr)

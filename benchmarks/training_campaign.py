@@ -203,7 +203,7 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
         "settings": list(run.settings),
         "base": run.start_from,
         "config_sha256": hashlib.sha256((folder / CONFIG_FILE).read_bytes()).hexdigest(),
-        "command": command_line(("python", "-m", "benchmarks.training_campaign", *sys.argv[1:])),
+        "command": command_line(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:])),
         "commit": commit(),
         "machine": machine(),
         "device": device,

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sal_train.config import DataConfig
+from sal_train.device_copies import to_device
 
 
 def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
@@ -23,18 +24,18 @@ def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> T
     batch, height, width, _ = images.shape
     device = images.device
     flipped = torch.rand(batch, generator=generator) < config.flip
-    images = torch.where(flipped.to(device).view(-1, 1, 1, 1), images.flip(2), images)
+    images = torch.where(to_device(flipped, device).view(-1, 1, 1, 1), images.flip(2), images)
     if config.pad:
         images = _random_crop(images, config.pad, generator)
     out = images.float()
     if config.brightness:
         gain = 1.0 + config.brightness * (2.0 * torch.rand(batch, generator=generator) - 1.0)
-        out = (out * gain.to(device).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
+        out = (out * to_device(gain, device).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
     if config.erase:
-        box = _boxes(batch, height, width, config.erase_area, generator)
-        erased = (torch.rand(batch, generator=generator) < config.erase).view(-1, 1, 1, 1)
+        box = _boxes(batch, height, width, config.erase_area, generator, device)
+        erased = to_device(torch.rand(batch, generator=generator) < config.erase, device).view(-1, 1, 1, 1)
         mean = out.mean(dim=(1, 2), keepdim=True)
-        out = torch.where((box & erased).to(device), mean, out)
+        out = torch.where(box & erased, mean, out)
     return out
 
 
@@ -43,14 +44,16 @@ def _random_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor
     batch, height, width, _ = images.shape
     padded = functional.pad(images, (0, 0, pad, pad, pad, pad))  # [B, H + 2p, W + 2p, 3]
     shift = torch.randint(2 * pad + 1, (2, batch, 1), generator=generator)
-    rows = (shift[0] + torch.arange(height)).to(images.device)  # [B, H]
-    columns = (shift[1] + torch.arange(width)).to(images.device)  # [B, W]
+    rows = to_device(shift[0] + torch.arange(height), images.device)  # [B, H]
+    columns = to_device(shift[1] + torch.arange(width), images.device)  # [B, W]
     index = torch.arange(batch, device=images.device)
     return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _boxes(batch: int, height: int, width: int, largest: float, generator: torch.Generator) -> Tensor:
-    """Random rectangles of 2 % to `largest` of the image, aspect 1:2 to 2:1, as masks bool [B, H, W, 1]."""
+def _boxes(
+    batch: int, height: int, width: int, largest: float, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Random rectangles of 2 % to `largest` of the image, aspect 1:2 to 2:1, as masks bool [B, H, W, 1] on `device`."""
     draws = torch.rand(4, batch, generator=generator)
     area = (0.02 + (largest - 0.02) * draws[0]) * height * width
     aspect = 2.0 ** (2.0 * draws[1] - 1.0)
@@ -58,8 +61,8 @@ def _boxes(batch: int, height: int, width: int, largest: float, generator: torch
     box_width = (area / aspect).sqrt().clamp(max=width)
     top = draws[2] * (height - box_height)
     left = draws[3] * (width - box_width)
-    rows = torch.arange(height).view(1, -1, 1)
-    columns = torch.arange(width).view(1, 1, -1)
-    inside_rows = (rows >= top.view(-1, 1, 1)) & (rows < (top + box_height).view(-1, 1, 1))
-    inside_columns = (columns >= left.view(-1, 1, 1)) & (columns < (left + box_width).view(-1, 1, 1))
-    return (inside_rows & inside_columns).unsqueeze(-1)
+    edges = to_device(torch.stack([top, top + box_height, left, left + box_width]), device).view(4, -1, 1, 1)
+    rows = torch.arange(height, device=device).view(1, -1, 1)
+    columns = torch.arange(width, device=device).view(1, 1, -1)
+    inside = (rows >= edges[0]) & (rows < edges[1]) & (columns >= edges[2]) & (columns < edges[3])
+    return inside.unsqueeze(-1)

@@ -2,7 +2,7 @@
 
 config.toml             the resolved recipe
 data.json               data set, schema, training categories, prior, what was held out
-checkpoint.safetensors  networks, moving average, optimisers, position; replaced after every epoch
+checkpoint.safetensors  networks, moving average, optimisers, position; replaced every `run.checkpoint_every` epochs
 model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
 metrics.jsonl           one line an epoch
 tensorboard/
@@ -81,7 +81,8 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file so that it appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.partial")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
     with temporary.open("rb") as file:
@@ -89,7 +90,12 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
     temporary.replace(path)
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a .safetensors file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -105,18 +111,18 @@ def save_checkpoint(path: Path, state: TrainState, position: Position) -> None:
     for network, optimiser in state.optimisers.items():
         for index, values in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{network}/{index}/{key}": value for key, value in values.items()}
-    _write_tensors(path, tensors, {"position": json.dumps(asdict(position))})
+    write_tensors(path, tensors, {"position": json.dumps(asdict(position))})
 
 
 def read_position(path: Path) -> Position:
     """How far the run of a checkpoint has come."""
-    _, metadata = _read_tensors(path)
+    _, metadata = read_tensors(path)
     return Position(**json.loads(metadata["position"]))
 
 
 def restore_checkpoint(path: Path, state: TrainState) -> None:
     """Load a checkpoint into `state`, whose optimisers must be those of the checkpoint's stage."""
-    tensors, metadata = _read_tensors(path)
+    tensors, metadata = read_tensors(path)
     state.networks.load_state_dict(_under(tensors, "networks/"))
     if state.average is not None:
         state.average.load_state_dict(_under(tensors, "average/"))
@@ -127,6 +133,15 @@ def restore_checkpoint(path: Path, state: TrainState) -> None:
             index, key = name.split("/")
             values.setdefault(int(index), {})[key] = tensor
         optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+        _lay_out_like_parameters(optimiser)
+
+
+def _lay_out_like_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """A checkpoint holds plain arrays; updates of all tensors at once want moments in the order of their parameter."""
+    for parameter, moments in optimiser.state.items():
+        for key, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -136,7 +151,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def save_model(path: Path, networks: Networks, metadata: Mapping[str, Any]) -> None:
     """Write the networks that people use."""
     text = {key: json.dumps(value) for key, value in metadata.items()}
-    _write_tensors(path, networks.state_dict(), text)
+    write_tensors(path, networks.state_dict(), text)
 
 
 def load_run(run: Path) -> Run:
@@ -151,7 +166,7 @@ def load_run(run: Path) -> Run:
     config = load_config(str(run / CONFIG_FILE))
     data = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
     schema = AttributeSchema.from_json(data["schema"])
-    tensors, metadata = _read_tensors(run / MODEL_FILE)
+    tensors, metadata = read_tensors(run / MODEL_FILE)
     vectors = np.array(data["category_vectors"], dtype=np.uint8)
     counts = np.array(data["category_counts"], dtype=np.int64)
     networks = Networks(config.model, schema.num_bits, len(vectors))

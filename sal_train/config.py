@@ -173,6 +173,8 @@ class RunConfig:
     """Keep all training images on the device; `auto`: on CUDA when they take under half of the free memory."""
     compile: bool = False
     """torch.compile the image backbone."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch and one that is stopped after always leave one."""
     deterministic: bool = True
     """Deterministic kernels, which exact resume on CUDA needs."""
 

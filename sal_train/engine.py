@@ -44,6 +44,21 @@ def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
     return phases
 
 
+def place_networks(networks: Networks, device: torch.device) -> None:
+    """Move the networks; on CUDA the kernels lie as the images do, so that no convolution reorders its weights."""
+    networks.to(device)
+    if device.type == "cuda":
+        for parameter in networks.image_backbone.trunk.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def compile_trunk(networks: Networks) -> None:
+    """Compile the image backbone's trunk on its next use; forget what an earlier training of this process compiled."""
+    torch.compiler.reset()  # else that would count towards the limit after which nothing is compiled
+    networks.image_backbone.trunk.compile()
+
+
 def build_optimisers(
     networks: Networks, phases: Iterable[Phase], stage: StageConfig, config: OptimiserConfig
 ) -> dict[str, torch.optim.Optimizer]:

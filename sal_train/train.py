@@ -75,22 +75,20 @@ def train(
         part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
         categories = dataset.train.category_vectors[part.train_categories]
         networks, provenance = _build_networks(config, dataset.schema, categories, console)
-        networks.to(device)
+        engine.place_networks(networks, device)
         distributed.broadcast_state(networks)
-        if not resume and distributed.rank() == 0:
+        if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, part, provenance)
-        spec = ImageSpec(config.model.height, config.model.width)
-        images = load_images(dataset.train.image_paths, spec, cache_dir)
+        images = load_images(dataset.train.image_paths, ImageSpec(config.model.height, config.model.width), cache_dir)
         data = prepare_training_data(config, dataset, part, images, device)
         state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
-            networks.image_backbone.trunk.compile()
+            engine.compile_trunk(networks)
         checkpoint_path = out / checkpoint.CHECKPOINT_FILE
         at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            finished = _run_stages(
-                Training(config, dataset.train, part, data, state, out, cache_dir, log, at), deadline
-            )
+            run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+            finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
             console.print(join_linear_query(out, dataset.train, part, data.images), highlight=False)
         distributed.barrier()
@@ -120,9 +118,8 @@ def choose_device(asked: str, console: Console) -> torch.device:
 
 def _seed_everything(config: Config) -> None:
     torch.manual_seed(config.run.seed)
-    if config.run.deterministic:
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.deterministic = config.run.deterministic
+    torch.backends.cudnn.benchmark = not config.run.deterministic  # shapes never change within a stage
 
 
 def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
@@ -255,8 +252,9 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
                 num_updates=run.state.num_updates,
                 train_seconds=run.at.train_seconds + time.monotonic() - started,
             )
-            _finish_epoch(run, stage, terms)
-            if deadline is not None and time.monotonic() > deadline:
+            stop = deadline is not None and time.monotonic() > deadline
+            _finish_epoch(run, stage, terms, stop)
+            if stop:
                 return run.at.total_epochs == run.config.epochs
     return True
 
@@ -288,7 +286,7 @@ def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epo
     return {name: float(total) / len(batches) for name, total in sums.items()}
 
 
-def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) -> None:
+def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], stop: bool) -> None:
     """Validate when it is time, log, save the model if it is the one to use, then the checkpoint; process 0 alone."""
     if distributed.rank() == 0:
         deployed = run.state.average if run.state.average is not None else run.state.networks
@@ -298,7 +296,8 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) ->
         held_out = len(run.part.validation) > 0
         metrics: dict[str, float] = {}
         if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
-            result = validate(deployed, run.split, run.data.images, run.part.validation)
+            with torch.compiler.set_stance("force_eager"):  # other batches: compiling for them would take longer
+                result = validate(deployed, run.split, run.data.images, run.part.validation)
             metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
         improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation
         if improved:
@@ -308,5 +307,6 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float]) ->
             metadata = {"epoch": run.at.total_epochs, "train_seconds": seconds, "validation": metrics}
             checkpoint.save_model(run.out / checkpoint.MODEL_FILE, deployed, metadata)
         run.log.epoch(run.at, stage.name, terms, metrics)
-        checkpoint.save_checkpoint(run.out / checkpoint.CHECKPOINT_FILE, run.state, run.at)
+        if stop or last or run.at.total_epochs % run.config.run.checkpoint_every == 0:
+            checkpoint.save_checkpoint(run.out / checkpoint.CHECKPOINT_FILE, run.state, run.at)
     distributed.barrier()

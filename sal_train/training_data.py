@@ -14,6 +14,7 @@ from sal_train import distributed
 from sal_train.augment import augment
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset
+from sal_train.device_copies import to_device
 from sal_train.held_out import Partition
 from sal_train.phases import Batch
 from sal_train.unseen import UnseenSampler
@@ -120,9 +121,9 @@ def assemble_batch(
         attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
     noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
     batch = Batch(
-        attributes=attributes.to(data.device),
-        categories=data.labels[index].to(data.device),
-        noise=noise.to(data.device),
+        attributes=to_device(attributes, data.device),
+        categories=to_device(data.labels[index], data.device),
+        noise=to_device(noise, data.device),
         category_vectors=data.category_vectors,
         prior=data.prior,
     )
@@ -133,9 +134,9 @@ def _images(config: Config, data: TrainingData, rows: NDArray[np.int64], generat
     index = torch.as_tensor(rows)
     if data.pooled is not None:
         flipped = torch.rand(len(rows), generator=generator) < config.data.flip
-        return data.pooled[index, flipped.long()].to(data.device)
+        return to_device(data.pooled[index, flipped.long()], data.device)
     if isinstance(data.images, Tensor):
-        pixels = data.images[index.to(data.device)]
+        pixels = data.images[to_device(index, data.device)]
     else:
-        pixels = torch.as_tensor(data.images[rows]).to(data.device)
+        pixels = to_device(torch.as_tensor(data.images[rows]), data.device)
     return augment(pixels, config.data, generator)

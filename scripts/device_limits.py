@@ -17,7 +17,7 @@ REPEATED = 20
 MATRIX = {"cuda": 8192, "cpu": 512}
 """Rows and columns of the factors."""
 COPIED_BYTES = {"cuda": 1 << 30, "cpu": 1 << 24}
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def count_flops(module: nn.Module, spec: ImageSpec) -> int:

@@ -35,6 +35,7 @@ def load_peta(root: Path) -> SearchDataset:
     Args:
         root: the folder that holds `PETA/`, or that folder itself. Images may lie in `images/` under their numbers
             (00001.jpg, .png or .bmp), or, as published, in one folder per subset; then `index_to_file.csv` names them.
+            The 5,679 images that the protocol drops need not be there.
 
     Raises:
         InputError: a file is missing, or counts differ from the published data.
@@ -46,9 +47,9 @@ def load_peta(root: Path) -> SearchDataset:
     train_rows, test_rows = split_categories(vectors)
     test_ids = "\n".join(f"{row + 1:05d}" for row in test_rows)
     expect("PETA test ids, sha256", hashlib.sha256(test_ids.encode()).hexdigest(), TEST_IDS_SHA256, REMEDY)
-    paths = _image_paths(folder)
+    places = _image_paths(folder)
     train, test = (
-        split_from_rows([paths[row] for row in rows], vectors[rows], [persons[row] for row in rows])
+        split_from_rows(_present(folder, places, rows), vectors[rows], [persons[row] for row in rows])
         for rows in (train_rows, test_rows)
     )
     seen = seen_categories(train, test)
@@ -117,18 +118,21 @@ def _read_table(path: Path) -> tuple[NDArray[Any], list[str]]:
     return peta.data, ["the five random partitions inside PETA.mat are for attribute recognition and are not used"]
 
 
-def _image_paths(folder: Path) -> list[Path]:
-    """The file of each row."""
+def _image_paths(folder: Path) -> list[Path | None]:
+    """The file of each row, None where it is missing."""
     numbered = folder / "images"
     if numbered.is_dir():
         found = {int(path.stem): path for path in numbered.iterdir() if path.suffix.lower() in SUFFIXES}
-        paths = [found.get(number) for number in range(1, NUM_IMAGES + 1)]
-    else:
-        paths = _published_paths(folder)
-    missing = [number for number, path in enumerate(paths, start=1) if path is None]
+        return [found.get(number) for number in range(1, NUM_IMAGES + 1)]
+    return _published_paths(folder)
+
+
+def _present(folder: Path, places: list[Path | None], rows: NDArray[np.int64]) -> list[Path]:
+    """The files of the given rows, all of which must be there."""
+    missing = [row + 1 for row in rows if places[row] is None]
     if missing:
-        raise InputError(f"{folder}: {len(missing)} of {NUM_IMAGES} images are missing, the first is {missing[0]:05d}")
-    return [path for path in paths if path is not None]
+        raise InputError(f"{folder}: {len(missing)} of {len(rows)} images are missing, the first is {missing[0]:05d}")
+    return [path for row in rows if (path := places[row]) is not None]
 
 
 def _published_paths(folder: Path) -> list[Path | None]:

@@ -15,10 +15,21 @@ import torch
 from safetensors.torch import load_file
 
 from sal_runtime.errors import BackendError, ConfigError, InputError
-from sal_train.checkpoint import CHECKPOINT_FILE, MODEL_FILE, load_run
+from sal_train import engine
+from sal_train.checkpoint import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    MODEL_FILE,
+    Position,
+    load_run,
+    read_position,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from sal_train.config import Config
+from sal_train.recipe import config_to_toml
 from sal_train.train import train
-from tests.train.tiny_training import tiny_config, tiny_dataset
+from tests.train.tiny_training import tiny_batch, tiny_config, tiny_dataset, tiny_networks
 
 FULL = ("embed_image", "embed_attribute", "synthesis_D", "synthesis_G", "alignment_D", "alignment_E")
 REPOSITORY = Path(__file__).parents[2]
@@ -59,6 +70,78 @@ def test_training_on_cuda_in_bf16_learns_and_repeats(images: Path, tmp_path: Pat
     assert lines[-1]["losses"]["image_attribute"] < lines[0]["losses"]["image_attribute"]
     one, two = (load_file(tmp_path / name / MODEL_FILE) for name in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_checkpoints_can_be_rarer_but_none_is_missing_at_the_end_or_when_time_is_up(
+    images: Path, tmp_path: Path
+) -> None:
+    dataset, cache = tiny_dataset(images), tmp_path / "cache"
+    config = full_config(5, run={"device": "cpu", "checkpoint_every": 4})
+    assert not train(config, dataset, tmp_path / "run", cache, deadline=0.0)
+    assert read_position(tmp_path / "run" / CHECKPOINT_FILE).total_epochs == 1
+    train(config, dataset, tmp_path / "run", cache, resume=True)
+    assert read_position(tmp_path / "run" / CHECKPOINT_FILE).total_epochs == 5
+    train(config, dataset, tmp_path / "whole", cache)
+    resumed, whole = (load_file(tmp_path / name / MODEL_FILE) for name in ("run", "whole"))
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_a_run_killed_before_its_first_epoch_can_be_resumed(images: Path, tmp_path: Path) -> None:
+    config = full_config(1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CONFIG_FILE).write_text(config_to_toml(config))  # and nothing else was written
+    train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache", resume=True)
+    assert load_run(tmp_path / "run").provenance["epochs"] == 1
+
+
+def test_restored_moments_lie_as_their_parameters(tmp_path: Path) -> None:
+    config = full_config(1)
+    states = []
+    for _ in range(2):
+        networks = tiny_networks(config)
+        for parameter in networks.image_backbone.trunk.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        stage = config.stages[0]
+        optimisers = engine.build_optimisers(networks, engine.stage_phases(stage), stage, config.optimiser)
+        states.append(engine.TrainState(networks, optimisers, engine.new_average(networks)))
+    before, after = states
+    pixels, batch = tiny_batch(config)
+    engine.run_iteration(before, engine.stage_phases(config.stages[0]), pixels, batch, config)
+    save_checkpoint(tmp_path / CHECKPOINT_FILE, before, Position(total_epochs=1))
+    restore_checkpoint(tmp_path / CHECKPOINT_FILE, after)
+    one, two = (state.optimisers["image_backbone"].state for state in states)
+    trunks = (state.networks.image_backbone.trunk.parameters() for state in states)
+    kernels = 0
+    for parameter, other in zip(*trunks, strict=True):
+        assert torch.equal(parameter, other)
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(one[parameter][key], two[other][key])
+            assert two[other][key].stride() == other.stride()
+        kernels += not other.is_contiguous()
+    assert kernels  # those of 1x1 and of one channel lie the same either way
+
+
+def test_the_trunk_is_compiled_once_for_training_and_validation(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16, the images on the device; batches of validation, which have other sizes, are not compiled.
+
+    What is compiled is found as always, but no machine code is made of it, which takes minutes.
+    """
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="eager"))
+    torch._dynamo.utils.counters.clear()
+    sections: dict[str, dict[str, object]] = {
+        "run": {"device": "cpu", "precision": "bf16", "device_resident": "always", "compile": True},
+        "data": {"validation_fraction": 0.25, "validate_every": 1, "batch_size": 8},
+        "optimiser": {"kind": "adamw"},
+    }
+    config = tiny_config(FULL, 2, **sections)
+    train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert load_run(tmp_path / "run").provenance["validation"]["validation_mAP"] > 0
 
 
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_path: Path) -> None:
