@@ -134,7 +134,8 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     is interpolated linearly to twice the target and averaged in pairs; then each that is too short is interpolated
     linearly. Pixels are at their centres, edges repeat, every step rounds to whole numbers.
 
-    Up to four times, this costs half of the mean over pixel areas; up to twice it aliases no more: docs/encoding.md.
+    Up to four times, this costs about half of the mean over pixel areas, and up to twice it aliases no more; see
+    docs/encoding.md.
 
     Args:
         image: uint8 `[h, w, 3]`, any memory layout; a view of a frame is read in place.
