@@ -123,8 +123,8 @@ class Gallery(ReadableGallery):
 
     @property
     def is_writable(self) -> bool:
-        """Whether it is open for writing."""
-        return self._lock is not None
+        """Whether it is open for writing, by this process."""
+        return self._lock is not None and self._lock.is_held
 
     def __enter__(self) -> Gallery:
         """The gallery itself."""
@@ -271,6 +271,8 @@ class Gallery(ReadableGallery):
         """The connection, for all of a change or nothing of it."""
         if self._lock is None:
             raise InputError(f"gallery {self.path}: is open for reading; open it with mode 'w' to change it")
+        if not self._lock.is_held:
+            raise InputError(f"gallery {self.path}: was opened by the parent process; open it again in this process")
         with self._turn, explained(self.path), transaction(self._connection):
             yield self._connection
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 from pathlib import Path
 
 INTERIOR = {2: 12, 5: 12}
@@ -38,8 +39,9 @@ def scrub(connection: sqlite3.Connection, path: Path) -> None:
         number = todo.pop()
         page = os.pread(file, page_size, (number - 1) * page_size)
         start, stop, children = _unused(page, number)
-        if page.count(0, start, stop) != stop - start:
-            os.pwrite(file, bytes(stop - start), (number - 1) * page_size + start)
+        zeros = bytes(stop - start)
+        if page[start:stop] != zeros:
+            os.pwrite(file, zeros, (number - 1) * page_size + start)
             changed = True
         todo += children
     if changed:
@@ -54,15 +56,17 @@ def _unused(page: bytes, number: int) -> tuple[int, int, list[int]]:
         raise sqlite3.DatabaseError(f"page {number} is damaged")
     cells = int.from_bytes(page[header + 3 : header + 5], "big")
     start = header + (INTERIOR | LEAF)[kind]
-    places = [int.from_bytes(page[at : at + 2], "big") for at in range(start, start + 2 * cells, 2)]
     stop = int.from_bytes(page[header + 5 : header + 7], "big") or 65536
-    start += 2 * cells
-    if not start <= stop <= len(page) or any(not stop <= place <= len(page) - 4 for place in places):
+    end = start + 2 * cells
+    if not end <= stop <= len(page):
+        raise sqlite3.DatabaseError(f"page {number} is damaged")
+    places = struct.unpack_from(f">{cells}H", page, start)
+    if places and not stop <= min(places) <= max(places) <= len(page) - 4:
         raise sqlite3.DatabaseError(f"page {number} is damaged")
     if kind in LEAF:
-        return start, stop, []
+        return end, stop, []
     children = [int.from_bytes(page[place : place + 4], "big") for place in places]
-    return start, stop, [*children, int.from_bytes(page[header + 8 : header + 12], "big")]
+    return end, stop, [*children, int.from_bytes(page[header + 8 : header + 12], "big")]
 
 
 def _descriptor(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,8 @@ class WriterLock:
     """The right to write one gallery file, held by at most one process (or handle) at a time.
 
     An advisory lock on a file beside the gallery: SQLite's own lock lasts for one transaction only, and a lock on the
-    gallery file itself would interfere with SQLite's. The operating system lets go of it when the process dies.
+    gallery file itself would interfere with SQLite's. The operating system lets go of it when the process dies. A child
+    that it has forked does not have the right, and does not keep it when its parent dies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +29,13 @@ class WriterLock:
         file = path.resolve()  # the same for every link to it
         self._path = file.with_name(f"{file.name}-lock")
         with explained(path):
-            self._descriptor = self._take(path)
+            self._descriptor: int | None = self._take(path)
+        _locks.add(self)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is this process that has the right."""
+        return self._descriptor is not None
 
     def _take(self, gallery: Path) -> int:
         while True:
@@ -56,6 +64,23 @@ class WriterLock:
             return False
 
     def release(self) -> None:
-        """Give the right back."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Give the right back; of no effect in a forked child."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            self._close()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+_locks: weakref.WeakSet[WriterLock] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for lock in _locks:
+        lock._close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,6 +62,58 @@ def test_one_writer_at_a_time_under_any_name(tmp_path: Path) -> None:
             with pytest.raises(InputError, match=f"process {os.getpid()} is writing it"):
                 Gallery.open(name, "w")
     assert answer(link) == answer(path) == "opened"
+
+
+def write_and_close(gallery: Gallery, answers: Any) -> None:
+    """What a forked child may try with the gallery of its parent."""
+    try:
+        gallery.remove(["00000.jpg"])
+        answers.send("written")
+    except InputError as error:
+        answers.send(str(error))
+    gallery.close()
+    answers.send("closed")
+
+
+def test_a_forked_child_does_not_write_and_leaves_the_right_to_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 3)
+    receiver, sender = FORK.Pipe(duplex=False)
+    with Gallery.open(path, "w") as gallery:
+        child = FORK.Process(target=write_and_close, args=(gallery, sender))
+        child.start()
+        assert "open it again in this process" in receiver.recv()
+        assert receiver.recv() == "closed"
+        child.join()
+        with pytest.raises(InputError, match=f"process {os.getpid()} is writing it"):
+            Gallery.open(path, "w")
+        assert gallery.remove(["00000.jpg"]) == 1
+        assert gallery.verify() == []
+
+
+def open_and_fork(path: Path, answers: Any) -> None:
+    gallery = Gallery.open(path, "w")
+    if os.fork() == 0:
+        answers.send((os.getpid(), gallery.is_writable))
+        signal.pause()
+    signal.pause()
+
+
+def test_a_forked_child_does_not_keep_the_right_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 3)
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=open_and_fork, args=(path, sender))
+    process.start()
+    child, child_may_write = receiver.recv()
+    process.kill()
+    process.join()
+    try:
+        assert not child_may_write
+        with Gallery.open(path, "w") as gallery:
+            assert gallery.remove(["00000.jpg"]) == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_new_gallery_has_nothing_of_one_that_was_deleted(tmp_path: Path) -> None:

@@ -131,14 +131,80 @@ def test_damaged_bytes_never_raise_anything_else(suffix: str, at: int, value: in
 
 
 def test_golden_pixels_of_the_resize() -> None:
-    """Down by area, then up by interpolation; these numbers pin the project's one resize."""
+    """These numbers pin the project's one resize."""
     image = np.zeros((4, 2, 3), dtype=np.uint8)
     image[:, :, 0] = [[0, 10], [20, 30], [40, 50], [60, 70]]
     down = resize_image(image, ImageSpec(2, 1))
-    assert down[:, :, 0].tolist() == [[15], [55]]  # means of 2x2 blocks
+    assert down[:, :, 0].tolist() == [[15], [55]]  # twice the target is the size it has: means of 2x2 blocks
     mixed = resize_image(image, ImageSpec(2, 4))  # rows averaged down, columns interpolated up
     assert mixed[:, :, 0].tolist() == [[10, 13, 18, 20], [50, 53, 58, 60]]
+    column = np.repeat(np.array([0, 60, 120, 180, 240, 100], np.uint8)[:, None, None], 3, axis=2)
+    # at rows 0.25, 1.75, 3.25, 4.75 of the six: 15, 105, 195, 135
+    assert resize_image(column, ImageSpec(2, 1))[:, 0, 0].tolist() == [60, 165]
+    assert resize_image(column, ImageSpec(1, 1))[:, 0, 0].tolist() == [117]  # more than four times: 700 / 6
     assert (resize_image(image, ImageSpec(4, 2)) == image).all()
+
+
+def area_matrix(length: int, target: int) -> np.ndarray:
+    """What of each pixel lies in each of `target` equal stretches, as shares of the stretch, `[target, length]`."""
+    edges = np.arange(target + 1) * length / target
+    pixels = np.arange(length)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.maximum(overlap, 0) * target / length
+
+
+def linear_matrix(length: int, target: int) -> np.ndarray:
+    """Hat functions around the centres of `target` equal stretches, `[target, length]`."""
+    centres = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
+    return np.maximum(1 - np.abs(centres[:, None] - np.arange(length)), 0)
+
+
+def resize_matrix(length: int, target: int) -> np.ndarray:
+    """The rule, of one dimension."""
+    if length > 4 * target:
+        return area_matrix(length, target)
+    if length > target:
+        return linear_matrix(length, 2 * target).reshape(target, 2, length).mean(axis=1)
+    return linear_matrix(length, target)
+
+
+def transformed(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return np.einsum("ih,hwc,jw->ijc", rows, image.astype(np.float64), columns, optimize=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_resize_is_the_stated_rule(height: int, width: int, rows: int, columns: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = transformed(image, resize_matrix(height, rows), resize_matrix(width, columns))
+    found = resize_image(image, ImageSpec(rows, columns))
+    # half a level for each of three roundings at most, and the kernels count in 2048ths
+    assert np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize("scale", [1.25, 1.64, 2.1, 3.0, 3.7, 6.3])
+def test_the_resize_aliases_far_less_than_linear_interpolation(scale: float) -> None:
+    """Of patterns too fine for the target nothing should be left; the mean over areas leaves some, too."""
+    target = 64
+    length = round(scale * target)
+
+    def left(matrix: np.ndarray) -> float:
+        frequencies = np.linspace(0.5 * target / length, 0.5, 50)[1:]
+        waves = np.exp(2j * np.pi * frequencies * np.arange(length)[:, None])
+        return float(np.sqrt(np.mean(np.abs(matrix @ waves) ** 2)))
+
+    def responses(image: np.ndarray) -> np.ndarray:
+        return resize_image(image, ImageSpec(1, target))[0, :, 0].astype(float)
+
+    impulses = np.eye(length, dtype=np.uint8)[:, None, :, None] * np.full(3, 255, np.uint8)
+    measured = np.stack([responses(impulse) for impulse in impulses], axis=1) / 255
+    assert left(measured) < 1.8 * left(area_matrix(length, target))
+    assert left(measured) < 0.7 * left(linear_matrix(length, target))
+
+
+def test_an_image_of_any_shape_is_resized_in_little_memory() -> None:
+    for shape in ((1, 4_000_000, 3), (4_000_000, 1, 3), (2, 300_000, 3)):
+        assert (resize_image(np.full(shape, 7, np.uint8), ImageSpec(128, 64)) == 7).all()
 
 
 def test_resize_takes_any_memory_layout() -> None:
@@ -163,5 +229,6 @@ def test_load_names_the_file(tmp_path: Path) -> None:
 def test_a_spec_of_other_preprocessing_is_refused() -> None:
     data = ImageSpec(16, 8).to_json()
     assert ImageSpec.from_json(data) == ImageSpec(16, 8)
-    with pytest.raises(BundleError, match="BGR"):
-        ImageSpec.from_json({**data, "colour": "BGR"})
+    for key, other in (("colour", "BGR"), ("resize", "area-then-linear")):
+        with pytest.raises(BundleError, match=f"{other}.*export its run again"):
+            ImageSpec.from_json({**data, key: other})
