@@ -164,7 +164,7 @@ def train(
     dataset: DatasetOption,
     out: Annotated[Path, typer.Option("--out", help="The run's folder; --resume continues the one that is there.")],
     data: DataOption = Path(),
-    recipe: Annotated[str, typer.Option("--recipe", help="sal, paper, deepmar, tiny, or a .toml file.")] = "sal",
+    recipe: Annotated[str, typer.Option("--recipe", help="sal, edge, paper, deepmar, tiny, or a .toml file.")] = "sal",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
     ] = None,

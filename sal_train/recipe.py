@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from sal_runtime.errors import ConfigError
 from sal_train.config import Config
 
-RECIPES = ("sal", "paper", "deepmar", "tiny")
+RECIPES = ("sal", "edge", "paper", "deepmar", "tiny")
 
 
 def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:

@@ -54,7 +54,7 @@ def test_a_wrong_override_is_named(override: str, message: str) -> None:
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="sal, paper, deepmar, tiny"):
+    with pytest.raises(ConfigError, match="sal, edge, paper, deepmar, tiny"):
         load_config("salt")
 
 
