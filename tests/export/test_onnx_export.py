@@ -15,6 +15,7 @@ from sal_export.onnx_export import check_graph, export_onnx
 from sal_export.parity import compare_with, measure_parity, top_agreement
 from sal_runtime.backends import open_backend
 from sal_runtime.errors import ParityError
+from sal_train.config import ModelConfig
 from sal_train.networks import Networks
 from tests.export.lively_networks import CONFIGS, exported_image_encoder, lively
 
@@ -53,6 +54,21 @@ def test_the_attribute_graph(exported: tuple[Networks, bytes]) -> None:
     vectors = np.random.default_rng(1).integers(0, 2, (100, 6)).astype(np.float32)
     with torch.no_grad():
         assert np.abs(backend.run(vectors) - module(torch.as_tensor(vectors)).numpy()).max() < 1e-5
+
+
+def test_a_shortcut_before_the_neck_leaves_no_batchnorm_and_the_same_embeddings() -> None:
+    config = ModelConfig(
+        backbone="efficientnet_lite0", embedding_output="batchnorm", attribute_shortcut=True, linear_query=True
+    )
+    torch.manual_seed(3)
+    networks = Networks(config, num_bits=6, num_categories=4).train()
+    vectors = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6)
+    networks.embed_attributes(vectors)  # statistics that are not those of a new BatchNorm
+    networks.eval().set_linear_query(torch.randn(128, 6), torch.randn(128))
+    backend = open_backend(export_onnx(DeployedAttributeEncoder(networks), vectors[:2], "attributes"))
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(networks.embed_attributes(vectors)).numpy()
+    assert np.abs(backend.run(vectors.numpy()) - expected).max() < 1e-5
 
 
 def test_the_gate_passes_a_good_export_and_measures_it(exported: tuple[Networks, bytes]) -> None:
