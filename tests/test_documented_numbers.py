@@ -176,17 +176,18 @@ def test_a_wrong_number_is_said_and_put_right(results: Path) -> None:
 def test_the_command_checks_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(RESULTS, tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "one.json").write_text('{"mAP": 0.179}')
     document = tmp_path / "README.md"
-    document.write_text("# Title\n\n1.0<!-- eval_peta.json#mAP as percent.1 -->\n")
+    document.write_text("# Title\n\n1.0<!-- one.json#mAP as percent.1 -->\n")
     monkeypatch.setattr(documented_numbers, "REPOSITORY", tmp_path)
     monkeypatch.setattr(documented_numbers, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(sys, "argv", ["documented_numbers"])
     assert documented_numbers.main() == 1
-    assert "README.md:3: found '1.0', expected '17.9', which is eval_peta.json#mAP" in capsys.readouterr().err
+    assert "README.md:3: found '1.0', expected '17.9', which is one.json#mAP" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["documented_numbers", "--write"])
     assert documented_numbers.main() == 0
-    assert document.read_text() == "# Title\n\n17.9<!-- eval_peta.json#mAP as percent.1 -->\n"
+    assert document.read_text() == "# Title\n\n17.9<!-- one.json#mAP as percent.1 -->\n"
     monkeypatch.setattr(sys, "argv", ["documented_numbers"])
     assert documented_numbers.main() == 0
 
