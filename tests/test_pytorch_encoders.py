@@ -57,7 +57,7 @@ def test_operations_are_those_counted_by_hand() -> None:
 def test_limits_are_measured_for_both_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MATRIX, "cpu", 16)
     assert all(value > 0 for value in matmul_tflops("cpu").values())
-    assert set(matmul_tflops("cpu")) == {"fp32", "fp16"}
+    assert set(matmul_tflops("cpu")) == {"fp32", "fp16", "bf16"}
     assert all(value > 0 for value in copy_gb_per_second("cpu").values())
 
 
