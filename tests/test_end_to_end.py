@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sal_export import package, retrieval_gate
+from sal_export import package, parity, retrieval_gate
 from sal_runtime import errors
 from sal_runtime.bundle import open_bundle
 from sal_runtime.encoders import AttributeEncoder, ImageEncoder
@@ -175,6 +175,8 @@ def test_reduced_precisions_pass_the_gate_or_nothing_is_published(
     assert not out.exists()
 
     monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": 0.2, "int8": 0.2})
+    # a few epochs on drawn people leave single crops that int8 moves far; the limits have tests of their own
+    monkeypatch.setitem(parity.LIMITS, "int8", parity.Limits(None, 0.5, 0.8, 0.95, 0.5))
     code, printed, err = run_sal(capsys, *command, *wanted)
     assert code == 0, err
     bundle = open_bundle(out)
