@@ -123,9 +123,11 @@ def test_stopping_leaves_no_thread_behind(stop: str) -> None:
 
 
 INTERRUPTED = """
-import itertools, threading, time
+import itertools, signal, threading, time
 import numpy as np
 from sal_runtime.encode_pipeline import encode_stream
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 
 def encode(images):
     time.sleep(0.05)
