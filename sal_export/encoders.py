@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-
-import torch
 from torch import Tensor, nn
 
-from sal_train.networks import Networks, WithShortcut, unit
+from sal_train.networks import Networks, unit
 
 
 class DeployedImageEncoder(nn.Module):
@@ -23,37 +20,13 @@ class DeployedImageEncoder(nn.Module):
         return unit(self.E_V(self.image_backbone(images)))
 
 
-@torch.no_grad()
-def fold_neck(encoder: nn.Sequential) -> nn.Sequential:
-    """An encoder whose shortcut is followed by a BatchNorm, without it: exporters fold none into a sum.
-
-    Args:
-        encoder: in evaluation mode, not changed.
-
-    Returns:
-        A copy that gives the same; any other encoder as it is.
-    """
-    if not (isinstance(encoder[0], WithShortcut) and isinstance(encoder[-1], nn.BatchNorm1d)):
-        return encoder
-    summed, neck = copy.deepcopy(encoder[0]), encoder[-1]
-    mean, variance = neck.running_mean, neck.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = (variance + neck.eps).rsqrt()
-    last: nn.Linear = summed.body[-1]  # type: ignore[index]
-    last.weight.mul_(scale[:, None])
-    last.bias.sub_(mean).mul_(scale)
-    summed.shortcut.weight.mul_(scale[:, None])
-    return nn.Sequential(summed)
-
-
 class DeployedAttributeEncoder(nn.Module):
     """Attribute backbone, E_A, the linear part of the query where there is one, and L2 norm."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.attribute_backbone = networks.attribute_backbone
-        self.E_A = fold_neck(networks.E_A)
+        self.E_A = networks.E_A
         self.linear_query = networks.linear_query
 
     def forward(self, attributes: Tensor) -> Tensor:

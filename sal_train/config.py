@@ -32,9 +32,9 @@ class ModelConfig:
     """Output of G_V; tanh cannot reach an f_v beyond +-1."""
     embedding_output: Literal["tanh", "batchnorm"] = "tanh"
     """Output of E_V and E_A; `batchnorm` is an affine-free BatchNorm neck (Luo et al., CVPRW 2019)."""
-    attribute_shortcut: bool = False
-    """A linear layer beside the attribute backbone's MLP and one beside E_A's, added to what they give: what attributes
-    add up to needs no learning by heart, so descriptions that training never had are embedded better."""
+    encoders: Literal["mlp", "linear"] = "mlp"
+    """The attribute backbone, E_V and E_A: MLPs, or one layer each, which cannot learn the training categories by heart
+    and embeds people and descriptions better that training never had."""
     linear_query: bool = False
     """After training, a ridge regression from attributes to image embeddings joins the query (`linear_query.py`)."""
     unit_heads: bool = False

@@ -56,19 +56,6 @@ def discriminator(inputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(*layers, wrap(nn.Linear(inputs, 1)))
 
 
-class WithShortcut(nn.Module):
-    """`body` and a linear layer beside it, added: [B, inputs] -> [B, outputs]."""
-
-    def __init__(self, body: nn.Module, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.body = body
-        self.shortcut = nn.Linear(inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum of both."""
-        return cast(Tensor, self.body(x) + self.shortcut(x))
-
-
 class ImageBackbone(nn.Module):
     """uint8 images -> f_v: normalisation, convolutional trunk, global average pooling, one linear layer."""
 
@@ -122,12 +109,11 @@ class Networks(nn.Module):
         feature, embedding = config.feature_dim, config.embedding_dim
         self.config = config
         self.image_backbone = ImageBackbone(config)
-        self.attribute_backbone = _attribute_mlp(
-            (num_bits, *ATTRIBUTE_HIDDEN, feature), nn.Tanh(), config.attribute_shortcut
-        )
-        embedding_sizes = (feature, *EMBEDDING_HIDDEN, embedding)
+        hidden = config.encoders == "mlp"
+        self.attribute_backbone = mlp((num_bits, *(ATTRIBUTE_HIDDEN if hidden else ()), feature), nn.Tanh())
+        embedding_sizes = (feature, *(EMBEDDING_HIDDEN if hidden else ()), embedding)
         self.E_V = mlp(embedding_sizes, _embedding_output(config))
-        self.E_A = _attribute_mlp(embedding_sizes, _embedding_output(config), config.attribute_shortcut)
+        self.E_A = mlp(embedding_sizes, _embedding_output(config))
         visual_output = nn.Tanh() if config.generator_output == "tanh" else None
         self.G_V = mlp(
             (feature + config.noise_dim, *GENERATOR_HIDDEN, feature), visual_output, running_statistics=False
@@ -189,12 +175,6 @@ def unit(embedding: Tensor) -> Tensor:
 
 def _embedding_output(config: ModelConfig) -> nn.Module:
     return nn.Tanh() if config.embedding_output == "tanh" else nn.BatchNorm1d(config.embedding_dim, affine=False)
-
-
-def _attribute_mlp(sizes: tuple[int, ...], output: nn.Module, shortcut: bool) -> nn.Sequential:
-    if not shortcut:
-        return mlp(sizes, output)
-    return nn.Sequential(WithShortcut(mlp(sizes), sizes[0], sizes[-1]), output)
 
 
 @torch.no_grad()

@@ -56,9 +56,9 @@ def test_the_attribute_graph(exported: tuple[Networks, bytes]) -> None:
         assert np.abs(backend.run(vectors) - module(torch.as_tensor(vectors)).numpy()).max() < 1e-5
 
 
-def test_a_shortcut_before_the_neck_leaves_no_batchnorm_and_the_same_embeddings() -> None:
+def test_linear_encoders_and_a_linear_query_give_the_same_embeddings() -> None:
     config = ModelConfig(
-        backbone="efficientnet_lite0", embedding_output="batchnorm", attribute_shortcut=True, linear_query=True
+        backbone="efficientnet_lite0", embedding_output="batchnorm", encoders="linear", linear_query=True
     )
     torch.manual_seed(3)
     networks = Networks(config, num_bits=6, num_categories=4).train()

@@ -147,16 +147,12 @@ def test_category_statistics_are_those_of_one_pass_over_the_categories() -> None
     ]
 
 
-def test_shortcuts_are_added_to_what_the_attribute_branch_gives() -> None:
-    config = tiny_config(("embed_image",), model={"attribute_shortcut": True, "embedding_output": "batchnorm"})
-    networks = tiny_networks(config).eval()
-    plain = tiny_networks(tiny_config(("embed_image",)))
-    bits, feature, embedding = 5, 12, 8
-    assert parameters(networks) == parameters(plain) + bits * feature + feature * embedding
-    vectors = torch.eye(bits)
+def test_linear_encoders_have_one_layer_each() -> None:
+    networks = tiny_networks(tiny_config(("embed_image",), model={"encoders": "linear"})).eval()
+    vectors = torch.eye(5)
     with torch.no_grad():
-        backbone, encoder = networks.attribute_backbone[0], networks.E_A[0]
-        f_a = torch.tanh(backbone.body(vectors) + vectors @ backbone.shortcut.weight.T)
+        layer, E_A, E_V = networks.attribute_backbone[0], networks.E_A[0], networks.E_V[0]
+        f_a = torch.tanh(vectors @ layer.weight.T + layer.bias)
         torch.testing.assert_close(networks.attribute_backbone(vectors), f_a)
-        expected = networks.E_A[1](encoder.body(f_a) + f_a @ encoder.shortcut.weight.T)
-        torch.testing.assert_close(networks.embed_attributes(vectors), expected)
+        torch.testing.assert_close(networks.embed_attributes(vectors), torch.tanh(f_a @ E_A.weight.T + E_A.bias))
+        torch.testing.assert_close(networks.E_V(f_a), torch.tanh(f_a @ E_V.weight.T + E_V.bias))
