@@ -44,9 +44,9 @@ class PretrainedReport:
         if not self.loaded:
             return f"backbone weights: {self.source}"
         if not self.missing:
-            return f"ImageNet weights: {self.source}, all {self.loaded} tensors"
+            return f"backbone weights: {self.source}, all {self.loaded} tensors"
         random = ", ".join(self.missing)
-        return f"ImageNet weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {random}"
+        return f"backbone weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {random}"
 
 
 @dataclass(frozen=True)
