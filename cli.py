@@ -203,6 +203,9 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Search the training categories the run held out, to choose settings.")
     ] = False,
+    test_time: Annotated[
+        bool, typer.Option("--test-time", help="Also rank with mirror images, CSLS and the attribute head.")
+    ] = False,
     precision: Annotated[Precision, typer.Option(help="Of the bundle's image encoder.")] = Precision.fp32,
     seed: Annotated[int, typer.Option(help="Of the partial queries.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
@@ -225,7 +228,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
 
     if attach and bundle is None:
         raise ConfigError("--attach needs --bundle: a run has no model card")
-    options = Options(cache.expanduser(), device, partial, held_out, precision, seed)
+    options = Options(cache.expanduser(), device, partial, held_out, test_time, precision, seed)
     report = evaluate_and_print(bundle, run, load_dataset(dataset, data), options, out, as_json=as_json)
     if attach and bundle is not None:
         from sal_export.publish import attach_metrics

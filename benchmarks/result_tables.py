@@ -187,7 +187,11 @@ def _over_seeds(values: Sequence[float]) -> str:
 
 
 def _ranked(report: Mapping[str, Any], ranking: str) -> Any:
-    return report if ranking == "cosine" else report[ranking]
+    """The metrics of a ranking, `cosine` or a key such as `centred` or `test_time/csls`."""
+    metrics: Any = report
+    for key in ranking.split("/") if ranking != "cosine" else ():
+        metrics = metrics[key]
+    return metrics
 
 
 def _percent(fraction: float) -> str:

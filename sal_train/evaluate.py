@@ -10,29 +10,25 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from sal_runtime.bundle import open_bundle
 from sal_runtime.calibration import Calibration
 from sal_runtime.errors import ConfigError, InputError
-from sal_runtime.metrics import RetrievalMetrics, rank_queries, summarise
-from sal_runtime.scoring import NUM_COMPLETIONS, Float32Array, encoded_completions
-from sal_train.attribute_recognition import recognition_rates
+from sal_runtime.scoring import NUM_COMPLETIONS
 from sal_train.calibrate import TOP_HITS, Reliability, count_pairs, features_of, fit_run_calibration
 from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets import SearchDataset
 from sal_train.evaluation_report import print_report
+from sal_train.full_queries import full_queries, rankings_at_test_time
 from sal_train.partial_queries import NUM_GIVEN, AnsweredQuery, answers, make_partial_queries, summarise_rules
 from sal_train.protocol import Protocol, protocol_of_held_out, protocol_of_test_split
 from sal_train.subject import EncodedImages, Subject, bundle_subject, encode_labelled, run_subject
-
-QUERY_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,7 @@ class Options:
         partial: measure partial queries and the calibration too.
         held_out: search the training categories that the run held out instead of the test split, and compare the
             aggregations of the marginalised rule; this is where such choices are made.
+        test_time: also rank by what search could do at more cost; every image is encoded twice.
         precision: of a bundle's image encoder.
         seed: of the partial queries.
     """
@@ -53,6 +50,7 @@ class Options:
     device: str = "cpu"
     partial: bool = True
     held_out: bool = False
+    test_time: bool = False
     precision: str = "fp32"
     seed: int = 0
 
@@ -136,8 +134,14 @@ def evaluate(
     """The report: metrics of full queries at the top level, as `DESIGN.md` names them, the rest under its own key."""
     started = time.monotonic()
     images = encode_labelled(subject, protocol.image_paths, protocol.attributes, options.cache_dir, console)
+    mirrored = None
+    if options.test_time:
+        paths, attributes = protocol.image_paths, protocol.attributes
+        mirrored = encode_labelled(subject, paths, attributes, options.cache_dir, console, mirrored=True)
     encoded = time.monotonic()
     report = full_queries(subject, images, protocol, options.seed)
+    if mirrored is not None:
+        report["test_time"] = rankings_at_test_time(subject, images, mirrored, protocol, options.seed)
     if options.partial:
         report["partial"] = partial_queries(subject, images, protocol, options, console, calibration)
     report["record"] = {
@@ -159,47 +163,6 @@ def evaluate(
         "versions": versions(),
     }
     return report
-
-
-def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, seed: int) -> dict[str, Any]:
-    """Metrics of the paper's cosine ranking, and beside it of two others.
-
-    `attribute_likelihood` is attribute recognition alone, what DeepMAR does: the sum over all attributes of log p where
-    the query has 1 and of log(1 - p) where it has 0, p being the sigmoid of the attribute head. `centred` is the cosine
-    with the query's direction from the average person, as the rule `marginalised` has it for partial queries.
-    `recognition` holds the error rates of the attribute head.
-    """
-    queries = subject.encode_attributes(protocol.queries)
-    anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
-    average = weights @ anyone
-    log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)  # [N]: log(1 - p) of all attributes
-
-    def cosine(rows: slice) -> Float32Array:
-        return np.asarray(queries[rows] @ images.embeddings.T)
-
-    def attribute_likelihood(rows: slice) -> Float32Array:
-        # log p - log(1 - p) is the logit, so the sum is linear in the query.
-        return np.asarray(protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent)
-
-    def centred(rows: slice) -> Float32Array:
-        # Not normalised: the length of a query does not change its ranking.
-        return np.asarray((queries[rows] - average) @ images.embeddings.T)
-
-    report = _rank_in_chunks(protocol, cosine).to_json()
-    report["centred"] = _rank_in_chunks(protocol, centred).to_json()
-    report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood).to_json()
-    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema.bit_names)
-    return report
-
-
-def _rank_in_chunks(protocol: Protocol, score: Callable[[slice], Float32Array]) -> RetrievalMetrics:
-    parts = []
-    for start in range(0, len(protocol.queries), QUERY_CHUNK):
-        rows = slice(start, min(start + QUERY_CHUNK, len(protocol.queries)))
-        relevance = protocol.categories[None, :] == np.arange(rows.start, rows.stop)[:, None]
-        parts.append(rank_queries(score(rows), relevance))
-    precision, first = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return summarise(precision, first, len(protocol.image_paths), protocol.seen)
 
 
 def partial_queries(

@@ -9,6 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 METRICS = ("mAP", "rank1", "rank5", "rank10")
+TEST_TIME_NAMES = {
+    "mirrored": "with mirror",
+    "csls": "CSLS",
+    "fused": "with attributes",
+    "mirrored_csls": "mirror and CSLS",
+}
 
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:
@@ -38,11 +44,13 @@ def _full_table(report: Mapping[str, Any]) -> Table:
     table = _table()
     for heading in ("full queries, by", "queries", "mAP", "rank-1", "rank-5", "rank-10"):
         table.add_column(heading, justify="left" if "quer" in heading else "right", no_wrap=True)
-    for name, metrics in (
+    rankings = [
         ("cosine", report),
         ("centred cosine", report["centred"]),
         ("attributes", report["attribute_likelihood"]),
-    ):
+    ]
+    rankings += [(TEST_TIME_NAMES[name], metrics) for name, metrics in report.get("test_time", {}).items()]
+    for name, metrics in rankings:
         for part, values in (("all", metrics), ("seen", metrics.get("seen")), ("unseen", metrics.get("unseen"))):
             if values is not None:
                 cells = [_with_error(values, metric) for metric in METRICS]

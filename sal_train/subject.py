@@ -130,7 +130,12 @@ def bundle_subject(bundle: Bundle, device: str, precision: str = "fp32") -> Subj
 
 
 def encode_labelled(
-    subject: Subject, image_paths: Sequence[Path], attributes: NDArray[np.uint8], cache_dir: Path, console: Console
+    subject: Subject,
+    image_paths: Sequence[Path],
+    attributes: NDArray[np.uint8],
+    cache_dir: Path,
+    console: Console,
+    mirrored: bool = False,
 ) -> EncodedImages:
     """Decode (once, into the cache) and encode images.
 
@@ -140,6 +145,7 @@ def encode_labelled(
         attributes: their labels, `[N, A]`.
         cache_dir: of decoded images.
         console: shows the progress; standard error.
+        mirrored: encode them flipped horizontally.
 
     Raises:
         InputError: there is no image.
@@ -148,8 +154,9 @@ def encode_labelled(
         raise InputError("no image to encode: the split is empty")
     images = load_images(tuple(image_paths), subject.image_spec, cache_dir)
     starts = range(0, len(images), ENCODE_BATCH)
+    step = -1 if mirrored else 1
     parts = [
-        subject.encode_images(np.asarray(images[start : start + ENCODE_BATCH]))
+        subject.encode_images(np.ascontiguousarray(images[start : start + ENCODE_BATCH, :, ::step]))
         for start in track(starts, "encoding images", console=console, disable=not console.is_terminal)
     ]
     embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -250,10 +250,12 @@ def test_tables_of_reports() -> None:
     assert rows[2][7] == f"{round(100 * head['unseen']['mAP'], 1)} / {round(100 * head['unseen']['rank1'], 1)}"
     assert rows[4][2:6] == ["29.8", "49.0", "68.6", "77.5"]
 
-    titled = "a = eval_market1501_edge.json;\nb c = eval_market1501_edge.json#attribute_likelihood"
+    by_head = "eval_market1501_edge.json#attribute_likelihood"
+    titled = f"a = eval_market1501_edge.json;\nb c = {by_head}; d = {by_head}/unseen"
     _, _, *rows = cells_of(make_table(f"rankings {titled}", RESULTS))
-    assert [row[0] for row in rows] == ["a", "b c"]
+    assert [row[0] for row in rows] == ["a", "b c", "d"]
     assert rows[1][4] == f"{round(100 * head['rank10'], 1)}"
+    assert rows[2][4] == f"{round(100 * head['unseen']['rank10'], 1)}"
 
     heading, _, *rows = cells_of(make_table("partial_queries eval_market1501_edge.json", RESULTS))
     assert heading == ["rule", "1", "2", "3", "5", "10", "all"]

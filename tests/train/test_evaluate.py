@@ -16,7 +16,7 @@ from sal_runtime.calibration import Calibration
 from sal_runtime.completions import AttributeStatistics
 from sal_runtime.images import ImageSpec
 from sal_runtime.schema import AttributeSchema, binary, exclusive
-from sal_train import calibrate, evaluate
+from sal_train import calibrate, evaluate, full_queries
 from sal_train.evaluation_report import print_report
 from sal_train.partial_queries import NUM_GIVEN, make_partial_queries, satisfied
 from sal_train.protocol import Protocol
@@ -74,7 +74,7 @@ def protocol(attributes: np.ndarray) -> Protocol:
 def test_full_queries_against_loops(subject: Subject) -> None:
     images = see(people(60, 2), 0.5, 3)
     asked = protocol(images.attributes)
-    report = evaluate.full_queries(subject, images, asked, seed=0)
+    report = full_queries.full_queries(subject, images, asked, seed=0)
     precisions = {"cosine": [], "likelihood": []}
     for category, query in enumerate(asked.queries):
         probability = 1 / (1 + np.exp(-images.logits.astype(np.float64)))
@@ -94,9 +94,48 @@ def test_full_queries_against_loops(subject: Subject) -> None:
 
 def test_query_chunks_change_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     images = see(people(60, 2), 0.5, 3)
-    whole = evaluate.full_queries(subject, images, protocol(images.attributes), seed=0)
-    monkeypatch.setattr(evaluate, "QUERY_CHUNK", 7)
-    assert evaluate.full_queries(subject, images, protocol(images.attributes), seed=0) == whole
+    whole = full_queries.full_queries(subject, images, protocol(images.attributes), seed=0)
+    monkeypatch.setattr(full_queries, "QUERY_CHUNK", 7)
+    assert full_queries.full_queries(subject, images, protocol(images.attributes), seed=0) == whole
+
+
+def average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
+    ranks = [rank for rank, image in enumerate(np.argsort(-scores, kind="stable"), 1) if relevant[image]]
+    return float(np.mean([(hit + 1) / rank for hit, rank in enumerate(ranks)]))
+
+
+def test_rankings_at_test_time_against_loops(subject: Subject) -> None:
+    attributes = people(60, 2)
+    images, mirrored = see(attributes, 0.5, 3), see(attributes, 0.5, 4)
+    asked = protocol(attributes)
+    report = full_queries.rankings_at_test_time(subject, images, mirrored, asked, seed=0)
+    drawn, _ = subject.statistics.sample_completions([{}], full_queries.NUM_DESCRIPTIONS, seed=0)
+    descriptions = embed(drawn)
+    expected: dict[str, list[float]] = {"mirrored": [], "csls": [], "fused": [], "mirrored_csls": []}
+    for category, query in enumerate(asked.queries):
+        scores: dict[str, list[float]] = {name: [] for name in expected}
+        likelihoods = []
+        direction = embed(query[None])[0]
+        for one, other, logits in zip(images.embeddings, mirrored.embeddings, images.logits, strict=True):
+            both = (one + other) / np.linalg.norm(one + other)
+            scores["mirrored"].append(direction @ both)
+            scores["csls"].append(direction @ one - 0.5 * np.sort(descriptions @ one)[-10:].mean())
+            scores["mirrored_csls"].append(direction @ both - 0.5 * np.sort(descriptions @ both)[-10:].mean())
+            probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            likelihoods.append(np.log(np.where(query, probability, 1 - probability)).sum())
+        cosine, likelihood = images.embeddings @ direction, np.array(likelihoods)
+        scores["fused"] = list(
+            (cosine - cosine.mean()) / cosine.std() + 0.2 * (likelihood - likelihood.mean()) / likelihood.std()
+        )
+        for name, values in scores.items():
+            expected[name].append(average_precision(np.array(values), asked.categories == category))
+    for name, precisions in expected.items():
+        assert report[name]["mAP"] == pytest.approx(np.mean(precisions), abs=1e-4), name
+    text = io.StringIO()
+    whole = full_queries.full_queries(subject, images, asked, seed=0) | {"test_time": report, "record": record(asked)}
+    print_report(whole, Console(file=text, width=80))
+    assert max(len(line) for line in text.getvalue().splitlines()) <= 80
+    assert f"{100 * report['mirrored_csls']['mAP']:.1f}" in text.getvalue()
 
 
 def test_partial_queries_are_nested_distinct_and_true_of_their_category() -> None:
@@ -138,7 +177,7 @@ def test_report_of_partial_queries(subject: Subject) -> None:
     calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), people(2000, 1), seed=0)
     options = evaluate.Options(cache_dir=Path("unused"))
     partial = evaluate.partial_queries(subject, images, asked, options, Console(file=io.StringIO()), calibration)
-    full = evaluate.full_queries(subject, images, asked, seed=0)
+    full = full_queries.full_queries(subject, images, asked, seed=0)
     rows = partial["by_number_given"]
     assert [row["given"] for row in rows] == [1, 2, 3, 5, "all"]  # five groups: ten cannot be given
     for row in rows:
