@@ -20,6 +20,7 @@ from cli_gallery import gallery_app
 from cli_options import (
     EXIT_FAILED,
     EXIT_USAGE,
+    ApproximateOption,
     BundleOption,
     CameraOption,
     CapabilityOption,
@@ -28,6 +29,7 @@ from cli_options import (
     DeviceOption,
     FromOption,
     JsonOption,
+    LikelihoodOption,
     MetadataOption,
     Precision,
     PrecisionOption,
@@ -113,10 +115,8 @@ def search(  # noqa: PLR0913 - one parameter is one option
     captured_from: FromOption = None,
     until: UntilOption = None,
     meta: MetadataOption = None,
-    approximate: Annotated[
-        bool,
-        typer.Option("--approximate", help="Let the index of `sal gallery index` propose; some hits can be missed."),
-    ] = False,
+    approximate: ApproximateOption = False,
+    min_likelihood: LikelihoodOption = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
     device: DeviceOption = "cpu",
@@ -153,6 +153,8 @@ def search(  # noqa: PLR0913 - one parameter is one option
             precision=precision,
             progress=progress,
         )
+    if min_likelihood is not None:
+        result = result.likely(min_likelihood)
     print_choice(device, result.device)
     print_search(result, html, grid, as_json=as_json)
     if result.failed:

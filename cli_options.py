@@ -64,6 +64,15 @@ MetadataOption = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="KEY=VALUE", help="Only images with this; may be repeated: any value, every key."),
 ]
+ApproximateOption = Annotated[
+    bool, typer.Option("--approximate", help="Let the index of `sal gallery index` propose; some hits can be missed.")
+]
+LikelihoodOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-likelihood", min=0, max=1, help="Leave out hits whose calibrated likelihood of match, 0 to 1, is lower."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")

@@ -4,6 +4,7 @@
 * `rankings TITLE = FILE[#RANKING]; ...`: the same under titles of one's own, metrics alone
 * `partial_queries FILE`: mAP by the number of attributes that a query gives
 * `calibration FILE ...`: expected calibration errors of the likelihood of match
+* `operating_points FILE`: what is shown and missed at thresholds of the likelihood
 * `training PLAN held_out|test`: the runs of `benchmarks/plans/PLAN.toml`, mean and deviation over seeds
 """
 
@@ -126,6 +127,17 @@ def calibration(results: Path, *files: str) -> str:
     return markdown(("", "queries of", "all pairs", "first 20 hits"), rows)
 
 
+def operating_points(results: Path, file: str) -> str:
+    """One row for each threshold, percent but for the images of a query."""
+    rows = []
+    for point in read_result(results / file)["partial"]["operating_points"]:
+        rates = [point[name] for name in ("precision", "recall", "false_positive_rate")]
+        cells = [NOTHING if rate is None else _percent(rate) for rate in rates]
+        rows.append((f"{100 * point['min_likelihood']:.0f}", f"{point['shown_per_query']:,.1f}", *cells))
+    heading = ("likelihood of at least", "images a query", "of them match", "of all matches shown", "of all others shown")
+    return markdown(heading, rows)
+
+
 def training(results: Path, plan: str, measure: str) -> str:
     """One row for each name of the plan, in its order, then where they were made.
 
@@ -214,5 +226,6 @@ TABLES: dict[str, Callable[..., str]] = {
     "rankings": rankings,
     "partial_queries": partial_queries,
     "calibration": calibration,
+    "operating_points": operating_points,
     "training": training,
 }

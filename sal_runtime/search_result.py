@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_runtime.backends import DeviceChoice
+from sal_runtime.errors import ConfigError
 from sal_runtime.query import Term
 
 if TYPE_CHECKING:
@@ -103,6 +104,24 @@ class SearchResult:
     bundle_fingerprint: str
     device: DeviceChoice | None = None
     conditions: tuple[str, ...] = ()
+
+    def likely(self, minimum: float) -> SearchResult:
+        """The same answer without hits whose likelihood of match, 0..1, is below `minimum`.
+
+        Raises:
+            ConfigError: the bundle is not calibrated, so nothing is known of the likelihood.
+        """
+        kept = []
+        for hit in self.hits:
+            if hit.likelihood is None:
+                raise ConfigError(
+                    f"--min-likelihood: bundle {self.bundle_name} is not calibrated; export it with --data, or leave "
+                    "the option out"
+                )
+            if hit.likelihood >= minimum:
+                kept.append(hit)
+        condition = f"of the best {len(self.hits)} those with a likelihood of match of {minimum:.0%} or more"
+        return replace(self, hits=tuple(kept), conditions=(*self.conditions, condition))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-serialisable form; probabilities and likelihoods are fractions."""

@@ -26,6 +26,7 @@ from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets import SearchDataset
 from sal_train.evaluation_report import print_report
 from sal_train.full_queries import full_queries, rankings_at_test_time
+from sal_train.operating_points import OperatingPoints
 from sal_train.partial_queries import NUM_GIVEN, AnsweredQuery, answers, make_partial_queries, summarise_rules
 from sal_train.protocol import Protocol, protocol_of_held_out, protocol_of_test_split
 from sal_train.subject import EncodedImages, Subject, bundle_subject, encode_labelled, run_subject
@@ -176,14 +177,14 @@ def partial_queries(
     """Every rule against the number of given attributes, and how far the likelihood of match can be believed."""
     fitted = Calibration.from_json(calibration) if calibration is not None else None
     counts = []
-    everything, top = Reliability(), Reliability()
+    everything, top, points = Reliability(), Reliability(), OperatingPoints()
     for given in NUM_GIVEN:
         queries = make_partial_queries(subject.schema, protocol.queries, given, options.seed)
         if not queries:
             continue
         answered = answers(subject, images, queries, console, variants=options.held_out)
         if fitted is not None:
-            answered = (_counted(one, fitted, everything, top) for one in answered)
+            answered = (_counted(one, fitted, everything, top, points) for one in answered)
         counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
     result: dict[str, Any] = {
         "completions": NUM_COMPLETIONS,
@@ -191,11 +192,16 @@ def partial_queries(
     }
     if fitted is not None:
         result["calibration"] = {"fit": calibration, "all_pairs": everything.to_json(), f"top{TOP_HITS}": top.to_json()}
+        result["operating_points"] = points.to_json()
     return result
 
 
-def _counted(one: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability) -> AnsweredQuery:
-    count_pairs(fitted.likelihood(features_of(one)), one, everything, top)
+def _counted(
+    one: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
+) -> AnsweredQuery:
+    likelihood = fitted.likelihood(features_of(one))
+    count_pairs(likelihood, one, everything, top)
+    points.add(likelihood, one.relevant)
     return one
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -90,3 +90,17 @@ def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
             )
         if "caveat" in measured["fit"]:
             console.print(f"caveat: {measured['fit']['caveat']}", highlight=False)
+    if "operating_points" in partial:
+        console.print(_operating_table(partial["operating_points"]))
+
+
+def _operating_table(points: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table()
+    table.add_column("images of at least this likelihood", no_wrap=True)
+    for heading in ("a query", "of them match", "of matches shown", "of others"):
+        table.add_column(heading, justify="right")
+    for point in points:
+        rates = [point[name] for name in ("precision", "recall", "false_positive_rate")]
+        cells = ["-" if rate is None else f"{100 * rate:.1f}" for rate in rates]
+        table.add_row(f"{100 * point['min_likelihood']:.0f}", f"{point['shown_per_query']:,.1f}", *cells)
+    return table

@@ -14,6 +14,7 @@ import pytest
 
 import cli
 from sal_runtime import bulk_ray
+from sal_runtime.errors import ConfigError
 from sal_runtime.gallery import Gallery
 from sal_runtime.terminal import evidence_headers, print_hits
 from tests.command_line import check_one_error, run_sal
@@ -65,6 +66,22 @@ def test_search_prints_one_json_document_and_writes_sheets(folder: Path, sal: Sa
     assert html.read_text().startswith("<!doctype html>")
     assert grid.read_bytes()[:2] == b"\xff\xd8"
     assert err.splitlines() == [f"wrote {html}", f"wrote {grid}"]
+
+
+def test_hits_that_are_not_likely_enough_are_left_out(folder: Path, sal: Sal) -> None:
+    shipped = Path(__file__).parents[1] / "bundles" / "edge"
+    arguments = ("search", "-a", "male,!hat", "-g", folder, "-b", shipped, "--json")
+    hits = json.loads(sal(*arguments)[1])["hits"]
+    third = sorted(hit["likelihood"] for hit in hits)[-3]
+    code, out, _ = sal(*arguments, "--min-likelihood", third)
+    assert code == 0
+    assert json.loads(out)["hits"] == [hit for hit in hits if hit["likelihood"] >= third]
+    _, out, _ = sal(*arguments[:-1], "--min-likelihood", 1)
+    assert "only: of the best 6 those with a likelihood of match of 100% or more" in out
+    assert "none of 6 images fulfils these conditions" in out
+    assert sal(*arguments, "--min-likelihood", 1.5)[0] == 2
+    with pytest.raises(ConfigError, match="is not calibrated"):
+        made_up_result(folder).likely(0.5)  # its fourth hit has none
 
 
 def test_unreadable_images_are_named_the_rest_is_searched_and_the_exit_code_says_so(folder: Path, sal: Sal) -> None:

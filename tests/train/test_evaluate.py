@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from sal_runtime.images import ImageSpec
 from sal_runtime.schema import AttributeSchema, binary, exclusive
 from sal_train import calibrate, evaluate, full_queries
 from sal_train.evaluation_report import print_report
+from sal_train.operating_points import OperatingPoints
 from sal_train.partial_queries import NUM_GIVEN, make_partial_queries, satisfied
 from sal_train.protocol import Protocol
 from sal_train.subject import EncodedImages, Subject
@@ -188,6 +190,10 @@ def test_report_of_partial_queries(subject: Subject) -> None:
     assert everything["zeros"]["mAP"] == pytest.approx(full["mAP"])
     assert rows[0]["rules"]["marginalised"]["mAP"] > rows[0]["rules"]["zeros"]["mAP"]
     assert partial["calibration"]["all_pairs"]["expected_calibration_error"] < 0.05
+    points = partial["operating_points"]
+    for looser, stricter in itertools.pairwise(points):
+        assert looser["recall"] >= stricter["recall"]
+        assert looser["precision"] < stricter["precision"]  # this encoder is calibrated well
     json.dumps(partial, allow_nan=False)
     whole = full | {"partial": partial, "record": record(asked)}
     text = io.StringIO()
@@ -242,6 +248,26 @@ def test_expected_calibration_error_by_hand() -> None:
     expected = (abs(0.9 - 1) + abs(1.95 - 1) + abs(0.1 - 0)) / 4
     assert reliability.expected_calibration_error() == pytest.approx(expected)
     assert reliability.to_json()["share_matching"] == 0.5
+
+
+def test_operating_points_by_hand() -> None:
+    points = OperatingPoints()
+    points.add(np.array([0.95, 0.75, 0.3, 0.05]), np.array([True, False, True, True]))
+    points.add(np.array([0.0, 0.2]), np.array([False, False]))
+    by_threshold = {point["min_likelihood"]: point for point in points.to_json()}
+    assert by_threshold[0.1] == {
+        "min_likelihood": 0.1,
+        "shown_per_query": 2.0,
+        "precision": 2 / 4,
+        "recall": 2 / 3,
+        "false_positive_rate": 2 / 3,
+    }
+    assert by_threshold[0.75]["precision"] == 1 / 2  # 0.75 itself is shown
+    assert by_threshold[0.9]["recall"] == 1 / 3
+    nothing = OperatingPoints()
+    nothing.add(np.zeros(3), np.zeros(3, dtype=bool))
+    assert nothing.to_json()[0]["precision"] is None
+    assert nothing.to_json()[0]["recall"] is None
 
 
 def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
