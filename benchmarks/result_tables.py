@@ -134,7 +134,7 @@ def operating_points(results: Path, file: str) -> str:
         rates = [point[name] for name in ("precision", "recall", "false_positive_rate")]
         cells = [NOTHING if rate is None else _percent(rate) for rate in rates]
         rows.append((f"{100 * point['min_likelihood']:.0f}", f"{point['shown_per_query']:,.1f}", *cells))
-    heading = ("likelihood of at least", "images a query", "of them match", "of all matches shown", "of all others shown")
+    heading = ("likelihood of at least", "images a query", "of them match", "of all matches shown", "of others shown")
     return markdown(heading, rows)
 
 
