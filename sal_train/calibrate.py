@@ -22,6 +22,7 @@ from scipy import optimize
 
 from sal_runtime.calibration import FEATURES, Calibration, FloatArray, match_features
 from sal_train.checkpoint import Run
+from sal_train.config import DataConfig
 from sal_train.datasets import SearchDataset, Split
 from sal_train.held_out import partition
 from sal_train.partial_queries import (
@@ -125,7 +126,7 @@ def fit_run_calibration(
     Returns:
         JSON: what `Calibration.from_json` reads, and how it was fitted.
     """
-    rows, source = calibration_rows(dataset.train, run.config.data.validation_fraction, run.config.run.seed)
+    rows, source = calibration_rows(dataset.train, run.config.data, run.config.run.seed)
     paths = [dataset.train.image_paths[row] for row in rows]
     images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
     population = dataset.train.attributes
@@ -133,9 +134,9 @@ def fit_run_calibration(
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
 
-def calibration_rows(split: Split, validation_fraction: float, seed: int) -> tuple[NDArray[np.int64], str]:
-    """Rows of the training split to calibrate on, at most `MAX_IMAGES`, and what they are."""
-    part = partition(split, validation_fraction, seed)
+def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[NDArray[np.int64], str]:
+    """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and what they are."""
+    part = partition(split, data.validation_fraction, data.validation_seed)
     rows, source = (part.validation, HELD_OUT) if len(part.validation) else (part.train, NOT_HELD_OUT)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_IMAGES]
     return rows[np.sort(chosen)], source

@@ -18,7 +18,10 @@ from sal_runtime.completions import AttributeStatistics
 from sal_runtime.images import ImageSpec
 from sal_runtime.schema import AttributeSchema, binary, exclusive
 from sal_train import calibrate, evaluate, full_queries
+from sal_train.config import DataConfig
+from sal_train.datasets import split_from_rows
 from sal_train.evaluation_report import print_report
+from sal_train.held_out import partition
 from sal_train.operating_points import OperatingPoints
 from sal_train.partial_queries import NUM_GIVEN, make_partial_queries, satisfied
 from sal_train.protocol import Protocol
@@ -268,6 +271,17 @@ def test_operating_points_by_hand() -> None:
     nothing.add(np.zeros(3), np.zeros(3, dtype=bool))
     assert nothing.to_json()[0]["precision"] is None
     assert nothing.to_json()[0]["recall"] is None
+
+
+def test_calibration_takes_what_the_run_held_out_whatever_its_own_seed() -> None:
+    attributes = people(200, 30)
+    split = split_from_rows([Path("unused")] * 200, attributes, [""] * 200)
+    data = DataConfig(validation_fraction=0.3, validation_seed=1)
+    held_out = set(partition(split, 0.3, 1).validation.tolist())
+    for seed in (1, 2):
+        rows, source = calibrate.calibration_rows(split, data, seed)
+        assert set(rows.tolist()) == held_out
+        assert source == calibrate.HELD_OUT
 
 
 def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
