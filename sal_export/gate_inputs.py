@@ -45,7 +45,7 @@ def gate_inputs(run: Run, spec: ImageSpec, dataset: SearchDataset | None) -> Gat
     if dataset is None:
         crops, calibration = drawn_crops(spec, NUM_CROPS), np.empty((0, spec.height, spec.width, 3), np.uint8)
         return GateInputs(crops, calibration, vectors, f"{NUM_CROPS} drawn pedestrians")
-    paths = dataset.train.image_paths
+    paths = dataset.train.image_paths[: dataset.train.num_own]
     chosen = rng.permutation(len(paths))[: NUM_CROPS + NUM_CALIBRATION]
     images = np.stack([load_image(paths[row], spec) for row in chosen])
     crops, calibration = images[: (len(images) + 1) // 2], images[(len(images) + 1) // 2 :]

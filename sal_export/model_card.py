@@ -28,7 +28,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
             ("", ""),
             [
                 ("data set", f"{training['dataset']}: {training['attribution']}"),
-                ("images, categories", f"{training['train_images']:,}, {training['train_categories']:,}"),
+                ("images, categories", _trained_on(training)),
                 ("held out for choices", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
                 ("its first weights", _pretrained(training["pretrained"])),
@@ -59,6 +59,13 @@ Wrong hits are normal, among the first ones too (the rank-1 above is how often t
 candidate, never proof. Quality drops on other cameras, countries, seasons and crops than those of the training data,
 for rare attributes and for people who are partly hidden.
 """
+
+
+def _trained_on(training: Mapping[str, Any]) -> str:
+    text = f"{training['train_images']:,}, {training['train_categories']:,}"
+    if auxiliary := training.get("auxiliary_images"):
+        text += f"; {auxiliary:,} of the images are auxiliary: other people than those the model is measured on"
+    return text
 
 
 def _computed_on(versions: Mapping[str, str]) -> str:

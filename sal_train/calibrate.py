@@ -129,7 +129,7 @@ def fit_run_calibration(
     rows, source = calibration_rows(dataset.train, run.config.data, run.config.run.seed)
     paths = [dataset.train.image_paths[row] for row in rows]
     images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
-    population = dataset.train.attributes
+    population = dataset.train.attributes[: dataset.train.num_own]
     result = fit_calibration(subject, images, population, run.config.run.seed) | {"fitted_on": source}
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
@@ -137,7 +137,9 @@ def fit_run_calibration(
 def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[NDArray[np.int64], str]:
     """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and what they are."""
     part = partition(split, data.validation_fraction, data.validation_seed)
-    rows, source = (part.validation, HELD_OUT) if len(part.validation) else (part.train, NOT_HELD_OUT)
+    rows, source = (
+        (part.validation, HELD_OUT) if len(part.validation) else (part.train[part.train < split.num_own], NOT_HELD_OUT)
+    )
     chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_IMAGES]
     return rows[np.sort(chosen)], source
 

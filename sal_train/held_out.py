@@ -32,12 +32,15 @@ class Partition:
 
 
 def partition(split: Split, fraction: float, seed: int) -> Partition:
-    """Hold out `fraction` of the categories, chosen by `seed`."""
-    num_categories = int(split.categories.max()) + 1
-    held_out = np.random.default_rng(seed).permutation(num_categories)[: round(fraction * num_categories)]
-    is_validation = np.isin(split.categories, held_out)
-    train_categories = np.setdiff1d(np.arange(num_categories), held_out)
-    return Partition(np.flatnonzero(~is_validation), np.flatnonzero(is_validation), train_categories)
+    """Hold out `fraction` of the split's own categories, chosen by `seed`.
+
+    Auxiliary images do not change which. Those of a category that is held out are left out of both sides.
+    """
+    num_own = int(split.categories[: split.num_own].max()) + 1
+    held_out = np.random.default_rng(seed).permutation(num_own)[: round(fraction * num_own)]
+    is_held_out = np.isin(split.categories, held_out)
+    train_categories = np.setdiff1d(np.arange(split.num_categories), held_out)
+    return Partition(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out[: split.num_own]), train_categories)
 
 
 @torch.no_grad()

@@ -184,13 +184,13 @@ def _write_data_manifest(
     out: Path, config: Config, dataset: SearchDataset, part: Partition, provenance: dict[str, Any]
 ) -> None:
     split = dataset.train
-    attributes = split.attributes[part.train]
+    own = part.train[part.train < split.num_own]
     counts = np.bincount(split.categories, minlength=int(split.categories.max()) + 1)
     data = {
         "schema": dataset.schema.to_json(),
         "category_vectors": split.category_vectors[part.train_categories].tolist(),
         "category_counts": counts[part.train_categories].tolist(),
-        "statistics": AttributeStatistics.fit(dataset.schema, attributes).to_json(),
+        "statistics": AttributeStatistics.fit(dataset.schema, split.attributes[own]).to_json(),
         "held_out_rows": part.validation.tolist(),
         "provenance": provenance
         | {
@@ -199,6 +199,7 @@ def _write_data_manifest(
             "licence": dataset.licence,
             "notes": list(dataset.notes),
             "train_images": len(part.train),
+            "auxiliary_images": len(part.train) - len(own),
             "train_categories": len(part.train_categories),
             "held_out_categories": int(split.categories.max()) + 1 - len(part.train_categories),
             "seed": config.run.seed,

@@ -27,12 +27,20 @@ class Split:
         attributes: uint8 [N, A], per image.
         categories: int64 [N], numbers 0..K-1 within this split, in order of first appearance.
         identities: person of each image, "" where unknown.
+        num_auxiliary: the last images, of another data set in the words of this one: they are trained on, but never
+            held out or counted in statistics, as nobody like them will be searched.
     """
 
     image_paths: tuple[Path, ...]
     attributes: NDArray[np.uint8]
     categories: NDArray[np.int64]
     identities: tuple[str, ...]
+    num_auxiliary: int = 0
+
+    @property
+    def num_own(self) -> int:
+        """Images that are not auxiliary; they come first, and so do their categories."""
+        return len(self.image_paths) - self.num_auxiliary
 
     @property
     def num_categories(self) -> int:
@@ -99,7 +107,8 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
     """Load a data set and check its protocol.
 
     Args:
-        name: `market1501`, `peta`, or a folder, .csv or .jsonl file of your own (see docs/data.md).
+        name: `market1501`, `peta`, `market1501+peta` (the first with people of the second to train on), or a folder,
+            .csv or .jsonl file of your own (see docs/data.md).
         root: folder that holds `Market-1501/` or `PETA/`; your own paths may be relative to it.
 
     Raises:
@@ -113,6 +122,10 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
         from sal_train.datasets.peta import load_peta
 
         return load_peta(root)
+    if name == "market1501+peta":
+        from sal_train.datasets.market1501_peta import load_market1501_with_peta
+
+        return load_market1501_with_peta(root)
     from sal_train.datasets.table import load_table
 
     own = Path(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,38 @@ TEST_IDS_SHA256 = "b841e716ce26886bea5f99e84882e9609b70a1031adae6cb06f77be58ccf2
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
+@dataclass(frozen=True)
+class PetaImages:
+    """All 19,000 images, in the order of PETA.mat.
+
+    Attributes:
+        vectors: uint8 [19000, 105].
+        persons: of each image.
+        paths: of each image, None where it is missing.
+        notes: what was met while loading.
+    """
+
+    vectors: NDArray[np.uint8]
+    persons: list[str]
+    paths: list[Path | None]
+    notes: list[str]
+
+
+def load_peta_images(root: Path) -> PetaImages:
+    """The table of PETA and where its images are.
+
+    Args:
+        root: as for `load_peta`.
+
+    Raises:
+        InputError: a file is missing, or counts differ from the published data.
+    """
+    folder = _folder(root)
+    table, notes = _read_table(folder / "PETA.mat")
+    persons = [f"{subset}-{person}" for subset, person in table[:, [2, PERSON_COLUMN]]]
+    return PetaImages(table[:, FIRST_ATTRIBUTE_COLUMN:].astype(np.uint8), persons, _image_paths(folder), notes)
+
+
 def load_peta(root: Path) -> SearchDataset:
     """Load and check PETA.
 
@@ -40,21 +73,18 @@ def load_peta(root: Path) -> SearchDataset:
     Raises:
         InputError: a file is missing, or counts differ from the published data.
     """
-    folder = root / "PETA" if (root / "PETA").is_dir() else root
-    table, notes = _read_table(folder / "PETA.mat")
-    vectors = table[:, FIRST_ATTRIBUTE_COLUMN:].astype(np.uint8)
-    persons = [f"{subset}-{person}" for subset, person in table[:, [2, PERSON_COLUMN]]]
-    train_rows, test_rows = split_categories(vectors)
+    images = load_peta_images(root)
+    train_rows, test_rows = split_categories(images.vectors)
     test_ids = "\n".join(f"{row + 1:05d}" for row in test_rows)
     expect("PETA test ids, sha256", hashlib.sha256(test_ids.encode()).hexdigest(), TEST_IDS_SHA256, REMEDY)
-    places = _image_paths(folder)
     train, test = (
-        split_from_rows(_present(folder, places, rows), vectors[rows], [persons[row] for row in rows])
+        split_from_rows(
+            _present(_folder(root), images.paths, rows), images.vectors[rows], [images.persons[row] for row in rows]
+        )
         for rows in (train_rows, test_rows)
     )
     seen = seen_categories(train, test)
     _check_protocol(train, test, seen)
-    notes += _label_notes(train)
     return SearchDataset(
         name="peta",
         schema=SCHEMA,
@@ -63,10 +93,14 @@ def load_peta(root: Path) -> SearchDataset:
         seen=seen,
         prior=train.attributes.mean(axis=0),
         one_draw_groups=ONE_DRAW_GROUPS,
-        notes=tuple(notes),
+        notes=(*images.notes, *_label_notes(train)),
         attribution="PETA (Deng et al., ACM MM 2014)",
         licence="research only, no commercial use, not to be redistributed",
     )
+
+
+def _folder(root: Path) -> Path:
+    return root / "PETA" if (root / "PETA").is_dir() else root
 
 
 def split_categories(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
