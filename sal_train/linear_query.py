@@ -61,8 +61,9 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: NDArray[
     """
     run = load_run(out)
     networks = run.networks.to(images.device if isinstance(images, Tensor) else "cpu")
-    embeddings = encode_images(networks, images, part.train)
-    networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[part.train], split.categories[part.train]))
+    rows = part.train[part.train < split.num_own]  # auxiliary people look different: fitted to them, too, it harms
+    embeddings = encode_images(networks, images, rows)
+    networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[rows], split.categories[rows]))
     validation = {}
     if len(part.validation):
         result = validate(networks, split, images, part.validation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,14 @@ def test_a_run_joins_it_and_the_export_has_it(tmp_path: Path) -> None:
     assert again.provenance == run.provenance
     for (name, one), other in zip(run.networks.state_dict().items(), again.networks.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
+    beside = dataclasses.replace(dataset.train, num_auxiliary=20)
+    join_linear_query(tmp_path / "run", beside, part, images)  # fitted to the split's own people alone
+    rows = part.train[part.train < beside.num_own]
+    assert len(rows) < len(part.train)
+    weight, _ = fit_linear_query(
+        encode_images(run.networks, images, rows), dataset.train.attributes[rows], dataset.train.categories[rows]
+    )
+    torch.testing.assert_close(load_run(tmp_path / "run").networks.linear_query.weight, weight)  # type: ignore[union-attr]
 
 
 def test_a_run_that_starts_from_another_begins_without_its_linear_query(tmp_path: Path) -> None:
