@@ -28,7 +28,7 @@ RULES = {
     "zeros": "zeros for the rest",
     "attribute_likelihood": "attribute likelihood",
 }
-DATASETS = {"market1501": "Market-1501", "peta": "PETA"}
+DATASETS = {"market1501": "Market-1501", "market1501+peta": "Market-1501, with people of PETA", "peta": "PETA"}
 NOTHING = "-"
 
 
@@ -147,7 +147,8 @@ def training(results: Path, plan: str, measure: str) -> str:
     if not path.is_file() or measure not in ("held_out", "test"):
         raise InputError(f"table training {plan} {measure}: expected a plan of benchmarks/plans and held_out or test")
     tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    datasets = [name for name in DATASETS if name in tree["datasets"]]
+    asked = {name for run in tree["runs"] for name in run.get("datasets", tree["datasets"])}
+    datasets = [name for name in DATASETS if name in asked]
     beside = "mAP to the first row" if measure == "held_out" else "paper, mAP / rank-1"
     heading = ["", *(f"{DATASETS[name]}: {what}" for name in datasets for what in ("mAP", "rank-1", beside))]
     rows = [[run.get("title", run["name"])] for run in tree["runs"]]
