@@ -90,6 +90,7 @@ def test_market_with_people_of_peta(market1501_root: Path, peta_root: Path, tmp_
     assert np.array_equal(data.prior, market.prior)
     people = train.identities[train.num_own :]
     assert train.num_auxiliary == len(people) == 9961
+    assert len(set(people)) == 8395
     assert max(people.count(person) for person in people[::50]) <= 2
     assert not {f"peta-{person}" for person in peta.test.identities} & set(people)
     assert not set(peta.test.image_paths) & set(train.image_paths)
