@@ -38,11 +38,12 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
             ],
         ),
         _metrics(manifest["metrics"]),
+        _likelihood(manifest["metrics"].get("partial", {})),
         _attributes(schema, manifest["metrics"].get("recognition")),
         LIMITS,
         f"## Licence\n\n{manifest['licence']}\n",
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 LIMITS = """## Use and limits
@@ -98,6 +99,28 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images, percent; "
     text += f"the exported encoders, `{record['command']}`.\n\n"
     return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
+
+
+def _likelihood(partial: Mapping[str, Any]) -> str:
+    """How far the likelihood of match can be believed, and what a threshold on it costs; empty if not measured."""
+    if "operating_points" not in partial:
+        return ""
+    errors = {
+        name: 100 * partial["calibration"][part]["expected_calibration_error"]
+        for name, part in (("all pairs", "all_pairs"), ("the first 20 hits", "top20"))
+    }
+    stated = ", ".join(f"{error:.1f} over {name}" for name, error in errors.items())
+    text = (
+        f"## Likelihood of match\n\nOf descriptions with one to all attributes, on the same test images. Expected "
+        f"calibration error in points: {stated} of each query. With `--min-likelihood`, percent:\n\n"
+    )
+    rows = []
+    for point in partial["operating_points"]:
+        rates = [_percent(point[name]) for name in ("precision", "recall")]
+        others = "-" if point["false_positive_rate"] is None else f"{100 * point['false_positive_rate']:.2f}"
+        rows.append((f"{point['min_likelihood']}", f"{point['shown_per_query']:,.0f}", *rates, others))
+    heading = ("at least", "images a query", "of them match", "of all matches shown", "of all others shown")
+    return text + _table(heading, rows)
 
 
 def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) -> str:

@@ -21,3 +21,23 @@ def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() ->
     }
     row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| its first weights"))
     assert "of a run trained on peta: PETA (Deng et al.); research only and on city: C; ask first" in row
+
+
+def test_the_card_says_what_a_threshold_on_the_likelihood_costs() -> None:
+    manifest = json.loads(SHIPPED.read_text())
+    schema = AttributeSchema.from_json(manifest["schema"])
+    error = {"expected_calibration_error": 0.0123}
+    point = {"min_likelihood": 0.5, "shown_per_query": 1234.4, "precision": 0.617}
+    manifest["metrics"]["partial"] = {
+        "calibration": {"all_pairs": error, "top20": {"expected_calibration_error": 0.081}},
+        "operating_points": [point | {"recall": 0.25, "false_positive_rate": 0.0042}],
+    }
+    card = model_card(manifest, schema)
+    assert "1.2 over all pairs, 8.1 over the first 20 hits" in card
+    assert "| 0.5 | 1,234 | 62 | 25 | 0.42 |" in card
+    manifest["metrics"]["partial"]["operating_points"] = [
+        point | {"precision": None, "recall": None, "false_positive_rate": None}
+    ]
+    assert "| 0.5 | 1,234 | - | - | - |" in model_card(manifest, schema)
+    del manifest["metrics"]["partial"]
+    assert "Likelihood of match" not in model_card(manifest, schema)
