@@ -75,7 +75,7 @@ LikelihoodOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="market1501, peta, or your own folder or .csv/.jsonl file.")
+    str, typer.Option("--dataset", help="market1501, peta, market1501+peta, or your own folder or .csv/.jsonl file.")
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")]
 
