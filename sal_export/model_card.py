@@ -32,6 +32,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("held out for choices", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
                 ("its first weights", _pretrained(training["pretrained"])),
+                *_taught_by(training.get("teacher")),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
                 ("computed on", _computed_on(training["versions"])),
@@ -81,6 +82,14 @@ def _pretrained(report: Mapping[str, Any]) -> str:
     if report["missing"]:
         text += f"; these layers were NOT in the file and began random: {', '.join(report['missing'])}"
     return text
+
+
+def _taught_by(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The run whose embeddings were imitated; its data and first weights are those of this model, too."""
+    if teacher is None:
+        return []
+    text = f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "
+    return [("taught by", f"{text}{teacher['licence']}; its first weights {_pretrained(teacher['pretrained'])}")]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

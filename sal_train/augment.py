@@ -10,11 +10,12 @@ from sal_train.config import DataConfig
 from sal_train.device_copies import to_device
 
 
-def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, flipped: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
     """Randomly change a batch of images.
 
     Args:
         images: uint8 RGB [B, H, W, 3], on any device; not changed in place.
+        flipped: bool [B], which of them are mirrored.
         config: probabilities and ranges.
         generator: on the CPU; all random numbers come from it, so that every device sees the same ones.
 
@@ -23,7 +24,6 @@ def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> T
     """
     batch, height, width, _ = images.shape
     device = images.device
-    flipped = torch.rand(batch, generator=generator) < config.flip
     images = torch.where(to_device(flipped, device).view(-1, 1, 1, 1), images.flip(2), images)
     if config.pad:
         images = _random_crop(images, config.pad, generator)

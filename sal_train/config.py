@@ -92,6 +92,11 @@ class LossConfig:
     """L_aug1, eq. 9."""
     augmented_embedding: float = 1.0
     """L_aug2, eq. 10."""
+    distil_embedding: float = 1.0
+    """Phase `distil`: 1 - cosine of an image's embedding to the teacher's (not in the paper)."""
+    distil_similarity: float = 1.0
+    """Phase `distil`: divergence of the cosine softmax over the training categories, at `prototype_scale`, from the
+    teacher's (not in the paper)."""
     prototype: float = 0.0
     """Cosine softmax of images against E_A of all training categories (not in the paper)."""
     prototype_scale: float = 16.0
@@ -165,6 +170,9 @@ class RunConfig:
     seed: int = 1
     start_from: str = ""
     """The folder of a finished run of the same networks and training categories, whose weights are taken."""
+    teacher: str = ""
+    """The folder of a finished run of the same data and embeddings, for the phase `distil`: its attribute branch and
+    heads are taken, its image embeddings imitated."""
     device: str = "auto"
     """`auto` takes CUDA where there is one and says so; `cpu` and `cuda` are strict."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from sal_train.array_cache import write_array
 from sal_train.networks import ImageBackbone
 
 POOL_BATCH = 128
@@ -39,7 +39,7 @@ def pool_images(
     """
     path = cache_dir / f"pooled-{_key(backbone, images, rows)}.npy"
     if not path.is_file():
-        _write(path, _pool(backbone, images, rows, console))
+        write_array(path, _pool(backbone, images, rows, console))
     pooled = torch.from_numpy(np.load(path, allow_pickle=False))  # [len(rows), 2, channels]
     everything = torch.zeros(len(images), *pooled.shape[1:])
     everything[torch.as_tensor(rows)] = pooled
@@ -71,16 +71,3 @@ def _key(backbone: ImageBackbone, images: NDArray[np.uint8] | Tensor, rows: NDAr
         part = torch.as_tensor(images[rows[start : start + POOL_BATCH]])
         digest.update(part.cpu().numpy().tobytes())
     return digest.hexdigest()[:24]
-
-
-def _write(path: Path, pooled: NDArray[np.float32]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, pooled)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

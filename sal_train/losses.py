@@ -153,3 +153,28 @@ def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float) -> Tenso
     """
     differing = attributes.sum(1, keepdim=True) + vectors.sum(1) - 2.0 * attributes @ vectors.T  # [B, K + U]
     return torch.softmax(-differing / softness, dim=1)
+
+
+def distillation_losses(embedding: Tensor, taught: Tensor, prototypes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """How far image embeddings are from a teacher's, by themselves and in their similarity to what is searched by.
+
+    Args:
+        embedding: of the student, [B, d], not normalised.
+        taught: of the teacher, unit vectors [B, d].
+        prototypes: attribute embeddings of the training categories, [K, d], not normalised.
+        scale: of the cosines before the softmax.
+
+    Returns:
+        The mean of 1 - cosine, in 0..2, and the mean Kullback-Leibler divergence of the student's softmax over the
+        prototypes from the teacher's (Hinton, Vinyals and Dean, 2015).
+    """
+    student = functional.normalize(embedding)
+    weights = scale * functional.normalize(prototypes).T
+    distance = 1.0 - (student * taught).sum(dim=1).mean()
+    divergence = functional.kl_div(
+        functional.log_softmax(student @ weights, dim=1),
+        functional.log_softmax(taught @ weights, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return distance, divergence

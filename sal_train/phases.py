@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sal_runtime.errors import ConfigError
 from sal_train import losses
 from sal_train.config import LossConfig
 from sal_train.networks import Networks, batch_statistics
@@ -38,6 +39,7 @@ class Batch:
         noise: z for each row of `attributes`, [B + U, 400].
         category_vectors: attribute vectors of all training categories, float [K, A].
         prior: training probability of each attribute, [A].
+        taught: the teacher's unit embeddings of the images, [B, d], where there is a teacher.
     """
 
     attributes: Tensor
@@ -45,6 +47,7 @@ class Batch:
     noise: Tensor
     category_vectors: Tensor
     prior: Tensor
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,26 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
             e_v, prototypes, categories, weights.prototype_scale, weights.prototype_margin, soft
         )
     return terms
+
+
+def distil(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
+    """The image branch imitates a teacher's embeddings; the attribute branch is the teacher's (not in the paper).
+
+    Raises:
+        ConfigError: there is no teacher.
+    """
+    if batch.taught is None:
+        raise ConfigError("phase 'distil' needs a teacher: --set run.teacher=RUN")
+    weights = settings.weights
+    with torch.no_grad():
+        prototypes = nets.embed_attributes(batch.category_vectors)
+    embedding, similarity = losses.distillation_losses(
+        nets.E_V(features.f_v), batch.taught, prototypes, weights.prototype_scale
+    )
+    return {
+        "distil_embedding": weights.distil_embedding * embedding,
+        "distil_similarity": weights.distil_similarity * similarity,
+    }
 
 
 def synthesis_discriminator(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
@@ -197,6 +220,7 @@ PHASES = {
             ("image_backbone", "E_V", "attribute_backbone", "E_A", "C_att", "C_cat"),
             embed_joint,
         ),
+        Phase("distil", ("image_backbone", "E_V"), distil),
         Phase("synthesis_D", ("D_1",), synthesis_discriminator),
         Phase("synthesis_G", ("G_V", "G_A"), synthesis_generators),
         Phase("alignment_D", ("D_2",), alignment_discriminator),

@@ -11,27 +11,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
 from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import BackendError, InputError
 from sal_runtime.images import ImageSpec
-from sal_runtime.schema import AttributeSchema
 from sal_train import checkpoint, distributed, engine
-from sal_train.checkpoint import Position, load_run
+from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets import SearchDataset, Split
+from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images
 from sal_train.held_out import Partition, partition, validate
 from sal_train.image_cache import load_images
 from sal_train.linear_query import join_linear_query
-from sal_train.networks import Networks, with_category_statistics
+from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
-from sal_train.pretrained import load_pretrained
 from sal_train.recipe import config_to_toml, load_config
+from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
 from sal_train.training_log import TrainingLog
 
@@ -69,23 +68,23 @@ def train(
     distributed.start_process_group(device)
     try:
         _seed_everything(config)
-        _prepare_run_directory(config, out, resume)
-        if resume:
-            _take_threads_of_run(out)
         part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
         categories = dataset.train.category_vectors[part.train_categories]
-        networks, provenance = _build_networks(config, dataset.schema, categories, console)
+        teacher = open_teacher(config, dataset.schema, categories)
+        networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
+        _prepare_run_directory(config, out, resume)
         engine.place_networks(networks, device)
         distributed.broadcast_state(networks)
         if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, part, provenance)
-        images = load_images(dataset.train.image_paths, ImageSpec(config.model.height, config.model.width), cache_dir)
-        data = prepare_training_data(config, dataset, part, images, device)
+        data = _training_data(config, dataset, part, cache_dir, device)
+        if teacher is not None:
+            taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
+            data = dataclasses.replace(data, taught=taught)
         state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
             engine.compile_trunk(networks)
-        checkpoint_path = out / checkpoint.CHECKPOINT_FILE
-        at = checkpoint.read_position(checkpoint_path) if resume and checkpoint_path.is_file() else Position()
+        at = _position(out) if resume else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
             run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
             finished = _run_stages(run, deadline)
@@ -116,6 +115,19 @@ def choose_device(asked: str, console: Console) -> torch.device:
     return device
 
 
+def _position(out: Path) -> Position:
+    """How far the run in `out` has come."""
+    path = out / checkpoint.CHECKPOINT_FILE
+    return checkpoint.read_position(path) if path.is_file() else Position()
+
+
+def _training_data(
+    config: Config, dataset: SearchDataset, part: Partition, cache_dir: Path, device: torch.device
+) -> TrainingData:
+    images = load_images(dataset.train.image_paths, ImageSpec(config.model.height, config.model.width), cache_dir)
+    return prepare_training_data(config, dataset, part, images, device)
+
+
 def _seed_everything(config: Config) -> None:
     torch.manual_seed(config.run.seed)
     torch.backends.cudnn.deterministic = config.run.deterministic
@@ -130,6 +142,7 @@ def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
             raise InputError(f"--resume: {out} holds no run ({checkpoint.CONFIG_FILE} is missing); leave --resume out")
         if dataclasses.replace(load_config(str(config_path)), run=config.run) != config:
             raise InputError(f"--resume: the recipe differs from {config_path}; use that file as --recipe")
+        _take_threads_of_run(out)
     elif config_path.exists():
         raise InputError(f"--out {out} already holds a run; add --resume to continue it, or name another folder")
     distributed.barrier()
@@ -144,40 +157,6 @@ def _take_threads_of_run(out: Path) -> None:
     if data.is_file():
         provenance = json.loads(data.read_text(encoding="utf-8"))["provenance"]
         torch.set_num_threads(provenance.get("threads", torch.get_num_threads()))
-
-
-def _build_networks(
-    config: Config, schema: AttributeSchema, categories: NDArray[np.uint8], console: Console
-) -> tuple[Networks, dict[str, Any]]:
-    """New networks with published weights, or those of the run that this one starts from.
-
-    Args:
-        config: `model` and `run.start_from` are read.
-        schema: of the data set.
-        categories: attribute vectors of the training categories, [K, A].
-        console: is told where the weights come from.
-
-    Raises:
-        InputError: the run to start from has other networks or other training categories.
-    """
-    networks = Networks(config.model, schema.num_bits, len(categories))
-    if config.run.start_from:
-        run = load_run(Path(config.run.start_from))
-        same_categories = np.array_equal(run.category_vectors, categories)
-        if run.config.model != config.model or not same_categories or run.schema != schema:
-            what = "networks" if run.config.model != config.model else "training categories"
-            raise InputError(f"run.start_from: {run.path} has other {what}; name a run of the same data and model")
-        networks.load_state_dict(run.networks.state_dict())
-        if networks.linear_query is not None:  # it is fitted to what this run will become
-            networks.set_linear_query(*(torch.zeros_like(part) for part in networks.linear_query.parameters()))
-        line = f"weights: those of {run.path}"
-        provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}
-    else:
-        report = load_pretrained(networks.image_backbone.trunk, config.model.backbone, config.model.weights)
-        line, provenance = report.line(), {"pretrained": dataclasses.asdict(report)}
-    if distributed.rank() == 0:
-        console.print(line, highlight=False)
-    return networks, provenance
 
 
 def _write_data_manifest(

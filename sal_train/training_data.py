@@ -34,6 +34,7 @@ class TrainingData:
         category_vectors: float [K, A], on the device.
         prior: float [A], on the device.
         pooled: what a frozen trunk gives for the images and their mirror images, float [N, 2, channels].
+        taught: what a teacher gives for them, unit vectors [N, 2, d].
     """
 
     images: NDArray[np.uint8] | Tensor
@@ -45,6 +46,7 @@ class TrainingData:
     sampler: UnseenSampler
     device: torch.device
     pooled: Tensor | None = None
+    taught: Tensor | None = None
 
 
 def prepare_training_data(
@@ -120,23 +122,27 @@ def assemble_batch(
     if num_unseen:
         attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
     noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
+    flipped = torch.rand(len(rows), generator=generator) < config.data.flip
+    taught = None if data.taught is None else to_device(data.taught[index, flipped.long()], data.device)
     batch = Batch(
         attributes=to_device(attributes, data.device),
         categories=to_device(data.labels[index], data.device),
         noise=to_device(noise, data.device),
         category_vectors=data.category_vectors,
         prior=data.prior,
+        taught=taught,
     )
-    return _images(config, data, rows, generator), batch
+    return _images(config, data, rows, flipped, generator), batch
 
 
-def _images(config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+def _images(
+    config: Config, data: TrainingData, rows: NDArray[np.int64], flipped: Tensor, generator: torch.Generator
+) -> Tensor:
     index = torch.as_tensor(rows)
     if data.pooled is not None:
-        flipped = torch.rand(len(rows), generator=generator) < config.data.flip
         return to_device(data.pooled[index, flipped.long()], data.device)
     if isinstance(data.images, Tensor):
         pixels = data.images[to_device(index, data.device)]
     else:
         pixels = to_device(torch.as_tensor(data.images[rows]), data.device)
-    return augment(pixels, config.data, generator)
+    return augment(pixels, flipped, config.data, generator)

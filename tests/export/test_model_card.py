@@ -41,3 +41,20 @@ def test_the_card_says_what_a_threshold_on_the_likelihood_costs() -> None:
     assert "| 0.5 | 1,234 | - | - | - |" in model_card(manifest, schema)
     del manifest["metrics"]["partial"]
     assert "Likelihood of match" not in model_card(manifest, schema)
+
+
+def test_the_card_names_the_teacher() -> None:
+    manifest = json.loads(SHIPPED.read_text())
+    schema = AttributeSchema.from_json(manifest["schema"])
+    assert "taught by" not in model_card(manifest, schema)
+    manifest["training"]["teacher"] = {
+        "run": "large",
+        "backbone": "resnet50",
+        "dataset": "city",
+        "attribution": "C et al.",
+        "licence": "ask first",
+        "pretrained": {"source": "part.safetensors", "missing": ["layer4.0.conv2"]},
+    }
+    row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
+    assert "large (resnet50), trained on city: C et al.; ask first; its first weights part.safetensors" in row
+    assert "began random: layer4.0.conv2" in row

@@ -80,7 +80,8 @@ IMAGES = torch.randint(0, 256, (64, 20, 10, 3), dtype=torch.uint8, generator=tor
 
 
 def run(config: DataConfig) -> torch.Tensor:
-    return augment(IMAGES, config, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    return augment(IMAGES, torch.rand(len(IMAGES), generator=generator) < config.flip, config, generator)
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:

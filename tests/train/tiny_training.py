@@ -59,6 +59,7 @@ def tiny_batch(config: Config, num_categories: int = 5, unseen: int = 8) -> tupl
         noise=torch.randn(size + unseen, config.model.noise_dim, generator=generator),
         category_vectors=vectors,
         prior=torch.full((SCHEMA.num_bits,), 0.3),
+        taught=torch.nn.functional.normalize(torch.randn(size, config.model.embedding_dim, generator=generator)),
     )
     images = 255.0 * torch.rand(size, config.model.height, config.model.width, 3, generator=generator)
     return images, batch

@@ -1,0 +1,112 @@
+"""A teacher: a finished run whose image embeddings a smaller network learns to give (phase `distil`).
+
+The student keeps the teacher's attribute branch, heads and so its common space, and learns from what the teacher sees
+in each training image (Hinton, Vinyals and Dean, 2015) instead of from labels, which it would know by heart. Not in
+the paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from sal_runtime.errors import InputError
+from sal_runtime.images import ImageSpec
+from sal_runtime.schema import AttributeSchema
+from sal_train.array_cache import write_array
+from sal_train.checkpoint import MODEL_FILE, Run, load_run
+from sal_train.config import Config
+from sal_train.datasets import Split
+from sal_train.image_cache import load_images
+from sal_train.networks import Networks
+
+TAKEN = ("attribute_backbone", "E_A", "C_att", "C_cat", "linear_query", "head_scale")
+"""Of the teacher's networks; generators and discriminators are not deployed, the image branch is the student's own."""
+SHARED_SETTINGS = (
+    "feature_dim",
+    "embedding_dim",
+    "embedding_output",
+    "encoders",
+    "linear_query",
+    "unit_heads",
+)
+"""Of `model`: what the attribute branch and the heads are made of."""
+ENCODE_BATCH = 128
+
+
+def open_teacher(config: Config, schema: AttributeSchema, categories: NDArray[np.uint8]) -> Run | None:
+    """The run that `run.teacher` names, None where it names none.
+
+    Raises:
+        InputError: it is not a finished run, or has other attributes, training categories or embeddings.
+    """
+    if not config.run.teacher:
+        return None
+    run = load_run(Path(config.run.teacher))
+    for what, same in (
+        ("attributes", run.schema == schema),
+        ("training categories", np.array_equal(run.category_vectors, categories)),
+        *((f"model.{key}", getattr(run.config.model, key) == getattr(config.model, key)) for key in SHARED_SETTINGS),
+    ):
+        if not same:
+            raise InputError(f"run.teacher: {run.path} has other {what}; name a run of the same data and embeddings")
+    return run
+
+
+def take_attribute_branch(networks: Networks, teacher: Networks) -> None:
+    """Give `networks` the teacher's attribute branch, heads and linear query."""
+    state = networks.state_dict()
+    state |= {name: tensor for name, tensor in teacher.state_dict().items() if name.split(".")[0] in TAKEN}
+    networks.load_state_dict(state)
+
+
+def embed_for_student(
+    teacher: Run, split: Split, rows: NDArray[np.int64], cache_dir: Path, device: torch.device, console: Console
+) -> Tensor:
+    """The teacher's unit embeddings of the images `rows` and of their mirror images, computed once.
+
+    Args:
+        teacher: sees the images at its own size.
+        split: the training split, N images.
+        rows: the images that are trained on.
+        cache_dir: holds decoded images and the result, under a name that follows from weights and files.
+        device: that computes.
+        console: shows the progress.
+
+    Returns:
+        float32 [N, 2, d] on the CPU, zeros for images that are not in `rows`; [:, 1] is of the mirror images.
+    """
+    images = load_images(
+        split.image_paths, ImageSpec(teacher.config.model.height, teacher.config.model.width), cache_dir
+    )
+    digest = hashlib.sha256((teacher.path / MODEL_FILE).read_bytes() + rows.tobytes())
+    for start in range(0, len(rows), ENCODE_BATCH):
+        digest.update(images[rows[start : start + ENCODE_BATCH]].tobytes())
+    path = cache_dir / f"taught-{digest.hexdigest()[:24]}.npy"
+    if not path.is_file():
+        write_array(path, _embed(teacher.networks.to(device).eval(), images, rows, console))
+    everything = torch.zeros(len(images), 2, teacher.config.model.embedding_dim)
+    everything[torch.as_tensor(rows)] = torch.from_numpy(np.load(path, allow_pickle=False))
+    return everything
+
+
+@torch.no_grad()
+def _embed(
+    networks: Networks, images: NDArray[np.uint8], rows: NDArray[np.int64], console: Console
+) -> NDArray[np.float32]:
+    device = next(networks.parameters()).device
+    starts = range(0, len(rows), ENCODE_BATCH)
+    parts = []
+    for start in track(starts, "asking the teacher", console=console, disable=not console.is_terminal):
+        batch = torch.as_tensor(images[rows[start : start + ENCODE_BATCH]]).to(device)
+        both = [torch.nn.functional.normalize(networks.embed_images(one)) for one in (batch, batch.flip(2))]
+        parts.append(torch.stack(both, dim=1).cpu())
+    embedded: NDArray[np.float32] = torch.cat(parts).numpy()
+    return embedded
