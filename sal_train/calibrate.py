@@ -24,7 +24,7 @@ from sal_runtime.calibration import FEATURES, Calibration, FloatArray, match_fea
 from sal_train.checkpoint import Run
 from sal_train.config import DataConfig
 from sal_train.datasets import SearchDataset, Split
-from sal_train.held_out import partition
+from sal_train.held_out import own_train_rows, partition
 from sal_train.partial_queries import (
     NUM_GIVEN,
     AnsweredQuery,
@@ -137,9 +137,7 @@ def fit_run_calibration(
 def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[NDArray[np.int64], str]:
     """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and what they are."""
     part = partition(split, data.validation_fraction, data.validation_seed)
-    rows, source = (
-        (part.validation, HELD_OUT) if len(part.validation) else (part.train[part.train < split.num_own], NOT_HELD_OUT)
-    )
+    rows, source = (part.validation, HELD_OUT) if len(part.validation) else (own_train_rows(split, part), NOT_HELD_OUT)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_IMAGES]
     return rows[np.sort(chosen)], source
 

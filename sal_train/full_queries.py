@@ -32,14 +32,9 @@ def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, se
     queries = subject.encode_attributes(protocol.queries)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
     average = weights @ anyone
-    log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)  # [N]: log(1 - p) of all attributes
 
     def cosine(rows: slice) -> Float32Array:
         return np.asarray(queries[rows] @ images.embeddings.T)
-
-    def attribute_likelihood(rows: slice) -> Float32Array:
-        # log p - log(1 - p) is the logit, so the sum is linear in the query.
-        return np.asarray(protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent)
 
     def centred(rows: slice) -> Float32Array:
         # Not normalised: the length of a query does not change its ranking.
@@ -47,7 +42,7 @@ def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, se
 
     report = _rank_in_chunks(protocol, cosine).to_json()
     report["centred"] = _rank_in_chunks(protocol, centred).to_json()
-    report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood).to_json()
+    report["attribute_likelihood"] = _rank_in_chunks(protocol, _attribute_likelihood(images, protocol)).to_json()
     report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema.bit_names)
     return report
 
@@ -76,15 +71,15 @@ def rankings_at_test_time(
     both /= np.linalg.norm(both, axis=1, keepdims=True)
     drawn, _ = subject.statistics.sample_completions([{}], NUM_DESCRIPTIONS, seed)
     descriptions = subject.encode_attributes(drawn)
-    log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)
+    attribute_likelihood = _attribute_likelihood(images, protocol)
 
     def csls(gallery: Float32Array) -> Callable[[slice], Float32Array]:
         offset = _nearest_mean(descriptions, gallery)
         return lambda rows: np.asarray(queries[rows] @ gallery.T - 0.5 * offset)
 
     def fused(rows: slice) -> Float32Array:
-        likelihood = protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent
-        return _standardised(queries[rows] @ images.embeddings.T) + FUSION_WEIGHT * _standardised(likelihood)
+        cosine = queries[rows] @ images.embeddings.T
+        return _standardised(cosine) + FUSION_WEIGHT * _standardised(attribute_likelihood(rows))
 
     rankings = {
         "mirrored": lambda rows: np.asarray(queries[rows] @ both.T),
@@ -93,6 +88,17 @@ def rankings_at_test_time(
         "mirrored_csls": csls(both),
     }
     return {name: _rank_in_chunks(protocol, score).to_json() for name, score in rankings.items()}
+
+
+def _attribute_likelihood(images: EncodedImages, protocol: Protocol) -> Callable[[slice], Float32Array]:
+    """Scores `[rows, N]` of some queries by attribute recognition alone."""
+    log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)  # [N]: log(1 - p) of all attributes
+
+    def score(rows: slice) -> Float32Array:
+        # log p - log(1 - p) is the logit, so the sum is linear in the query.
+        return np.asarray(protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent)
+
+    return score
 
 
 def _nearest_mean(descriptions: Float32Array, gallery: Float32Array) -> Float32Array:

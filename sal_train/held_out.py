@@ -43,6 +43,11 @@ def partition(split: Split, fraction: float, seed: int) -> Partition:
     return Partition(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out[: split.num_own]), train_categories)
 
 
+def own_train_rows(split: Split, part: Partition) -> NDArray[np.int64]:
+    """Rows that are trained on and not auxiliary."""
+    return part.train[part.train < split.num_own]
+
+
 @torch.no_grad()
 def encode_images(networks: Networks, images: NDArray[np.uint8] | Tensor, rows: NDArray[np.int64]) -> Tensor:
     """Unit embeddings float32 [len(rows), d] on the CPU, networks in evaluation mode.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sal_train.checkpoint import MODEL_FILE, load_run, save_model
 from sal_train.datasets import Split
-from sal_train.held_out import Partition, encode_images, validate
+from sal_train.held_out import Partition, encode_images, own_train_rows, validate
 
 RIDGE = 10.0
 """Penalty on the squared weights, in units of categories: each counts once, however many images it has."""
@@ -61,7 +61,7 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: NDArray[
     """
     run = load_run(out)
     networks = run.networks.to(images.device if isinstance(images, Tensor) else "cpu")
-    rows = part.train[part.train < split.num_own]  # auxiliary people look different: fitted to them, too, it harms
+    rows = own_train_rows(split, part)  # auxiliary people look different: fitted to them, too, it harms
     embeddings = encode_images(networks, images, rows)
     networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[rows], split.categories[rows]))
     validation = {}

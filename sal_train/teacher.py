@@ -7,24 +7,22 @@ the paper.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from sal_runtime.errors import InputError
 from sal_runtime.images import ImageSpec
 from sal_runtime.schema import AttributeSchema
-from sal_train.array_cache import write_array
 from sal_train.checkpoint import MODEL_FILE, Run, load_run
 from sal_train.config import Config
 from sal_train.datasets import Split
 from sal_train.image_cache import load_images
+from sal_train.mirrored_images import compute_mirrored
 from sal_train.networks import Networks
 
 TAKEN = ("attribute_backbone", "E_A", "C_att", "C_cat", "linear_query", "head_scale")
@@ -38,7 +36,6 @@ SHARED_SETTINGS = (
     "unit_heads",
 )
 """Of `model`: what the attribute branch and the heads are made of."""
-ENCODE_BATCH = 128
 
 
 def open_teacher(config: Config, schema: AttributeSchema, categories: NDArray[np.uint8]) -> Run | None:
@@ -83,30 +80,12 @@ def embed_for_student(
     Returns:
         float32 [N, 2, d] on the CPU, zeros for images that are not in `rows`; [:, 1] is of the mirror images.
     """
-    images = load_images(
-        split.image_paths, ImageSpec(teacher.config.model.height, teacher.config.model.width), cache_dir
-    )
-    digest = hashlib.sha256((teacher.path / MODEL_FILE).read_bytes() + rows.tobytes())
-    for start in range(0, len(rows), ENCODE_BATCH):
-        digest.update(images[rows[start : start + ENCODE_BATCH]].tobytes())
-    path = cache_dir / f"taught-{digest.hexdigest()[:24]}.npy"
-    if not path.is_file():
-        write_array(path, _embed(teacher.networks.to(device).eval(), images, rows, console))
-    everything = torch.zeros(len(images), 2, teacher.config.model.embedding_dim)
-    everything[torch.as_tensor(rows)] = torch.from_numpy(np.load(path, allow_pickle=False))
-    return everything
+    size = ImageSpec(teacher.config.model.height, teacher.config.model.width)
+    images = load_images(split.image_paths, size, cache_dir)
+    weights = (teacher.path / MODEL_FILE).read_bytes()
+    networks = teacher.networks.to(device).eval()
 
+    def embed(batch: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(networks.embed_images(batch))
 
-@torch.no_grad()
-def _embed(
-    networks: Networks, images: NDArray[np.uint8], rows: NDArray[np.int64], console: Console
-) -> NDArray[np.float32]:
-    device = next(networks.parameters()).device
-    starts = range(0, len(rows), ENCODE_BATCH)
-    parts = []
-    for start in track(starts, "asking the teacher", console=console, disable=not console.is_terminal):
-        batch = torch.as_tensor(images[rows[start : start + ENCODE_BATCH]]).to(device)
-        both = [torch.nn.functional.normalize(networks.embed_images(one)) for one in (batch, batch.flip(2))]
-        parts.append(torch.stack(both, dim=1).cpu())
-    embedded: NDArray[np.float32] = torch.cat(parts).numpy()
-    return embedded
+    return compute_mirrored(embed, weights, images, rows, (cache_dir, "taught"), device, console)

@@ -24,7 +24,7 @@ from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets import SearchDataset, Split
 from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images
-from sal_train.held_out import Partition, partition, validate
+from sal_train.held_out import Partition, own_train_rows, partition, validate
 from sal_train.image_cache import load_images
 from sal_train.linear_query import join_linear_query
 from sal_train.networks import with_category_statistics
@@ -163,7 +163,7 @@ def _write_data_manifest(
     out: Path, config: Config, dataset: SearchDataset, part: Partition, provenance: dict[str, Any]
 ) -> None:
     split = dataset.train
-    own = part.train[part.train < split.num_own]
+    own = own_train_rows(split, part)
     counts = np.bincount(split.categories, minlength=int(split.categories.max()) + 1)
     data = {
         "schema": dataset.schema.to_json(),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sal_export.model_card import model_card
 from sal_runtime.schema import AttributeSchema
@@ -9,9 +10,13 @@ from sal_runtime.schema import AttributeSchema
 SHIPPED = Path(__file__).parents[2] / "bundles" / "edge" / "manifest.json"
 
 
-def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() -> None:
+def shipped() -> tuple[dict[str, Any], AttributeSchema]:
     manifest = json.loads(SHIPPED.read_text())
-    schema = AttributeSchema.from_json(manifest["schema"])
+    return manifest, AttributeSchema.from_json(manifest["schema"])
+
+
+def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() -> None:
+    manifest, schema = shipped()
     assert "of a run trained on" not in model_card(manifest, schema)
     manifest["training"]["pretrained"] = {
         "source": "model.safetensors",
@@ -24,8 +29,7 @@ def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() ->
 
 
 def test_the_card_says_what_a_threshold_on_the_likelihood_costs() -> None:
-    manifest = json.loads(SHIPPED.read_text())
-    schema = AttributeSchema.from_json(manifest["schema"])
+    manifest, schema = shipped()
     error = {"expected_calibration_error": 0.0123}
     point = {"min_likelihood": 0.5, "shown_per_query": 1234.4, "precision": 0.617}
     manifest["metrics"]["partial"] = {
@@ -44,8 +48,7 @@ def test_the_card_says_what_a_threshold_on_the_likelihood_costs() -> None:
 
 
 def test_the_card_names_the_teacher() -> None:
-    manifest = json.loads(SHIPPED.read_text())
-    schema = AttributeSchema.from_json(manifest["schema"])
+    manifest, schema = shipped()
     assert "taught by" not in model_card(manifest, schema)
     manifest["training"]["teacher"] = {
         "run": "large",
