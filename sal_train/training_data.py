@@ -34,7 +34,7 @@ class TrainingData:
         category_vectors: float [K, A], on the device.
         prior: float [A], on the device.
         pooled: what a frozen trunk gives for the images and their mirror images, float [N, 2, channels].
-        taught: what a teacher gives for them, unit vectors [N, 2, d].
+        taught: what a teacher gives for them, unit vectors [N, d].
     """
 
     images: NDArray[np.uint8] | Tensor
@@ -123,7 +123,7 @@ def assemble_batch(
         attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
     noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
     flipped = torch.rand(len(rows), generator=generator) < config.data.flip
-    taught = None if data.taught is None else to_device(data.taught[index, flipped.long()], data.device)
+    taught = None if data.taught is None else to_device(data.taught[index], data.device)
     batch = Batch(
         attributes=to_device(attributes, data.device),
         categories=to_device(data.labels[index], data.device),
