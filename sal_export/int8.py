@@ -2,6 +2,8 @@
 
 Convolutions, their activations and residual additions are quantised, weights symmetrically for each channel. The
 normalisation before and the pooling, FC, E_V and L2 norm after them stay in fp32: they cost nothing and are sensitive.
+So does the first block of networks with depthwise convolutions: of EfficientNet-Lite0's error it causes two fifths, and
+on a CPU it is faster in fp32.
 """
 
 from __future__ import annotations
@@ -79,14 +81,16 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     Returns:
         The content of the .onnx file.
     """
+    exact = onnx.load_from_string(model)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
         quantize_static(
-            onnx.load_from_string(model),
+            exact,
             path,
             _Crops(crops),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=depthwise_stem(exact.graph),
             per_channel=True,
             activation_type=layout.activation,
             weight_type=QuantType.QInt8,
@@ -103,6 +107,23 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     quantised.producer_name = f"sal int8 {layout.name} {method}, opset {OPSET}"
     onnx.checker.check_model(quantised, full_check=True)
     return bytes(quantised.SerializeToString())
+
+
+def depthwise_stem(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes of the first block: stem, first depthwise convolution and the projection after it.
+
+    Empty where no convolution is depthwise.
+    """
+    convolutions = [index for index, node in enumerate(graph.node) if node.op_type == "Conv"]
+    depthwise = [place for place, index in enumerate(convolutions) if _groups(graph.node[index]) > 1]
+    if not depthwise:
+        return []
+    after = convolutions[depthwise[0] + 2 :]
+    return [node.name for node in graph.node[: after[0] if after else len(graph.node)]]
+
+
+def _groups(convolution: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
 
 
 class _Crops:

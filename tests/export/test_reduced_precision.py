@@ -97,16 +97,28 @@ def test_int8_graphs_hold_what_their_engines_take(fp32: bytes, layout: Layout, m
     else:
         assert {points.dtype for points in zero_points} == {np.dtype(np.uint8)}
     made_by = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        if node.op_type == "Conv":
-            weights = constants[made_by[node.input[1]].input[0]]
-            assert weights.dtype == np.int8
-            assert constants[made_by[node.input[1]].input[1]].shape == (len(weights),)  # a scale for each channel
-            assert constants[node.input[2]].dtype == np.float32  # TensorRT refuses int32 biases
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    for node in convolutions[:3]:  # the first block
+        assert constants[node.input[1]].dtype == np.float32
+        assert made_by[node.input[0]].op_type in ("Div", "Clip")
+    for node in convolutions[3:]:
+        weights = constants[made_by[node.input[1]].input[0]]
+        assert weights.dtype == np.int8
+        assert constants[made_by[node.input[1]].input[1]].shape == (len(weights),)  # a scale for each channel
+        assert constants[node.input[2]].dtype == np.float32  # TensorRT refuses int32 biases
     assert Counter(node.op_type for node in graph.node)["Gemm"] == 4  # the head stays what it was
     test_images = crops(40, seed=1)
     exact, got = open_backend(fp32).run(test_images), open_backend(content).run(test_images)
     assert (exact * got).sum(axis=1).mean() > 0.9
+
+
+def test_without_depthwise_convolutions_all_are_quantised() -> None:
+    content = quantise(exported_image_encoder("paper"), crops(16), "minmax", U8S8)
+    graph = onnx.load_from_string(content).graph
+    dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 53
+    assert all({node.input[0], node.input[1]} <= dequantised for node in convolutions)
 
 
 def test_the_calibration_set_is_known_by_its_pixels() -> None:
