@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from sal_export.bias_correction import correct_biases
 from sal_export.onnx_export import OPSET
 
 METHODS = {
@@ -85,7 +86,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
         quantize_static(
-            exact,
+            onnx.load_from_string(model),  # which it changes
             path,
             _Crops(crops),
             quant_format=QuantFormat.QDQ,
@@ -104,6 +105,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
             },
         )
         quantised = onnx.load(path)
+    correct_biases(exact, quantised, np.split(crops, len(crops) // CALIBRATION_BATCH))
     quantised.producer_name = f"sal int8 {layout.name} {method}, opset {OPSET}"
     onnx.checker.check_model(quantised, full_check=True)
     return bytes(quantised.SerializeToString())
