@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnxruntime import InferenceSession
 
 Array = NDArray[np.float32]
@@ -33,7 +34,9 @@ def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: 
     for node in quantised.graph.node:
         if node.name in convolutions and node.input[1] in dequantised:
             source = convolutions[node.name]
-            rounded = _dequantise(*(constants[name] for name in dequantised[node.input[1]].input))
+            dequantise = dequantised[node.input[1]]
+            inputs = {name: numpy_helper.to_array(constants[name]) for name in dequantise.input}
+            (rounded,) = ReferenceEvaluator(dequantise).run(None, inputs)
             shift = _mean_output(rounded - numpy_helper.to_array(weights[source.input[1]]), means[source.input[0]])
             bias = constants[node.input[2]]
             bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - shift, bias.name))
@@ -68,10 +71,3 @@ def _mean_output(weights: Array, mean_input: Array) -> Array:
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in model.graph.initializer}
-
-
-def _dequantise(quantised: onnx.TensorProto, scales: onnx.TensorProto, zero_points: onnx.TensorProto) -> Array:
-    values, scale, zero = (numpy_helper.to_array(tensor) for tensor in (quantised, scales, zero_points))
-    shape = (-1, *[1] * (values.ndim - 1))
-    result: Array = (values.astype(np.float32) - zero.reshape(shape)) * scale.reshape(shape)
-    return result

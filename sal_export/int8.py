@@ -2,8 +2,8 @@
 
 Convolutions, their activations and residual additions are quantised, weights symmetrically for each channel. The
 normalisation before and the pooling, FC, E_V and L2 norm after them stay in fp32: they cost nothing and are sensitive.
-So does the first block of networks with depthwise convolutions: of EfficientNet-Lite0's error it causes two fifths, and
-on a CPU it is faster in fp32.
+So does the first block of networks with depthwise convolutions: it causes much of the error, and is faster in fp32 on
+a CPU.
 """
 
 from __future__ import annotations
