@@ -95,7 +95,8 @@ def check_retrieval(name: str, precision: str, reference: Retrieval, measured: R
     lost = {"mAP": reference.mAP - measured.mAP, "rank-1": reference.rank1 - measured.rank1}
     if max(lost.values()) > limit:
         found = ", ".join(f"{metric} lost {100 * value:.2f} points" for metric, value in lost.items())
+        first_hits = f"{round(lost['rank-1'] * reference.num_queries)} of {reference.num_queries} queries"
         raise ParityError(
-            f"{name}: {found} against fp32 on {measured.data}; at most {100 * limit:.1f} may be lost. Nothing has been "
-            "published"
+            f"{name}: {found} ({first_hits}) against fp32 on {measured.data}; at most {100 * limit:.1f} may be lost. "
+            "Nothing has been published"
         )

@@ -209,3 +209,9 @@ def test_what_may_be_lost(precision: str, mean_ap: float, rank1: float, passes: 
     else:
         with pytest.raises(ParityError, match="may be lost"):
             check_retrieval("encoder", precision, reference, measured)
+
+
+def test_the_refusal_says_how_many_queries_it_rests_on() -> None:
+    reference = Retrieval(0.3, 0.4, 50, 1_000, "people")
+    with pytest.raises(ParityError, match=r"rank-1 lost 2\.00 points \(1 of 50 queries\)"):
+        check_retrieval("encoder", "int8", reference, Retrieval(0.3, 0.38, 50, 1_000, "people"))
