@@ -44,9 +44,11 @@ def values(command: list[str], option: str) -> list[str]:
 
 
 def test_the_small_network_learns_from_the_large_one(folder: Path) -> None:
-    teacher, student, export, *evaluations = commands(folder, "edge", "my data", "weights.pth")
+    teacher, coarse, student, export, *evaluations = commands(folder, "edge", "my data", "weights.pth")
     assert values(teacher, "--data") == ["my data"]
-    assert f"run.teacher={values(teacher, '--out')[0]}" in values(student, "--set")
+    for taught in (coarse, student):
+        assert f"run.teacher={values(teacher, '--out')[0]}" in values(taught, "--set")
+    assert f"model.weights={values(coarse, '--out')[0]}/model.safetensors" in values(student, "--set")
     assert values(export, "--run") == values(student, "--out")
     assert values(export, "--out") == ["bundles/edge"]
     assert [values(one, "--bundle") for one in evaluations] == [["bundles/edge"]] * 2
@@ -65,7 +67,7 @@ def test_a_second_call_resumes(folder: Path) -> None:
     first = commands(folder, "edge", "data", "weights.pth")
     again = commands(folder, "edge", "data", "weights.pth")
     assert not any("--resume" in command for command in first)
-    assert ["--resume" in command for command in again] == [True, True, False, False, False]
+    assert ["--resume" in command for command in again] == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize("arguments", [(), ("edge", "data"), ("huge", "data", "weights.pth")])
