@@ -264,8 +264,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
 
         sal export --run runs/peta --out bundles/peta --dataset peta --data DATA --precision fp16 --precision int8
 
-    fp16 may lose 0.5 points of mAP and, beyond chance, of rank-1 against fp32, int8 one point; otherwise, too,
-    nothing is written.
+    fp16 may lose 0.5 points of mAP and of rank-1 against fp32, int8 one point; otherwise, too, nothing is written.
     Engines (--trt) go into the engine store of this machine, never into the bundle; `sal bundle engine` builds them
     from a bundle.
     """

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import onnx
 import pytest
-import scipy.stats
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 from rich.console import Console
 from torch import nn
@@ -21,7 +17,7 @@ from sal_export import retrieval_gate
 from sal_export.half_precision import fold_batchnorms, half_image_encoder
 from sal_export.int8 import METHODS, S8S8, U8S8, Layout, calibration_hash, quantise
 from sal_export.parity import LIMITS, compare_with, measure_parity
-from sal_export.retrieval_gate import Retrieval, Task, chance, check_retrieval, measure_retrieval
+from sal_export.retrieval_gate import Retrieval, Task, check_retrieval, measure_retrieval
 from sal_runtime.backends import open_backend
 from sal_runtime.errors import ParityError
 from sal_train.protocol import Protocol
@@ -196,43 +192,31 @@ def test_retrieval_is_that_of_the_protocol() -> None:
     assert (blind.rank1, blind.first_hits) == (0.5, (0,))  # equal scores: the order of the gallery
 
 
-def found(mean_ap: float, first_hits: Iterable[int]) -> Retrieval:
-    """Of 100 queries."""
-    hits = tuple(first_hits)
-    return Retrieval(mean_ap, len(hits) / 100, 100, 1_000, "people", hits)
-
-
 @pytest.mark.parametrize(
-    ("precision", "mean_ap", "first_hits", "passes"),
+    ("precision", "mean_ap", "rank1", "passes"),
     [
-        ("fp16", 0.2955, range(50), True),
-        ("fp16", 0.2945, range(50), False),
-        ("int8", 0.2905, range(50), True),
-        ("int8", 0.2895, range(50), False),
-        ("int8", 0.2895, range(90), False),
-        ("int8", 0.3, range(4, 50), True),  # four lost, none gained: 1 / 16
-        ("int8", 0.3, range(5, 50), False),  # five lost, none gained: 1 / 32
-        ("int8", 0.3, range(20, 60), False),  # twenty lost, ten gained: 0.049
-        ("int8", 0.3, range(20, 61), True),  # twenty lost, eleven gained
-        ("int8", 0.35, range(60), True),
+        ("fp16", 0.2955, 0.4955, True),
+        ("fp16", 0.2945, 0.5, False),
+        ("int8", 0.2905, 0.4905, True),
+        ("int8", 0.2895, 0.5, False),
+        ("int8", 0.3, 0.4895, False),
+        ("int8", 0.35, 0.55, True),
     ],
 )
-def test_what_may_be_lost(precision: str, mean_ap: float, first_hits: range, passes: bool) -> None:
+def test_what_may_be_lost(precision: str, mean_ap: float, rank1: float, passes: bool) -> None:
+    reference = Retrieval(0.3, 0.5, 484, 16_483, "people", ())
+    measured = Retrieval(mean_ap, rank1, 484, 16_483, "people", ())
     assert retrieval_gate.MAX_LOSS == {"fp16": 0.005, "int8": 0.01}
     if passes:
-        check_retrieval("encoder", precision, found(0.3, range(50)), found(mean_ap, first_hits))
+        check_retrieval("encoder", precision, reference, measured)
     else:
         with pytest.raises(ParityError, match="may be lost"):
-            check_retrieval("encoder", precision, found(0.3, range(50)), found(mean_ap, first_hits))
+            check_retrieval("encoder", precision, reference, measured)
 
 
-def test_the_refusal_says_what_it_rests_on() -> None:
+def test_the_refusal_says_which_queries_it_rests_on() -> None:
+    reference = Retrieval(0.3, 0.5, 100, 1_000, "people", range(50))
+    measured = Retrieval(0.3, 0.44, 100, 1_000, "people", range(7, 51))
     words = r"rank-1 6\.00 \(of 100 queries 7 lost their first hit, 1 gained one\)"
     with pytest.raises(ParityError, match=words):
-        check_retrieval("encoder", "int8", found(0.3, range(50)), found(0.3, range(7, 51)))
-
-
-@given(st.integers(0, 30), st.integers(0, 30))
-def test_chance_is_that_of_the_sign_test(lost: int, gained: int) -> None:
-    expected = scipy.stats.binomtest(lost, lost + gained, alternative="greater").pvalue if lost + gained else 1.0
-    assert chance(lost, gained) == pytest.approx(expected)
+        check_retrieval("encoder", "int8", reference, measured)
