@@ -51,6 +51,7 @@ def test_the_small_network_learns_from_the_large_one(folder: Path) -> None:
     assert f"model.weights={values(coarse, '--out')[0]}/model.safetensors" in values(student, "--set")
     assert values(export, "--run") == values(student, "--out")
     assert values(export, "--out") == ["bundles/edge"]
+    assert [values(one, "--precision") for one in (export, *evaluations)] == [["int8"], ["int8"], []]
     assert [values(one, "--bundle") for one in evaluations] == [["bundles/edge"]] * 2
     large, small = (load_config(values(one, "--recipe")[0], values(one, "--set")) for one in (teacher, student))
     assert (large.model.backbone, large.model.weights) == ("resnet50", "weights.pth")
@@ -59,8 +60,9 @@ def test_the_small_network_learns_from_the_large_one(folder: Path) -> None:
 
 def test_the_large_network_needs_no_other(folder: Path) -> None:
     asked = commands(folder, "resnet50", "data", "weights.pth")
-    assert [command[0] for command in asked] == ["train", "export", "eval", "eval"]
+    assert [command[0] for command in asked] == ["train", "export", "eval"]
     assert values(asked[1], "--run") == values(asked[0], "--out")
+    assert not any(values(command, "--precision") for command in asked)
 
 
 def test_a_second_call_resumes(folder: Path) -> None:
