@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnxruntime import InferenceSession
+
+from sal_export.observed_graph import constants_of, observing_session
 
 Array = NDArray[np.float32]
 
@@ -28,8 +29,8 @@ def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: 
     """
     convolutions = {node.name: node for node in exact.graph.node if node.op_type == "Conv" and len(node.input) == 3}
     means = _mean_inputs(exact, {node.input[0] for node in convolutions.values()}, batches)
-    weights = _constants(exact)
-    constants = _constants(quantised)
+    weights = constants_of(exact)
+    constants = constants_of(quantised)
     dequantised = {node.output[0]: node for node in quantised.graph.node if node.op_type == "DequantizeLinear"}
     for node in quantised.graph.node:
         if node.name in convolutions and node.input[1] in dequantised:
@@ -45,15 +46,9 @@ def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: 
 def _mean_inputs(model: onnx.ModelProto, names: set[str], batches: Iterable[NDArray[np.uint8]]) -> dict[str, Array]:
     """The mean of every channel of these activations [B, C, H, W] over all batches and places, [C]."""
     ordered = sorted(names)
-    measuring = onnx.ModelProto()
-    measuring.CopyFrom(model)
-    measuring.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3]), "mean_axes"))
-    del measuring.graph.output[:]
-    for name in ordered:
-        mean = f"{name}_mean"
-        measuring.graph.node.append(helper.make_node("ReduceMean", [name, "mean_axes"], [mean], keepdims=0))
-        measuring.graph.output.append(helper.make_tensor_value_info(mean, onnx.TensorProto.FLOAT, [None]))
-    session = InferenceSession(measuring.SerializeToString(), providers=["CPUExecutionProvider"])
+    axes = numpy_helper.from_array(np.array([0, 2, 3]), "mean_axes")
+    means = [helper.make_node("ReduceMean", [name, axes.name], [f"{name}_mean"], keepdims=0) for name in ordered]
+    session = observing_session(model, [node.output[0] for node in means], means, [axes])
     found = [session.run(None, {session.get_inputs()[0].name: batch}) for batch in batches]
     return {
         name: np.mean(of_batches, axis=0) for name, of_batches in zip(ordered, zip(*found, strict=True), strict=True)
@@ -67,7 +62,3 @@ def _mean_output(weights: Array, mean_input: Array) -> Array:
     inputs = mean_input.reshape(groups, num_in).repeat(num_out // groups, axis=0)  # [out, in / groups]
     mean_output: Array = (weights.sum(axis=(2, 3)) * inputs).sum(axis=1)
     return mean_output
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    return {tensor.name: tensor for tensor in model.graph.initializer}
