@@ -23,17 +23,17 @@ train() { # RUN SETTING ...
     sal train --recipe edge --dataset market1501+peta --data "$data" --out "$run" "${resume[@]}" "${settings[@]}"
 }
 
-run=runs/market-resnet50 precisions=() # its int8 does not pass the gate (docs/results.md)
+run=runs/market-resnet50
 train "$run" model.backbone=resnet50 "model.weights=$weights" model.stride_on=conv1 model.last_stride=1 \
     run.precision=bf16
 if [[ $name = edge ]]; then
     taught=(run.teacher=runs/market-resnet50 'stages.0.phases=["distil"]' losses.distil_embedding=4)
     train runs/edge-stride-2 "${taught[@]}" stages.0.epochs=10
-    run=runs/edge precisions=(--precision int8)
+    run=runs/edge
     train "$run" "${taught[@]}" stages.0.epochs=3 data.validate_every=3 model.last_stride=1 \
         model.weights=runs/edge-stride-2/model.safetensors
 fi
 test_split=(--bundle "bundles/$name" --dataset market1501 --data "$data")
-sal export --run "$run" --out "bundles/$name" --dataset market1501+peta --data "$data" "${precisions[@]}"
-[[ $name = resnet50 ]] || sal eval "${test_split[@]}" "${precisions[@]}" --no-partial
+sal export --run "$run" --out "bundles/$name" --dataset market1501+peta --data "$data" --precision int8
+sal eval "${test_split[@]}" --precision int8 --no-partial
 sal eval "${test_split[@]}" --test-time --attach

@@ -60,9 +60,9 @@ def test_the_small_network_learns_from_the_large_one(folder: Path) -> None:
 
 def test_the_large_network_needs_no_other(folder: Path) -> None:
     asked = commands(folder, "resnet50", "data", "weights.pth")
-    assert [command[0] for command in asked] == ["train", "export", "eval"]
+    assert [command[0] for command in asked] == ["train", "export", "eval", "eval"]
     assert values(asked[1], "--run") == values(asked[0], "--out")
-    assert not any(values(command, "--precision") for command in asked)
+    assert [values(command, "--precision") for command in asked] == [[], ["int8"], ["int8"], []]
 
 
 def test_a_second_call_resumes(folder: Path) -> None:
