@@ -194,7 +194,7 @@ def test_reduced_precisions_pass_the_gate_or_nothing_is_published(
         assert artefact.metrics["num_queries"] == images[0].metrics["num_queries"] > 20
     calibration = bundle.manifest["artefacts"][3]["calibration"]
     cosines = calibration["mean_cosine_by_method"]
-    assert set(cosines) == {"minmax", "percentile", "entropy"}
+    assert set(cosines) == {"minmax", "percentile", "entropy", "mse"}
     assert cosines[calibration["method"]] == max(cosines.values())
     report = evaluate(capsys, world, "--bundle", out, "--no-partial", "--precision", "int8")
     assert report["mAP"] == pytest.approx(images[2].metrics["mAP"], abs=1e-6)
