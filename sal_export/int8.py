@@ -85,12 +85,13 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
         The content of the .onnx file.
     """
     exact = onnx.load_from_string(model)
+    batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
         quantize_static(
             onnx.load_from_string(model),  # which it changes
             path,
-            _Crops(crops),
+            _Batches(batches),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=first_block(exact.graph),
@@ -107,7 +108,6 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
             },
         )
         quantised = onnx.load(path)
-    batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
     if method == "mse":
         narrow_ranges(exact, quantised, batches)
     correct_biases(exact, quantised, batches)
@@ -128,11 +128,11 @@ def _groups(convolution: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
 
 
-class _Crops:
+class _Batches:
     """Batches of crops, in the form of ONNX Runtime's `CalibrationDataReader`."""
 
-    def __init__(self, crops: UInt8Array) -> None:
-        self.batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
+    def __init__(self, batches: list[UInt8Array]) -> None:
+        self.batches = batches
         self.set_range(0, len(self.batches))
 
     def __len__(self) -> int:
