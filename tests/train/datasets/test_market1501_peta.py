@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.data_packs import needed_files
 from sal_train.calibrate import calibration_rows
 from sal_train.config import DataConfig
 from sal_train.datasets import load_dataset, split_from_rows
@@ -103,21 +102,3 @@ def test_market_with_people_of_peta(market1501_root: Path, peta_root: Path, tmp_
         assert mapped[SCHEMA.bit_names.index("backpack")] == original[BIT["carryingBackpack"]]
         assert mapped[SCHEMA.bit_names.index("female")] == original[BIT["personalFemale"]]
     assert len(known) > 100
-
-
-def test_what_is_packed_for_another_machine_gives_the_same_people(
-    market1501_root: Path, peta_root: Path, tmp_path: Path
-) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    for root in (market1501_root, peta_root):
-        (here / root.name).symlink_to(root)
-    files = needed_files("market1501+peta", here)
-    for name, source in files.items():
-        assert isinstance(source, Path)
-        (there / name).parent.mkdir(parents=True, exist_ok=True)
-        (there / name).symlink_to(source)
-    of_here, of_there = (load_dataset("market1501+peta", root).train for root in (here, there))
-    assert len(files) < 12_936 + 16_483 + 19_000
-    assert [path.name for path in of_there.image_paths] == [path.name for path in of_here.image_paths]
-    assert np.array_equal(of_there.attributes, of_here.attributes)
