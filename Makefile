@@ -17,7 +17,7 @@ ATTRS ?= upper=red,!hat
 PIP := bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 # two workers with one thread each: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --quiet
-RUNTIME := $(shell find sal_runtime bundles -type f -not -name '*.pyc' 2>/dev/null) $(wildcard *.py)
+RUNTIME := $(shell find sal_runtime sal_cli bundles -type f -not -name '*.pyc' 2>/dev/null)
 
 demo: .venv-demo/ready
 	@mkdir -p demo/out

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sal_export.parity import Parity
-from sal_export.retrieval_gate import Retrieval
+from sal_export.gates.parity import Parity
+from sal_export.gates.retrieval import Retrieval
 
 
 @dataclass(frozen=True)

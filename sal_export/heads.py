@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import Float32Array
 from sal_train.networks import Networks
-
-Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

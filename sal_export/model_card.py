@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
 
 METRIC_KEYS = ("mAP", "rank1", "rank5", "rank10")
 

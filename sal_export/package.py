@@ -17,29 +17,28 @@ from rich.console import Console
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
 from sal_export.exported import ExportedEncoder, print_gate
-from sal_export.gate_inputs import GateInputs, drawn_crops, gate_inputs
+from sal_export.gates.inputs import GateInputs, drawn_crops, gate_inputs
+from sal_export.gates.parity import Comparison, compare_with, measure_parity
 from sal_export.heads import UnitHead, unit_head
 from sal_export.onnx_export import OPSET, export_onnx
-from sal_export.parity import Comparison, compare_with, measure_parity
+from sal_export.precisions.reduced_precision import reduced_encoders, retrieval_task
 from sal_export.publish import publish
-from sal_export.reduced_precision import reduced_encoders, retrieval_task
-from sal_runtime import __version__
-from sal_runtime.backends import open_backend
-from sal_runtime.bundle import GOLDEN, HEADS, Bundle
+from sal_runtime.arrays import UInt8Array
+from sal_runtime.bundle.bundle import GOLDEN, HEADS, Bundle
+from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
-from sal_runtime.images import ImageSpec
-from sal_train.calibrate import fit_run_calibration
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
 from sal_train.datasets import SearchDataset
-from sal_train.subject import bundle_subject
+from sal_train.evaluation.calibrate import fit_run_calibration
+from sal_train.evaluation.subject import bundle_subject
 
 NUM_GOLDEN = 8
 ALL_DEVICES = ("cpu", "cuda", "trt")
 RESEARCH_LICENCE = (
     "Research use only: the weights were trained on data whose terms say so ({terms}). The software is Apache-2.0."
 )
-
-UInt8Array = NDArray[np.uint8]
 
 
 def export_run(

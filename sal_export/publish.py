@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sal_export.model_card import model_card
-from sal_runtime.bundle import MODEL_CARD, Bundle, open_bundle
-from sal_runtime.bundle_writer import write_bundle
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.bundle.bundle import MODEL_CARD, Bundle, open_bundle
+from sal_runtime.bundle.writing import write_bundle
+from sal_runtime.query.schema import AttributeSchema
 
 
 def publish(out: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], schema: AttributeSchema) -> Bundle:

@@ -1,1 +1,29 @@
-"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs PyTorch (`sal[train]`)."""
+"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs PyTorch (the extra `train`).
+
+The idea of the paper, in three files:
+
+networks.py   the networks, under the paper's symbols
+losses.py     one equation, one function
+phases.py     Algorithm 1 as a table: which phase moves which networks by which losses
+
+What carries it out:
+
+config.py, recipe.py, recipes/  the settings of a run, and the recipes that are shipped
+train.py                        `sal train`: from a data set and a recipe to a run
+iteration.py                    one iteration: features once, then the phases of the stage
+unseen.py                       sampling of attribute combinations that training has not seen
+training_data.py                the images and labels of a run, and the batches of an epoch
+first_weights.py                what the networks begin with
+frozen_trunk.py                 features of a trunk that does not learn, computed once
+teacher.py                      a finished run that a smaller network imitates
+linear_query.py                 the linear part of the attribute encoder, fitted in closed form
+checkpoint.py, training_log.py  what a run leaves behind
+distributed.py, cpu_memory.py   several processes under torchrun; memory on a CPU
+
+The rooms:
+
+datasets/    Market-1501, PETA, your own table, drawn people
+images/      decoded and augmented images
+backbones/   image trunks and their published weights
+evaluation/  protocols, metrics, calibration, reports
+"""

@@ -24,11 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import InputError
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import Config
-from sal_train.engine import TrainState
+from sal_train.iteration import TrainState
 from sal_train.networks import Networks
 from sal_train.recipe import load_config
 

@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
 
     An activation of a batch takes megabytes. By default glibc maps such a block anew each time and gives it back at
     once, so that every iteration pays for the kernel's clearing of all its memory, page by page (measured by
-    `benchmarks/freed_memory.py`). The process stays as large as its largest iteration.
+    `benchmarks/speed/freed_memory.py`). The process stays as large as its largest iteration.
 
     Returns:
         Whether it could be set; elsewhere than on Linux with glibc nothing is changed.

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sal_runtime.errors import ConfigError, InputError
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
 from sal_train import distributed
+from sal_train.backbones.pretrained import load_pretrained
 from sal_train.checkpoint import Run, load_run
 from sal_train.config import Config
 from sal_train.networks import Networks
-from sal_train.pretrained import load_pretrained
 from sal_train.teacher import take_attribute_branch
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from sal_train.mirrored_images import compute_mirrored
+from sal_train.images.mirrored import compute_mirrored
 from sal_train.networks import ImageBackbone
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sal_train.checkpoint import MODEL_FILE, load_run, save_model
 from sal_train.datasets import Split
-from sal_train.held_out import Partition, encode_images, own_train_rows, validate
+from sal_train.evaluation.held_out import Partition, encode_images, own_train_rows, validate
 
 RIDGE = 10.0
 """Penalty on the squared weights, in units of categories: each counts once, however many images it has."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from sal_train.backbones.pretrained import build_backbone
 from sal_train.config import ModelConfig
-from sal_train.pretrained import build_backbone
 
 NETWORK_NAMES = ("image_backbone", "attribute_backbone", "E_V", "E_A", "G_V", "G_A", "D_1", "D_2", "C_att", "C_cat")
 DEPLOYED_NAMES = ("image_backbone", "attribute_backbone", "E_V", "E_A", "C_att", "C_cat")

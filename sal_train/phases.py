@@ -1,6 +1,6 @@
 """What one iteration of SAL trains, with which loss: the paper's Algorithm 1 as a table.
 
-A phase names the networks it trains and the function that gives its loss terms; `sal_train.engine` freezes everything
+A phase names the networks it trains and the function that gives its loss terms; `sal_train.iteration` freezes all
 else, sums the terms and steps. A stage of a recipe lists phases, which run in that order in every iteration:
 
     Algorithm 1, step 1   embed_image, embed_attribute     eq. 1

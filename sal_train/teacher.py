@@ -16,13 +16,13 @@ from rich.console import Console
 from torch import Tensor
 
 from sal_runtime.errors import InputError
-from sal_runtime.images import ImageSpec
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.query.schema import AttributeSchema
 from sal_train.checkpoint import MODEL_FILE, Run, load_run
 from sal_train.config import Config
 from sal_train.datasets import Split
-from sal_train.image_cache import load_images
-from sal_train.mirrored_images import compute_mirrored
+from sal_train.images.cache import load_images
+from sal_train.images.mirrored import compute_mirrored
 from sal_train.networks import Networks
 
 TAKEN = ("attribute_backbone", "E_A", "C_att", "C_cat", "linear_query", "head_scale")

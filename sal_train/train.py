@@ -14,18 +14,18 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from sal_runtime.completions import AttributeStatistics
 from sal_runtime.errors import BackendError, InputError
-from sal_runtime.images import ImageSpec
-from sal_train import checkpoint, distributed, engine
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.query.statistics import AttributeStatistics
+from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets import SearchDataset, Split
+from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images
-from sal_train.held_out import Partition, own_train_rows, partition, validate
-from sal_train.image_cache import load_images
+from sal_train.images.cache import load_images
 from sal_train.linear_query import join_linear_query
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
@@ -73,7 +73,7 @@ def train(
         teacher = open_teacher(config, dataset.schema, categories)
         networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
         _prepare_run_directory(config, out, resume)
-        engine.place_networks(networks, device)
+        iteration.place_networks(networks, device)
         distributed.broadcast_state(networks)
         if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, part, provenance)
@@ -81,9 +81,9 @@ def train(
         if teacher is not None:
             taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
             data = dataclasses.replace(data, taught=taught)
-        state = engine.TrainState(networks, {}, engine.new_average(networks) if config.optimiser.ema else None)
+        state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
         if config.run.compile:
-            engine.compile_trunk(networks)
+            iteration.compile_trunk(networks)
         at = _position(out) if resume else Position()
         with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
             run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
@@ -201,7 +201,7 @@ class Training:
     split: Split
     part: Partition
     data: TrainingData
-    state: engine.TrainState
+    state: iteration.TrainState
     out: Path
     cache_dir: Path
     log: TrainingLog
@@ -215,8 +215,8 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
     for number, stage in enumerate(run.config.stages):
         if number < run.at.stage:
             continue
-        phases = engine.stage_phases(stage)
-        run.state.optimisers = engine.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
+        phases = iteration.stage_phases(stage)
+        run.state.optimisers = iteration.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
@@ -253,13 +253,13 @@ def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epo
     generator = torch.Generator().manual_seed(seed)
     batches = epoch_batches(run.config, run.data, run.at.total_epochs)
     sums: dict[str, float | Tensor] = {}
-    for iteration, rows in enumerate(batches):
-        progress = (epoch + (iteration / len(batches) if stage.schedule == "cosine" else 0.0)) / stage.epochs
-        engine.set_learning_rates(run.state.optimisers, engine.learning_rate_factor(stage, progress))
+    for number, rows in enumerate(batches):
+        progress = (epoch + (number / len(batches) if stage.schedule == "cosine" else 0.0)) / stage.epochs
+        iteration.set_learning_rates(run.state.optimisers, iteration.learning_rate_factor(stage, progress))
         images, batch = assemble_batch(run.config, run.data, rows, generator)
-        for name, term in engine.run_iteration(run.state, phases, images, batch, run.config).items():
+        for name, term in iteration.run_iteration(run.state, phases, images, batch, run.config).items():
             sums[name] = sums[name] + term if name in sums else term
-        run.log.iteration(iteration, len(batches))
+        run.log.iteration(number, len(batches))
     for network in (run.state.networks, run.state.average):
         if network is not None:
             distributed.average_buffers(network)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sal_runtime.errors import InputError
 from sal_train import distributed
-from sal_train.augment import augment
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset
-from sal_train.device_copies import to_device
-from sal_train.held_out import Partition
+from sal_train.evaluation.held_out import Partition
+from sal_train.images.augment import augment
+from sal_train.images.device_copies import to_device
 from sal_train.phases import Batch
 from sal_train.unseen import UnseenSampler
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sal_runtime.errors import ConfigError
-from sal_runtime.schema import NONE_STATE, AttributeSchema
+from sal_runtime.query.schema import NONE_STATE, AttributeSchema
 from sal_train.config import UnseenConfig
 
 MAX_REDRAWS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import cli
+from sal_cli import app as cli
 
 Outcome = tuple[int, str, str]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sal_export import package, parity, retrieval_gate
+from sal_export import package
+from sal_export.gates import parity, retrieval
 from sal_runtime import errors
-from sal_runtime.bundle import open_bundle
-from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+from sal_runtime.bundle.bundle import open_bundle
+from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from sal_train.checkpoint import load_run
 from tests.command_line import check_one_error, run_sal
 
@@ -43,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         ),
         ("export", "--run", made.run, "--out", made.bundle, "--dataset", made.data, "--cache", made.cache),
     )
-    import cli
+    from sal_cli import app as cli
 
     for command in commands:
         with pytest.raises(SystemExit) as ended:
@@ -168,13 +169,13 @@ def test_reduced_precisions_pass_the_gate_or_nothing_is_published(
     out = tmp_path / "bundle"
     command = ("export", "--run", world.run, "--out", out, "--dataset", world.data, "--cache", world.cache)
     wanted = ("--precision", "fp16", "--precision", "int8", "--trt", "int8", "--compute-capability", "8.9")
-    monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": -1.0, "int8": -1.0})
+    monkeypatch.setattr(retrieval, "MAX_LOSS", {"fp16": -1.0, "int8": -1.0})
     code, _, err = run_sal(capsys, *command, *wanted)
     assert code == 1
     assert "may be lost. Nothing has been published" in err
     assert not out.exists()
 
-    monkeypatch.setattr(retrieval_gate, "MAX_LOSS", {"fp16": 0.2, "int8": 0.2})
+    monkeypatch.setattr(retrieval, "MAX_LOSS", {"fp16": 0.2, "int8": 0.2})
     # a few epochs on drawn people leave single crops that int8 moves far; the limits have tests of their own
     monkeypatch.setitem(parity.LIMITS, "int8", parity.Limits(None, 0.5, 0.8, 0.95, 0.5))
     code, printed, err = run_sal(capsys, *command, *wanted)

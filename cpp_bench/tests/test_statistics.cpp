@@ -11,7 +11,7 @@ using sal::latency_summary;
 using sal::LatencySummary;
 using sal::percentile;
 
-// the vectors of the tests of sal_runtime.latency
+// the vectors of the tests of sal_cli.bench.statistics
 TEST_CASE("percentiles by nearest rank") {
     std::vector<double> values(10);
     std::iota(values.begin(), values.end(), 1.0);

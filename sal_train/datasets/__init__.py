@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
 
 PUBLISHED = ("market1501", "peta")
 

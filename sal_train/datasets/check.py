@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.errors import InputError
-from sal_runtime.images import decode_image
+from sal_runtime.images.pixels import decode_image
 from sal_train.datasets import SearchDataset, Split
 
 SMALLEST_HEIGHT = 32

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-from sal_runtime.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.datasets import SearchDataset, Split, expect, seen_categories, split_from_rows
 
 LABEL_FILE = Path("attribute", "market_attribute.mat")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sal_runtime.schema import AttributeSchema, Group, binary, exclusive
+from sal_runtime.query.schema import AttributeSchema, Group, binary, exclusive
 
 COLOURS = ("Black", "Blue", "Brown", "Green", "Grey", "Orange", "Pink", "Purple", "Red", "White", "Yellow")
 ATTRIBUTES = (

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sal_runtime.completions import AttributeStatistics
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.datasets import SearchDataset
 from sal_train.datasets.check import category_statistics, print_statistics
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 
 HEIGHT, WIDTH = 160, 80
 COLOURS = {
@@ -61,7 +61,6 @@ SCHEMA = AttributeSchema(
     ),
 )
 
-UInt8Array = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 

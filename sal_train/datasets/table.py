@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-from sal_runtime.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive, normalise_word
+from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive, normalise_word
 from sal_train.datasets import SearchDataset, Split, seen_categories, split_from_rows
 
 RESERVED = ("image", "identity", "split")

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sal_runtime.bundle import GOLDEN, MANIFEST, MANIFEST_HASH, open_bundle
-from sal_runtime.bundle_writer import write_bundle
-from sal_runtime.encoders import AttributeEncoder, ImageEncoder
+from sal_runtime.bundle.bundle import GOLDEN, MANIFEST, MANIFEST_HASH, open_bundle
+from sal_runtime.bundle.writing import write_bundle
+from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from tests.runtime.tiny_bundle import DIM, make_tiny_bundle
 
 REPOSITORY = Path(__file__).parents[2]

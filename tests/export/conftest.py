@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sal_runtime.bundle import Bundle, open_bundle
-from sal_runtime.default_bundle import default_bundle_path
+from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.bundle.shipped import default_bundle_path
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
 

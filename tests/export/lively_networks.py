@@ -7,11 +7,11 @@ import functools
 import torch
 
 from sal_export.encoders import DeployedImageEncoder
-from sal_export.half_precision import half_image_encoder
 from sal_export.onnx_export import export_onnx
+from sal_export.precisions.half_precision import half_image_encoder
+from sal_train.backbones.pretrained import load_pretrained
 from sal_train.config import ModelConfig
 from sal_train.networks import Networks
-from sal_train.pretrained import load_pretrained
 
 CONFIGS = {
     "paper": ModelConfig(backbone="resnet50", weights="none", height=48, width=32),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sal_export.model_card import model_card
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "edge" / "manifest.json"
 

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
+from sal_export.gates.parity import compare_with, measure_parity, top_agreement
 from sal_export.heads import unit_head
 from sal_export.onnx_export import check_graph, export_onnx
-from sal_export.parity import compare_with, measure_parity, top_agreement
-from sal_runtime.backends import open_backend
+from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ParityError
 from sal_train.config import ModelConfig
 from sal_train.networks import Networks

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sal_runtime.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema
 
 OPERATORS = (",", "|", "!", "=")
 BLANKS = (

@@ -9,8 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sal_runtime.gallery_items import GalleryItem
-from sal_runtime.item_filter import ItemFilter
+from sal_runtime.gallery.items import GalleryItem, ItemFilter
 
 TEXTS = ("", "north", "North", 'a"b', "a\\b", "\\", '\\"', "'", "größe 北", "x\ny\r\t", "a][b", "%41", "{}", "\0", "🚶")
 """Whatever a filter language might stumble over."""

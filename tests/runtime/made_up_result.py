@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sal_runtime.gallery_items import GalleryItem
-from sal_runtime.search_result import AskedTerm, Hit, SearchResult
+from sal_runtime.gallery.items import GalleryItem
+from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 from tests.runtime.gallery_images import write_image
 
 COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250))

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError
-from sal_runtime.gallery_check import check_embeddings
-from sal_runtime.gallery_items import GalleryItem
-from sal_runtime.item_filter import ItemFilter
+from sal_runtime.gallery.items import GalleryItem, ItemFilter, check_embeddings
 
 if TYPE_CHECKING:
-    from sal_runtime.bundle import Bundle
-
-IdArray = NDArray[np.int64]
-Float32Array = NDArray[np.float32]
+    from sal_runtime.bundle.bundle import Bundle
 
 
 class MemoryGallery:
@@ -58,7 +53,9 @@ class MemoryGallery:
             raise InputError("a filter without a condition")
         return self._drop(self._fitting(where))
 
-    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> tuple[IdArray, Float32Array]:
+    def nearest(
+        self, queries: Float32Array, k: int, where: ItemFilter | None = None
+    ) -> tuple[Int64Array, Float32Array]:
         ids = np.array(self._fitting(where), dtype=np.int64)
         cosines = queries @ self.embeddings(ids).T
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
@@ -71,7 +68,7 @@ class MemoryGallery:
         rows = [self._row(number)[1] for number in ids]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.embedding_dim)
 
-    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[IdArray, Float32Array]]:
+    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
         ids = self._fitting(where)
         for start in range(0, len(ids), self.chunk_rows):
             part = np.array(ids[start : start + self.chunk_rows], dtype=np.int64)

@@ -7,8 +7,8 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sal_runtime import archive_parts
-from sal_runtime.bulk_ray import ArchiveReport, encode_archive
+from sal_runtime.archive import parts
+from sal_runtime.archive.ray import ArchiveReport, encode_archive
 from sal_runtime.errors import SalError
 
 PART_IMAGES = 10
@@ -69,7 +69,7 @@ def _serve(pipe: Connection, with_ray: bool) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
-    archive_parts.PART_IMAGES = PART_IMAGES
+    parts.PART_IMAGES = PART_IMAGES
     if with_ray:
         ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     pipe.send("ready")

@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sal_runtime.bundle_writer import write_bundle
-from sal_runtime.completions import AttributeStatistics
-from sal_runtime.images import ImageSpec
-from sal_runtime.schema import AttributeSchema, binary, exclusive
+from sal_runtime.bundle.writing import write_bundle
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.statistics import AttributeStatistics
 
 SCHEMA = AttributeSchema(
     "tiny",

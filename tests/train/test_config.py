@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sal_runtime.errors import ConfigError
-from sal_train.engine import stage_phases
+from sal_train.iteration import stage_phases
 from sal_train.recipe import RECIPES, config_to_toml, load_config
 
 

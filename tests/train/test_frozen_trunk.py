@@ -12,11 +12,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from sal_runtime.errors import InputError
-from sal_runtime.images import ImageSpec
+from sal_runtime.images.pixels import ImageSpec
 from sal_train.checkpoint import MODEL_FILE, load_run
 from sal_train.config import Config
 from sal_train.frozen_trunk import pool_images
-from sal_train.image_cache import load_images
+from sal_train.images.cache import load_images
 from sal_train.networks import Networks
 from sal_train.recipe import config_from_tree, config_to_tree
 from sal_train.train import train

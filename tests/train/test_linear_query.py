@@ -11,12 +11,12 @@ import torch
 
 from sal_export.encoders import DeployedAttributeEncoder
 from sal_export.onnx_export import export_onnx
-from sal_runtime.backends import open_backend
-from sal_runtime.images import ImageSpec
-from sal_train import engine, linear_query
+from sal_runtime.engines.devices import open_backend
+from sal_runtime.images.pixels import ImageSpec
+from sal_train import iteration, linear_query
 from sal_train.checkpoint import load_run
-from sal_train.held_out import encode_images, partition
-from sal_train.image_cache import load_images
+from sal_train.evaluation.held_out import encode_images, partition
+from sal_train.images.cache import load_images
 from sal_train.linear_query import fit_linear_query, join_linear_query
 from sal_train.train import train
 from tests.train.tiny_training import tiny_config, tiny_dataset
@@ -88,9 +88,9 @@ def test_a_run_that_starts_from_another_begins_without_its_linear_query(tmp_path
     def watch(networks: torch.nn.Module, *_: object) -> None:
         seen.append(networks.linear_query.weight.clone())  # type: ignore[union-attr,operator]
 
-    original = engine.compute_features
+    original = iteration.compute_features
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "compute_features", lambda *given: (watch(*given), original(*given))[1])
+        patch.setattr(iteration, "compute_features", lambda *given: (watch(*given), original(*given))[1])
         follow_up = tiny_config(JOINT, 1, model={"linear_query": True}, run={"start_from": str(tmp_path / "base")})
         train(follow_up, dataset, tmp_path / "run", tmp_path / "cache")
     assert seen

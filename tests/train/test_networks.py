@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sal_runtime.errors import InputError
+from sal_train.backbones.pretrained import build_backbone, load_pretrained
 from sal_train.config import ModelConfig
 from sal_train.networks import Networks, batch_statistics, with_category_statistics
-from sal_train.pretrained import build_backbone, load_pretrained
 from tests.train.tiny_training import tiny_config, tiny_networks
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from sal_train import engine
+from sal_train import iteration
 from sal_train import phases as phases_module
 from sal_train.config import LossConfig
 from sal_train.networks import NETWORK_NAMES
@@ -25,11 +25,11 @@ def test_a_phase_moves_exactly_what_it_declares(name: str, real_only: bool) -> N
     networks = tiny_networks(config)
     images, batch = tiny_batch(config)
     stage = config.stages[0]
-    phases = engine.stage_phases(stage)
-    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
-    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    phases = iteration.stage_phases(stage)
+    state = iteration.TrainState(networks, iteration.build_optimisers(networks, phases, stage, config.optimiser), None)
+    features = iteration.compute_features(networks, phases, images, batch, "fp32")
     before = copy.deepcopy(networks.state_dict())
-    engine.run_phase(PHASES[name], state, batch, features, PhaseSettings(WITH_PROTOTYPES, real_only))
+    iteration.run_phase(PHASES[name], state, batch, features, PhaseSettings(WITH_PROTOTYPES, real_only))
     moved = {key.split(".")[0] for key, value in networks.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == set(PHASES[name].trains)
 
@@ -39,8 +39,8 @@ def test_every_declared_parameter_receives_a_gradient(name: str) -> None:
     config = tiny_config((name,))
     networks = tiny_networks(config)
     images, batch = tiny_batch(config)
-    phases = engine.stage_phases(config.stages[0])
-    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    phases = iteration.stage_phases(config.stages[0])
+    features = iteration.compute_features(networks, phases, images, batch, "fp32")
     for network in NETWORK_NAMES:
         networks.network(network).requires_grad_(network in PHASES[name].trains).train(network in PHASES[name].trains)
     terms = PHASES[name].loss(networks, batch, features, PhaseSettings(WITH_PROTOTYPES))
@@ -59,7 +59,7 @@ def test_without_unseen_vectors_the_terms_are_those_of_the_seen_batch() -> None:
     images, batch = tiny_batch(config, unseen=0)
     networks.eval()
     with torch.no_grad():
-        features = engine.compute_features(networks, (), images, batch, "fp32")
+        features = iteration.compute_features(networks, (), images, batch, "fp32")
         for name in FULL:
             terms = PHASES[name].loss(networks, batch, features, PhaseSettings(LossConfig()))
             assert terms
@@ -73,8 +73,8 @@ def test_unseen_vectors_have_no_category_loss() -> None:
     _, seen_batch = tiny_batch(config, unseen=0)
     settings = PhaseSettings(LossConfig())
     with torch.no_grad():
-        both = engine.compute_features(networks, (), images, batch, "fp32")
-        seen = engine.compute_features(networks, (), images, seen_batch, "fp32")
+        both = iteration.compute_features(networks, (), images, batch, "fp32")
+        seen = iteration.compute_features(networks, (), images, seen_batch, "fp32")
         with_unseen = PHASES["embed_attribute"].loss(networks, batch, both, settings)
         without = PHASES["embed_attribute"].loss(networks, seen_batch, seen, settings)
     assert with_unseen["attribute_category"].item() == pytest.approx(without["attribute_category"].item(), rel=1e-5)
@@ -100,7 +100,7 @@ def test_a_weight_of_zero_removes_its_terms(switched_off: str, phase: str, terms
     networks = tiny_networks(config)
     images, batch = tiny_batch(config)
     with torch.no_grad():
-        features = engine.compute_features(networks, (), images, batch, "fp32")
+        features = iteration.compute_features(networks, (), images, batch, "fp32")
         full = PHASES[phase].loss(networks, batch, features, PhaseSettings(LossConfig()))
         less = PHASES[phase].loss(networks, batch, features, PhaseSettings(LossConfig(**{switched_off: 0.0})))
     assert set(full) - set(less) == terms
@@ -111,11 +111,11 @@ def test_synthetic_batches_stay_out_of_the_running_statistics_when_asked() -> No
     networks = tiny_networks(config)
     images, batch = tiny_batch(config)
     stage = config.stages[0]
-    phases = engine.stage_phases(stage)
-    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
-    features = engine.compute_features(networks, phases, images, batch, "fp32")
+    phases = iteration.stage_phases(stage)
+    state = iteration.TrainState(networks, iteration.build_optimisers(networks, phases, stage, config.optimiser), None)
+    features = iteration.compute_features(networks, phases, images, batch, "fp32")
     before = {key: value.clone() for key, value in networks.E_V.named_buffers()}
-    engine.run_phase(phases[0], state, batch, features, PhaseSettings(LossConfig(), batchnorm_real_only=True))
+    iteration.run_phase(phases[0], state, batch, features, PhaseSettings(LossConfig(), batchnorm_real_only=True))
     assert all(torch.equal(value, before[key]) for key, value in networks.E_V.named_buffers())
 
 
@@ -124,11 +124,11 @@ def test_one_batch_can_be_learned_by_heart() -> None:
     networks = tiny_networks(config)
     images, batch = tiny_batch(config)
     stage = config.stages[0]
-    phases = engine.stage_phases(stage)
-    state = engine.TrainState(networks, engine.build_optimisers(networks, phases, stage, config.optimiser), None)
-    first = engine.run_iteration(state, phases, images, batch, config)
+    phases = iteration.stage_phases(stage)
+    state = iteration.TrainState(networks, iteration.build_optimisers(networks, phases, stage, config.optimiser), None)
+    first = iteration.run_iteration(state, phases, images, batch, config)
     for _ in range(60):
-        last = engine.run_iteration(state, phases, images, batch, config)
+        last = iteration.run_iteration(state, phases, images, batch, config)
     for name in ("image_attribute", "attribute_attribute"):
         assert float(last[name]) < 0.6 * float(first[name])
 

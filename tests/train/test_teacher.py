@@ -13,13 +13,13 @@ from rich.console import Console
 from scipy.special import rel_entr, softmax
 
 from sal_runtime.errors import ConfigError, InputError
-from sal_runtime.images import ImageSpec
-from sal_train import engine
+from sal_runtime.images.pixels import ImageSpec
+from sal_train import iteration
 from sal_train.checkpoint import load_run
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset
-from sal_train.held_out import encode_images, partition
-from sal_train.image_cache import load_images
+from sal_train.evaluation.held_out import encode_images, partition
+from sal_train.images.cache import load_images
 from sal_train.losses import distillation_losses
 from sal_train.networks import Networks
 from sal_train.teacher import embed_for_student, open_teacher, take_attribute_branch
@@ -92,11 +92,11 @@ def test_a_student_moves_its_image_branch_alone_towards_the_teacher() -> None:
     networks, other = tiny_networks(config), Networks(config.model, SCHEMA.num_bits, 5)
     take_attribute_branch(networks, other)
     images, batch = tiny_batch(config)
-    phases = engine.stage_phases(config.stages[0])
-    optimisers = engine.build_optimisers(networks, phases, config.stages[0], config.optimiser)
-    state = engine.TrainState(networks, optimisers, None)
+    phases = iteration.stage_phases(config.stages[0])
+    optimisers = iteration.build_optimisers(networks, phases, config.stages[0], config.optimiser)
+    state = iteration.TrainState(networks, optimisers, None)
     before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
-    terms = [engine.run_iteration(state, phases, images, batch, config) for _ in range(30)]
+    terms = [iteration.run_iteration(state, phases, images, batch, config) for _ in range(30)]
     for name in ("distil_embedding", "distil_similarity"):
         assert float(terms[-1][name]) < 0.7 * float(terms[0][name])
     for name, tensor in networks.state_dict().items():

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from sal_runtime.errors import BackendError, ConfigError, InputError
-from sal_train import engine
+from sal_train import iteration
 from sal_train.checkpoint import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -103,11 +103,11 @@ def test_restored_moments_lie_as_their_parameters(tmp_path: Path) -> None:
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         stage = config.stages[0]
-        optimisers = engine.build_optimisers(networks, engine.stage_phases(stage), stage, config.optimiser)
-        states.append(engine.TrainState(networks, optimisers, engine.new_average(networks)))
+        optimisers = iteration.build_optimisers(networks, iteration.stage_phases(stage), stage, config.optimiser)
+        states.append(iteration.TrainState(networks, optimisers, iteration.new_average(networks)))
     before, after = states
     pixels, batch = tiny_batch(config)
-    engine.run_iteration(before, engine.stage_phases(config.stages[0]), pixels, batch, config)
+    iteration.run_iteration(before, iteration.stage_phases(config.stages[0]), pixels, batch, config)
     save_checkpoint(tmp_path / CHECKPOINT_FILE, before, Position(total_epochs=1))
     restore_checkpoint(tmp_path / CHECKPOINT_FILE, after)
     one, two = (state.optimisers["image_backbone"].state for state in states)
@@ -154,18 +154,18 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_pa
         import os, signal, sys
         from pathlib import Path
         import torch
-        from sal_train import engine
+        from sal_train import iteration
         from sal_train.train import train
         from tests.train.test_train import full_config
         from tests.train.tiny_training import tiny_dataset
         torch.set_num_threads({threads})
-        run_iteration, done = engine.run_iteration, []
+        run_iteration, done = iteration.run_iteration, []
         def dying(*arguments):
             done.append(1)
             if len(done) == 13:  # the third iteration of epoch 3
                 os.kill(os.getpid(), signal.SIGKILL)
             return run_iteration(*arguments)
-        engine.run_iteration = dying
+        iteration.run_iteration = dying
         train(full_config(4), tiny_dataset(Path({str(images)!r})), Path({str(tmp_path / "killed")!r}),
               Path({str(tmp_path / "cache")!r}))
     """)
@@ -194,17 +194,18 @@ def test_two_processes_hold_equal_weights(images: Path, tmp_path: Path) -> None:
         from pathlib import Path
         sys.path.insert(0, {str(REPOSITORY)!r})
         import torch
-        from sal_train import engine, distributed
+        from sal_train import distributed
+        from sal_train import iteration
         from sal_train.train import train
         from tests.train.test_train import full_config
         from tests.train.tiny_training import tiny_dataset
-        run_iteration, states = engine.run_iteration, []
+        run_iteration, states = iteration.run_iteration, []
         def watching(state, *arguments):
             terms = run_iteration(state, *arguments)
             flat = torch.cat([p.detach().flatten() for p in state.networks.parameters()])
             states.append((distributed.rank(), hashlib.sha256(flat.numpy().tobytes()).hexdigest()))
             return terms
-        engine.run_iteration = watching
+        iteration.run_iteration = watching
         train(full_config(1), tiny_dataset(Path({str(images)!r})), Path({str(tmp_path / "run")!r}),
               Path({str(tmp_path / "cache")!r}))
         Path({str(tmp_path)!r}, f"rank{{states[0][0]}}").write_text(" ".join(digest for _, digest in states))

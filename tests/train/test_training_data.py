@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sal_runtime.errors import InputError
-from sal_runtime.images import ImageSpec
+from sal_runtime.images.pixels import ImageSpec
 from sal_train.config import Config
-from sal_train.held_out import partition
-from sal_train.image_cache import load_images
+from sal_train.evaluation.held_out import partition
+from sal_train.images.cache import load_images
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
 from tests.train.tiny_training import tiny_config, tiny_dataset
 

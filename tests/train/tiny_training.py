@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from sal_runtime.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset, Split
 from sal_train.networks import Networks

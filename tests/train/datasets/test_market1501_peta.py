@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sal_train.calibrate import calibration_rows
 from sal_train.config import DataConfig
 from sal_train.datasets import load_dataset, split_from_rows
 from sal_train.datasets.market1501 import SCHEMA
 from sal_train.datasets.market1501_peta import market_vectors
 from sal_train.datasets.peta_schema import BIT
-from sal_train.held_out import partition
+from sal_train.evaluation.calibrate import calibration_rows
+from sal_train.evaluation.held_out import partition
 
 
 def in_markets_words(*attributes: str) -> set[str]:

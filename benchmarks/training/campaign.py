@@ -1,0 +1,255 @@
+"""Many trainings from one plan, one result file each: what is done is skipped, what was interrupted goes on.
+
+    python -m benchmarks.training.campaign --plan benchmarks/training/plans/ladder.toml --data DATA --runs runs/ladder
+
+A plan is a TOML file:
+
+    seeds = [1, 2, 3]
+    datasets = ["market1501", "peta"]
+    measure = ["held_out", "test"]      # which categories a finished run is asked for
+    recipe = "paper"
+    settings = ["model.backbone=efficientnet_lite0"]
+
+    [[runs]]
+    name = "pretrained"
+    title = "as shown in tables"
+    seeds = [1]                         # instead of the plan's; so can datasets, measure and recipe
+    settings = ["stages.0.epochs=8"]    # after the plan's
+
+    [[runs]]
+    name = "symbiotic"
+    start_from = "pretrained"           # the run of that name: same data, same seed or else its first
+
+The result goes to `benchmarks/results/training/PLAN/DATASET-NAME-seedN.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.measurement import RESULTS
+from sal_cli.bench.record import command_line, commit
+from sal_runtime.doctor.machine import machine, versions
+from sal_runtime.errors import ConfigError
+from sal_train.checkpoint import CONFIG_FILE, load_run, write_text
+from sal_train.config import Config
+from sal_train.datasets import SearchDataset, load_dataset
+from sal_train.evaluation.evaluate import Options, evaluate_run
+from sal_train.recipe import load_config
+from sal_train.train import train
+
+PLAN_KEYS = {"seeds", "datasets", "measure", "recipe", "settings", "runs"}
+RUN_KEYS = (PLAN_KEYS - {"runs"}) | {"name", "title", "start_from"}
+MEASURES = ("held_out", "test")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training and what is measured of it.
+
+    Attributes:
+        plan: name of the plan.
+        start_from: file name of the run whose weights it starts with.
+        measure: of `held_out` (what the run held out of training) and `test` (the test split).
+    """
+
+    plan: str
+    name: str
+    title: str
+    dataset: str
+    seed: int
+    recipe: str
+    settings: tuple[str, ...]
+    start_from: str | None
+    measure: tuple[str, ...]
+
+    @property
+    def file_name(self) -> str:
+        """Of the run folder and, with .json, of the result."""
+        return f"{self.dataset}-{self.name}-seed{self.seed}"
+
+    def config(self, runs: Path) -> Config:
+        """The resolved recipe.
+
+        Args:
+            runs: the folder of all runs.
+        """
+        settings = [*self.settings, f"run.seed={self.seed}"]
+        if self.start_from is not None:
+            settings.append(f"run.start_from={json.dumps(str(runs / self.start_from))}")
+        return load_config(self.recipe, settings)
+
+
+def load_plan(path: Path) -> list[PlannedRun]:
+    """The runs of a plan: of each name all data sets and seeds, in the order of the file.
+
+    Raises:
+        ConfigError: a key or a value is not known, or a run starts from one that does not stand before it.
+    """
+    tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    if unknown := set(tree) - PLAN_KEYS:
+        raise ConfigError(f"{path}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(sorted(PLAN_KEYS))}")
+    planned: list[PlannedRun] = []
+    for entry in tree["runs"]:
+        if unknown := set(entry) - RUN_KEYS:
+            raise ConfigError(
+                f"{path}: unknown key {sorted(unknown)[0]!r} of a run; known: {', '.join(sorted(RUN_KEYS))}"
+            )
+        merged = {"measure": MEASURES, "title": entry["name"], **tree, **entry}
+        if unknown := set(merged["measure"]) - set(MEASURES):
+            raise ConfigError(f"{path}: measure {sorted(unknown)[0]!r}; known: {', '.join(MEASURES)}")
+        planned += _runs_of(path, merged, (*tree.get("settings", ()), *entry.get("settings", ())), planned)
+    return planned
+
+
+def _runs_of(
+    path: Path, entry: Mapping[str, Any], settings: tuple[str, ...], before: list[PlannedRun]
+) -> Iterator[PlannedRun]:
+    for dataset in entry["datasets"]:
+        for seed in entry["seeds"]:
+            start_from = None
+            if "start_from" in entry:
+                bases = [run for run in before if (run.name, run.dataset) == (entry["start_from"], dataset)]
+                if not bases:
+                    raise ConfigError(
+                        f"{path}: run {entry['name']!r} starts from {entry['start_from']!r}, which does not stand "
+                        f"before it for {dataset}"
+                    )
+                same_seed = [run for run in bases if run.seed == seed]
+                start_from = (same_seed or bases)[0].file_name
+            yield PlannedRun(
+                plan=path.stem,
+                name=entry["name"],
+                title=entry["title"],
+                dataset=dataset,
+                seed=seed,
+                recipe=entry["recipe"],
+                settings=settings,
+                start_from=start_from,
+                measure=tuple(entry["measure"]),
+            )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a campaign reads and writes.
+
+    Attributes:
+        data: the folder with the data sets.
+        runs: run folders; they can be deleted once their results are there and no run starts from them.
+        results: result files.
+        cache: decoded images.
+    """
+
+    data: Path
+    runs: Path
+    results: Path
+    cache: Path
+
+
+def carry_out(planned: list[PlannedRun], places: Places, deadline: float | None = None) -> bool:
+    """Train and measure every run that has no result yet.
+
+    Args:
+        planned: in an order in which each run stands after the one it starts from.
+        places: where everything is.
+        deadline: on the clock of `time.monotonic`; a training stops after the epoch in which it passes.
+
+    Returns:
+        Whether all runs have a result now.
+    """
+    datasets: dict[str, SearchDataset] = {}
+    for run in planned:
+        result = places.results / run.plan / f"{run.file_name}.json"
+        if result.is_file():
+            continue
+        if deadline is not None and time.monotonic() > deadline:
+            return False
+        if run.dataset not in datasets:
+            datasets[run.dataset] = load_dataset(run.dataset, places.data)
+        print(f"{run.plan}: {run.file_name}", file=sys.stderr, flush=True)
+        folder = places.runs / run.file_name
+        resume = (folder / CONFIG_FILE).is_file()
+        config = run.config(places.runs)
+        if not train(config, datasets[run.dataset], folder, places.cache, resume=resume, deadline=deadline):
+            return False
+        result.parent.mkdir(parents=True, exist_ok=True)
+        write_text(result, json.dumps(measure(run, config, datasets[run.dataset], places), indent=1) + "\n")
+    return True
+
+
+def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Places) -> dict[str, Any]:
+    """The result file of a finished run: what it was, what made it, and its metrics of full queries."""
+    folder = places.runs / run.file_name
+    trained = load_run(folder)
+    device = "cuda" if trained.provenance["versions"]["cuda_device"] != "none" else "cpu"
+    document: dict[str, Any] = {
+        "plan": run.plan,
+        "name": run.name,
+        "title": run.title,
+        "dataset": run.dataset,
+        "seed": run.seed,
+        "recipe": run.recipe,
+        "settings": list(run.settings),
+        "base": run.start_from,
+        "config_sha256": hashlib.sha256((folder / CONFIG_FILE).read_bytes()).hexdigest(),
+        "command": command_line(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:])),
+        "commit": commit(),
+        "machine": machine(),
+        "device": device,
+        "trained_with": trained.provenance["versions"],
+        "versions": versions(),
+        "epochs": config.epochs,
+        "epoch": trained.provenance["epoch"],
+        "train_seconds": trained.provenance["train_seconds"],
+    }
+    for name in MEASURES:
+        wanted = name in run.measure and (name == "test" or config.data.validation_fraction > 0)
+        document[name] = (
+            _metrics(folder, dataset, places.cache, device, held_out=name == "held_out") if wanted else None
+        )
+    return document
+
+
+def _metrics(folder: Path, dataset: SearchDataset, cache: Path, device: str, held_out: bool) -> dict[str, Any]:
+    from rich.console import Console
+
+    options = Options(cache_dir=cache, device=device, partial=False, held_out=held_out)
+    report = evaluate_run(folder, dataset, options, Console(stderr=True))
+    recognition = report.pop("recognition")
+    report.pop("record")
+    return {**report, "recognition_mA": recognition["mA"]}
+
+
+def main() -> int:
+    """The command line; 0 when all runs have a result, 3 when time ran out first."""
+    parser = argparse.ArgumentParser(description="Carry out a plan of trainings; every run leaves a result file.")
+    parser.add_argument("--plan", type=Path, required=True, help="a TOML file, see this file's top")
+    parser.add_argument("--data", type=Path, required=True, help="folder with Market-1501 and PETA")
+    parser.add_argument("--runs", type=Path, required=True, help="where run folders go")
+    parser.add_argument("--results", type=Path, default=RESULTS / "training", help="where result files go")
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/sal"), help="where decoded images are kept")
+    parser.add_argument("--only", default="", help="a regular expression: runs whose DATASET-NAME-seedN it matches")
+    parser.add_argument("--minutes", type=float, help="stop after the epoch in which they have passed")
+    options = parser.parse_args()
+    started = time.monotonic()
+    places = Places(options.data, options.runs, options.results, options.cache.expanduser())
+    planned = [run for run in load_plan(options.plan) if re.search(options.only, run.file_name)]
+    os.makedirs(places.runs, exist_ok=True)
+    deadline = None if options.minutes is None else started + 60 * options.minutes
+    return 0 if carry_out(planned, places, deadline) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Pictures of the documents, drawn from result files into `docs/images`; needs matplotlib.
+
+    python -m docs.build.result_plots
+
+Every evaluated bundle (`eval_*.json`) has a panel; accuracy against latency needs `engine_*.json` of the same bundle,
+from `sal bench engine --bundle BUNDLE --device cpu --batch 1 --batch 16 --out benchmarks/results/engine_NAME.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.speed.measurement import RESULTS
+from docs.build.result_tables import DATASETS, RULES, read_result
+from sal_cli.bench.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
+from sal_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PARTS = {"all_pairs": "all pairs", "top20": "first 20 hits"}
+Panels = dict[str, Any]
+
+
+def evaluated_bundles(results: Path) -> dict[str, Any]:
+    """Reports of `sal eval --bundle` by what and where they are of, in the order of the file names.
+
+    Raises:
+        InputError: two are of the same.
+    """
+    reports: dict[str, Any] = {}
+    for file in sorted(results.glob("eval_*.json")):
+        report = read_result(file)
+        subject = report["record"]["subject"]
+        if subject["kind"] == "bundle":
+            dataset, split = report["record"]["data"]["name"].split()
+            name = subject["name"].removesuffix(".bundle")
+            title = f"{name}, {subject['precision']}, on {DATASETS.get(dataset, dataset)} ({split})"
+            if title in reports:
+                raise InputError(f"{file.name} and a file before it are both of {title}; keep one of them")
+            reports[title] = report
+    return reports
+
+
+def partial_queries(results: Path) -> Panels:
+    """By panel and rule: mAP and its standard error for each number of given attributes."""
+    panels = {}
+    for title, report in evaluated_bundles(results).items():
+        if "partial" in report:
+            counts = report["partial"]["by_number_given"]
+            panels[title] = {
+                "given": [str(count["given"]) for count in counts],
+                "random": [count["share_relevant"] for count in counts],
+                "rules": {
+                    rule: [
+                        (row["mAP"], row["standard_error"]["mAP"]) for row in (count["rules"][rule] for count in counts)
+                    ]
+                    for rule in RULES
+                },
+            }
+    return panels
+
+
+def draw_partial_queries(axes: Axes, panel: Any) -> None:
+    """The mAP in percent, a line for each rule, bars of one standard error."""
+    places = list(range(len(panel["given"])))
+    for colour, marker, (rule, rows) in zip(cycle(COLOURS), cycle(MARKERS), panel["rules"].items()):
+        values, errors = ([100 * row[index] for row in rows] for index in (0, 1))
+        axes.errorbar(places, values, errors, color=colour, marker=marker, capsize=2, label=RULES[rule].split(" (")[0])
+    axes.plot(places, [100 * share for share in panel["random"]], color=GREY, linestyle=":", label="random order")
+    axes.set_xticks(places, panel["given"])
+    axes.set_xlabel("attributes given")
+    axes.set_ylabel("mAP, percent (± standard error)")
+    axes.set_ylim(bottom=0)
+    handles, labels = axes.get_legend_handles_labels()  # lines come before those with error bars
+    axes.legend([*handles[1:], handles[0]], [*labels[1:], labels[0]], frameon=False, fontsize=9)
+
+
+def reliability(results: Path) -> Panels:
+    """By panel and part: the bins of predicted likelihoods with the share that matched, and the calibration error."""
+    return {
+        title: {part: report["partial"]["calibration"][part] for part in PARTS}
+        for title, report in evaluated_bundles(results).items()
+        if "calibration" in report.get("partial", {})
+    }
+
+
+def draw_reliability(axes: Axes, panel: Any) -> None:
+    """Share of matches against predicted likelihood; on the diagonal it is what it says."""
+    axes.plot([0, 100], [0, 100], color=GREY, linestyle=":")
+    for colour, marker, (part, measured) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
+        error = 100 * measured["expected_calibration_error"]
+        label = f"{PARTS[part]}: calibration error {error:.1f}"
+        shares = [[100 * one[key] for one in measured["bins"]] for key in ("likelihood", "matching")]
+        axes.plot(*shares, color=colour, marker=marker, markersize=5, label=label)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.set_aspect("equal")
+    axes.set_xlabel("likelihood of match said, percent")
+    axes.set_ylabel("share that matched, percent")
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+
+
+def accuracy_latency(results: Path) -> Panels:
+    """By data set and device: latency of one image, throughput of the largest batch, mAP and its standard error."""
+    panels: Panels = {}
+    for file in sorted(results.glob("engine_*.json")):
+        bench = read_result(file)
+        rows = [row for row in bench["rows"] if row["artefact"].startswith("image_encoder")]
+        for report in evaluated_bundles(results).values():
+            subject = report["record"]["subject"]
+            if subject["fingerprint"] != bench["bundle"]["fingerprint"]:
+                continue
+            for row in rows:
+                if row["batch"] != 1 or row["precision"] != subject["precision"]:
+                    continue
+                same = [one for one in rows if all(one[key] == row[key] for key in ("artefact", "device", "engine"))]
+                largest = max(same, key=lambda one: int(one["batch"]))
+                dataset = report["record"]["data"]["name"].split()[0]
+                title = f"{DATASETS.get(dataset, dataset)}, on {bench['machine']['cpu']} ({row['device']})"
+                panels.setdefault(title, {})[f"{subject['name']}, {row['precision']}"] = {
+                    "latency_ms": row["latency_ms"]["median"],
+                    "throughput": largest["throughput"],
+                    "batch": largest["batch"],
+                    "mAP": report["mAP"],
+                    "error": report["standard_error"]["mAP"],
+                }
+    return panels
+
+
+def draw_accuracy_latency(axes: Axes, panel: Any) -> None:
+    """One point for each artefact: median latency of one image, mAP of the cosine."""
+    for colour, marker, (name, one) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
+        x, y, error = one["latency_ms"], 100 * one["mAP"], 100 * one["error"]
+        label = f"{name}: {one['throughput']:,.0f} images/s in batches of {one['batch']}"
+        axes.errorbar(x, y, error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=label)
+    latencies = [one["latency_ms"] for one in panel.values()]
+    axes.set_xscale("log")
+    axes.set_xlim(min(latencies) / 2, 2 * max(latencies))
+    plain_ticks(axes.xaxis)
+    axes.set_ylim(0, 150 * max(one["mAP"] for one in panel.values()))
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.set_xlabel("median latency of one image, ms")
+    axes.set_ylabel("mAP, percent (± standard error)")
+
+
+PLOTS: Mapping[str, tuple[Callable[[Path], Panels], Callable[[Axes, Any], None]]] = {
+    "partial_queries": (partial_queries, draw_partial_queries),
+    "reliability": (reliability, draw_reliability),
+    "accuracy_latency": (accuracy_latency, draw_accuracy_latency),
+}
+
+
+def stamp(panels: Panels) -> str:
+    """What a picture says of the numbers in it, so that a test can tell whether they are still those of the results."""
+    return f"numbers {hashlib.sha256(json.dumps(panels).encode()).hexdigest()}"
+
+
+def draw(panels: Panels, draw_panel: Callable[[Axes, Any], None]) -> bytes:
+    """Panels, two in a row, as an SVG file.
+
+    Raises:
+        InputError: there is nothing to draw.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise InputError("no result file has the numbers of it; see the top of docs/build/result_plots.py")
+    with matplotlib.rc_context(STYLE):
+        columns = min(2, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(4.8 * columns, 4.2 * rows), layout="constrained")
+        for place, (title, panel) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            draw_panel(axes, panel)
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.grid(color="#E5E5E5", linewidth=0.8)
+            axes.set_axisbelow(True)
+        buffer = io.BytesIO()
+        figure.patch.set_facecolor("white")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Description": stamp(panels)})
+    return buffer.getvalue()
+
+
+def main() -> int:
+    """The command line."""
+    from sal_train.checkpoint import write_text
+
+    IMAGES.mkdir(exist_ok=True)
+    failed = False
+    for name, (panels_of, draw_panel) in PLOTS.items():
+        try:
+            write_text(IMAGES / f"{name}.svg", draw(panels_of(RESULTS), draw_panel).decode())
+            print(f"docs/images/{name}.svg: written", file=sys.stderr)
+        except InputError as error:
+            print(f"docs/images/{name}.svg: {error}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

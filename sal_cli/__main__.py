@@ -1,0 +1,6 @@
+"""`python -m sal_cli`, and `torchrun -m sal_cli train`."""
+
+from sal_cli.app import main
+
+if __name__ == "__main__":
+    main()

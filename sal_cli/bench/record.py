@@ -1,0 +1,41 @@
+"""What a measured number must name: the machine, the versions, the commit and the command that made it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from sal_runtime.version import __version__
+
+
+def commit() -> str:
+    """The commit of the checkout this code runs from (`+` marks changes that are not in it), else sal's version.
+
+    A repository that merely contains the virtual environment is not sal's and is not asked.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        try:
+            described = subprocess.run(
+                ("git", "describe", "--always", "--dirty=+"), capture_output=True, text=True, check=True, cwd=root
+            )
+            return described.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            pass  # without git, or in a checkout git refuses, the version is all that is known
+    return __version__
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command as it was typed, absolute paths cut to their last part: `/home/me/sal` becomes `sal`.
+
+    Args:
+        arguments: as in `sys.argv`, the program first.
+    """
+    return shlex.join(_without_folder(argument) for argument in arguments)
+
+
+def _without_folder(argument: str) -> str:
+    option, separator, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+    return option + separator + (Path(value).name if Path(value).is_absolute() else value)

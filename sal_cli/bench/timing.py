@@ -1,0 +1,111 @@
+"""Timing several contenders beside each other in short slices, so that a slow minute of the machine hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sal_cli.bench.statistics import STABLE_VARIATION, coefficient_of_variation
+
+SLICE_SECONDS = 0.5
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class TimingSettings:
+    """How long to measure.
+
+    Attributes:
+        warmup_ms: before anything is timed, for each contender; at least one run of each stream.
+        min_seconds: timed wall clock of each contender, and
+        min_iterations: timed runs of each contender, both at least.
+        streams: threads that run one contender at the same time.
+    """
+
+    warmup_ms: int = 200
+    min_seconds: float = 3.0
+    min_iterations: int = 10
+    streams: int = 1
+
+
+@dataclass
+class Timing:
+    """What was measured of one contender.
+
+    Attributes:
+        latencies_ms: of each run, of all streams.
+        seconds: wall clock during which these runs were made.
+    """
+
+    latencies_ms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def runs_per_second(self) -> float:
+        """Of wall clock, all streams together."""
+        return len(self.latencies_ms) / self.seconds
+
+    @property
+    def variation(self) -> float:
+        """Coefficient of variation of the latencies."""
+        return coefficient_of_variation(self.latencies_ms)
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether the latencies vary little enough to be quoted."""
+        return self.variation <= STABLE_VARIATION
+
+
+def time_in_turn(
+    runs: Sequence[Callable[[], object]], settings: TimingSettings, clock: Clock = time.perf_counter
+) -> list[Timing]:
+    """Time callables in turn, a slice of `SLICE_SECONDS` each, until each has enough.
+
+    Args:
+        runs: one run of each contender; called from several threads at once if there are several streams.
+        settings: how long.
+        clock: seconds; tests pass in their own.
+
+    Returns:
+        One for each of `runs`. Every timed run is in it.
+    """
+    for run in runs:
+        _run_slice(run, settings.warmup_ms / 1000, settings.streams, clock)
+    timings = [Timing() for _ in runs]
+    while waiting := [pair for pair in zip(runs, timings, strict=True) if not _is_enough(pair[1], settings)]:
+        for run, timing in waiting:
+            run()  # not timed: the caches hold what the contender before it left there
+            latencies, seconds = _run_slice(run, SLICE_SECONDS, settings.streams, clock)
+            timing.latencies_ms += [1000 * latency for latency in latencies]
+            timing.seconds += seconds
+    return timings
+
+
+def _is_enough(timing: Timing, settings: TimingSettings) -> bool:
+    return timing.seconds >= settings.min_seconds and len(timing.latencies_ms) >= settings.min_iterations
+
+
+def _run_slice(run: Callable[[], object], length: float, streams: int, clock: Clock) -> tuple[list[float], float]:
+    """Run for `length` seconds in every stream, at least once: (latency of each run, wall clock over all), seconds."""
+    started = clock()
+
+    def stream() -> list[float]:
+        latencies = []
+        while True:
+            before = clock()
+            run()
+            after = clock()
+            latencies.append(after - before)
+            if after - started >= length:
+                return latencies
+
+    if streams == 1:
+        latencies = stream()
+    else:
+        with ThreadPoolExecutor(streams, "sal-stream") as pool:
+            futures = [pool.submit(stream) for _ in range(streams)]
+            latencies = [latency for future in futures for latency in future.result()]
+    return latencies, clock() - started

@@ -1,0 +1,119 @@
+"""What `sal bundle show` says of a bundle."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sal_cli.show.search import SENSITIVE_MARK
+from sal_cli.show.terminal import print_json
+from sal_runtime.bundle.bundle import Bundle
+
+WIDTH = 80
+INDENT = " " * 12
+METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
+
+
+def bundle_summary(bundle: Bundle) -> dict[str, Any]:
+    """The bundle in short, for programs; metrics are fractions, None where nothing was measured."""
+    schema = bundle.schema
+    training = bundle.manifest["training"]
+    return {
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "fingerprint": bundle.fingerprint,
+        "created": bundle.manifest["created"],
+        "sal_version": bundle.manifest["sal_version"],
+        "image": bundle.image_spec.to_json(),
+        "embedding_dim": bundle.embedding_dim,
+        "schema": {
+            "name": schema.name,
+            "groups": len(schema.groups),
+            "attributes": schema.num_bits,
+            "sensitive": [group.name for group in schema.groups if group.sensitive],
+        },
+        "calibrated": bundle.calibration is not None,
+        "dataset": training.get("dataset"),
+        "backbone": training.get("backbone"),
+        "metrics": _main_metrics(bundle.manifest["metrics"]),
+        "artefacts": [
+            {
+                "role": artefact.role,
+                "file": artefact.file,
+                "precision": artefact.precision,
+                "bytes": artefact.bytes,
+                "sha256": artefact.sha256,
+                "parity": {
+                    key: artefact.parity.get(key) for key in ("max_abs", "min_cosine", "top10_agreement", "inputs")
+                },
+                "metrics": _main_metrics(artefact.metrics),
+            }
+            for artefact in sorted(bundle.artefacts, key=lambda one: (one.role != "image_encoder", one.precision))
+        ],
+        "licence": bundle.manifest["licence"],
+    }
+
+
+def _main_metrics(metrics: Mapping[str, Any]) -> dict[str, float] | None:
+    found = {key: float(metrics[key]) for key in METRICS if key in metrics}
+    return found or None
+
+
+def print_summary(bundle: Bundle, *, as_json: bool) -> None:
+    """The bundle in short: what it takes, what it knows, how its encoders compared with PyTorch, its licence."""
+    summary = bundle_summary(bundle)
+    if as_json:
+        print_json(summary)
+        return
+    image, schema = summary["image"], summary["schema"]
+    sensitive = ", ".join(f"{name} {SENSITIVE_MARK}" for name in schema["sensitive"]) or "none of them sensitive"
+    lines = {
+        "bundle": f"{summary['name']} ({summary['fingerprint'][:12]})",
+        "made": f"{summary['created']} by sal {summary['sal_version']}",
+        "trained on": ", ".join(str(value) for value in (summary["dataset"], summary["backbone"]) if value) or "-",
+        "crops": f"{image['height']} x {image['width']} {image['colour']}, resized {image['resize']}",
+        "attributes": f"{schema['attributes']} in {schema['groups']} groups ({schema['name']}): {sensitive}",
+        "embedding": f"{summary['embedding_dim']} numbers",
+        "likelihood": "calibrated" if summary["calibrated"] else "not calibrated",
+        "test": _percentages(summary["metrics"]),
+        "licence": summary["licence"],
+    }
+    print(f"{'path':<12}{summary['path']}")  # whole, whatever its length, so that it can be copied
+    for name, value in lines.items():
+        print(textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=INDENT))
+    _print_artefacts(summary["artefacts"])
+
+
+def _percentages(metrics: Mapping[str, float] | None) -> str:
+    if metrics is None:
+        return "not measured; sal eval --attach does"
+    return ", ".join(f"{METRICS[key]} {100 * value:.1f}" for key, value in metrics.items()) + " (percent)"
+
+
+def _print_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> None:
+    """A row for each encoder; the differences are those from PyTorch when it was exported."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("encoder", "precision", "MB", "max abs", "min cosine", "top-10", "mAP"):
+        table.add_column(column, justify="left" if column in ("encoder", "precision") else "right", no_wrap=True)
+    for artefact in artefacts:
+        parity, metrics = artefact["parity"], artefact["metrics"] or {}
+        table.add_row(
+            artefact["role"],
+            artefact["precision"],
+            f"{artefact['bytes'] / 1e6:.2f}",
+            _number(parity["max_abs"], ".1e"),
+            _number(parity["min_cosine"], ".7f"),
+            _number(parity["top10_agreement"], ".1%"),
+            _number(metrics.get("mAP"), ".1%"),
+        )
+    console.print(table)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,76 @@
+"""The hits of a search as one JPEG: rank, score and likelihood under each picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
+from sal_runtime.matching.result import Hit, SearchResult
+
+COLUMNS = 10
+PICTURE = (224, 112)
+"""Height and width of the box a picture is fitted into, pixels."""
+CAPTION = 24
+MARGIN = 8
+HEADER = 40
+TITLE_SIZE = 0.55
+
+BACKGROUND = (250, 250, 250)
+BOX = (225, 227, 230)
+INK = (30, 34, 40)
+FAINT = (110, 116, 124)
+
+
+def draw_grid(result: SearchResult) -> bytes:
+    """JPEG file of a contact sheet; a grey box stands for a picture that is gone."""
+    columns = min(COLUMNS, max(len(result.hits), 4))
+    rows = max(1, -(-len(result.hits) // columns))
+    cell_height, cell_width = PICTURE[0] + CAPTION + MARGIN, PICTURE[1] + MARGIN
+    shape = (HEADER + rows * cell_height + MARGIN, columns * cell_width + MARGIN, 3)
+    sheet = np.full(shape, BACKGROUND, dtype=np.uint8)
+    query = result.query.encode("ascii", "replace").decode()  # the fonts of OpenCV hold no more
+    title = f"{len(result.hits)} of {result.num_items:,}: {query}"
+    _write(sheet, _fitted(title, shape[1] - 2 * MARGIN), MARGIN, HEADER - 15, TITLE_SIZE, INK)
+    for position, hit in enumerate(result.hits):
+        row, column = divmod(position, columns)
+        _draw_hit(sheet, hit, HEADER + row * cell_height, MARGIN + column * cell_width)
+    return encode_jpeg(sheet)
+
+
+def _fitted(text: str, width: int) -> str:
+    """As much of a title as `width` pixels hold."""
+    import cv2
+
+    def is_too_wide(shown: str) -> bool:
+        return cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, TITLE_SIZE, 1)[0][0] > width
+
+    shown = text
+    while shown and is_too_wide(shown):
+        text = text[:-1]
+        shown = f"{text}..."
+    return shown
+
+
+def _draw_hit(sheet: NDArray[np.uint8], hit: Hit, top: int, left: int) -> None:
+    height, width = PICTURE
+    sheet[top : top + height, left : left + width] = BOX
+    thumbnail = load_thumbnail(hit.path, height, width)
+    if thumbnail is None:
+        _write(sheet, "image gone", left + 10, top + height // 2, 0.42, FAINT)
+    else:
+        y = top + (height - thumbnail.shape[0]) // 2
+        x = left + (width - thumbnail.shape[1]) // 2
+        sheet[y : y + thumbnail.shape[0], x : x + thumbnail.shape[1]] = thumbnail
+    baseline = top + height + 16
+    _write(sheet, f"{hit.rank}", left, baseline, 0.45, INK)
+    facts = f"{hit.score:.3f}" if hit.likelihood is None else f"{hit.score:.3f}  {hit.likelihood:.0%}"
+    _write(sheet, facts, left + 26, baseline, 0.4, FAINT)
+
+
+def _write(
+    sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float, colour: tuple[int, int, int]
+) -> None:
+    import cv2
+
+    cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,39 @@
+"""Small pictures of hits, for sheets that people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.errors import InputError
+from sal_runtime.images.pixels import decode_image
+
+JPEG_QUALITY = 85
+
+
+def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | None:
+    """An image scaled to fit into a box, its proportions kept.
+
+    Returns:
+        uint8 RGB `[h, w, 3]` with h <= height and w <= width; None if the image is gone or cannot be read any more.
+    """
+    import cv2
+
+    try:
+        image = decode_image(path.read_bytes())
+    except (OSError, InputError):
+        return None
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=kernel), dtype=np.uint8)
+
+
+def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """JPEG file of a uint8 RGB image `[h, w, 3]`."""
+    import cv2
+
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()

@@ -1,0 +1,59 @@
+"""What the gate runs the encoders on: crops and attribute vectors of the training split, or drawn ones."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from sal_runtime.arrays import UInt8Array
+from sal_runtime.images.pixels import ImageSpec, load_image, resize_image
+from sal_train.checkpoint import Run
+from sal_train.datasets import SearchDataset
+from sal_train.datasets.synthetic import SCHEMA as SYNTHETIC_SCHEMA
+from sal_train.datasets.synthetic import render_pedestrian
+
+NUM_CROPS = 256
+NUM_VECTORS = 256
+NUM_CALIBRATION = 256
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """Inputs of the encoders.
+
+    Attributes:
+        crops: uint8 [N, H, W, 3]; the gate compares encoders on them.
+        calibration: other crops, on which int8 is calibrated, uint8 [M, H, W, 3]; empty without a data set.
+        vectors: uint8 [Q, A].
+        described: where the crops came from.
+    """
+
+    crops: UInt8Array
+    calibration: UInt8Array
+    vectors: UInt8Array
+    described: str
+
+
+def gate_inputs(run: Run, spec: ImageSpec, dataset: SearchDataset | None) -> GateInputs:
+    """Crops of the training split chosen by the run's seed, or drawn ones; attribute vectors of training categories."""
+    rng = np.random.default_rng(run.config.run.seed)
+    vectors = run.category_vectors[rng.integers(0, len(run.category_vectors), NUM_VECTORS)]
+    if dataset is None:
+        crops, calibration = drawn_crops(spec, NUM_CROPS), np.empty((0, spec.height, spec.width, 3), np.uint8)
+        return GateInputs(crops, calibration, vectors, f"{NUM_CROPS} drawn pedestrians")
+    paths = dataset.train.image_paths[: dataset.train.num_own]
+    chosen = rng.permutation(len(paths))[: NUM_CROPS + NUM_CALIBRATION]
+    images = np.stack([load_image(paths[row], spec) for row in chosen])
+    crops, calibration = images[: (len(images) + 1) // 2], images[(len(images) + 1) // 2 :]
+    digest = hashlib.sha256(crops.tobytes()).hexdigest()
+    return GateInputs(crops, calibration, vectors, f"{len(crops)} training crops of {dataset.name}, sha256 {digest}")
+
+
+def drawn_crops(spec: ImageSpec, count: int) -> UInt8Array:
+    """Procedural pedestrians uint8 [count, H, W, 3], always the same."""
+    rng = np.random.default_rng(0)
+    states = np.stack([rng.integers(0, len(group.states), count) for group in SYNTHETIC_SCHEMA.groups], axis=1)
+    vectors = SYNTHETIC_SCHEMA.vectors_from_states(states)
+    return np.stack([resize_image(render_pedestrian(vector, rng), spec) for vector in vectors])

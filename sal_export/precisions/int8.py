@@ -1,0 +1,157 @@
+"""int8 as explicit Quantize/Dequantize nodes in the fp32 graph: several calibrations, a layout for each kind of engine.
+
+Convolutions, their activations and residual additions are quantised, weights symmetrically for each channel. The
+normalisation before and the pooling, FC, E_V and L2 norm after them stay in fp32: they cost nothing and are sensitive.
+So does the first block: it causes much of the error, and costs little; a depthwise one is even faster in fp32 on a CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from sal_export.onnx_export import OPSET
+from sal_export.precisions.activation_ranges import narrow_ranges
+from sal_export.precisions.bias_correction import correct_biases
+from sal_runtime.arrays import UInt8Array
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+    "mse": CalibrationMethod.MinMax,
+}
+"""How the range of an activation is taken from what it was on the calibration crops: in ONNX Runtime's ways, and from
+the whole range narrowed to that with the least squared error."""
+PERCENTILE = 99.99
+CALIBRATION_BATCH = 16
+QUANTISED = ("Conv", "Relu", "Clip", "Add", "MaxPool")
+"""With Relu and Clip among them, one quantiser follows an activation, not one before and one after it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an engine wants of an int8 graph.
+
+    Attributes:
+        name: types of activations and weights.
+        activation: type of quantised activations.
+        symmetric: zero point 0, as TensorRT wants it; otherwise the whole range of the type is used.
+        devices: that run it well.
+    """
+
+    name: str
+    activation: QuantType
+    symmetric: bool
+    devices: tuple[str, ...]
+
+
+U8S8 = Layout("u8s8", QuantType.QUInt8, symmetric=False, devices=("cpu", "cuda"))
+"""ONNX Runtime folds an activation function into the convolution before it only where its output is unsigned; measured
+on the CPU, everything else is slower than fp32."""
+S8S8 = Layout("s8s8", QuantType.QInt8, symmetric=True, devices=("trt",))
+"""What TensorRT's parser takes: signed, zero point 0. Biases stay fp32 in both layouts: TensorRT refuses int32 ones,
+and ONNX Runtime quantises them itself."""
+
+
+def calibration_hash(crops: UInt8Array) -> str:
+    """sha256 (hex) of the pixels that a model was calibrated on, uint8 [N, H, W, 3]."""
+    return hashlib.sha256(np.ascontiguousarray(crops).tobytes()).hexdigest()
+
+
+def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> bytes:
+    """An int8 image encoder.
+
+    Args:
+        model: the fp32 .onnx file; its input is called `images`.
+        crops: to calibrate on, uint8 [N, H, W, 3], N a multiple of `CALIBRATION_BATCH`.
+        method: one of `METHODS`.
+        layout: `U8S8` or `S8S8`.
+
+    Returns:
+        The content of the .onnx file.
+    """
+    exact = onnx.load_from_string(model)
+    batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder, "int8.onnx")
+        quantize_static(
+            onnx.load_from_string(model),  # which it changes
+            path,
+            _Batches(batches),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=first_block(exact.graph),
+            per_channel=True,
+            activation_type=layout.activation,
+            weight_type=QuantType.QInt8,
+            calibrate_method=METHODS[method],
+            extra_options={
+                "ActivationSymmetric": layout.symmetric,
+                "QuantizeBias": False,
+                "CalibPercentile": PERCENTILE,
+                # the calibrator keeps every activation of a stride in memory
+                "CalibStridedMinMax": 1,
+            },
+        )
+        quantised = onnx.load(path)
+    if method == "mse":
+        narrow_ranges(exact, quantised, batches)
+    correct_biases(exact, quantised, batches)
+    quantised.producer_name = f"sal int8 {layout.name} {method}, opset {OPSET}"
+    onnx.checker.check_model(quantised, full_check=True)
+    return bytes(quantised.SerializeToString())
+
+
+def first_block(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes before the second block: the stem, and a first depthwise convolution with its projection."""
+    convolutions = [index for index, node in enumerate(graph.node) if node.op_type == "Conv"]
+    depthwise = [place for place, index in enumerate(convolutions) if _groups(graph.node[index]) > 1]
+    after = convolutions[depthwise[0] + 2 if depthwise else 1 :]
+    return [node.name for node in graph.node[: after[0] if after else len(graph.node)]]
+
+
+def _groups(convolution: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
+
+
+class _Batches:
+    """Batches of crops, in the form of ONNX Runtime's `CalibrationDataReader`."""
+
+    def __init__(self, batches: list[UInt8Array]) -> None:
+        self.batches = batches
+        self.set_range(0, len(self.batches))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self.waiting = iter(self.batches[start_index:end_index])
+
+    def get_next(self) -> dict[str, UInt8Array] | None:
+        batch = next(self.waiting, None)
+        return None if batch is None else {"images": batch}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime's quantiser talks about itself on stdout, and below the level of errors through the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

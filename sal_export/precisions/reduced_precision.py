@@ -1,0 +1,158 @@
+"""The image encoder in fp16 and int8: made, compared with fp32, and let through only if it finds what fp32 finds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from sal_export.exported import ExportedEncoder
+from sal_export.gates.inputs import GateInputs
+from sal_export.gates.parity import Comparison, compare_with, in_chunks, measure_parity
+from sal_export.gates.retrieval import Retrieval, Task, check_retrieval, measure_retrieval
+from sal_export.onnx_export import export_onnx
+from sal_export.precisions.half_precision import half_image_encoder
+from sal_export.precisions.int8 import (
+    CALIBRATION_BATCH,
+    METHODS,
+    S8S8,
+    U8S8,
+    Layout,
+    calibration_hash,
+    quantise,
+)
+from sal_runtime.engines.devices import open_backend
+from sal_runtime.errors import ConfigError
+from sal_runtime.images.pixels import ImageSpec
+from sal_train.checkpoint import Run
+from sal_train.datasets import SearchDataset
+from sal_train.evaluation.protocol import protocol_of_test_split
+from sal_train.images.cache import load_images
+
+FP16_NOTE = "torch, backbone fp16; ONNX Runtime computes it in fp32 on a CPU, so only a GPU proves its numerics"
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """What every encoder of reduced precision must pass.
+
+    Attributes:
+        comparison: with the fp32 encoder on training crops.
+        task: retrieval on the evaluation protocol.
+        reference: what the fp32 encoder finds there.
+        console: for progress; standard error.
+    """
+
+    comparison: Comparison
+    task: Task
+    reference: Retrieval
+    console: Console
+
+    def passed(self, encoder: ExportedEncoder) -> ExportedEncoder:
+        """The encoder with the gate's findings.
+
+        Raises:
+            ParityError: it did not pass.
+        """
+        run = open_backend(encoder.content).run
+        parity = measure_parity(encoder.file, run, self.comparison, encoder.precision)
+        retrieval = measure_retrieval(encoder.file, run, self.task, self.console)
+        check_retrieval(encoder.file, encoder.precision, self.reference, retrieval)
+        return dataclasses.replace(encoder, parity=parity, retrieval=retrieval)
+
+
+def retrieval_task(dataset: SearchDataset, spec: ImageSpec, attribute_encoder: bytes, cache_dir: Path) -> Task:
+    """The evaluation protocol of a data set, with its gallery decoded and its queries encoded."""
+    protocol = protocol_of_test_split(dataset)
+    images = load_images(protocol.image_paths, spec, cache_dir)
+    queries = in_chunks(open_backend(attribute_encoder).run, protocol.queries.astype(np.float32))
+    return Task(protocol, images, queries)
+
+
+def reduced_encoders(
+    run: Run, reference: ExportedEncoder, inputs: GateInputs, task: Task, precisions: Sequence[str], console: Console
+) -> list[ExportedEncoder]:
+    """The fp32 image encoder with its retrieval numbers, then those of reduced precision.
+
+    Args:
+        run: whose networks they are.
+        reference: the exported fp32 image encoder.
+        inputs: crops of the training split.
+        task: what is to be found.
+        precisions: of `fp16`, `int8` and `int8-trt`.
+        console: for progress; standard error.
+
+    Raises:
+        ParityError: one of them did not pass.
+        ConfigError: there are too few crops to calibrate int8.
+    """
+    backend = open_backend(reference.content)
+    found = measure_retrieval(reference.file, backend.run, task, console)
+    comparison = compare_with(backend.run, reference.file, inputs.crops, task.queries, inputs.described)
+    gate = Gate(comparison, task, found, console)
+    encoders = [dataclasses.replace(reference, retrieval=found)]
+    if "fp16" in precisions:
+        with console.status("exporting fp16"):
+            encoder = _fp16(run, reference)
+        encoders.append(gate.passed(encoder))
+    for precision, layout in (("int8", U8S8), ("int8-trt", S8S8)):
+        if precision in precisions:
+            with console.status(f"calibrating int8 {layout.name} on {len(inputs.calibration)} training crops"):
+                encoder = _int8(reference, inputs, comparison, layout)
+            encoders.append(gate.passed(encoder))
+    return encoders
+
+
+def _fp16(run: Run, reference: ExportedEncoder) -> ExportedEncoder:
+    model = run.config.model
+    example = torch.zeros(2, model.height, model.width, 3, dtype=torch.uint8)
+    content = export_onnx(half_image_encoder(run.networks), example, "images")
+    return dataclasses.replace(
+        reference,
+        file="image_encoder.fp16.onnx",
+        precision="fp16",
+        devices=("cpu", "cuda", "trt"),
+        content=content,
+        producer=FP16_NOTE,
+    )
+
+
+def _int8(reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison, layout: Layout) -> ExportedEncoder:
+    """Of all calibrations the one whose embeddings are nearest to those of fp32, on crops it was not calibrated on."""
+    usable = len(inputs.calibration) // CALIBRATION_BATCH * CALIBRATION_BATCH
+    if not usable:
+        raise ConfigError(
+            f"int8 is calibrated on training crops: {len(inputs.calibration)} are left beside those of the gate, at "
+            f"least {CALIBRATION_BATCH} are needed; leave int8 out or train on more images"
+        )
+    crops = inputs.calibration[:usable]
+    candidates = {method: quantise(reference.content, crops, method, layout) for method in METHODS}
+    cosines = {method: _mean_cosine(content, comparison) for method, content in candidates.items()}
+    best = max(cosines, key=lambda method: cosines[method])
+    calibration: dict[str, Any] = {
+        "layout": layout.name,
+        "method": best,
+        "mean_cosine_by_method": cosines,
+        "crops": usable,
+        "crops_sha256": calibration_hash(crops),
+        "data": inputs.described.partition(",")[0],
+    }
+    return dataclasses.replace(
+        reference,
+        file="image_encoder.int8.onnx" if layout is U8S8 else "image_encoder.int8.trt.onnx",
+        precision="int8",
+        devices=layout.devices,
+        content=candidates[best],
+        producer=f"onnxruntime static quantisation of {reference.file}, {layout.name}, {best}",
+        calibration=calibration,
+    )
+
+
+def _mean_cosine(content: bytes, comparison: Comparison) -> float:
+    got = in_chunks(open_backend(content).run, comparison.inputs)
+    return float((got * comparison.reference).sum(axis=1).mean())

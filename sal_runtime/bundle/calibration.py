@@ -1,0 +1,103 @@
+"""The likelihood that a hit matches its query: a logistic regression that travels in the manifest.
+
+It is fitted in training (sal_train/evaluation/calibrate.py) and only applied here. Its inputs describe one pair of
+query and image; none depends on the rest of the gallery, so that a hit keeps its likelihood whatever else is searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.arrays import Float64Array
+from sal_runtime.errors import BundleError
+
+FEATURES = ("cosine", "evidence_logit", "num_terms", "log_prior", "cosine_x_log_prior")
+CERTAIN = 1e-6
+"""A joint evidence is taken as at most 1 - CERTAIN, so that its logit stays finite."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logistic regression on standardised features: `likelihood = sigmoid(bias + weights . (x - mean) / scale)`.
+
+    Attributes:
+        mean: of each feature of `FEATURES`, subtracted from it.
+        scale: what it is then divided by; positive.
+        weights: of the standardised features.
+        bias: of the logit.
+    """
+
+    mean: Float64Array
+    scale: Float64Array
+    weights: Float64Array
+    bias: float
+
+    def likelihood(self, features: Float64Array) -> NDArray[np.float32]:
+        """Likelihood of match in 0..1, float32 `[N]`, of the features `[N, len(FEATURES)]`."""
+        logits = (features - self.mean) / self.scale @ self.weights + self.bias
+        # The half-angle form of the sigmoid overflows nowhere.
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """What goes under `calibration` in the manifest; `from_json` reads it back."""
+        return {
+            "method": "logistic",
+            "features": list(FEATURES),
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "weights": self.weights.tolist(),
+            "bias": self.bias,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Calibration:
+        """Read the form `to_json` writes; other keys (how it was fitted) are left alone.
+
+        Raises:
+            BundleError: it is of another method, on other features, or not made of finite numbers.
+        """
+        method, features = data.get("method"), tuple(data.get("features", ()))
+        if method != "logistic" or features != FEATURES:
+            raise BundleError(
+                f"calibration: got {method!r} on {', '.join(map(str, features)) or 'nothing'}, expected 'logistic' on "
+                f"{', '.join(FEATURES)}; export the bundle again with this version of sal"
+            )
+        try:
+            mean, scale, weights = (np.array(data[key], dtype=np.float64) for key in ("mean", "scale", "weights"))
+            bias = float(data["bias"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"calibration: cannot read it: {error!r}; export the bundle again") from error
+        shapes_fit = all(values.shape == (len(FEATURES),) for values in (mean, scale, weights))
+        if not shapes_fit or not np.isfinite([*mean, *scale, *weights, bias]).all() or (scale <= 0).any():
+            raise BundleError(
+                f"calibration: expected {len(FEATURES)} finite numbers for each of mean, scale (positive) and weights "
+                "and a finite bias; export the bundle again"
+            )
+        return Calibration(mean, scale, weights, bias)
+
+
+def match_features(cosine: NDArray[Any], log_evidence: NDArray[Any], num_terms: int, log_prior: float) -> Float64Array:
+    """What the calibration looks at, float64 `[N, len(FEATURES)]`.
+
+    The logit of the joint evidence is what the answer would be if the attribute head were right and its attributes
+    independent. The last feature lets the cosine count for more the rarer what is asked.
+
+    Args:
+        cosine: of the images and the query vector of the rule `marginalised`, `[N]`.
+        log_evidence: log-likelihood of the asked terms under the attribute head, `[N]`.
+        num_terms: asked.
+        log_prior: log of the share of training people who satisfy the query, at most 0.
+    """
+    log_evidence = np.minimum(log_evidence, np.log1p(-CERTAIN))
+    columns = np.empty((len(cosine), len(FEATURES)))
+    columns[:, 0] = cosine
+    columns[:, 1] = log_evidence - np.log(-np.expm1(log_evidence))
+    columns[:, 2] = num_terms
+    columns[:, 3] = log_prior
+    columns[:, 4] = columns[:, 0] * log_prior
+    return columns

@@ -1,0 +1,58 @@
+"""Writing a bundle so that at every moment either the old one or the new one is there, whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sal_runtime.bundle.bundle import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MANIFEST_HASH,
+    Bundle,
+    bundle_fingerprint,
+    manifest_hash_line,
+    open_bundle,
+)
+from sal_runtime.errors import BundleError
+from sal_runtime.files import replace_directory
+
+
+def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle directory, in place of the one that is there if any.
+
+    Everything is written and checked under a temporary name beside the destination, then swapped in by one rename.
+
+    Args:
+        destination: the directory.
+        manifest: all keys but format_version, files and fingerprint, which are worked out here.
+        files: content by file name; must hold every artefact's file.
+
+    Returns:
+        The bundle, opened.
+
+    Raises:
+        BundleError: the destination is something else than a bundle, or cannot be written; nothing has changed then.
+    """
+    if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
+        raise BundleError(f"{destination} exists and is not a bundle; name another --out")
+    complete = _complete_manifest(manifest, files)
+    text = (json.dumps(complete, indent=1) + "\n").encode()
+    try:
+        replace_directory(
+            destination, {**files, MANIFEST: text, MANIFEST_HASH: manifest_hash_line(text)}, check=open_bundle
+        )
+    except OSError as error:
+        raise BundleError(f"cannot write {destination}: {error.strerror}; nothing has been changed") from error
+    return open_bundle(destination)
+
+
+def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    listed = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
+    }
+    complete = {"format_version": FORMAT_VERSION, **manifest, "files": listed}
+    return {**complete, "fingerprint": bundle_fingerprint(complete)}

@@ -1,0 +1,250 @@
+"""Building a TensorRT engine of an image encoder: one code path for TensorRT 10.12 and later, 11, and TensorRT-RTX.
+
+The precision is in the graph (half weights, explicit QuantizeLinear and DequantizeLinear); no flag asks for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sal_runtime.arrays import Precision
+from sal_runtime.engines.tensorrt.cuda import current_gpu
+from sal_runtime.engines.tensorrt.key import Profile
+from sal_runtime.engines.tensorrt.library import TensorRT, find_tensorrt
+from sal_runtime.engines.tensorrt.precision import PrecisionProof, check_engine, check_graph, check_weights
+from sal_runtime.engines.tensorrt.store import replace_file
+from sal_runtime.errors import BackendError
+
+INPUT = "images"
+OUTPUT = "embeddings"
+WORKSPACE_BYTES = 2 << 30
+"""Scratch memory that a kernel may use at most."""
+WEIGHTS_MESSAGE = "Total Weights Memory:"
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a phase, the steps done and their number; phases nest and overlap."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A serialised engine and the proof of its precision.
+
+    Attributes:
+        plan: what a runtime of the same library version loads.
+        proof: how the precision was verified.
+    """
+
+    plan: bytes
+    proof: PrecisionProof
+
+
+def build_engine(
+    model: bytes,
+    precision: Precision,
+    profile: Profile,
+    timing_cache: Path | None = None,
+    progress: Progress | None = None,
+    compute_capabilities: Sequence[str] | None = None,
+) -> BuiltEngine:
+    """Build an engine.
+
+    Args:
+        model: the content of an .onnx file: `images` uint8 `[batch, H, W, 3]` to `embeddings` float32 `[batch, d]`.
+        precision: what the graph must be in; checked in the graph and, where there is a GPU, in the engine.
+        profile: batch sizes.
+        timing_cache: file of kernel timings, read and replaced; makes the next build faster. TensorRT-RTX has none.
+        progress: told about each step. An exception that it raises ends the build.
+        compute_capabilities: of the GPUs to build for, such as `["8.9", "12.0"]`; TensorRT-RTX only. None: this GPU.
+
+    Raises:
+        BackendError: no library, no GPU, a graph that cannot be built or is not in the precision; says which node and
+            why.
+    """
+    library = find_tensorrt()
+    targets = target_capabilities(library, compute_capabilities)
+    builder = library.module.Builder(library.log.logger)
+    network, parser = _parse(library, builder, model)
+    graph = check_graph(library, network, precision)
+    config = _configure(library, builder, network, profile)
+    if library.kind == "tensorrt_rtx":
+        _set_targets(library, config, targets)
+    with _timings(library, config, timing_cache), _watched(library, config, progress):
+        library.log.clear()
+        serialised = builder.build_serialized_network(network, config)
+    del parser  # owns memory that the network refers to
+    if serialised is None:
+        raise BackendError(f"{library.title} cannot build the engine: {library.log.errors()}")
+    plan = bytes(memoryview(serialised))
+    stated = (library.log.find(WEIGHTS_MESSAGE) or "").split()
+    weight_bytes = int(stated[0]) if stated and stated[0].isdigit() else None
+    engine = _inspected(library, plan, profile, precision) if library.kind == "tensorrt" else None
+    if engine is None:
+        check_weights(weight_bytes, len(model), precision)
+    return BuiltEngine(plan, PrecisionProof(graph, engine, weight_bytes, len(plan)))
+
+
+def target_capabilities(library: TensorRT, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The compute capabilities an engine is built for, sorted.
+
+    Raises:
+        BackendError: the library cannot build for them here.
+    """
+    if library.kind == "tensorrt":
+        if asked is not None:
+            raise BackendError(f"{library.title} builds for the GPU it runs on, not for {', '.join(asked)}")
+        return (current_gpu().compute_capability,)
+    try:
+        targets = tuple(sorted(set(asked))) if asked is not None else (current_gpu().compute_capability,)
+    except BackendError as error:
+        raise BackendError(f"{library.title}: {error}; or name the compute capabilities to build for") from error
+    known = [name for name in dir(library.module.ComputeCapability) if name.startswith("SM")]
+    for target in targets:
+        if _capability_name(target) not in known:
+            there = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in sorted(known, key=lambda name: int(name[2:])))
+            raise BackendError(f"{library.title} does not build for compute capability {target}; it knows {there}")
+    return targets
+
+
+def _capability_name(capability: str) -> str:
+    return f"SM{capability.replace('.', '')}"
+
+
+def _parse(library: TensorRT, builder: Any, model: bytes) -> tuple[Any, Any]:
+    module = library.module
+    # TensorRT 11 and TensorRT-RTX know strongly typed networks only, TensorRT 10 has to be asked; where the flag is
+    # still there it does no harm
+    flag = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = module.OnnxParser(network, library.log.logger)
+    library.log.clear()
+    if not parser.parse(model):
+        errors = [_describe(parser.get_error(number)) for number in range(parser.num_errors)]
+        raise BackendError(f"{library.title} cannot parse the graph: {'; '.join(errors) or library.log.errors()}")
+    _check_interface(library, network)
+    return network, parser
+
+
+def _describe(error: Any) -> str:
+    """A parser error in words: operator, node, message, and what helps where that is known."""
+    message = " ".join(error.desc().split())
+    remedy = " (uint8 must be cast before anything else is done with it)" if "UInt8" in message else ""
+    return f"{error.node_operator() or 'graph'} {error.node_name() or 'without a name'}: {message}{remedy}"
+
+
+def _check_interface(library: TensorRT, network: Any) -> None:
+    types = library.module.DataType
+    inputs = [network.get_input(number) for number in range(network.num_inputs)]
+    outputs = [network.get_output(number) for number in range(network.num_outputs)]
+    taken, given = (
+        [(tensor.name, tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors] for tensors in (inputs, outputs)
+    )
+    fits = len(taken) == len(given) == 1 and (taken[0][:2], given[0][:2]) == (
+        (INPUT, types.UINT8.name),
+        (OUTPUT, types.FLOAT.name),
+    )
+    if fits:
+        image, embedding = taken[0][2], given[0][2]
+        fits = (len(image), image[0], image[-1], len(embedding), embedding[0]) == (4, -1, 3, 2, -1)
+    if not fits:
+        raise BackendError(
+            f"the graph takes {taken} and gives {given}; expected one input {INPUT} UINT8 (-1, H, W, 3) and one output "
+            f"{OUTPUT} FLOAT (-1, d), -1 for a free batch size; export the bundle again"
+        )
+
+
+def _configure(library: TensorRT, builder: Any, network: Any, profile: Profile) -> Any:
+    module = library.module
+    config = builder.create_builder_config()
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # else the inspector knows names only
+    if hasattr(config, "set_memory_pool_limit"):
+        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    if hasattr(module.BuilderFlag, "TF32"):
+        config.clear_flag(module.BuilderFlag.TF32)  # on by default, and it cuts fp32 products to 10 bits of mantissa
+    batches = builder.create_optimization_profile()
+    image = tuple(network.get_input(0).shape)[1:]
+    sizes = (profile.min_batch, profile.opt_batch, profile.max_batch)
+    batches.set_shape(INPUT, *((size, *image) for size in sizes))
+    config.add_optimization_profile(batches)
+    return config
+
+
+def _set_targets(library: TensorRT, config: Any, targets: Sequence[str]) -> None:
+    config.num_compute_capabilities = len(targets)
+    for number, target in enumerate(targets):
+        config.set_compute_capability(getattr(library.module.ComputeCapability, _capability_name(target)), number)
+
+
+@contextlib.contextmanager
+def _timings(library: TensorRT, config: Any, path: Path | None) -> Iterator[None]:
+    """Load the timing cache before the build and write it after; TensorRT-RTX times nothing when it builds."""
+    if path is None or library.kind == "tensorrt_rtx":
+        yield
+        return
+    stored = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(stored)
+    if cache is None or not config.set_timing_cache(cache, False):
+        _logger.warning("timing cache %s is not of this library and GPU; starting a new one", path)
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    yield
+    replace_file(path, bytes(memoryview(config.get_timing_cache().serialize())))
+
+
+@contextlib.contextmanager
+def _watched(library: TensorRT, config: Any, progress: Progress | None) -> Iterator[None]:
+    """Tell `progress` about each step; what it raises ends the build and is raised again after it."""
+    if progress is None:
+        yield
+        return
+    raised: list[BaseException] = []
+    steps: dict[str, int] = {}
+
+    def tell(phase: str, done: int) -> bool:
+        try:
+            if not raised:
+                progress(phase, done, steps[phase])
+        except BaseException as error:  # must not pass through the library's C++
+            raised.append(error)
+        return not raised
+
+    class Monitor(library.module.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            library.module.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            steps[phase_name] = num_steps
+            tell(phase_name, 0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return tell(phase_name, step + 1)
+
+        def phase_finish(self, phase_name: str) -> None:
+            tell(phase_name, steps[phase_name])
+
+    monitor = Monitor()
+    config.progress_monitor = monitor
+    yield
+    if raised:
+        raise raised[0]
+
+
+def _inspected(library: TensorRT, plan: bytes, profile: Profile, precision: Precision) -> dict[str, int]:
+    """The engine inspector's account at the best batch size; types are only known for a shape."""
+    module = library.module
+    library.log.clear()
+    runtime = module.Runtime(library.log.logger)
+    engine = runtime.deserialize_cuda_engine(plan)
+    context = engine.create_execution_context() if engine is not None else None
+    if context is None:
+        raise BackendError(f"{library.title} cannot load the engine it built: {library.log.errors()}")
+    image = tuple(engine.get_tensor_shape(INPUT))[1:]
+    context.set_input_shape(INPUT, (profile.opt_batch, *image))
+    inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
+    return check_engine(inspector.get_engine_information(module.LayerInformationFormat.JSON), precision)

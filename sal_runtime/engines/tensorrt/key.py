@@ -1,0 +1,111 @@
+"""What decides whether a TensorRT engine fits: the key that it is stored under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sal_runtime.arrays import Precision
+from sal_runtime.errors import BackendError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The batch sizes that an engine takes.
+
+    Attributes:
+        min_batch: smallest.
+        opt_batch: the one it is tuned for.
+        max_batch: largest; buffers are made for it.
+    """
+
+    min_batch: int = 1
+    opt_batch: int = 32
+    max_batch: int = 128
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_batch <= self.opt_batch <= self.max_batch:
+            raise BackendError(
+                f"batch sizes are {self.min_batch}, {self.opt_batch}, {self.max_batch}; "
+                "expected 1 <= smallest <= best <= largest"
+            )
+
+    def __str__(self) -> str:
+        return f"batches {self.min_batch} to {self.max_batch}, best at {self.opt_batch}"
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """What an engine was made from and for.
+
+    Attributes:
+        artefact_sha256: of the .onnx file, hex.
+        precision: fp32, fp16 or int8.
+        library: `TensorRT` or `TensorRT-RTX`.
+        library_version: full build version.
+        compute_capabilities: of the GPUs it is for; TensorRT builds for one, TensorRT-RTX for one or more.
+        gpu: model of the GPU it was tuned on; None where it was built for a GPU that was not there.
+        platform: operating system and machine.
+        profile: batch sizes.
+    """
+
+    artefact_sha256: str
+    precision: Precision
+    library: str
+    library_version: str
+    compute_capabilities: tuple[str, ...]
+    gpu: str | None
+    platform: str
+    profile: Profile
+
+    @property
+    def hash(self) -> str:
+        """sha256 over all fields, hex."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EngineKey:
+        """The inverse of `dataclasses.asdict`."""
+        lists = {
+            "compute_capabilities": tuple(value["compute_capabilities"]),
+            "profile": Profile(**value["profile"]),
+        }
+        return cls(**{**value, **lists})
+
+
+def this_platform() -> str:
+    """Operating system and machine, such as linux-x86_64."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def differences(built: EngineKey, wanted: EngineKey) -> list[str]:
+    """How an engine that was built does not fit what is wanted, in words, most telling first; empty where it fits.
+
+    One built for more compute capabilities than the wanted ones fits.
+    """
+    built_by, this_is = (f"{key.library} {key.library_version}" for key in (built, wanted))
+    words = {
+        "artefact_sha256": "built from another encoder",
+        "platform": f"built on {built.platform}, this is {wanted.platform}",
+        "library": f"built by {built_by}, this is {this_is}",
+        "library_version": f"built by {built_by}, this is {this_is}",
+        "compute_capabilities": (
+            f"built for compute capability {', '.join(built.compute_capabilities)}, "
+            f"this is {', '.join(wanted.compute_capabilities)}"
+        ),
+        "gpu": f"built on {built.gpu or 'no GPU'}, this is {wanted.gpu or 'no GPU'}",
+        "precision": f"built in {built.precision}, asked for {wanted.precision}",
+        "profile": f"built for {built.profile}, asked for {wanted.profile}",
+    }
+    different = {field.name for field in fields(EngineKey) if getattr(built, field.name) != getattr(wanted, field.name)}
+    if set(wanted.compute_capabilities) <= set(built.compute_capabilities):
+        different.discard("compute_capabilities")
+    if "library" in different:
+        different.discard("library_version")
+    order = list(words)
+    return [words[name] for name in sorted(different, key=order.index)]

@@ -1,0 +1,131 @@
+"""Which items of a gallery a search or a removal is about: by camera, time, track and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+NORM_TOLERANCE = 1e-2
+"""How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Conditions that all have to hold; an empty filter lets everything through.
+
+    What an item does not say fulfils no condition: an item without a capture time is in no time window.
+
+    Attributes:
+        cameras: one of these; empty for any.
+        tracks: one of these; empty for any.
+        captured_from: seconds since 1970, UTC; the first moment of the window.
+        captured_until: the first moment after the window.
+        metadata: for each of these keys one of the values.
+    """
+
+    cameras: Sequence[str] = ()
+    tracks: Sequence[str] = ()
+    captured_from: float | None = None
+    captured_until: float | None = None
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be no condition.
+
+        Raises:
+            InputError: a window that ends before it begins, or a metadata key without a value to match.
+        """
+        start, stop = self.captured_from, self.captured_until
+        if start is not None and stop is not None and not start < stop:
+            raise InputError(f"got a time window from {start} until {stop}, expected it to end after it begins")
+        empty = [key for key, values in self.metadata.items() if not values]
+        if empty:
+            raise InputError(f"got no value for the metadata {', '.join(empty)}, expected at least one each")
+
+    def __bool__(self) -> bool:
+        """Whether there is any condition."""
+        bounds = (self.captured_from, self.captured_until)
+        return bool(self.cameras or self.tracks or self.metadata) or any(bound is not None for bound in bounds)
+
+    def words(self) -> tuple[str, ...]:
+        """The conditions for people, one each."""
+        texts = {"camera": self.cameras, "track": self.tracks, **self.metadata}
+        said = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
+        for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
+            if bound is not None:
+                said.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        return tuple(said)
+
+    def matches(self, item: GalleryItem) -> bool:
+        """Whether an item fulfils every condition; the definition that all implementations are tested against."""
+        if self.cameras and item.camera not in self.cameras:
+            return False
+        if self.tracks and item.track not in self.tracks:
+            return False
+        if self.captured_from is not None and (item.captured_at is None or item.captured_at < self.captured_from):
+            return False
+        if self.captured_until is not None and (item.captured_at is None or item.captured_at >= self.captured_until):
+            return False
+        return all(item.metadata.get(key) in values for key, values in self.metadata.items())
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One image of a person, as the gallery knows it.
+
+    Attributes:
+        uri: where the image is; unique in the gallery. Relative to the folder in a gallery that follows a folder.
+        content_hash: sha256 (hex) of the encoded image file.
+        size: of the file, bytes.
+        mtime_ns: of the file, nanoseconds since 1970.
+        camera: that saw the person.
+        captured_at: seconds since 1970, UTC.
+        track: of the person within the camera.
+        box: of the person in the camera's image: left, top, width, height, pixels.
+        metadata: anything else that filters may ask for, such as `{"zone": "north"}`.
+    """
+
+    uri: str
+    content_hash: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    camera: str | None = None
+    captured_at: float | None = None
+    track: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_embeddings(vectors: NDArray[np.float32], uris: Sequence[str], embedding_dim: int) -> None:
+    """Refuse embeddings that do not fit their items or the gallery.
+
+    Args:
+        vectors: expected to be float32 `[len(uris), embedding_dim]`, of length 1 each.
+        uris: of the items, for the message.
+        embedding_dim: of the gallery.
+
+    Raises:
+        InputError: they do not.
+    """
+    if vectors.shape != (len(uris), embedding_dim):
+        raise InputError(
+            f"got embeddings of shape {vectors.shape} for a gallery, expected ({len(uris)}, {embedding_dim}); "
+            "encode the items with the bundle of the gallery"
+        )
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= NORM_TOLERANCE))  # the form that NaN cannot pass
+    if len(wrong):
+        raise InputError(
+            f"got an embedding of length {lengths[wrong[0]]:.4g} for {uris[wrong[0]]}, expected 1; "
+            "was it made by an ImageEncoder?"
+        )

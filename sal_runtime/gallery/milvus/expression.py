@@ -1,0 +1,77 @@
+"""Filters as boolean expressions of Milvus, and the form in which metadata is stored so that they can reach it.
+
+Milvus compares what stands between the brackets of `metadata["key"]` without undoing its escapes, and cuts it at `][`.
+So the keys are percent-encoded: letters, digits and `_.-~` stay as they are, everything else is %XX of its UTF-8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from sal_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery.items import ItemFilter
+
+EVERYTHING = "id >= 0"
+"""Ids are never negative."""
+
+_EMPTY_KEY = "%"
+"""Stands for the empty key, which Milvus cannot address; no other key is encoded to it."""
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
+"""All that may not stand between quotes as it is; the embedded edition knows few other escapes."""
+
+
+def filter_expression(where: ItemFilter | None) -> str:
+    """A filter in the language of Milvus; what it lets through is what `ItemFilter.matches` lets through.
+
+    Raises:
+        InputError: a bound of the time window is not finite.
+    """
+    if where is None:
+        return EVERYTHING
+    conditions = []
+    if where.cameras:
+        conditions.append(_is_one_of("camera", where.cameras))
+    if where.tracks:
+        conditions.append(_is_one_of("track", where.tracks))
+    if where.captured_from is not None:
+        conditions.append(f"captured_at >= {_number(where.captured_from)}")
+    if where.captured_until is not None:
+        conditions.append(f"captured_at < {_number(where.captured_until)}")
+    for key, values in where.metadata.items():
+        # the embedded edition has no `in` for the inside of a JSON field
+        field = f'metadata["{_stored_key(key)}"]'
+        conditions.append(f"({' or '.join(f'{field} == {_text(value)}' for value in values)})")
+    return " and ".join(conditions) or EVERYTHING
+
+
+def store_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as it is stored."""
+    return {_stored_key(key): value for key, value in metadata.items()}
+
+
+def restore_metadata(stored: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that `store_metadata` was given."""
+    return {"" if key == _EMPTY_KEY else unquote(key): value for key, value in stored.items()}
+
+
+def _stored_key(key: str) -> str:
+    return quote(key, safe="") or _EMPTY_KEY
+
+
+def _is_one_of(field: str, values: Iterable[str]) -> str:
+    return f"{field} in [{', '.join(map(_text, values))}]"
+
+
+def _text(value: str) -> str:
+    return f'"{value.translate(_ESCAPES)}"'
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        raise InputError(f"got {value} as a bound of a time window, expected seconds; leave an open end out")
+    return repr(float(value))

@@ -1,0 +1,104 @@
+"""What a search needs of a gallery, wherever that keeps its vectors: one file, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sal_runtime.arrays import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from sal_runtime.bundle.bundle import Bundle
+    from sal_runtime.gallery.items import GalleryItem, ItemFilter
+
+
+class SearchableGallery(Protocol):
+    """Items with their embeddings, all made by one bundle. Safe to use from many threads."""
+
+    @property
+    def title(self) -> str:
+        """What people know it by, such as its file or address; for messages."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the bundle that made the embeddings."""
+
+    @property
+    def bundle_name(self) -> str:
+        """Of that bundle, for people."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Of the embeddings."""
+
+    @property
+    def precision(self) -> str:
+        """Of the image encoder that makes the embeddings: fp32, fp16 or int8."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Refuse a bundle other than the one that made the embeddings.
+
+        Raises:
+            InputError: it is another one.
+        """
+
+    def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
+        """Add n items with unit vectors float32 `[n, d]`; an item whose uri is known replaces it (last one wins).
+
+        Raises:
+            InputError: the embeddings do not fit the items or the gallery, or are not finite unit vectors.
+            SalError: writing failed.
+        """
+
+    def remove(self, uris: Iterable[str]) -> int:
+        """Remove items for good, and say how many there were; unknown uris are passed over.
+
+        Raises:
+            SalError: writing failed.
+        """
+
+    def remove_where(self, where: ItemFilter) -> int:
+        """Remove the items that a filter lets through for good, and say how many there were.
+
+        Raises:
+            InputError: the filter has no condition.
+            SalError: writing failed.
+        """
+
+    def nearest(
+        self, queries: Float32Array, k: int, where: ItemFilter | None = None
+    ) -> tuple[Int64Array, Float32Array]:
+        """The items whose embeddings are nearest to each query, among those that a filter lets through.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: at least 1; fewer come where there are fewer items.
+            where: applied before ranking, so that k of the fitting items come; None for all.
+
+        Returns:
+            Ids int64 and cosines float32, both `[Q, min(k, fitting items)]`, best first.
+        """
+
+    def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
+        """The items with these ids, in their order.
+
+        Raises:
+            InputError: there is no such item (any more).
+        """
+
+    def embeddings(self, ids: Iterable[int]) -> Float32Array:
+        """The unit vectors float32 `[n, d]` of the items with these ids, in their order.
+
+        Raises:
+            InputError: there is no such item (any more).
+        """
+
+    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, a part at a time."""
+
+    def image_path(self, item: GalleryItem) -> Path:
+        """Where the image of an item should be; it may be gone."""

@@ -1,0 +1,66 @@
+"""What a gallery is and what waits to be encoded, without changing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sal_runtime.gallery.folder import folder_changes, gallery_path_for, locate
+from sal_runtime.gallery.gallery import Gallery
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a gallery is.
+
+    Attributes:
+        path: of the gallery file.
+        items: number of images in it.
+        bytes: on disk, with the log beside it.
+        bundle: name of the bundle that made the embeddings.
+        fingerprint: of that bundle.
+        embedding_dim: of the vectors.
+        follows: the folder that the gallery follows, if any.
+        pending: images that the next search of that folder will encode or forget; None if it follows none.
+    """
+
+    path: Path
+    items: int
+    bytes: int
+    bundle: str
+    fingerprint: str
+    embedding_dim: int
+    follows: Path | None
+    pending: dict[str, int] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-serialisable form."""
+        follows = None if self.follows is None else str(self.follows)
+        return {**vars(self), "path": str(self.path), "follows": follows}
+
+
+def read_status(place: Path) -> Status:
+    """Look at a gallery without changing it.
+
+    Raises:
+        InputError: there is none at `place`.
+    """
+    path = locate(place)
+    with Gallery.open(path) as gallery:
+        files = (path, path.with_name(f"{path.name}-wal"))
+        follows = gallery.root
+        pending = None
+        if follows is not None and follows.is_dir() and gallery_path_for(follows) == path.resolve():
+            changes = folder_changes(follows)
+            pending = {name: len(getattr(changes, name)) for name in ("new", "changed", "removed")}
+        return Status(
+            path=path,
+            items=len(gallery),
+            bytes=sum(file.stat().st_size for file in files if file.exists()),
+            bundle=gallery.meta["bundle_name"],
+            fingerprint=gallery.fingerprint,
+            embedding_dim=gallery.embedding_dim,
+            follows=follows,
+            pending=pending,
+        )

@@ -1,0 +1,132 @@
+"""What happens to a gallery file when items come, change or go: their rows, and their values in every column.
+
+All functions expect an open transaction and count the change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.gallery.items import GalleryItem
+from sal_runtime.gallery.store.columns import (
+    CAMERA,
+    CAPTURED_AT,
+    IDS,
+    TRACK,
+    all_columns,
+    ensure_metadata_columns,
+    forget_empty_metadata,
+    read_values,
+    remove_slots,
+    text_code,
+    vector_column,
+    write_values,
+)
+from sal_runtime.gallery.store.file import read_counter, write_counter
+from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
+
+GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
+"""What `meta` says of the embeddings, and not of the gallery."""
+
+
+def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], vectors: Float32Array) -> None:
+    """Add items, or replace those whose uris are known.
+
+    Args:
+        connection: of the gallery.
+        items: n of them, by uri.
+        vectors: float32 `[n, d]`, in their order.
+    """
+    change, count = _next_change(connection), read_counter(connection, "count")
+    known = find_slots(connection, list(items))
+    ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new ones behind, as they came
+    row_of = {uri: row for row, uri in enumerate(items)}
+    sorted_vectors = vectors[[row_of[uri] for uri in ordered]]
+    sorted_items = [items[uri] for uri in ordered]
+    checksums = [zlib.crc32(vector.tobytes()) for vector in sorted_vectors]
+    old, slots = len(known), np.arange(len(known), len(ordered), dtype=np.int64) - len(known) + count
+    slots = np.concatenate([np.array([known[uri] for uri in ordered[:old]], np.int64), slots])
+    replace_items(connection, sorted_items[:old], checksums[:old])
+    ids = insert_items(connection, sorted_items[old:], checksums[old:], count)
+    write_values(connection, IDS, slots[old:], np.array(ids, np.int64), change)
+    write_values(connection, vector_column(vectors.shape[1]), slots, sorted_vectors, change)
+    _write_descriptions(connection, slots, sorted_items, change)
+    write_counter(connection, "count", count + len(ids))
+
+
+def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
+    """Replace all but id, vector and time of adding of the items whose uris are known; others are passed over."""
+    latest = {item.uri: item for item in items}
+    slots = find_slots(connection, list(latest))
+    ordered = sorted(slots, key=lambda uri: slots[uri])
+    known = [latest[uri] for uri in ordered]
+    describe_items(connection, known)
+    places = np.array([slots[uri] for uri in ordered], np.int64)
+    _write_descriptions(connection, places, known, _next_change(connection))
+
+
+def remove_items(
+    connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
+) -> list[str]:
+    """Remove the items whose rows fulfil an SQL condition with any of the lists of values.
+
+    Returns:
+        Their uris.
+    """
+    query = f"SELECT slot, uri FROM item WHERE {condition}"
+    found = {slot: uri for some in values for slot, uri in connection.execute(query, some)}
+    if not found:
+        return []
+    count, change = read_counter(connection, "count"), _next_change(connection)
+    slots = np.array(sorted(found), np.int64)
+    gone = read_values(connection, IDS, slots).tolist()
+    connection.executemany("DELETE FROM item WHERE id = ?", ((item_id,) for item_id in gone))
+    holes = remove_slots(connection, all_columns(connection, embedding_dim), slots, count, change)
+    moved = read_values(connection, IDS, holes).tolist()
+    connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
+    write_counter(connection, "count", count - len(slots))
+    forget_empty_metadata(connection)
+    return list(found.values())
+
+
+def take_generation(connection: sqlite3.Connection) -> None:
+    """Replace all items and columns by those of the database attached as `generation`, and the stamp with them.
+
+    When an item was added is kept; what is not in the new generation is gone.
+    """
+    change = _next_change(connection)
+    connection.execute("UPDATE generation.block_change SET change = ?", (change,))
+    connection.execute(
+        "UPDATE generation.item SET added_at = old.added_at FROM main.item AS old WHERE old.uri = generation.item.uri"
+    )
+    for table in ("item", "block", "block_change", "metadata_key"):
+        connection.execute(f"DELETE FROM main.{table}")
+        connection.execute(f"INSERT INTO main.{table} SELECT * FROM generation.{table}")
+    keys = ", ".join("?" * len(GENERATION_KEYS))
+    connection.execute(
+        f"INSERT OR REPLACE INTO main.meta SELECT * FROM generation.meta WHERE key IN ({keys})", GENERATION_KEYS
+    )
+
+
+def _next_change(connection: sqlite3.Connection) -> int:
+    change = read_counter(connection, "change") + 1
+    write_counter(connection, "change", change)
+    return change
+
+
+def _write_descriptions(
+    connection: sqlite3.Connection, slots: Int64Array, items: Sequence[GalleryItem], change: int
+) -> None:
+    """What filters ask for."""
+    times = [np.nan if item.captured_at is None else item.captured_at for item in items]
+    write_values(connection, CAPTURED_AT, slots, np.array(times, np.float64), change)
+    texts = {CAMERA: [item.camera for item in items], TRACK: [item.track for item in items]}
+    keys = ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
+    texts |= {column: [item.metadata.get(key) for item in items] for key, column in keys.items()}
+    for column, values in texts.items():
+        write_values(connection, column, slots, np.array([text_code(text) for text in values], np.int64), change)

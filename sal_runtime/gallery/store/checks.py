@@ -1,0 +1,95 @@
+"""What can be wrong with embeddings before they enter a gallery file, and with the file after."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.gallery.store.columns import (
+    BLOCK_SLOTS,
+    CAMERA,
+    CAPTURED_AT,
+    IDS,
+    TRACK,
+    Column,
+    metadata_columns,
+    read_block,
+    text_code,
+    vector_column,
+)
+from sal_runtime.gallery.store.file import read_counter
+from sal_runtime.gallery.store.rows import COLUMNS, row_checksum
+
+MAX_PROBLEMS = 20
+"""Of a kind; a damaged file would otherwise name every item."""
+
+
+def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
+    """Damaged pages, items without vector, vectors without item, wrong checksums, and what filters would miss.
+
+    Args:
+        connection: of the gallery, in a transaction.
+        embedding_dim: of its vectors.
+
+    Returns:
+        A line for people each; an empty list if all is well.
+    """
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})").fetchall()
+        damaged = [f"damaged file: {text}" for (text,) in rows if text != "ok"]
+        return damaged or _mismatches(connection, embedding_dim)
+    except sqlite3.DatabaseError as error:
+        return [f"damaged file: {error}"]
+
+
+def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
+    count = read_counter(connection, "count")
+    keys = metadata_columns(connection)
+    columns = [IDS, vector_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT, *keys.values()]
+    query = f"SELECT slot, id, checksum, row_checksum, {COLUMNS} FROM item ORDER BY slot"
+    wrong = [
+        f"damaged file: block {block_id} and the note of its last change do not go together"
+        for (block_id,) in connection.execute(
+            "SELECT id FROM block WHERE id NOT IN (SELECT id FROM block_change) "
+            "UNION ALL SELECT id FROM block_change WHERE id NOT IN (SELECT id FROM block)"
+        )
+    ]
+    seen = 0
+    for number, rows in groupby(connection.execute(query), key=lambda row: row[0] // BLOCK_SLOTS):
+        slots = max(0, min(BLOCK_SLOTS, count - number * BLOCK_SLOTS)) if number >= 0 else 0
+        block = {column: read_block(connection, column, number, 0, slots) for column in columns if slots}
+        for row in rows:
+            seen += 1
+            wrong += _wrong_in_row(row, slots, block, columns[1], keys)
+    if seen != count:
+        wrong.insert(0, f"{count} vectors for {seen} items")
+    return wrong if len(wrong) <= MAX_PROBLEMS else [*wrong[:MAX_PROBLEMS], f"and {len(wrong) - MAX_PROBLEMS} more"]
+
+
+def _wrong_in_row(
+    row: tuple[Any, ...], slots: int, block: dict[Column, NDArray[Any]], vectors: Column, keys: dict[str, Column]
+) -> Iterator[str]:
+    slot, item_id, checksum, row_sum, *values = row
+    uri, _, _, _, camera, captured_at, track, _, metadata = values
+    if row_checksum(values) != row_sum:
+        yield f"{uri}: what is known of it has changed since it was written"
+        return
+    offset = slot % BLOCK_SLOTS
+    if offset >= slots or block[IDS][offset] != item_id:
+        yield f"{uri}: has no vector of its own"
+        return
+    if zlib.crc32(block[vectors][offset].tobytes()) != checksum:
+        yield f"{uri}: its vector has changed since it was added"
+    texts = json.loads(metadata) if metadata else {}
+    expected = {CAMERA: camera, TRACK: track} | {column: texts.get(key) for key, column in keys.items()}
+    found_by_text = all(block[column][offset] == text_code(text) for column, text in expected.items())
+    time = np.nan if captured_at is None else captured_at
+    if not found_by_text or not np.array_equal(block[CAPTURED_AT][offset], time, equal_nan=True) or texts.keys() - keys:
+        yield f"{uri}: filters do not see what is known of it"

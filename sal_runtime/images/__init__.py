@@ -1,0 +1,29 @@
+"""From bytes to a crop uint8 RGB `[H, W, 3]`.
+
+pixels.py   decoding and resizing; what size and colours a bundle wants
+header.py   the size an encoded image says it has, and whether it is whole, before it is decoded
+sources.py  what can be encoded: files, bytes, arrays, boxes of a frame
+folder.py   the image files of a folder
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sal_runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sal_runtime.images.pixels import ImageSpec as ImageSpec
+    from sal_runtime.images.pixels import load_image as load_image
+    from sal_runtime.images.pixels import resize_image as resize_image
+    from sal_runtime.images.sources import Colour as Colour
+    from sal_runtime.images.sources import Crop as Crop
+    from sal_runtime.images.sources import ImageSource as ImageSource
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "pixels": ("ImageSpec", "load_image", "resize_image"),
+            "sources": ("Colour", "Crop", "ImageSource"),
+        },
+    )

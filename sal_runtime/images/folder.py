@@ -1,0 +1,106 @@
+"""The images of a folder: which there are, what they looked like when last seen, and how one is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from sal_runtime.errors import InputError
+from sal_runtime.images.pixels import IMAGE_SUFFIXES
+
+
+class ImageFile(NamedTuple):
+    """A file that should be an image, as the file system knows it.
+
+    Attributes:
+        path: to open it by.
+        size: bytes.
+        mtime_ns: nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass
+class Listing:
+    """What a walk through a folder found.
+
+    Attributes:
+        files: by their path relative to the folder, with `/` between the parts.
+        failed: (path, reason) of what could not be looked at.
+        unlisted: relative paths of the folders that could not be entered, each with a final `/`.
+    """
+
+    files: dict[str, ImageFile] = field(default_factory=dict)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+
+def list_images(folder: Path) -> Listing:
+    """Find the images below a folder by their suffix, without opening them.
+
+    Links are followed, each folder is entered once. Names that begin with a dot are passed over: they are what
+    operating systems leave behind (`._0001.jpg` is no image).
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder or gallery file")
+    listing = Listing()
+
+    def note_unlisted(error: OSError) -> None:
+        listing.failed.append((str(error.filename), f"cannot be entered ({error.strerror})"))
+        listing.unlisted.append(os.path.relpath(error.filename, folder).replace(os.sep, "/") + "/")
+
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, onerror=note_unlisted, followlinks=True):
+        state = os.stat(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (state.st_dev, state.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        inside = os.path.relpath(place, folder).replace(os.sep, "/") + "/"
+        prefix = "" if inside == "./" else inside
+        for name in sorted(names):
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                note_file(listing, os.path.join(place, name), prefix + name)
+    return listing
+
+
+def note_file(listing: Listing, path: str, uri: str) -> None:
+    """Enter a file into a listing under `uri`, or the reason why it cannot be an image."""
+    try:
+        path.encode()
+        state = os.stat(path)
+    except UnicodeEncodeError:
+        listing.failed.append((_printable(path), "its name is not valid UTF-8; rename it"))
+        return
+    except OSError as error:
+        listing.failed.append((path, error.strerror or str(error)))
+        return
+    if not stat.S_ISREG(state.st_mode):
+        listing.failed.append((path, "is not a file"))  # a pipe would make the reader wait for ever
+        return
+    listing.files[uri] = ImageFile(path, state.st_size, state.st_mtime_ns)
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def content_hash(path: str) -> str:
+    """sha256 (hex) of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""The answer to a description: hits with their reasons, for people and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sal_runtime.engines.devices import DeviceChoice
+from sal_runtime.errors import ConfigError
+from sal_runtime.query.language import Term
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery.items import GalleryItem
+    from sal_runtime.query.schema import AttributeSchema
+
+
+@dataclass(frozen=True)
+class AskedTerm:
+    """One term of the query, for people.
+
+    Attributes:
+        text: in the query language, in full words.
+        understood: the same for reading.
+        sensitive: whether it asks for a sensitive attribute, such as gender or age.
+    """
+
+    text: str
+    understood: str
+    sensitive: bool
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image of the answer.
+
+    Attributes:
+        rank: from 1.
+        item: of the gallery.
+        path: where the image should be; it may be gone.
+        score: similarity of image and description in the common space, -1..1.
+        likelihood: calibrated likelihood that the image matches the whole description, 0..1; None if the bundle holds
+            no calibration.
+        evidence: probability 0..1 that each asked term holds, by the text of the term.
+    """
+
+    rank: int
+    item: GalleryItem
+    path: Path
+    score: float
+    likelihood: float | None
+    evidence: dict[str, float]
+
+    @property
+    def uri(self) -> str:
+        """Of the image in its gallery."""
+        return self.item.uri
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-serialisable form; what is not known of the image is left out."""
+        known: dict[str, Any] = {
+            "camera": self.item.camera,
+            "captured_at": self.item.captured_at,
+            "track": self.item.track,
+        }
+        known |= {"box": self.item.box, "metadata": dict(self.item.metadata) or None}
+        return {
+            "rank": self.rank,
+            "uri": self.uri,
+            "path": str(self.path),
+            "score": self.score,
+            "likelihood": self.likelihood,
+            "evidence": self.evidence,
+            **{name: value for name, value in known.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to a query.
+
+    Attributes:
+        query: as it was written.
+        terms: of the query.
+        hits: best first.
+        num_items: images in the gallery.
+        num_encoded: images that had to be encoded for it.
+        failed: (path, reason) of each image that could not be searched.
+        gallery: the gallery file, or the address of the gallery.
+        bundle_name: of the encoders.
+        bundle_fingerprint: of the encoders.
+        device: where images were encoded for it, and why there; None if none had to be.
+        conditions: that images had to fulfil to be ranked, in words.
+    """
+
+    query: str
+    terms: tuple[AskedTerm, ...]
+    hits: tuple[Hit, ...]
+    num_items: int
+    num_encoded: int
+    failed: tuple[tuple[str, str], ...]
+    gallery: str
+    bundle_name: str
+    bundle_fingerprint: str
+    device: DeviceChoice | None = None
+    conditions: tuple[str, ...] = ()
+
+    def likely(self, minimum: float) -> SearchResult:
+        """The same answer without hits whose likelihood of match, 0..1, is below `minimum`.
+
+        Raises:
+            ConfigError: the bundle is not calibrated, so nothing is known of the likelihood.
+        """
+        kept = []
+        for hit in self.hits:
+            if hit.likelihood is None:
+                raise ConfigError(
+                    f"--min-likelihood: bundle {self.bundle_name} is not calibrated; export it with --data, or leave "
+                    "the option out"
+                )
+            if hit.likelihood >= minimum:
+                kept.append(hit)
+        condition = f"of the best {len(self.hits)} those with a likelihood of match of {minimum:.0%} or more"
+        return replace(self, hits=tuple(kept), conditions=(*self.conditions, condition))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-serialisable form; probabilities and likelihoods are fractions."""
+        return {
+            "query": {"text": self.query, "terms": [vars(term) for term in self.terms], "conditions": self.conditions},
+            "gallery": {"path": self.gallery, "items": self.num_items, "encoded_now": self.num_encoded},
+            "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
+            "device": None if self.device is None else vars(self.device),
+            "hits": [hit.to_json() for hit in self.hits],
+            "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
+        }
+
+
+def asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
+    """A term of a query in the words of the schema."""
+    alternatives = []
+    for group_number, states in term.allowed:
+        group = schema.groups[group_number]
+        words = " or ".join(group.states[state].name for state in sorted(states))
+        alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
+    sensitive = any(schema.groups[group].sensitive for group, _ in term.allowed)
+    return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)

@@ -1,0 +1,29 @@
+"""From query vectors and gallery vectors to the k best.
+
+exact.py        exact ranking in blocks, on all cores
+screened.py     exact ranking of many queries, screened with 8-bit codes first
+on_device.py    exact ranking on a GPU (experimental)
+approximate.py  an approximate index for vectors that do not fit into memory
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sal_runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sal_runtime.ranking.approximate import IndexStamp as IndexStamp
+    from sal_runtime.ranking.approximate import build_index as build_index
+    from sal_runtime.ranking.approximate import open_index as open_index
+    from sal_runtime.ranking.exact import top_k as top_k
+    from sal_runtime.ranking.on_device import DeviceRanking as DeviceRanking
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "exact": ("top_k",),
+            "on_device": ("DeviceRanking",),
+            "approximate": ("IndexStamp", "build_index", "open_index"),
+        },
+    )

@@ -1,0 +1,259 @@
+"""An approximate index for galleries that do not fit into memory: a graph of neighbours (HNSW) in one file, by usearch.
+
+    build_index(path, gallery.chunks(), IndexStamp(gallery.fingerprint, state))
+    index = open_index(path, IndexStamp(gallery.fingerprint, state))
+    ids, scores = index.search(queries, k=10, stored=gallery.embeddings)
+
+The index proposes items by coarse vectors; what comes out is ranked by the stored ones, so scores are exact, but an
+item that was not proposed is missing. The file is mapped into memory, not read. It holds usearch's own format, and
+behind it which gallery it is of: a file that is not whole has no end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.errors import BackendError, InputError, SalError
+from sal_runtime.files import sync_directory
+from sal_runtime.ranking.exact import best
+
+Stored = Callable[[Int64Array], Float32Array]
+"""Ids int64 `[n]` to the unit vectors float32 `[n, d]` that the gallery stores for them."""
+Precision = Literal["f16", "i8"]
+
+MAGIC = b"SALANN01"
+"""Ends every index file; before it stand the length of the description and the description, JSON."""
+TAIL_BYTES = len(MAGIC) + 8
+OVERSAMPLING = 4
+"""Proposals for each hit that is wanted."""
+
+
+@dataclass(frozen=True)
+class IndexStamp:
+    """What an index is of.
+
+    Attributes:
+        fingerprint: of the bundle that made the embeddings.
+        state: of the gallery; any text that is another one after each change.
+    """
+
+    fingerprint: str
+    state: str
+
+
+def build_index(
+    path: Path, chunks: Iterable[tuple[Int64Array, Float32Array]], stamp: IndexStamp, precision: Precision = "f16"
+) -> int:
+    """Write the index of a gallery; it appears under its name only when whole, in place of an older one.
+
+    Building needs the index in memory: with d = 128 up to 900 bytes for each item, of which 400 (f16) or 280 (i8) are
+    written.
+
+    Args:
+        path: of the file.
+        chunks: ids int64 `[n]`, from 0, and unit vectors float32 `[n, d]`; each id once.
+        stamp: what they are of.
+        precision: of the vectors in the index, which are used to propose.
+
+    Returns:
+        The number of items.
+
+    Raises:
+        BackendError: usearch is not installed.
+        InputError: there is no chunk, an id comes twice, or the vectors of two chunks differ in length.
+        SalError: the file cannot be written.
+    """
+    index_class = _import_usearch().Index
+    index = None
+    for ids, vectors in chunks:
+        if index is None:
+            index = index_class(ndim=vectors.shape[1], metric="cos", dtype=precision)
+        if vectors.shape != (len(ids), index.ndim):
+            raise InputError(f"got vectors {vectors.shape} for {len(ids)} ids, expected ({len(ids)}, {index.ndim})")
+        try:
+            index.add(ids.astype(np.uint64), vectors)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}: cannot index ids {ids.min()} to {ids.max()}: {error}; give each id once"
+            ) from error
+    if index is None:
+        raise InputError(f"{path}: got nothing to index, expected at least one chunk of vectors")
+    description = {**asdict(stamp), "precision": precision, "items": len(index), "embedding_dim": index.ndim}
+    _write(path, index, description)
+    return len(index)
+
+
+def _write(path: Path, index: Any, description: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        index.save(temporary)
+        text = json.dumps({**description, "bytes": temporary.stat().st_size}).encode()
+        with temporary.open("ab") as file:
+            file.write(text + len(text).to_bytes(8, "little") + MAGIC)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except (OSError, RuntimeError) as error:  # usearch raises the latter
+        raise SalError(f"{path}: cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_index(path: Path, stamp: IndexStamp) -> ApproximateIndex:
+    """Map an index into memory.
+
+    Args:
+        path: of the file; one made by somebody else is not to be trusted, its graph is followed unchecked.
+        stamp: what it must be of.
+
+    Raises:
+        BackendError: usearch is not installed.
+        InputError: there is no such file, it is not whole, or it is of another bundle or another state of the gallery.
+    """
+    usearch = _import_usearch()
+    description = _read_description(path)
+    if description["fingerprint"] != stamp.fingerprint:
+        raise InputError(
+            f"index {path}: is of embeddings by bundle {description['fingerprint'][:12]}, expected "
+            f"{stamp.fingerprint[:12]}; build it from this gallery"
+        )
+    if description["state"] != stamp.state:
+        raise InputError(f"index {path}: the gallery has changed since it was built; build it again")
+    try:
+        index = usearch.Index(ndim=description["embedding_dim"], metric="cos", dtype=description["precision"])
+        index.view(path)
+    except RuntimeError as error:
+        raise InputError(f"index {path}: usearch cannot read it ({error}); build it again") from error
+    if len(index) != description["items"]:
+        raise InputError(f"index {path}: has {len(index)} items, expected {description['items']}; build it again")
+    return ApproximateIndex(index)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """What stands behind usearch's own bytes."""
+    if not path.is_file():
+        raise InputError(f"index {path}: there is no such file; build it")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - TAIL_BYTES))
+        tail = file.read()
+        length = int.from_bytes(tail[:8], "little")
+        if len(tail) == TAIL_BYTES and tail.endswith(MAGIC) and length <= size - TAIL_BYTES:
+            file.seek(size - TAIL_BYTES - length)
+            with contextlib.suppress(ValueError):  # no JSON
+                description = json.loads(file.read(length))
+                if isinstance(description, dict) and description.get("bytes") == size - TAIL_BYTES - length:
+                    return description
+    raise InputError(f"index {path}: is no index of sal, or not whole ({size:,} bytes); build it again")
+
+
+class ApproximateIndex:
+    """An index that is mapped into memory; threads may share it, they take turns."""
+
+    def __init__(self, index: Any) -> None:
+        """Use `open_index`."""
+        self._index = index
+        self._turn = threading.Lock()  # usearch numbers the threads of each call from 0, and each has its memory
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._index)
+
+    def propose(self, queries: Float32Array, count: int) -> list[Int64Array]:
+        """The ids that are near each query by the coarse vectors, nearest first.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            count: at least 1, ids wanted; seldom a query gets fewer though there are as many items.
+
+        Returns:
+            Ids int64, an array for each query.
+
+        Raises:
+            InputError: the queries do not fit, or the count is below 1.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self._index.ndim or count < 1:
+            raise InputError(
+                f"got queries {queries.shape} and {count} wanted, expected [Q, {self._index.ndim}] and at least 1"
+            )
+        if len(self) == 0 or len(queries) == 0:
+            return [np.empty(0, np.int64) for _ in queries]
+        with self._turn:
+            found = self._index.search(np.ascontiguousarray(queries), min(count, len(self)))
+        if len(queries) == 1:
+            return [found.keys.astype(np.int64)]  # usearch has another class for a single one
+        return [keys[:number].astype(np.int64) for keys, number in zip(found.keys, found.counts, strict=True)]
+
+    def search(
+        self, queries: Float32Array, k: int, stored: Stored, oversampling: int = OVERSAMPLING
+    ) -> tuple[Int64Array, Float32Array]:
+        """The nearest of the proposed items, by their stored vectors.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: hits wanted, at least 1.
+            stored: gives the vectors; called once, with all proposed ids.
+            oversampling: proposals for each hit, at least 1.
+
+        Returns:
+            Ids int64 and cosines float32, both `[Q, k]` or as many as every query has proposals, best first, the lower
+            id first among equal cosines.
+
+        Raises:
+            InputError: the queries do not fit, or k or the oversampling is below 1.
+        """
+        proposed = self.propose(queries, k * oversampling)
+        k = min([k, *(len(ids) for ids in proposed)])
+        ids = np.empty((len(queries), k), np.int64)
+        scores = np.empty((len(queries), k), np.float32)
+        if k and proposed:
+            known = np.unique(np.concatenate(proposed))
+            vectors = stored(known)
+            for number, candidates in enumerate(proposed):
+                cosines = vectors[np.searchsorted(known, candidates)] @ queries[number]
+                scores[number : number + 1], ids[number : number + 1] = best(cosines[None], candidates[None], k)
+        return ids, scores
+
+
+def measure_recall(
+    index: ApproximateIndex,
+    queries: Float32Array,
+    exact: Int64Array,
+    stored: Stored,
+    oversampling: int = OVERSAMPLING,
+) -> float:
+    """Share of the k exact hits that a search of the index gives, the mean over the queries.
+
+    Args:
+        index: of the gallery.
+        queries: unit vectors float32 `[Q, d]`.
+        exact: ids int64 `[Q, k]` of the exact hits.
+        stored: as for `ApproximateIndex.search`.
+        oversampling: as for `ApproximateIndex.search`.
+
+    Raises:
+        InputError: there is no hit to find.
+    """
+    if exact.size == 0:
+        raise InputError(f"got exact hits {exact.shape}, expected at least one query with one hit")
+    found, _ = index.search(queries, exact.shape[1], stored, oversampling)
+    return sum(len(np.intersect1d(one, other)) for one, other in zip(found, exact, strict=True)) / exact.size
+
+
+def _import_usearch() -> Any:
+    try:
+        import usearch.index
+    except ImportError as error:
+        raise BackendError('usearch is not installed; pip install "sal-person-search[ann]"') from error
+    return usearch.index

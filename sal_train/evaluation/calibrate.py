@@ -1,0 +1,253 @@
+"""Fitting the likelihood of match (`sal_runtime.bundle.calibration`) on training people; measuring it on test people.
+
+Every pair of a partial query and an image is an observation, a match or not. The regression is fitted on held-out
+training categories; where a run held none out, on categories the encoders know, which makes the likelihood too
+confident for people the model never saw: the result then carries a caveat.
+
+A few held-out categories make a gallery in which each of them is far more frequent than among all people. So matches
+and others are weighed, query by query, to the share of matches in the whole training split (label shift: what a match
+looks like stays, how frequent it is changes; Saerens et al., Neural Computation 2002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy import optimize
+
+from sal_runtime.arrays import Float64Array
+from sal_runtime.bundle.calibration import FEATURES, Calibration, match_features
+from sal_train.checkpoint import Run
+from sal_train.config import DataConfig
+from sal_train.datasets import SearchDataset, Split
+from sal_train.evaluation.held_out import own_train_rows, partition
+from sal_train.evaluation.partial_queries import (
+    NUM_GIVEN,
+    AnsweredQuery,
+    PartialQuery,
+    answer,
+    make_partial_queries,
+    satisfied,
+)
+from sal_train.evaluation.subject import EncodedImages, Subject, encode_labelled
+
+MAX_IMAGES = 4000
+"""Images the regression looks at, drawn by the seed."""
+MAX_QUERIES = 100
+"""Queries for each number of given attributes, drawn by the seed."""
+NUM_FOLDS = 5
+NUM_BINS = 15
+TOP_HITS = 20
+RIDGE = 1e-4
+"""Penalty on the squared weights of the standardised features; keeps separable data finite."""
+BOUNDS = ((0, None), (0, None), (None, None), (None, None), (None, 0), (None, None))
+"""Of the weights of `FEATURES` and the bias. The log prior is negative, so a negative weight of its product with the
+cosine keeps the likelihood rising with the cosine."""
+HELD_OUT = "training categories held out from training"
+NOT_HELD_OUT = "training categories that the encoders were trained on"
+CAVEAT = "nothing was held out: the likelihood is too confident for people unlike those in training"
+
+
+class Reliability:
+    """Pairs counted by predicted likelihood, in equal bins of 0..1, for the expected calibration error."""
+
+    def __init__(self) -> None:
+        """No pairs yet."""
+        self.pairs = np.zeros(NUM_BINS)
+        self.predicted = np.zeros(NUM_BINS)
+        self.matched = np.zeros(NUM_BINS)
+
+    def add(self, likelihood: NDArray[Any], matches: NDArray[np.bool_], weights: Float64Array | float = 1.0) -> None:
+        """Count pairs: likelihood in 0..1, whether they match, and what each counts, all `[n]`."""
+        bins = np.minimum((likelihood * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+        counts = np.broadcast_to(np.asarray(weights, dtype=np.float64), bins.shape)
+        self.pairs += np.bincount(bins, weights=counts, minlength=NUM_BINS)
+        self.predicted += np.bincount(bins, weights=counts * likelihood, minlength=NUM_BINS)
+        self.matched += np.bincount(bins, weights=counts * matches, minlength=NUM_BINS)
+
+    def expected_calibration_error(self) -> float:
+        """Mean over pairs of |mean likelihood - share of matches| of their bin."""
+        return float(np.abs(self.predicted - self.matched).sum() / self.pairs.sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """The error, the share of matches, and the bins that hold pairs."""
+        filled = np.flatnonzero(self.pairs)
+        return {
+            "expected_calibration_error": self.expected_calibration_error(),
+            "num_pairs": int(self.pairs.sum()),
+            "share_matching": float(self.matched.sum() / self.pairs.sum()),
+            "bins": [
+                {
+                    "from": round(index / NUM_BINS, 4),
+                    "pairs": int(self.pairs[index]),
+                    "likelihood": float(self.predicted[index] / self.pairs[index]),
+                    "matching": float(self.matched[index] / self.pairs[index]),
+                }
+                for index in filled
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A query answered on the images of the fit, and the share of the population that satisfies it."""
+
+    answered: AnsweredQuery
+    share: float
+
+    def label_shift(self) -> Float64Array:
+        """How much more frequent each image's kind, match or not, is in the population than here, `[N]`."""
+        matches = self.answered.relevant
+        here = float(matches.mean())
+        if here in (0.0, 1.0):
+            return np.ones(len(matches))
+        return np.where(matches, self.share / here, (1.0 - self.share) / (1.0 - here))
+
+
+def fit_run_calibration(
+    run: Run, dataset: SearchDataset, subject: Subject, cache_dir: Path, console: Console
+) -> dict[str, Any]:
+    """Calibrate a run on its held-out categories, or with a caveat on training categories if it held none out.
+
+    For a bundle, call it with a subject that has the encoders and the attribute head of that bundle, and put the
+    result under `calibration` in its manifest.
+
+    Args:
+        run: says what was held out.
+        dataset: the one the run was trained on; only its training split is touched.
+        subject: `run_subject(run, device)`, or `bundle_subject` of its export.
+        cache_dir: of decoded images.
+        console: for progress; standard error.
+
+    Returns:
+        JSON: what `Calibration.from_json` reads, and how it was fitted.
+    """
+    rows, source = calibration_rows(dataset.train, run.config.data, run.config.run.seed)
+    paths = [dataset.train.image_paths[row] for row in rows]
+    images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
+    population = dataset.train.attributes[: dataset.train.num_own]
+    result = fit_calibration(subject, images, population, run.config.run.seed) | {"fitted_on": source}
+    return result if source == HELD_OUT else result | {"caveat": CAVEAT}
+
+
+def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[NDArray[np.int64], str]:
+    """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and what they are."""
+    part = partition(split, data.validation_fraction, data.validation_seed)
+    rows, source = (part.validation, HELD_OUT) if len(part.validation) else (own_train_rows(split, part), NOT_HELD_OUT)
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_IMAGES]
+    return rows[np.sort(chosen)], source
+
+
+def fit_calibration(
+    subject: Subject, images: EncodedImages, population: NDArray[np.uint8], seed: int
+) -> dict[str, Any]:
+    """Fit the regression on partial queries made from the labels of encoded images.
+
+    The expected calibration error that comes with it is of queries left out of the fit in turn (five folds).
+
+    Args:
+        subject: what encoded the images; its own calibration is not used.
+        images: of training people.
+        population: attribute vectors `[M, A]` in which attributes are as frequent as where search will be used.
+        seed: of the queries.
+    """
+    categories = np.unique(images.attributes, axis=0)
+    queries = [query for given in NUM_GIVEN for query in _some_queries(subject, categories, given, seed)]
+    observed = [
+        Observed(answer(subject, images, query), float(satisfied(subject.schema, query.given, population).mean()))
+        for query in queries
+    ]
+    folds = np.random.default_rng(seed).permutation(len(queries)) % NUM_FOLDS
+    reliability, top = Reliability(), Reliability()
+    for fold in range(NUM_FOLDS):
+        fitted = _fit([one for index, one in enumerate(observed) if folds[index] != fold])
+        for index in np.flatnonzero(folds == fold):
+            one = observed[index]
+            count_pairs(fitted.likelihood(features_of(one.answered)), one.answered, reliability, top, one.label_shift())
+    calibration = _fit(observed)
+    return calibration.to_json() | {
+        "num_queries": len(queries),
+        "num_images": len(images.attributes),
+        "cross_validated": {
+            "expected_calibration_error": reliability.expected_calibration_error(),
+            f"top{TOP_HITS}": top.expected_calibration_error(),
+        },
+    }
+
+
+def features_of(answered: AnsweredQuery) -> Float64Array:
+    """The inputs of the calibration for all images and one query, `[N, len(FEATURES)]`."""
+    scores = answered.scores
+    return match_features(
+        scores["marginalised"], scores["attribute_likelihood"], len(answered.query.terms), answered.log_prior
+    )
+
+
+def count_pairs(
+    likelihood: NDArray[Any],
+    answered: AnsweredQuery,
+    everything: Reliability,
+    top: Reliability,
+    weights: Float64Array | None = None,
+) -> None:
+    """Add all pairs of one query to `everything`, and its best hits, which is what people look at, to `top`."""
+    counts = np.ones(len(likelihood)) if weights is None else weights
+    everything.add(likelihood, answered.relevant, counts)
+    best = _best_hits(answered)
+    top.add(likelihood[best], answered.relevant[best], counts[best])
+
+
+def fit_logistic(features: Float64Array, matches: NDArray[np.bool_], weights: Float64Array) -> Calibration:
+    """Logistic regression with a small ridge that can only rise with the cosine and with the evidence.
+
+    Args:
+        features: `[n, len(FEATURES)]`.
+        matches: bool `[n]`.
+        weights: of the pairs, `[n]`.
+    """
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
+    penalised = np.append(np.full(len(FEATURES), RIDGE), 0.0)  # the bias is free
+    shares = weights / weights.sum()
+
+    def loss(theta: Float64Array) -> tuple[float, Float64Array]:
+        logits = design @ theta
+        value = shares @ (np.logaddexp(0.0, logits) - matches * logits) + 0.5 * penalised @ theta**2
+        residual = shares * (0.5 * (1.0 + np.tanh(0.5 * logits)) - matches)
+        return float(value), residual @ design + penalised * theta
+
+    found = optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=BOUNDS)
+    return Calibration(mean, scale, found.x[:-1], float(found.x[-1]))
+
+
+def pair_weights(observed: Observed) -> Float64Array:
+    """What the pairs of one query count in the fit, `[N]`: its best hits, which people see, as much as all together."""
+    count = len(observed.answered.relevant)
+    weights = np.full(count, 1.0 / count)
+    best = _best_hits(observed.answered)
+    weights[best] += 1.0 / len(best)
+    return np.asarray(weights * observed.label_shift())
+
+
+def _best_hits(answered: AnsweredQuery) -> NDArray[np.int64]:
+    return np.argsort(-answered.scores["marginalised"], kind="stable")[:TOP_HITS]
+
+
+def _some_queries(
+    subject: Subject, categories: NDArray[np.uint8], given: int | None, seed: int
+) -> tuple[PartialQuery, ...]:
+    queries = make_partial_queries(subject.schema, categories, given, seed)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
+    return tuple(queries[index] for index in chosen)
+
+
+def _fit(observed: list[Observed]) -> Calibration:
+    features = np.concatenate([features_of(one.answered) for one in observed])
+    matches = np.concatenate([one.answered.relevant for one in observed])
+    return fit_logistic(features, matches, np.concatenate([pair_weights(one) for one in observed]))

@@ -1,0 +1,227 @@
+"""`sal eval`: the numbers of a run or of a bundle on the test split, as one JSON-serialisable report.
+
+The gallery is encoded once; every number is computed from that.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sal_runtime.bundle.bundle import open_bundle
+from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.errors import ConfigError, InputError
+from sal_runtime.matching.scoring import NUM_COMPLETIONS
+from sal_train.checkpoint import load_run, write_text
+from sal_train.datasets import SearchDataset
+from sal_train.evaluation.calibrate import TOP_HITS, Reliability, count_pairs, features_of, fit_run_calibration
+from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
+from sal_train.evaluation.operating_points import OperatingPoints
+from sal_train.evaluation.partial_queries import (
+    NUM_GIVEN,
+    AnsweredQuery,
+    answers,
+    make_partial_queries,
+    summarise_rules,
+)
+from sal_train.evaluation.protocol import Protocol, protocol_of_held_out, protocol_of_test_split
+from sal_train.evaluation.report import print_report
+from sal_train.evaluation.subject import EncodedImages, Subject, bundle_subject, encode_labelled, run_subject
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure and where.
+
+    Attributes:
+        cache_dir: of decoded images.
+        device: `cpu` or `cuda`; for a bundle also `trt`, or `auto` for the best that can be had.
+        partial: measure partial queries and the calibration too.
+        held_out: search the training categories that the run held out instead of the test split, and compare the
+            aggregations of the marginalised rule; this is where such choices are made.
+        test_time: also rank by what search could do at more cost; every image is encoded twice.
+        precision: of a bundle's image encoder.
+        seed: of the partial queries.
+    """
+
+    cache_dir: Path
+    device: str = "cpu"
+    partial: bool = True
+    held_out: bool = False
+    test_time: bool = False
+    precision: str = "fp32"
+    seed: int = 0
+
+
+def evaluate_and_print(
+    bundle: Path | None, run: Path | None, dataset: SearchDataset, options: Options, out: Path | None, as_json: bool
+) -> dict[str, Any]:
+    """`sal eval`: measure one of `bundle` and `run`, print tables (or JSON) on stdout, write the JSON to `out`.
+
+    Returns:
+        The report.
+
+    Raises:
+        ConfigError: not exactly one of the two is given.
+    """
+    progress = Console(stderr=True)
+    if bundle is not None and run is None:
+        report = evaluate_bundle(bundle, dataset, options, progress)
+    elif run is not None and bundle is None:
+        report = evaluate_run(run, dataset, options, progress)
+    else:
+        raise ConfigError("sal eval: expected one of --bundle and --run; say what to measure")
+    document = json.dumps(report, indent=2, allow_nan=False)
+    if out is not None:
+        write_text(out, document + "\n")
+    if as_json:
+        print(document)
+    else:
+        print_report(report, Console(highlight=False))
+    return report
+
+
+def evaluate_run(run_dir: Path, dataset: SearchDataset, options: Options, console: Console) -> dict[str, Any]:
+    """Measure a training run, computed by PyTorch.
+
+    The run has no calibration yet, so with `options.partial` one is fitted as it would be for its bundle.
+
+    Raises:
+        InputError: not a run, or one of another schema, or nothing was held out and `held_out` is asked.
+        BackendError: the device cannot be had.
+    """
+    run = load_run(run_dir)
+    subject = run_subject(run, options.device)
+    _check_schema(subject, dataset)
+    protocol = protocol_of_held_out(run, dataset) if options.held_out else protocol_of_test_split(dataset)
+    fitted = None
+    if options.partial and not options.held_out:
+        fitted = fit_run_calibration(run, dataset, subject, options.cache_dir, console)
+    return evaluate(subject, protocol, options, console, fitted)
+
+
+def evaluate_bundle(path: Path, dataset: SearchDataset, options: Options, console: Console) -> dict[str, Any]:
+    """Measure a bundle: its exported encoders, computed by ONNX Runtime.
+
+    Raises:
+        BundleError: it cannot be trusted.
+        ConfigError: `held_out` is asked; a bundle does not know what was held out.
+        InputError: it is of another schema.
+        BackendError: the device or precision cannot be had.
+    """
+    if options.held_out:
+        raise ConfigError("--held-out needs --run: a bundle does not know what its training held out")
+    bundle = open_bundle(path)
+    subject = bundle_subject(bundle, options.device, options.precision)
+    _check_schema(subject, dataset)
+    return evaluate(subject, protocol_of_test_split(dataset), options, console, bundle.calibration)
+
+
+def _check_schema(subject: Subject, dataset: SearchDataset) -> None:
+    got, expected = subject.schema.bit_names, dataset.schema.bit_names
+    if got != expected:
+        raise InputError(
+            f"{subject.identity['path']} was made for the schema {subject.schema.name!r} ({len(got)} attributes), the "
+            f"data set has {dataset.schema.name!r} ({len(expected)}); evaluate on the data it was trained for"
+        )
+
+
+def evaluate(
+    subject: Subject, protocol: Protocol, options: Options, console: Console, calibration: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The report: metrics of full queries at the top level, as `DESIGN.md` names them, the rest under its own key."""
+    started = time.monotonic()
+    images = encode_labelled(subject, protocol.image_paths, protocol.attributes, options.cache_dir, console)
+    mirrored = None
+    if options.test_time:
+        paths, attributes = protocol.image_paths, protocol.attributes
+        mirrored = encode_labelled(subject, paths, attributes, options.cache_dir, console, mirrored=True)
+    encoded = time.monotonic()
+    report = full_queries(subject, images, protocol, options.seed)
+    if mirrored is not None:
+        report["test_time"] = rankings_at_test_time(subject, images, mirrored, protocol, options.seed)
+    if options.partial:
+        report["partial"] = partial_queries(subject, images, protocol, options, console, calibration)
+    report["record"] = {
+        "subject": subject.identity,
+        "data": {
+            "name": protocol.name,
+            "num_images": len(protocol.image_paths),
+            "num_queries": len(protocol.queries),
+            "num_seen": int(protocol.seen.sum()),
+        },
+        "seed": options.seed,
+        "device": subject.identity.get("device", options.device),
+        "seconds": {
+            "encoding_images": round(encoded - started, 1),
+            "everything": round(time.monotonic() - started, 1),
+        },
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": _command(),
+        "versions": versions(),
+    }
+    return report
+
+
+def partial_queries(
+    subject: Subject,
+    images: EncodedImages,
+    protocol: Protocol,
+    options: Options,
+    console: Console,
+    calibration: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Every rule against the number of given attributes, and how far the likelihood of match can be believed."""
+    fitted = Calibration.from_json(calibration) if calibration is not None else None
+    counts = []
+    everything, top, points = Reliability(), Reliability(), OperatingPoints()
+    for given in NUM_GIVEN:
+        queries = make_partial_queries(subject.schema, protocol.queries, given, options.seed)
+        if not queries:
+            continue
+        answered = answers(subject, images, queries, console, variants=options.held_out)
+        if fitted is not None:
+            answered = (_counted(one, fitted, everything, top, points) for one in answered)
+        counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
+    result: dict[str, Any] = {
+        "completions": NUM_COMPLETIONS,
+        "by_number_given": counts,
+    }
+    if fitted is not None:
+        result["calibration"] = {"fit": calibration, "all_pairs": everything.to_json(), f"top{TOP_HITS}": top.to_json()}
+        result["operating_points"] = points.to_json()
+    return result
+
+
+def _counted(
+    one: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
+) -> AnsweredQuery:
+    likelihood = fitted.likelihood(features_of(one))
+    count_pairs(likelihood, one, everything, top)
+    points.add(likelihood, one.relevant)
+    return one
+
+
+def _command() -> str:
+    """The command line; absolute paths are cut to their last part, so that a report can be published."""
+    return " ".join(["sal", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that computed the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("sal-person-search", "numpy", "opencv-python", "torch", "onnxruntime"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,182 @@
+"""Retrieval metrics from scores and relevance: plain average precision, rank-k, standard errors, seen and unseen.
+
+Average precision is the mean, over the relevant gallery images, of the precision at their rank: no interpolation, no
+trapezoid. Equal scores keep the order of the gallery, so that a number can be reproduced. A query without a relevant
+image has no metric: it is left out of the means and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sal_runtime.arrays import Float64Array
+from sal_runtime.errors import InputError
+
+CMC_RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class RetrievalMetrics:
+    """Means over queries, as fractions in 0..1, and the standard errors of these means over queries.
+
+    Attributes:
+        mAP: mean of the plain average precision.
+        rank1: share of queries with a relevant image first; `rank5`, `rank10`: among the first 5, 10.
+        standard_error: of each of the four, by name; sample standard deviation / sqrt(queries), 0 for one query.
+        num_queries: queries that have a relevant image, over which the means are taken.
+        num_gallery: images ranked for each query.
+        num_without_match: queries left out because no gallery image is relevant.
+        seen: the same over queries marked as seen; None if there are none or nothing was marked.
+        unseen: the same over the others.
+    """
+
+    mAP: float  # noqa: N815 - the name people and the JSON contract use
+    rank1: float
+    rank5: float
+    rank10: float
+    standard_error: dict[str, float]
+    num_queries: int
+    num_gallery: int
+    num_without_match: int
+    seen: RetrievalMetrics | None = None
+    unseen: RetrievalMetrics | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys as in the attributes; `seen` and `unseen` only where they hold queries."""
+        data: dict[str, Any] = {
+            "mAP": self.mAP,
+            "rank1": self.rank1,
+            "rank5": self.rank5,
+            "rank10": self.rank10,
+            "standard_error": dict(self.standard_error),
+            "num_queries": self.num_queries,
+            "num_gallery": self.num_gallery,
+            "num_without_match": self.num_without_match,
+        }
+        for name, part in (("seen", self.seen), ("unseen", self.unseen)):
+            if part is not None:
+                data[name] = part.to_json()
+        return data
+
+
+def rank_queries(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> tuple[Float64Array, NDArray[np.int64]]:
+    """Average precision and the rank of the first relevant image, query by query.
+
+    Args:
+        scores: `[Q, N]`, higher is better; finite.
+        relevance: bool `[Q, N]`.
+
+    Returns:
+        Average precision float64 `[Q]` (NaN without a relevant image) and the 1-based rank of the first relevant
+        image int64 `[Q]` (0 without one).
+
+    Raises:
+        InputError: the shapes differ or a score is not finite.
+    """
+    scores, relevance = np.asarray(scores), np.asarray(relevance, dtype=bool)
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)  # an unsigned score has no negative to sort by
+    if scores.ndim != 2 or scores.shape != relevance.shape:
+        raise InputError(f"scores {scores.shape} and relevance {relevance.shape}: expected the same [queries, gallery]")
+    precision = np.full(len(scores), np.nan)
+    first = np.zeros(len(scores), dtype=np.int64)
+    for query, (row, relevant) in enumerate(zip(scores, relevance, strict=True)):
+        if not np.isfinite(row).all():
+            raise InputError(f"query {query}: a score is not a finite number; the encoder or the input is broken")
+        order = np.argsort(-row, kind="stable")
+        ranks = np.flatnonzero(relevant[order]) + 1  # 1-based, of the relevant images
+        if len(ranks):
+            precision[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+            first[query] = ranks[0]
+    return precision, first
+
+
+def average_precision(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> Float64Array:
+    """Plain average precision `[Q]` of scores and relevance `[Q, N]`; NaN for a query without a relevant image."""
+    return rank_queries(scores, relevance)[0]
+
+
+def cmc(scores: NDArray[Any], relevance: NDArray[np.bool_], ranks: Sequence[int] = CMC_RANKS) -> Float64Array:
+    """Share of the queries with a relevant image among the first k, for each k of `ranks`: float64 `[len(ranks)]`.
+
+    Queries without a relevant image do not count; NaN if no other is left.
+    """
+    first = rank_queries(scores, relevance)[1]
+    first = first[first > 0]
+    return np.array([np.mean(first <= k) if len(first) else np.nan for k in ranks])
+
+
+def retrieval_metrics(
+    scores: NDArray[Any], relevance: NDArray[np.bool_], seen: NDArray[np.bool_] | None = None
+) -> RetrievalMetrics:
+    """All metrics of a ranking.
+
+    Args:
+        scores: `[Q, N]`, higher is better; finite.
+        relevance: bool `[Q, N]`.
+        seen: bool `[Q]`, whether the query's category occurs in training; splits the result when given.
+
+    Raises:
+        InputError: the shapes do not fit, a score is not finite, or no query has a relevant image.
+    """
+    precision, first = rank_queries(scores, relevance)
+    return summarise(precision, first, np.asarray(scores).shape[1], seen)
+
+
+def summarise(
+    precision: Float64Array, first: NDArray[np.int64], num_gallery: int, seen: NDArray[np.bool_] | None = None
+) -> RetrievalMetrics:
+    """Means of what `rank_queries` gave, which may have been collected in chunks of queries.
+
+    Raises:
+        InputError: the lengths differ, or no query has a relevant image.
+    """
+    if len(precision) != len(first) or (seen is not None and len(seen) != len(first)):
+        raise InputError(
+            f"got {len(precision)} average precisions, {len(first)} first ranks and "
+            f"{'no' if seen is None else len(seen)} marks of seen queries; expected one of each for every query"
+        )
+    if not (first > 0).any():
+        raise InputError(
+            f"none of the {len(first)} queries has a relevant image among {num_gallery}: nothing to measure"
+        )
+    parts: dict[str, RetrievalMetrics | None] = {"seen": None, "unseen": None}
+    if seen is not None:
+        for name, chosen in (("seen", seen), ("unseen", ~np.asarray(seen, dtype=bool))):
+            if (first[chosen] > 0).any():
+                parts[name] = _means(precision[chosen], first[chosen], num_gallery)
+    return _means(precision, first, num_gallery, **parts)
+
+
+def _means(
+    precision: Float64Array,
+    first: NDArray[np.int64],
+    num_gallery: int,
+    seen: RetrievalMetrics | None = None,
+    unseen: RetrievalMetrics | None = None,
+) -> RetrievalMetrics:
+    counted = first > 0
+    columns = {"mAP": precision[counted]}
+    columns |= {f"rank{k}": (first[counted] <= k).astype(np.float64) for k in CMC_RANKS}
+    count = int(counted.sum())
+    means = {name: float(values.mean()) for name, values in columns.items()}
+    errors = {
+        name: float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0 for name, values in columns.items()
+    }
+    return RetrievalMetrics(
+        mAP=means["mAP"],
+        rank1=means["rank1"],
+        rank5=means["rank5"],
+        rank10=means["rank10"],
+        standard_error=errors,
+        num_queries=count,
+        num_gallery=num_gallery,
+        num_without_match=int((~counted).sum()),
+        seen=seen,
+        unseen=unseen,
+    )

@@ -1,0 +1,176 @@
+"""Queries that name some attributes and leave the rest open, and how well each scoring rule answers them.
+
+For each category of the gallery a seeded permutation of the groups is drawn; its first n groups, with the states the
+category has, are the query with n attributes given. So the query with 3 extends the one with 2, whatever else is
+measured. Different categories often give the same query (there are not many with one attribute); each counts once.
+A gallery image is relevant when its labels satisfy everything that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from sal_runtime.arrays import Float32Array
+from sal_runtime.matching.scoring import (
+    encoded_completions,
+    log_likelihood,
+    query_log_prior,
+    query_seed,
+    query_vector,
+    term_probabilities,
+    zeros_vector,
+)
+from sal_runtime.query.language import Query, parse_query
+from sal_runtime.query.schema import AttributeSchema
+from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
+from sal_train.evaluation.subject import EncodedImages, Subject
+
+NUM_GIVEN: tuple[int | None, ...] = (1, 2, 3, 5, 10, None)
+"""Attributes given; None: all that the category's labels settle."""
+
+TEMPERATURES = (4.0, 16.0, 64.0)
+"""Inverse temperatures of the aggregation `log_mean_exp`: 0 would be the mean, infinity the maximum."""
+
+
+@dataclass(frozen=True)
+class PartialQuery:
+    """A query made from a category.
+
+    Attributes:
+        given: group -> state, both by number.
+        query: the same, parsed from text as a user would write it.
+    """
+
+    given: Mapping[int, int]
+    query: Query
+
+
+@dataclass(frozen=True)
+class AnsweredQuery:
+    """Scores of all images under each rule, and what the labels say.
+
+    Attributes:
+        scores: rule (or variant of a rule) -> float32 `[N]`.
+        relevant: bool `[N]`.
+        log_prior: of the query under the training statistics.
+    """
+
+    query: Query
+    scores: Mapping[str, Float32Array]
+    relevant: NDArray[np.bool_]
+    log_prior: float
+
+
+def make_partial_queries(
+    schema: AttributeSchema, category_vectors: NDArray[np.uint8], num_given: int | None, seed: int
+) -> tuple[PartialQuery, ...]:
+    """The distinct queries with `num_given` attributes of categories `[K, A]`, in order of first appearance.
+
+    A group whose labels contradict each other (two colours at once) has no state and is never given. Categories with
+    fewer settled groups than `num_given` give no query, except for None, which gives all there are.
+    """
+    queries: dict[str, PartialQuery] = {}
+    for category, states in enumerate(schema.states_from_vectors(category_vectors)):
+        settled = [int(group) for group in np.random.default_rng([seed, category]).permutation(len(states))]
+        settled = [group for group in settled if states[group] >= 0]
+        if not settled or (num_given is not None and len(settled) < num_given):
+            continue
+        given = {group: int(states[group]) for group in sorted(settled[:num_given])}
+        text = ",".join(
+            f"{schema.groups[group].name}={schema.groups[group].states[state].name}" for group, state in given.items()
+        )
+        if text not in queries:
+            queries[text] = PartialQuery(given, parse_query(text, schema))
+    return tuple(queries.values())
+
+
+def satisfied(schema: AttributeSchema, given: Mapping[int, int], attributes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of the labels `[N, A]` satisfy all given states, bool `[N]`.
+
+    A state holds where its bit is set, or, if it has none, where no bit of its group is. So a person labelled both
+    black and white satisfies black.
+    """
+    holds = np.ones(len(attributes), dtype=bool)
+    for group, state in given.items():
+        bit = schema.groups[group].states[state].bit
+        if bit is not None:
+            holds &= attributes[:, bit] == 1
+        else:
+            holds &= ~attributes[:, list(schema.groups[group].bits)].any(axis=1)
+    return holds
+
+
+def answer(subject: Subject, images: EncodedImages, partial: PartialQuery, variants: bool = False) -> AnsweredQuery:
+    """Score all images under every rule; with `variants`, under other aggregations of the completions too."""
+    query, statistics, encode = partial.query, subject.statistics, subject.encode_attributes
+    probabilities = term_probabilities(query, subject.schema, images.logits)
+    scores = {
+        "marginalised": images.embeddings @ query_vector(query, statistics, encode),
+        "zeros": images.embeddings @ zeros_vector(query, statistics, encode),
+        "attribute_likelihood": log_likelihood(probabilities).astype(np.float32),
+    }
+    if variants:
+        scores |= aggregations(*encoded_completions(query.conjunctions, statistics, encode, query_seed(query)), images)
+    relevant = satisfied(subject.schema, partial.given, images.attributes)
+    return AnsweredQuery(query, scores, relevant, query_log_prior(query, statistics))
+
+
+def aggregations(embeddings: Float32Array, weights: Float32Array, images: EncodedImages) -> dict[str, Float32Array]:
+    """Ways to make one score of the cosines with all completions, without reference to the average person.
+
+    Args:
+        embeddings: of the completions, `[C, d]`.
+        weights: of the completions, `[C]`, summing to 1.
+        images: N of them.
+
+    Returns:
+        `mean`; `log_mean_exp T`, log(mean(exp(T * cosine))) / T; `max`. float32 `[N]` each.
+    """
+    cosines = images.embeddings @ embeddings.T  # [N, C]
+    highest = cosines.max(axis=1)
+    scores = {"mean": cosines @ weights}
+    for temperature in TEMPERATURES:
+        shifted = np.exp(temperature * (cosines - highest[:, None])) @ weights
+        scores[f"log_mean_exp {temperature:g}"] = highest + np.log(shifted) / temperature
+    return {name: score.astype(np.float32) for name, score in (scores | {"max": highest}).items()}
+
+
+def answers(
+    subject: Subject,
+    images: EncodedImages,
+    queries: tuple[PartialQuery, ...],
+    console: Console,
+    variants: bool = False,
+) -> Iterator[AnsweredQuery]:
+    """`answer` for one query after the other, with progress on `console`."""
+    described = f"{len(queries)} partial queries"
+    for partial in track(queries, described, console=console, disable=not console.is_terminal):
+        yield answer(subject, images, partial, variants)
+
+
+def summarise_rules(answered: Iterator[AnsweredQuery], num_gallery: int) -> dict[str, Any]:
+    """Metrics of each rule over queries with as many attributes given, and the share of relevant images.
+
+    The share of relevant images is what mAP a random order would have; with one attribute given it is high.
+    """
+    collected: dict[str, list[tuple[float, int]]] = {}
+    shares = []
+    for one in answered:
+        shares.append(float(one.relevant.mean()))
+        for rule, scores in one.scores.items():
+            precision, first = rank_queries(scores[None], one.relevant[None])
+            collected.setdefault(rule, []).append((float(precision[0]), int(first[0])))
+    rules = {rule: _summary(pairs, num_gallery).to_json() for rule, pairs in collected.items()}
+    return {"num_queries": len(shares), "share_relevant": float(np.mean(shares)), "rules": rules}
+
+
+def _summary(pairs: list[tuple[float, int]], num_gallery: int) -> RetrievalMetrics:
+    precision, first = zip(*pairs, strict=True)
+    return summarise(np.array(precision), np.array(first, dtype=np.int64), num_gallery)

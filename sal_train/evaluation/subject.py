@@ -1,0 +1,164 @@
+"""What is evaluated, a run or a bundle, behind one face; and images encoded by it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from sal_runtime.arrays import Float32Array
+from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
+from sal_runtime.errors import BackendError, InputError
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.matching.scoring import EncodeAttributes
+from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.checkpoint import CONFIG_FILE, Run
+from sal_train.evaluation.held_out import encode_attributes
+from sal_train.images.cache import load_images
+
+ENCODE_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model whose numbers are asked for.
+
+    Attributes:
+        identity: for the report: kind, name of the folder or file (`path`), fingerprint of the bundle or hash of the
+            run's recipe.
+        encode_attributes: attribute vectors uint8 `[Q, A]` -> unit embeddings float32 `[Q, d]`.
+        encode_images: images uint8 `[n, H, W, 3]` -> unit embeddings float32 `[n, d]` and the logits of the attribute
+            head float32 `[n, A]`.
+        calibration: of the bundle; a run has none yet.
+    """
+
+    identity: dict[str, Any]
+    schema: AttributeSchema
+    statistics: AttributeStatistics
+    image_spec: ImageSpec
+    encode_attributes: EncodeAttributes
+    encode_images: Callable[[NDArray[np.uint8]], tuple[Float32Array, Float32Array]]
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """A gallery as a subject sees it.
+
+    Attributes:
+        embeddings: unit vectors float32 `[N, d]`.
+        logits: of the attribute head, float32 `[N, A]`.
+        attributes: the labels, uint8 `[N, A]`.
+    """
+
+    embeddings: Float32Array
+    logits: Float32Array
+    attributes: NDArray[np.uint8]
+
+
+def run_subject(run: Run, device: str) -> Subject:
+    """A training run, computed by PyTorch on `device` (`cpu`, `cuda`).
+
+    Raises:
+        BackendError: the device cannot be had.
+    """
+    if device not in ("cpu", "cuda"):
+        raise BackendError(
+            f"--device {device}: a run is computed by PyTorch, on cpu or cuda; export it for trt or auto"
+        )
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"--device {device}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
+    networks = run.networks.to(device)
+
+    @torch.no_grad()
+    def encode_images(images: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
+        embedding = networks.embed_images(torch.tensor(images, device=device))
+        unit = torch.nn.functional.normalize(embedding)
+        return unit.cpu().numpy(), networks.attribute_logits(embedding).cpu().numpy()
+
+    recipe = hashlib.sha256((run.path / CONFIG_FILE).read_bytes()).hexdigest()
+    return Subject(
+        identity={"kind": "run", "path": run.path.name, "config_sha256": recipe, "provenance": run.provenance},
+        schema=run.schema,
+        statistics=run.statistics,
+        image_spec=ImageSpec(run.config.model.height, run.config.model.width),
+        encode_attributes=lambda vectors: encode_attributes(networks, vectors).numpy(),
+        encode_images=encode_images,
+    )
+
+
+def bundle_subject(bundle: Bundle, device: str, precision: str = "fp32") -> Subject:
+    """A bundle, computed by ONNX Runtime with the exported encoders.
+
+    Raises:
+        BackendError: the device or the precision cannot be had.
+    """
+    images_encoder = ImageEncoder(bundle, device=device, precision=precision)
+    attribute_encoder = AttributeEncoder(bundle)
+    weight, bias = bundle.attribute_head
+
+    def encode_images(images: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
+        embeddings = images_encoder.encode(images)
+        return embeddings, embeddings @ weight.T + bias
+
+    return Subject(
+        identity={
+            "kind": "bundle",
+            "path": bundle.path.name,
+            "name": bundle.name,
+            "fingerprint": bundle.fingerprint,
+            "precision": precision,
+            "device": images_encoder.choice.device,
+        },
+        schema=bundle.schema,
+        statistics=bundle.statistics,
+        image_spec=bundle.image_spec,
+        encode_attributes=attribute_encoder.encode,
+        encode_images=encode_images,
+        calibration=Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None,
+    )
+
+
+def encode_labelled(
+    subject: Subject,
+    image_paths: Sequence[Path],
+    attributes: NDArray[np.uint8],
+    cache_dir: Path,
+    console: Console,
+    mirrored: bool = False,
+) -> EncodedImages:
+    """Decode (once, into the cache) and encode images.
+
+    Args:
+        subject: what encodes.
+        image_paths: N of them.
+        attributes: their labels, `[N, A]`.
+        cache_dir: of decoded images.
+        console: shows the progress; standard error.
+        mirrored: encode them flipped horizontally.
+
+    Raises:
+        InputError: there is no image.
+    """
+    if not image_paths:
+        raise InputError("no image to encode: the split is empty")
+    images = load_images(tuple(image_paths), subject.image_spec, cache_dir)
+    starts = range(0, len(images), ENCODE_BATCH)
+    step = -1 if mirrored else 1
+    parts = [
+        subject.encode_images(np.ascontiguousarray(images[start : start + ENCODE_BATCH, :, ::step]))
+        for start in track(starts, "encoding images", console=console, disable=not console.is_terminal)
+    ]
+    embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return EncodedImages(embeddings, logits, attributes)

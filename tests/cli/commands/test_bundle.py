@@ -1,0 +1,127 @@
+"""`sal bundle` as a person runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from sal_runtime.bundle.bundle import open_bundle
+from sal_runtime.bundle.shipped import default_bundle_path
+from tests.command_line import check_one_error, run_sal
+from tests.runtime.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return make_tiny_bundle(tmp_path / "tiny")
+
+
+def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAL_BUNDLE", raising=False)
+    bundle = open_bundle(default_bundle_path())
+    code, out, err = run_sal(capsys, "bundle", "show")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"path        {bundle.path}"
+    assert max(len(line) for line in lines[1:]) <= 80
+    for word in (bundle.fingerprint[:12], "128 x 64 RGB", "age ◆, gender ◆", "calibrated", "Research use only"):
+        assert word in out
+    assert f"mAP {100 * bundle.manifest['metrics']['mAP']:.1f}" in out
+    rows = [line for line in lines if line.startswith("image_encoder ")]
+    for row, precision in zip(rows, ("fp32", "int8"), strict=True):
+        assert precision in row
+        assert f"{bundle.artefact('image_encoder', precision).parity['max_abs']:.1e}" in row
+
+
+def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_sal(capsys, "bundle", "show", "--bundle", tiny)
+    assert code == 0
+    assert "not calibrated" in out
+    assert "not measured" in out
+    assert "gender ◆" in out
+
+
+def test_show_for_programs(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run_sal(capsys, "bundle", "show", "--bundle", tiny, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["fingerprint"] == open_bundle(tiny).fingerprint
+    assert document["schema"] == {"name": "tiny", "groups": 5, "attributes": 8, "sensitive": ["gender"]}
+    assert document["metrics"] is None
+    assert [artefact["role"] for artefact in document["artefacts"]] == ["image_encoder", "attribute_encoder"]
+    for artefact in document["artefacts"]:
+        assert artefact["bytes"] == (tiny / artefact["file"]).stat().st_size
+
+
+def test_triton(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out_path = tmp_path / "repository"
+    arguments = ("bundle", "triton", "--bundle", tiny, "--out", out_path)
+    code, out, err = run_sal(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert all((Path(line) / "config.pbtxt").is_file() for line in out.splitlines())
+    code, out, _ = run_sal(capsys, *arguments, "--max-batch", 4, "--device", "cuda", "--json")
+    assert code == 0
+    image, attribute = json.loads(out)["models"]
+    assert image["input"] == ["images", "TYPE_UINT8", [-1, 16, 8, 3]]
+    assert (image["max_batch_size"], image["device"], attribute["device"]) == (4, "cuda", "cpu")
+    check_one_error(run_sal(capsys, *arguments, "--precision", "fp16"), 2, "no image_encoder in fp16")
+    check_one_error(run_sal(capsys, "bundle", "triton", "--bundle", tiny, "--out", tiny), 2, "name another --out")
+    assert open_bundle(tiny).name == "tiny"
+
+
+def test_deepstream(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("bundle", "deepstream", "--bundle", tiny, "--out", tmp_path / "deepstream", "--detector-id", 7)
+    code, out, err = run_sal(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert "operate-on-gie-id=7\n" in Path(out.strip()).read_text()
+    code, out, _ = run_sal(capsys, *arguments, "--json")
+    assert code == 0
+    assert json.loads(out)["fingerprint"] == open_bundle(tiny).fingerprint
+    check_one_error(run_sal(capsys, "bundle", "deepstream", "--bundle", tmp_path, "--out", "x"), 2, "manifest.json")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("model_signing") is None, reason="the extra `sign` (model-signing) is not installed"
+)
+def test_sign_and_verify(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    verify = ("bundle", "verify", "--bundle", tiny, "--key", public)
+    code, out, err = run_sal(capsys, *verify)
+    assert (code, err) == (1, "")
+    assert out == f"{tiny} is not signed: no model.sig in it (exporting or attaching metrics anew removes it)\n"
+    assert run_sal(capsys, "bundle", "sign", "--bundle", tiny, "--key", private) == (0, f"{tiny / 'model.sig'}\n", "")
+    assert run_sal(capsys, *verify) == (0, "ok\n", "")
+    (tiny / "heads.npz").write_bytes(b"")
+    code, out, err = run_sal(capsys, *verify, "--json")
+    assert (code, err) == (1, "")
+    document = json.loads(out)
+    assert document["ok"] is False
+    assert "heads.npz" in document["problems"][0]
+    wrong = run_sal(capsys, "bundle", "verify", "--bundle", tiny, "--key", tmp_path / "nothing.pem")
+    check_one_error(wrong, 2, "nothing.pem", "No such file")
+
+
+def test_without_the_library_the_extra_is_named(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    for command in ("sign", "verify"):
+        outcome = run_sal(capsys, "bundle", command, "--bundle", tiny, "--key", tiny / "manifest.json")
+        check_one_error(outcome, 1, "model-signing cannot be imported", "sal-person-search[sign]")
+
+
+@pytest.mark.parametrize("command", ["show", "sign", "verify", "triton", "deepstream"])
+def test_help_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_sal(capsys, "bundle", command, "--help")
+    assert code == 0
+    assert f"sal bundle {command} --" in out

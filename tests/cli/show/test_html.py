@@ -1,0 +1,91 @@
+"""The HTML sheet, read back with a parser of its own."""
+
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sal_cli.show.html import SENSITIVE_MARK, render_html
+from tests.runtime.made_up_result import COLOURS, made_up_result
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes, and the text of the page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
+    html = render_html(made_up_result(tmp_path))
+    page = Page(html)
+    assert page.open == []
+    assert not page.all("script")
+    assert not page.all("link")
+    assert not page.all("b") or all(not attributes for attributes in page.all("b"))
+    assert "http" not in html.replace("http-equiv", "")
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in page.all("img"))
+
+
+def test_names_and_queries_are_text(tmp_path: Path) -> None:
+    page = Page(render_html(made_up_result(tmp_path)))
+    for text in ("male,<b>upper</b>=red|blue", "<script>alert(1)</script>/a&b.png"):
+        assert text in page.text
+    assert "bad & broken.jpg: the file is <empty>" in page.text
+
+
+def test_pictures_are_those_of_the_hits(tmp_path: Path) -> None:
+    page = Page(render_html(made_up_result(tmp_path)))
+    images = page.all("img")
+    assert len(images) == 3
+    for image, colour in zip(images, COLOURS, strict=True):
+        data = base64.b64decode(str(image["src"]).split(",")[1])
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert pixels is not None
+        assert pixels.shape == (256, 96, 3)  # 128 x 48, scaled to fit into 256 x 128
+        assert (image["width"], image["height"]) == ("96", "256")
+        assert np.abs(pixels.reshape(-1, 3).mean(axis=0) - colour).max() < 12
+    assert page.text.count("image gone") == 1
+
+
+def test_scores_evidence_and_marks(tmp_path: Path) -> None:
+    page = Page(render_html(made_up_result(tmp_path)))
+    assert page.text.count("likelihood of match") == 3
+    assert "0.900" in page.text
+    assert "0.600" in page.text
+    widths = [attributes["style"] for attributes in page.all("i")]
+    assert widths == [f"width: {25.0 * number:.1f}%" for number in range(4) for _ in range(2)]
+    assert page.text.count(SENSITIVE_MARK) == 1 + 4 + 1  # the query, each card, the footnote
+    assert "12,345 images" in page.text
+    assert "0123456789ab" in page.text
+
+
+def test_without_sensitive_terms_or_failures_nothing_is_said_of_them(tmp_path: Path) -> None:
+    result = made_up_result(tmp_path)
+    plain = type(result)(**{**vars(result), "terms": result.terms[1:], "failed": ()})
+    text = Page(render_html(plain)).text
+    assert SENSITIVE_MARK not in text
+    assert "skipped" not in text

@@ -1,0 +1,217 @@
+"""ONNX Runtime is not believed: not where nodes run, not that the device it names is the one it uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from sal_runtime.doctor.machine import find_gpus
+from sal_runtime.engines.devices import open_backend
+from sal_runtime.engines.installed import installed_version
+from sal_runtime.engines.onnx import AssignedNode, OnnxBackend, check_placement, run_bound
+from sal_runtime.errors import BackendError
+from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+IMAGES = np.random.default_rng(1).integers(0, 256, (7, SPEC.height, SPEC.width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return (make_tiny_bundle(tmp_path_factory.mktemp("onnx") / "tiny") / "image_encoder.onnx").read_bytes()
+
+
+def test_on_the_cpu_every_node_is_accounted_for(model: bytes, tmp_path: Path) -> None:
+    """As many as ONNX Runtime writes down when it has simplified a graph, which comes before it places the nodes."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "simplified.onnx")
+    onnxruntime.InferenceSession(model, options, providers=[CPU])
+    num_nodes = len(onnx.load(tmp_path / "simplified.onnx").graph.node)
+    backend = OnnxBackend(model, "cpu", threads=1)
+    assert np.allclose(backend.run(IMAGES), embed_image(IMAGES), atol=1e-6)
+    if hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
+        assert backend.placement == {CPU: num_nodes}
+    else:
+        assert backend.placement is None
+
+
+def test_a_run_with_bound_memory_gives_the_same(model: bytes) -> None:
+    """The way of CUDA, on memory of the CPU; also for a batch that does not lie in one piece."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(model, providers=[CPU])
+    for images in (IMAGES, IMAGES[::-2, :, ::-1]):
+        found = run_bound(session, "images", "embeddings", images, "cpu")
+        assert np.allclose(found, embed_image(np.ascontiguousarray(images)), atol=1e-6)
+
+
+def nodes(*placed: tuple[str, str]) -> list[AssignedNode]:
+    return [AssignedNode(operation, f"node_{number}", provider) for number, (operation, provider) in enumerate(placed)]
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        [("Conv", CUDA), ("Gemm", CUDA)],
+        [("Shape", CUDA), ("Concat", CPU), ("Expand", CUDA)],
+        [("Shape", CPU), ("Gather", CPU), ("Unsqueeze", CPU), ("Conv", CUDA)],
+    ],
+)
+def test_only_shape_arithmetic_may_stay_on_the_cpu(placed: list[tuple[str, str]]) -> None:
+    check_placement(nodes(*placed), CUDA)
+
+
+@pytest.mark.parametrize(
+    ("placed", "message"),
+    [
+        ([("Conv", CPU), ("Gemm", CUDA)], "1 of 2 nodes elsewhere: Conv node_0 on CPUExecutionProvider;"),
+        ([("Cast", CPU), ("Conv", CUDA)], "Cast node_0"),
+        ([("Shape", "TensorrtExecutionProvider"), ("Conv", CUDA)], "Shape node_0 on TensorrtExecutionProvider"),
+        ([("Conv", CPU)] * 9, r"9 of 9 nodes .*node_2 on CPUExecutionProvider, \.\.\.;"),
+        ([("Shape", CPU), ("Concat", CPU)], "runs no node of the graph there"),
+        ([], "runs no node of the graph there"),
+    ],
+)
+def test_anything_else_that_runs_elsewhere_is_refused(placed: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        check_placement(nodes(*placed), CUDA)
+
+
+class FakeOnnxRuntime(ModuleType):
+    """The GPU wheel as it behaves: it lists CUDA whether it can be had or not, and prints on stdout.
+
+    Args:
+        placed: operation and provider of each node.
+        took: providers of the session it gives, whatever was asked for.
+        tells: whether this version can tell where nodes run.
+    """
+
+    def __init__(
+        self, placed: Sequence[tuple[str, str]] = (), took: Sequence[str] = (CUDA, CPU), tells: bool = True
+    ) -> None:
+        super().__init__("onnxruntime")
+        self.__version__ = "1.99.0"
+        self.__file__ = "/nowhere/onnxruntime/__init__.py"
+        self.config: dict[str, str] = {}
+        self.asked: dict[str, Any] = {}
+        self.severities: list[int] = []
+        module = self
+
+        class Session:
+            def __init__(self, model: bytes, options: Any, **asked: Any) -> None:
+                module.asked = asked
+
+            def get_providers(self) -> list[str]:
+                return list(took)
+
+            def get_inputs(self) -> list[Any]:
+                return [SimpleNamespace(name="images")]
+
+            get_outputs = get_inputs
+
+        def parts(self: Session) -> list[Any]:
+            return [
+                SimpleNamespace(
+                    ep_name=provider, get_nodes=lambda name=operation: [SimpleNamespace(op_type=name, name="node")]
+                )
+                for operation, provider in placed
+            ]
+
+        if tells:
+            Session.get_provider_graph_assignment_info = parts  # type: ignore[attr-defined]
+        self.InferenceSession = Session
+
+    def SessionOptions(self) -> Any:  # noqa: N802 - their name
+        return SimpleNamespace(add_session_config_entry=self.config.__setitem__)
+
+    def get_available_providers(self) -> list[str]:
+        return [CUDA, CPU]
+
+    def preload_dlls(self) -> None:
+        print("Failed to load libcublasLt.so")
+
+    def set_default_logger_severity(self, severity: int) -> None:
+        self.severities.append(severity)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType | None) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+
+
+def test_cuda_is_asked_for_strictly_and_proven(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeOnnxRuntime([("Conv", CUDA), ("Shape", CUDA), ("Concat", CPU)])
+    install(monkeypatch, fake)
+    backend = open_backend(b"", "cuda")
+    assert backend.device == "cuda"
+    assert getattr(backend, "placement", None) == {CUDA: 2, CPU: 1}
+    assert fake.asked == {"providers": [(CUDA, {"use_tf32": "0"})], "enable_fallback": 0}
+    assert fake.config["session.record_ep_graph_assignment_info"] == "1"
+    assert fake.severities == [4, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_session_on_the_cpu_in_place_of_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeOnnxRuntime([("Conv", CPU)], took=[CPU]))
+    with pytest.raises(BackendError, match=r"cannot start CUDA \(.*cannot open shared object file.*onnxruntime-gpu\["):
+        open_backend(b"", "cuda")
+
+
+def test_a_graph_partly_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeOnnxRuntime([("Conv", CUDA), ("Conv", CPU)]))
+    with pytest.raises(BackendError, match="1 of 2 nodes elsewhere"):
+        open_backend(b"", "cuda")
+
+
+def test_a_version_that_cannot_tell_must_refuse_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeOnnxRuntime(tells=False)
+    install(monkeypatch, fake)
+    assert getattr(open_backend(b"", "cuda"), "placement", "missing") is None
+    assert fake.config["session.disable_cpu_ep_fallback"] == "1"
+
+
+def test_no_onnx_runtime_and_half_of_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, None)
+    with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[cpu\]"'):
+        open_backend(b"")
+    with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[gpu\]"'):
+        open_backend(b"", "cuda")
+    install(monkeypatch, ModuleType("onnxruntime"))
+    with pytest.raises(BackendError, match=r"damaged.*pip uninstall onnxruntime onnxruntime-gpu"):
+        open_backend(b"")
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text("raise ImportError('libsomething.so.1: not found')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises(BackendError, match=r"cannot be imported \(libsomething\.so\.1: not found\)"):
+        open_backend(b"")
+
+
+def test_both_wheels_are_named_where_cuda_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeOnnxRuntime()
+    monkeypatch.setattr(fake, "get_available_providers", lambda: [CPU])
+    install(monkeypatch, fake)
+    with pytest.raises(BackendError, match=r'has no CUDAExecutionProvider; pip uninstall onnxruntime && pip install "'):
+        open_backend(b"", "cuda")
+    monkeypatch.setattr("sal_runtime.engines.installed.installed_version", lambda wheel: "9.9")
+    with pytest.raises(BackendError, match=r"onnxruntime 9\.9 and onnxruntime-gpu 9\.9 are both installed"):
+        open_backend(b"", "cuda")
+
+
+@pytest.mark.gpu
+def test_on_cuda_everything_runs_there_and_gives_the_same(model: bytes) -> None:
+    if installed_version("onnxruntime-gpu") is None or not find_gpus()[0]:
+        pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU")
+    backend = OnnxBackend(model, "cuda", threads=None)
+    assert backend.placement is None or CUDA in backend.placement
+    for images in (IMAGES, IMAGES[:1], IMAGES[::-2, :, ::-1]):
+        assert np.allclose(backend.run(images), embed_image(np.ascontiguousarray(images)), atol=1e-5)

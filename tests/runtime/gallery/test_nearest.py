@@ -1,0 +1,278 @@
+"""Searching a gallery file: filters before ranking, exactly; changes seen without reading all; nothing torn."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sal_runtime.errors import InputError, SalError
+from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.index import build_gallery_index
+from sal_runtime.gallery.items import GalleryItem, ItemFilter
+from sal_runtime.gallery.store import memory
+from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
+
+WORDS = ["c1", "c2", "", "ö", "it's", '"', "%", "\\", "null", "0"]
+words = st.sampled_from(WORDS)
+moments = st.sampled_from([None, 0.0, -5.0, 1e9, 1.5e9, 1.5e9 + 0.25])
+metadata = st.dictionaries(st.sampled_from(["zone", "it's", 'a"b', "$.x"]), words, max_size=2)
+items = st.builds(
+    lambda number, camera, track, moment, known: GalleryItem(
+        f"{number}.jpg", camera=camera, track=track, captured_at=moment, metadata=known
+    ),
+    st.integers(0, 25),
+    st.none() | words,
+    st.none() | words,
+    moments,
+    metadata,
+)
+
+
+@st.composite
+def filters(draw: st.DrawFn) -> ItemFilter:
+    start, stop = draw(moments), draw(moments)
+    if start is not None and stop is not None and start >= stop:
+        stop = None
+    asked = draw(st.dictionaries(st.sampled_from(["zone", "it's", 'a"b', "$.x", "never"]), st.lists(words, min_size=1)))
+    return ItemFilter(draw(st.lists(words, max_size=2)), draw(st.lists(words, max_size=2)), start, stop, asked)
+
+
+def brute_force(
+    stored: dict[str, tuple[GalleryItem, NDArray[np.float32]]], query: NDArray[np.float32], where: ItemFilter
+) -> list[str]:
+    """Fitting uris, most similar first."""
+    scores = {uri: float(vector @ query) for uri, (item, vector) in stored.items() if where.matches(item)}
+    return sorted(scores, key=lambda uri: -scores[uri])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.lists(items, max_size=8), st.lists(st.integers(0, 25), max_size=5)), max_size=5),
+    where=filters(),
+    removed=filters(),
+)
+def test_filters_find_what_brute_force_finds(
+    steps: list[tuple[list[GalleryItem], list[int]]],
+    where: ItemFilter,
+    removed: ItemFilter,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("gallery") / "g.sal"
+    stored: dict[str, tuple[GalleryItem, NDArray[np.float32]]] = {}
+    query = unit_vectors(1, seed=1234)
+    with pytest.MonkeyPatch.context() as patch:
+        small_blocks(patch)
+        with Gallery.create(path, fake_bundle()) as writer, Gallery.open(path) as reader:
+
+            def check() -> None:
+                for asked in (where, ItemFilter()):
+                    expected = brute_force(stored, query[0], asked)
+                    for gallery in (writer, reader):
+                        ids, scores = gallery.nearest(query, 30, asked)
+                        assert [item.uri for item in gallery.items(ids[0])] == expected
+                        np.testing.assert_allclose(scores[0], gallery.embeddings(ids[0]) @ query[0], atol=1e-6)
+                    chunks = list(reader.chunks(asked))
+                    uris = {item.uri for ids, _ in chunks for item in reader.items(ids)}
+                    assert uris == set(expected)
+                assert reader.verify() == []
+
+            for turn, (added, gone) in enumerate(steps):
+                vectors = unit_vectors(len(added), seed=turn)
+                writer.add(added, vectors)
+                stored |= {item.uri: (item, vector) for item, vector in zip(added, vectors, strict=True)}
+                check()
+                writer.remove(f"{number}.jpg" for number in gone)
+                stored = {uri: one for uri, one in stored.items() if uri not in {f"{number}.jpg" for number in gone}}
+                check()
+            if removed:
+                count = len(stored)
+                stored = {uri: one for uri, one in stored.items() if not removed.matches(one[0])}
+                assert writer.remove_where(removed) == count - len(stored)
+                check()
+
+
+def test_updated_items_are_filtered_by_what_is_known_now(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:
+        gallery.add([GalleryItem("a.jpg", camera="c1"), GalleryItem("b.jpg", camera="c1")], unit_vectors(2))
+        gallery.update([GalleryItem("b.jpg", camera="c2", metadata={"zone": "n"}), GalleryItem("unknown.jpg")])
+        for where, expected in (
+            (ItemFilter(cameras=["c1"]), ["a.jpg"]),
+            (ItemFilter(metadata={"zone": ["n", "s"]}), ["b.jpg"]),
+        ):
+            ids, _ = gallery.nearest(unit_vectors(1), 5, where)
+            assert [item.uri for item in gallery.items(ids[0])] == expected
+        assert gallery.verify() == []
+
+
+def test_new_items_are_found_without_reading_the_others_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 5000)
+    with Gallery.open(path, "w") as writer, Gallery.open(path) as reader:
+        reader.nearest(unit_vectors(1), 1)
+        read: list[tuple[int, int]] = []
+        read_block = memory.read_block
+
+        def noted(connection: Any, column: Any, number: int, *rest: int) -> Any:
+            read.append((column.number, number))
+            return read_block(connection, column, number, *rest)
+
+        monkeypatch.setattr(memory, "read_block", noted)
+        reader.nearest(unit_vectors(1), 1)
+        assert read == []
+        new = unit_vectors(1, seed=77)
+        writer.add([GalleryItem("new.jpg")], new)
+        ids, scores = reader.nearest(new, 1)
+        assert reader.items(ids[0])[0].uri == "new.jpg"
+        assert scores[0, 0] == pytest.approx(1)
+        assert sorted(read) == [(0, 4), (1, 4)]  # the last block of ids and of vectors
+
+
+def test_what_a_search_has_in_hand_does_not_change_under_it(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    vectors = filled(path, 3000)
+    with Gallery.open(path, "w") as gallery:
+        state = gallery._state(None)
+        before = np.concatenate(state.vectors).copy()
+        np.testing.assert_array_equal(before, vectors)
+        gallery.remove([f"{number:05}.jpg" for number in range(0, 3000, 2)])
+        gallery.nearest(unit_vectors(1), 1)
+        gallery.add([GalleryItem(f"new{number}.jpg") for number in range(2000)], unit_vectors(2000, seed=5))
+        gallery.nearest(unit_vectors(1), 1)
+        np.testing.assert_array_equal(np.concatenate(state.vectors), before)
+        assert len(np.concatenate(gallery._state(None).vectors)) == 3500
+
+
+def test_threads_search_while_another_writes(tmp_path: Path) -> None:
+    """Every answer is one that the gallery could give at some moment: whole vectors, all of items that were there."""
+    path = tmp_path / "g.sal"
+    filled(path, 2000)
+    done = threading.Event()
+    wrong: list[BaseException] = []
+
+    def look(seed: int) -> None:
+        query = unit_vectors(1, seed=seed)
+        try:
+            while not done.is_set():
+                ids, scores = gallery.nearest(query, 2500)
+                assert len(set(ids[0].tolist())) == len(ids[0])
+                assert np.all(np.abs(scores) <= 1.001)
+                assert np.all(np.diff(scores[0]) <= 0)
+        except BaseException as error:
+            wrong.append(error)
+
+    with Gallery.open(path, "w") as gallery:
+        threads = [threading.Thread(target=look, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for turn in range(15):
+            gallery.add([GalleryItem(f"{turn}-{n}.jpg") for n in range(40)], unit_vectors(40, seed=turn))
+            gallery.remove([f"{number:05}.jpg" for number in range(turn * 50, turn * 50 + 50)])
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert gallery.verify() == []
+
+
+def test_what_cannot_be_asked(tmp_path: Path) -> None:
+    filled(tmp_path / "g.sal", 3)
+    with Gallery.open(tmp_path / "g.sal", "w") as gallery:
+        with pytest.raises(InputError, match="no condition"):
+            gallery.remove_where(ItemFilter())
+        with pytest.raises(InputError, match="removed meanwhile"):
+            gallery.embeddings([1, 99])
+        with pytest.raises(InputError):
+            gallery.nearest(np.ones((1, DIM + 1), np.float32), 1)
+    with pytest.raises(InputError, match="expected it to end after it begins"):
+        ItemFilter(captured_from=2.0, captured_until=1.0)
+    with pytest.raises(InputError, match="no value for the metadata zone"):
+        ItemFilter(metadata={"zone": []})
+
+
+def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "g.sal"
+    small_blocks(monkeypatch)
+    filled(path, 21)
+    queries = unit_vectors(3, seed=5)
+    with Gallery.open(path, "w") as gallery, Gallery.open(path) as reader:
+        reader.rank_on("cpu")
+
+        def check() -> None:
+            for where in (None, ItemFilter(cameras=["c1"])):
+                (expected, scores), (ids, found) = gallery.nearest(queries, 9, where), reader.nearest(queries, 9, where)
+                np.testing.assert_array_equal(ids, expected)
+                np.testing.assert_allclose(found, scores, atol=1e-6)
+
+        check()
+        ranking = reader._ranking
+        check()
+        assert reader._ranking is ranking  # nothing has changed, nothing is copied
+        assert ranking is not None
+        before = ranking[1]._there
+        gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(1, seed=9))
+        check()
+        assert reader._ranking is not None
+        kept = before.keys() & reader._ranking[1]._there.keys()
+        assert len(kept) == 2  # the parts of 8 that were full already
+        assert all(before[key][1] is reader._ranking[1]._there[key][1] for key in kept)
+        gallery.remove([f"{number:05}.jpg" for number in range(3, 20)])
+        check()
+        with pytest.raises(SalError, match="cuda"):
+            reader.rank_on("cuda")
+
+
+def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 6000)
+    queries = unit_vectors(12, seed=5)
+    with Gallery.open(path, "w") as gallery:
+
+        def check() -> None:
+            for where in (None, ItemFilter(cameras=["c1"])):
+                ids, scores = gallery.nearest(queries, 5, where)
+                alone = [gallery.nearest(query[None], 5, where) for query in queries]
+                np.testing.assert_array_equal(ids, np.concatenate([found for found, _ in alone]))
+                np.testing.assert_allclose(scores, np.concatenate([found for _, found in alone]), atol=1e-6)
+
+        check()
+        gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(12, seed=5)[3:4])
+        check()
+        assert gallery.nearest(queries, 1)[1][3, 0] == pytest.approx(1, abs=1e-6)
+        gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
+        check()
+
+
+def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    vectors = filled(path, 400)
+    queries = unit_vectors(5, seed=3)
+    with Gallery.open(path, "w") as gallery, pytest.raises(InputError, match="index"):
+        gallery.search_approximately()
+    with Gallery.open(path, "w") as gallery:
+        assert build_gallery_index(gallery) == tmp_path / "g.sal.index"
+    with Gallery.open(path) as reader:
+        exact = reader.nearest(queries, 5)
+        reader.search_approximately()
+        ids, scores = reader.nearest(queries, 5)
+        assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(ids, exact[0], strict=True)]) > 0.9
+        np.testing.assert_allclose(scores[0], reader.embeddings(ids[0]) @ queries[0], atol=1e-6)
+        with pytest.raises(InputError, match="no conditions"):
+            reader.nearest(queries, 5, ItemFilter(cameras=["c1"]))
+        with pytest.raises(InputError, match="open for reading"):
+            build_gallery_index(reader)
+        with Gallery.open(path, "w") as gallery:
+            gallery.add([GalleryItem("new.jpg")], unit_vectors(1, seed=9))
+            with pytest.raises(InputError, match="has changed since it was built; build it again"):
+                reader.nearest(queries, 5)
+            build_gallery_index(gallery)
+            assert reader.nearest(unit_vectors(1, seed=9), 1)[1][0, 0] == pytest.approx(1, abs=1e-6)
+            gallery.remove(["00007.jpg"])
+            assert not (tmp_path / "g.sal.index").exists()
+            assert not any(vectors[7].tobytes() in file.read_bytes() for file in tmp_path.iterdir())

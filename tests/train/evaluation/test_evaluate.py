@@ -1,0 +1,316 @@
+"""Evaluation on a small world where the right answers are known: an encoder that sees labels through noise."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.config import DataConfig
+from sal_train.datasets import split_from_rows
+from sal_train.evaluation import calibrate, evaluate, full_queries
+from sal_train.evaluation.held_out import partition
+from sal_train.evaluation.operating_points import OperatingPoints
+from sal_train.evaluation.partial_queries import NUM_GIVEN, make_partial_queries, satisfied
+from sal_train.evaluation.protocol import Protocol
+from sal_train.evaluation.report import print_report
+from sal_train.evaluation.subject import EncodedImages, Subject
+
+SCHEMA = AttributeSchema(
+    "small",
+    (
+        binary("gender", 0, absent="male", present="female"),
+        binary("hat", 1),
+        binary("bag", 2),
+        exclusive("upper", {"red": 3, "blue": 4, "green": 5}, allow_none=True),
+        exclusive("age", {"young": 6, "old": 7}, allow_none=False),
+    ),
+)
+PROJECTION = np.random.default_rng(0).standard_normal((SCHEMA.num_bits, 16))
+
+
+def embed(values: np.ndarray) -> np.ndarray:
+    points = (values - 0.3) @ PROJECTION
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+def people(count: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    states = np.stack([generator.integers(len(group.states), size=count) for group in SCHEMA.groups], axis=1)
+    return SCHEMA.vectors_from_states(states)
+
+
+def see(attributes: np.ndarray, noise: float, seed: int) -> EncodedImages:
+    """The labels through Gaussian noise; the logits are those of the exact posterior of an even prior."""
+    noisy = attributes + np.random.default_rng(seed).normal(scale=noise, size=attributes.shape)
+    logits = (noisy - 0.5) / noise**2
+    return EncodedImages(embed(noisy), logits.astype(np.float32), attributes)
+
+
+@pytest.fixture
+def subject() -> Subject:
+    return Subject(
+        identity={"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64},
+        schema=SCHEMA,
+        statistics=AttributeStatistics.fit(SCHEMA, people(2000, 1)),
+        image_spec=ImageSpec(8, 4),
+        encode_attributes=embed,
+        encode_images=lambda images: (embed(np.zeros((len(images), 8))), np.zeros((len(images), 8), np.float32)),
+    )
+
+
+def protocol(attributes: np.ndarray) -> Protocol:
+    queries, categories = np.unique(attributes, axis=0, return_inverse=True)
+    paths = tuple(Path(f"{index}.jpg") for index in range(len(attributes)))
+    return Protocol("small test", paths, attributes, categories, queries, np.arange(len(queries)) % 2 == 0)
+
+
+def test_full_queries_against_loops(subject: Subject) -> None:
+    images = see(people(60, 2), 0.5, 3)
+    asked = protocol(images.attributes)
+    report = full_queries.full_queries(subject, images, asked, seed=0)
+    precisions = {"cosine": [], "likelihood": []}
+    for category, query in enumerate(asked.queries):
+        probability = 1 / (1 + np.exp(-images.logits.astype(np.float64)))
+        likelihood = np.array(
+            [sum(math.log(p if bit else 1 - p) for p, bit in zip(row, query, strict=True)) for row in probability]
+        )
+        for name, scores in (("cosine", images.embeddings @ embed(query[None])[0]), ("likelihood", likelihood)):
+            ranking = np.argsort(-scores, kind="stable")
+            ranks = [rank for rank, image in enumerate(ranking, 1) if asked.categories[image] == category]
+            precisions[name].append(np.mean([(hit + 1) / rank for hit, rank in enumerate(ranks)]))
+    assert report["mAP"] == pytest.approx(np.mean(precisions["cosine"]), abs=1e-6)
+    assert report["attribute_likelihood"]["mAP"] == pytest.approx(np.mean(precisions["likelihood"]), abs=1e-6)
+    assert report["seen"]["mAP"] == pytest.approx(np.mean(precisions["cosine"][::2]), abs=1e-6)
+    assert report["num_queries"] == len(asked.queries)
+    assert report["num_gallery"] == 60
+
+
+def test_query_chunks_change_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = see(people(60, 2), 0.5, 3)
+    whole = full_queries.full_queries(subject, images, protocol(images.attributes), seed=0)
+    monkeypatch.setattr(full_queries, "QUERY_CHUNK", 7)
+    assert full_queries.full_queries(subject, images, protocol(images.attributes), seed=0) == whole
+
+
+def average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
+    ranks = [rank for rank, image in enumerate(np.argsort(-scores, kind="stable"), 1) if relevant[image]]
+    return float(np.mean([(hit + 1) / rank for hit, rank in enumerate(ranks)]))
+
+
+def test_rankings_at_test_time_against_loops(subject: Subject) -> None:
+    attributes = people(60, 2)
+    images, mirrored = see(attributes, 0.5, 3), see(attributes, 0.5, 4)
+    asked = protocol(attributes)
+    report = full_queries.rankings_at_test_time(subject, images, mirrored, asked, seed=0)
+    drawn, _ = subject.statistics.sample_completions([{}], full_queries.NUM_DESCRIPTIONS, seed=0)
+    descriptions = embed(drawn)
+    expected: dict[str, list[float]] = {"mirrored": [], "csls": [], "fused": [], "mirrored_csls": []}
+    for category, query in enumerate(asked.queries):
+        scores: dict[str, list[float]] = {name: [] for name in expected}
+        likelihoods = []
+        direction = embed(query[None])[0]
+        for one, other, logits in zip(images.embeddings, mirrored.embeddings, images.logits, strict=True):
+            both = (one + other) / np.linalg.norm(one + other)
+            scores["mirrored"].append(direction @ both)
+            scores["csls"].append(direction @ one - 0.5 * np.sort(descriptions @ one)[-10:].mean())
+            scores["mirrored_csls"].append(direction @ both - 0.5 * np.sort(descriptions @ both)[-10:].mean())
+            probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            likelihoods.append(np.log(np.where(query, probability, 1 - probability)).sum())
+        cosine, likelihood = images.embeddings @ direction, np.array(likelihoods)
+        scores["fused"] = list(
+            (cosine - cosine.mean()) / cosine.std() + 0.2 * (likelihood - likelihood.mean()) / likelihood.std()
+        )
+        for name, values in scores.items():
+            expected[name].append(average_precision(np.array(values), asked.categories == category))
+    for name, precisions in expected.items():
+        assert report[name]["mAP"] == pytest.approx(np.mean(precisions), abs=1e-4), name
+    text = io.StringIO()
+    whole = full_queries.full_queries(subject, images, asked, seed=0) | {"test_time": report, "record": record(asked)}
+    print_report(whole, Console(file=text, width=80))
+    assert max(len(line) for line in text.getvalue().splitlines()) <= 80
+    assert f"{100 * report['mirrored_csls']['mAP']:.1f}" in text.getvalue()
+
+
+def test_partial_queries_are_nested_distinct_and_true_of_their_category() -> None:
+    vectors = np.unique(people(40, 4), axis=0)
+    by_count = {given: make_partial_queries(SCHEMA, vectors, given, seed=9) for given in (1, 3, None)}
+    assert make_partial_queries(SCHEMA, vectors, 3, seed=9) == by_count[3]
+    assert make_partial_queries(SCHEMA, vectors, 3, seed=10) != by_count[3]
+    for given, queries in by_count.items():
+        assert len({query.query.text for query in queries}) == len(queries)
+        for query in queries:
+            assert len(query.given) == (given or len(SCHEMA.groups))
+            assert satisfied(SCHEMA, query.given, vectors).any()
+    assert len(by_count[None]) == len(vectors)
+    for query in by_count[3]:
+        assert any(one.given.items() <= query.given.items() for one in by_count[1])
+
+
+def test_contradictory_groups_are_not_asked() -> None:
+    vector = people(1, 5)
+    vector[0, 3:5] = 1  # red and blue
+    (query,) = make_partial_queries(SCHEMA, vector, None, seed=0)
+    assert set(query.given) == {0, 1, 2, 4}
+    assert make_partial_queries(SCHEMA, vector, 5, seed=0) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({3: 0}, [True, True, False]), ({3: 3}, [False, False, True]), ({3: 0, 0: 1}, [False, True, False])],
+)
+def test_satisfied(given: Mapping[int, int], expected: list[bool]) -> None:
+    """Red; red and blue at once, female; no colour."""
+    vectors = np.array([[0, 0, 0, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0, 1]], dtype=np.uint8)
+    assert satisfied(SCHEMA, given, vectors).tolist() == expected
+
+
+def test_report_of_partial_queries(subject: Subject) -> None:
+    images = see(people(300, 6), 0.4, 7)
+    asked = protocol(images.attributes)
+    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), people(2000, 1), seed=0)
+    options = evaluate.Options(cache_dir=Path("unused"))
+    partial = evaluate.partial_queries(subject, images, asked, options, Console(file=io.StringIO()), calibration)
+    full = full_queries.full_queries(subject, images, asked, seed=0)
+    rows = partial["by_number_given"]
+    assert [row["given"] for row in rows] == [1, 2, 3, 5, "all"]  # five groups: ten cannot be given
+    for row in rows:
+        assert row["rules"].keys() == {"marginalised", "zeros", "attribute_likelihood"}
+        assert row["rules"]["marginalised"]["mAP"] > row["share_relevant"]
+    everything = rows[-1]["rules"]
+    assert everything["marginalised"]["mAP"] == pytest.approx(full["mAP"])
+    assert everything["zeros"]["mAP"] == pytest.approx(full["mAP"])
+    assert rows[0]["rules"]["marginalised"]["mAP"] > rows[0]["rules"]["zeros"]["mAP"]
+    assert partial["calibration"]["all_pairs"]["expected_calibration_error"] < 0.05
+    points = partial["operating_points"]
+    for looser, stricter in itertools.pairwise(points):
+        assert looser["recall"] >= stricter["recall"]
+        assert looser["precision"] < stricter["precision"]  # this encoder is calibrated well
+    json.dumps(partial, allow_nan=False)
+    whole = full | {"partial": partial, "record": record(asked)}
+    text = io.StringIO()
+    print_report(whole, Console(file=text, width=80))
+    assert max(len(line) for line in text.getvalue().splitlines()) <= 80
+    assert f"{100 * full['mAP']:.1f}" in text.getvalue()
+    assert "caveat" not in text.getvalue()
+
+
+def record(asked: Protocol) -> dict[str, object]:
+    data = {"name": asked.name, "num_images": len(asked.image_paths), "num_queries": len(asked.queries), "num_seen": 1}
+    return {"subject": {"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64}, "data": data, "device": "cpu"}
+
+
+def test_logistic_regression_finds_what_made_the_data() -> None:
+    generator = np.random.default_rng(12)
+    features = generator.normal(loc=[0.3, -2, 3, -4, -1], scale=[0.2, 1.5, 2, 2, 0.5], size=(40000, 5))
+    weights, bias = np.array([6.0, 0.8, -0.3, 0.5, -1.0]), 1.0
+    matches = generator.random(40000) < 1 / (1 + np.exp(-(features @ weights + bias)))
+    fitted = calibrate.fit_logistic(features, matches, np.ones(40000))
+    np.testing.assert_allclose(fitted.weights / fitted.scale, weights, rtol=0.1)
+    truth = 1 / (1 + np.exp(-(features @ weights + bias)))
+    assert np.abs(fitted.likelihood(features) - truth).max() < 0.05
+
+
+def test_separable_data_stay_finite() -> None:
+    features = np.zeros((100, 5))
+    features[50:, 0] = 1.0
+    fitted = calibrate.fit_logistic(features, features[:, 0] > 0, np.ones(100))
+    likelihood = fitted.likelihood(features)
+    assert likelihood[0] < 0.05
+    assert likelihood[-1] > 0.95
+    assert np.isfinite(fitted.weights).all()
+
+
+def test_likelihood_never_falls_with_the_cosine_or_the_evidence() -> None:
+    """Even where the data say so: a search that sinks as it fits better would make no sense to anyone."""
+    generator = np.random.default_rng(13)
+    features = generator.normal(size=(5000, 5))
+    matches = generator.random(5000) < 1 / (1 + np.exp(2 * features[:, 0] + 2 * features[:, 1] - 2 * features[:, 4]))
+    fitted = calibrate.fit_logistic(features, matches, np.ones(5000))
+    assert fitted.weights[0] >= 0
+    assert fitted.weights[1] >= 0
+    assert fitted.weights[4] <= 0
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    reliability = calibrate.Reliability()
+    reliability.add(np.array([0.9, 0.95, 1.0]), np.array([True, False, True]))  # 1 bin: 0.93..1
+    reliability.add(np.array([0.1]), np.array([False]))
+    # Bins of 1/15: 0.9 falls in [13/15, 14/15), 0.95 and 1.0 in the last, 0.1 in the second.
+    expected = (abs(0.9 - 1) + abs(1.95 - 1) + abs(0.1 - 0)) / 4
+    assert reliability.expected_calibration_error() == pytest.approx(expected)
+    assert reliability.to_json()["share_matching"] == 0.5
+
+
+def test_operating_points_by_hand() -> None:
+    points = OperatingPoints()
+    points.add(np.array([0.95, 0.75, 0.3, 0.05]), np.array([True, False, True, True]))
+    points.add(np.array([0.0, 0.2]), np.array([False, False]))
+    by_threshold = {point["min_likelihood"]: point for point in points.to_json()}
+    assert by_threshold[0.1] == {
+        "min_likelihood": 0.1,
+        "shown_per_query": 2.0,
+        "precision": 2 / 4,
+        "recall": 2 / 3,
+        "false_positive_rate": 2 / 3,
+    }
+    assert by_threshold[0.75]["precision"] == 1 / 2  # 0.75 itself is shown
+    assert by_threshold[0.9]["recall"] == 1 / 3
+    nothing = OperatingPoints()
+    nothing.add(np.zeros(3), np.zeros(3, dtype=bool))
+    assert nothing.to_json()[0]["precision"] is None
+    assert nothing.to_json()[0]["recall"] is None
+
+
+def test_calibration_takes_what_the_run_held_out_whatever_its_own_seed() -> None:
+    attributes = people(200, 30)
+    split = split_from_rows([Path("unused")] * 200, attributes, [""] * 200)
+    data = DataConfig(validation_fraction=0.3, validation_seed=1)
+    held_out = set(partition(split, 0.3, 1).validation.tolist())
+    for seed in (1, 2):
+        rows, source = calibrate.calibration_rows(split, data, seed)
+        assert set(rows.tolist()) == held_out
+        assert source == calibrate.HELD_OUT
+
+
+def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
+    images = see(people(120, 8), 0.4, 9)
+    fitted = calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
+    assert fitted == calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
+    Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)))
+    assert 0 <= fitted["cross_validated"]["expected_calibration_error"] < 0.1
+    assert len(NUM_GIVEN) == 6
+
+
+def test_a_gallery_of_few_categories_does_not_make_the_likelihood_too_confident(subject: Subject) -> None:
+    """Fitted on a dozen categories, each far more frequent there, and measured on people as they come."""
+    everybody = people(3000, 20)
+    few = np.repeat(np.unique(everybody, axis=0)[::24], 25, axis=0)
+    images, others = see(few, 0.6, 21), see(everybody, 0.6, 22)
+    errors = {}
+    for name, population in (("weighed", everybody), ("as they lie", few)):
+        fitted = Calibration.from_json(calibrate.fit_calibration(subject, images, population, seed=0))
+        everything, top = calibrate.Reliability(), calibrate.Reliability()
+        for query in make_partial_queries(SCHEMA, np.unique(few, axis=0), 5, 0):
+            answered = calibrate.answer(subject, others, query)
+            calibrate.count_pairs(fitted.likelihood(calibrate.features_of(answered)), answered, everything, top)
+        errors[name] = top.expected_calibration_error()
+    assert errors["weighed"] < 0.75 * errors["as they lie"]
+
+
+def test_label_shift_by_hand() -> None:
+    relevant = np.array([True, False, False, False])
+    answered = calibrate.AnsweredQuery(None, {"marginalised": np.arange(4.0)}, relevant, 0.0)
+    # one in four here, one in ten in the population
+    np.testing.assert_allclose(calibrate.Observed(answered, 0.1).label_shift(), [0.4, 1.2, 1.2, 1.2])

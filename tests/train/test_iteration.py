@@ -1,0 +1,121 @@
+"""Rates, moving average, precision, augmentation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from sal_train import iteration
+from sal_train.config import DataConfig, OptimiserConfig, StageConfig
+from sal_train.images.augment import augment
+from tests.train.tiny_training import tiny_batch, tiny_config, tiny_networks
+
+
+def test_steps_halve_at_the_milestones() -> None:
+    stage = StageConfig(schedule="steps", milestones=(0.5, 0.75))
+    factors = [iteration.learning_rate_factor(stage, progress) for progress in (0.0, 0.49, 0.5, 0.8)]
+    assert factors == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_cosine_warms_up_and_ends_at_zero() -> None:
+    stage = StageConfig(schedule="cosine", warmup=0.2)
+    assert iteration.learning_rate_factor(stage, 0.0) == pytest.approx(0.1)
+    assert iteration.learning_rate_factor(stage, 0.1) == pytest.approx(0.55)
+    assert iteration.learning_rate_factor(stage, 0.2) == pytest.approx(1.0)
+    assert iteration.learning_rate_factor(stage, 0.6) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+    assert iteration.learning_rate_factor(stage, 1.0) == pytest.approx(0.0)
+
+
+def test_each_network_has_one_optimiser_with_its_own_rate() -> None:
+    config = tiny_config(("embed_image", "embed_attribute"))
+    stage = StageConfig(phases=config.stages[0].phases, learning_rate=1e-4, learning_rates={"E_A": 1e-2})
+    networks = tiny_networks(config)
+    optimisers = iteration.build_optimisers(networks, iteration.stage_phases(stage), stage, OptimiserConfig())
+    assert set(optimisers) == {"image_backbone", "attribute_backbone", "E_V", "E_A", "C_att", "C_cat"}
+    assert optimisers["E_A"].param_groups[0]["lr"] == 1e-2
+    assert optimisers["E_V"].param_groups[0]["lr"] == 1e-4
+    owned = [id(p) for optimiser in optimisers.values() for group in optimiser.param_groups for p in group["params"]]
+    assert len(owned) == len(set(owned))
+
+
+def test_norms_and_biases_can_be_spared_weight_decay() -> None:
+    config = tiny_config(("embed_image",))
+    networks = tiny_networks(config)
+    settings = OptimiserConfig(kind="adamw", weight_decay=0.1, decay_norm_and_bias=False)
+    optimisers = iteration.build_optimisers(
+        networks, iteration.stage_phases(config.stages[0]), config.stages[0], settings
+    )
+    for group in optimisers["E_V"].param_groups:
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_moving_average_follows_its_formula() -> None:
+    config = tiny_config(("embed_image",))
+    networks = tiny_networks(config)
+    average = iteration.new_average(networks)
+    with torch.no_grad():
+        networks.E_V[0].weight += 1.0
+        networks.G_V[0].weight += 1.0
+    before = average.E_V[0].weight.clone()
+    iteration.update_average(average, networks, decay=0.5, num_updates=1000)
+    assert torch.allclose(average.E_V[0].weight, 0.5 * before + 0.5 * networks.E_V[0].weight)
+    assert not torch.equal(average.G_V[0].weight, networks.G_V[0].weight)  # not deployed, not averaged
+    iteration.update_average(average, networks, decay=0.999, num_updates=0)  # early: 1/10
+    assert torch.allclose(average.E_V[0].weight, 0.1 * (before + 0.5) + 0.9 * networks.E_V[0].weight, atol=1e-6)
+
+
+def test_bf16_computes_the_backbone_in_bf16_and_keeps_weights_in_fp32() -> None:
+    config = tiny_config(("embed_image",))
+    networks = tiny_networks(config)
+    images, batch = tiny_batch(config)
+    full = iteration.compute_features(networks, (), images, batch, "fp32").f_v
+    half = iteration.compute_features(networks, (), images, batch, "bf16").f_v
+    assert half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    assert (full - half).norm() < 0.1 * full.norm()
+    assert {parameter.dtype for parameter in networks.parameters()} == {torch.float32}
+
+
+IMAGES = torch.randint(0, 256, (64, 20, 10, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+def run(config: DataConfig) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return augment(IMAGES, torch.rand(len(IMAGES), generator=generator) < config.flip, config, generator)
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    out = run(DataConfig(flip=0.5))
+    same = (out == IMAGES.float()).flatten(1).all(dim=1)
+    mirrored = (out == IMAGES.flip(2).float()).flatten(1).all(dim=1)
+    assert (same | mirrored).all()
+    assert 16 < int(mirrored.sum()) < 48
+
+
+def test_padded_crop_shifts_the_image() -> None:
+    out = run(DataConfig(flip=0.0, pad=2))
+    for image, shifted in zip(IMAGES[:8].float(), out[:8], strict=True):
+        padded = torch.nn.functional.pad(image, (0, 0, 2, 2, 2, 2))
+        windows = [padded[y : y + 20, x : x + 10] for y in range(5) for x in range(5)]
+        assert any(torch.equal(window, shifted) for window in windows)
+
+
+def test_erasing_covers_a_rectangle_of_bounded_area_with_the_mean() -> None:
+    out = run(DataConfig(flip=0.0, erase=1.0, erase_area=0.2))
+    changed = (out != IMAGES.float()).any(dim=3).float().mean(dim=(1, 2))
+    assert (changed > 0).all()
+    assert (changed <= 0.2 + 0.1).all()  # a rectangle is rounded to whole pixels
+
+
+def test_brightness_is_one_gain_for_all_channels() -> None:
+    out = run(DataConfig(flip=0.0, brightness=0.2))
+    assert out.max() <= 255.0
+    ratio = (out / IMAGES.float().clamp(min=1))[IMAGES.float().clamp(min=1) < 200]
+    assert ratio.max() <= 1.2 + 1e-4
+
+
+def test_augmentation_repeats_for_a_seed() -> None:
+    config = DataConfig(pad=3, erase=0.5, brightness=0.1)
+    assert torch.equal(run(config), run(config))
