@@ -1,4 +1,4 @@
-"""Files and directories that appear under their names whole, and are on the disk when they do."""
+"""Files and directories that appear under their names whole, and are on the disk when they do; where caches are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,66 @@ import ctypes
 import glob
 import os
 import shutil
+import stat
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from sal_runtime.errors import SalError
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 ABANDONED_SECONDS = 24 * 3600
 """No writer takes that long; what is older under a temporary name belongs to one that was killed."""
+
+
+def cache_folder() -> Path:
+    """Where sal keeps what can be made again: `$XDG_CACHE_HOME/sal`, or `~/.cache/sal`. It may not exist yet.
+
+    Raises:
+        SalError: neither that variable nor the home directory is known.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named or Path.home() / ".cache") / "sal"
+    except RuntimeError as error:
+        raise SalError("there is no home directory for the cache; set XDG_CACHE_HOME to a folder") from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file to write, which becomes `path` when the body ends without an error; gone if it does not.
+
+    Usage: `with whole_file(path) as temporary: temporary.write_bytes(data)`.
+
+    The content is on the disk before it has its name. Where `path` is a link, the file that it points to is replaced.
+    A device or a pipe is never replaced: the content is written into it.
+
+    Raises:
+        OSError: it cannot be written there; what was there is as it was.
+    """
+    is_stream = path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
+    target = path if is_stream else Path(os.path.realpath(path))
+    folder = Path(tempfile.gettempdir()) if is_stream else target.parent
+    for left in folder.glob(f".{glob.escape(target.name)}.*.partial"):
+        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            left.unlink(missing_ok=True)
+    temporary = folder / f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial"
+    try:
+        yield temporary
+        if is_stream:
+            with temporary.open("rb") as content, target.open("wb") as stream:
+                shutil.copyfileobj(content, stream)
+            return
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        sync_directory(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_synced(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable
 
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.bundle.bundle import Bundle
-from sal_runtime.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
-
-import threading
-from collections.abc import Callable
-
 from sal_runtime.encoding.pipeline import num_encoders
 from sal_runtime.engines.devices import ENGINES, Backend, DeviceChoice, choose_backend, open_backend
+from sal_runtime.errors import InputError
 
 DEFAULT_BATCH_SIZE = 32
 CPU_BATCH_SIZE = 16

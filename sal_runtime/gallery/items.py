@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""

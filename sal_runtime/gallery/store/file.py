@@ -7,23 +7,15 @@ The file is in WAL mode: any number of processes read while one writes. `secure_
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from sal_runtime.errors import InputError, SalError
-
-if TYPE_CHECKING:
-    pass
-
-
 import glob
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Literal
+
+from sal_runtime.errors import InputError, SalError
 
 FORMAT_VERSION = 2
 """Of the tables below; kept in `user_version`."""
