@@ -2,7 +2,7 @@
 
     from sal_runtime import search
 
-    for hit in search("bundles/edge", "crops/", "male,backpack,!hat").hits:
+    for hit in search("crops/", "male,backpack,!hat"):
         print(hit.rank, hit.uri, hit.score)
 
 The rooms, from the ground up; each may import those that stand before it:

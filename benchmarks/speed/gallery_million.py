@@ -38,7 +38,7 @@ import json, resource, sys
 from sal_runtime import search
 from sal_runtime.gallery.items import ItemFilter
 where = ItemFilter(cameras=sys.argv[3:]) if sys.argv[3:] else None
-hits = search(sys.argv[1], sys.argv[2], "male,backpack,!hat,upper=red", 10, where=where).hits
+hits = search(sys.argv[2], "male,backpack,!hat,upper=red", 10, bundle=sys.argv[1], where=where).hits
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, len(hits)]))
 """

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.engines.installed import installed_version
-from sal_runtime.gallery.reading import SCREENED_QUERIES
+from sal_runtime.gallery.nearest import SCREENED_QUERIES
 from sal_runtime.ranking.approximate import IndexStamp, build_index, open_index
 from sal_runtime.ranking.exact import top_k
 from sal_runtime.ranking.screened import ScreenedRanking

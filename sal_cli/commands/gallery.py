@@ -69,8 +69,8 @@ def add(  # noqa: PLR0913 - one parameter is one option
     """
     from sal_cli.show.gallery import print_update
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.adding import Capture
     from sal_runtime.gallery.manage import update_gallery
+    from sal_runtime.gallery.update import Capture
 
     with progress_bar("encoding") as progress:
         report = update_gallery(
@@ -185,9 +185,11 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     sal gallery verify yard.sal
     """
     from sal_cli.show.gallery import print_problems
-    from sal_runtime.gallery.manage import verify_gallery
+    from sal_runtime.gallery.folder import locate
+    from sal_runtime.gallery.gallery import Gallery
 
-    problems = verify_gallery(gallery)
+    with Gallery.open(locate(gallery)) as opened:
+        problems = opened.verify()
     print_problems(problems, as_json=as_json)
     if problems:
         raise typer.Exit(EXIT_FAILED)
@@ -202,10 +204,12 @@ def index(gallery: GalleryArgument) -> None:
     Any change of the gallery makes it stale; removing images deletes it. Needs the extra `ann`.
     """
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import index_gallery
+    from sal_runtime.gallery.folder import locate
+    from sal_runtime.gallery.gallery import Gallery
+    from sal_runtime.gallery.index import build_gallery_index
 
-    with progress_bar("indexing") as progress:
-        print(index_gallery(gallery, progress))
+    with Gallery.open(locate(gallery), "w") as opened, progress_bar("indexing") as progress:
+        print(build_gallery_index(opened, progress))
 
 
 @app.command("export", epilog="See also: sal gallery import, docs/scaling.md")

@@ -72,13 +72,13 @@ def search(  # noqa: PLR0913 - one parameter is one option
     where = item_filter(camera, track, captured_from, until, meta)
     with progress_bar("encoding") as progress:
         result = search_gallery(
-            bundle,
-            gallery,
-            attrs,
-            k,
+            gallery=gallery,
+            attrs=attrs,
+            k=k,
+            bundle=bundle,
             where=where,
             approximate=approximate,
-            device=device,
+            device=None if device == "cpu" else device,
             precision=precision,
             progress=progress,
         )

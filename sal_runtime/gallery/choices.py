@@ -1,54 +1,52 @@
-"""Which bundle, and which precision of its image encoder, are used when none is named."""
+"""The bundle, and the precision of its image encoder, that a gallery is used with where the caller names none."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sal_runtime.bundle.shipped import ENVIRONMENT_VARIABLE, default_bundle_path
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.gallery import Gallery
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery.gallery import Gallery
 
 
-def choose_bundle_path(named: Path | str | None, gallery_path: Path | None = None) -> Path:
-    """The bundle to use: the one named, else that of $SAL_BUNDLE, else that of the gallery, else the shipped one.
+def choose_bundle_path(named: Path | str | None, gallery: Gallery | None = None) -> Path:
+    """The bundle to use: the named one, else that of $SAL_BUNDLE, else the gallery's own, else the shipped one.
 
     Args:
-        named: by the caller, if any.
-        gallery_path: of a gallery file that may or may not exist.
+        named: the caller's choice, if any.
+        gallery: open; None where there is none yet.
 
     Raises:
         BundleError: there is none at all.
-        InputError: the gallery file is none.
     """
     chosen = named or os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
         return Path(chosen)
-    if gallery_path is not None and gallery_path.is_file():
-        with Gallery.open(gallery_path) as gallery:
-            recorded = Path(gallery.meta["bundle_path"])
-        if recorded.exists():
-            return recorded
+    if gallery is not None and (recorded := Path(gallery.meta["bundle_path"])).exists():
+        return recorded
     return default_bundle_path()
 
 
-def choose_precision(asked: str | None, gallery_path: Path) -> str:
-    """The precision that images are encoded in: that of the gallery, else the one asked for, else fp32.
+def choose_precision(asked: str | None, gallery: Gallery | None) -> str:
+    """The precision to encode images in: that of the gallery, else the one asked for, else fp32.
 
     Args:
-        asked: by the caller, if any.
-        gallery_path: of a gallery file that may or may not exist.
+        asked: the caller's choice, if any.
+        gallery: open; None where there is none yet.
 
     Raises:
-        InputError: the gallery was made in another precision than the one asked for, or is none.
+        InputError: the gallery was made in another precision than the one asked for.
     """
-    if not gallery_path.is_file():
+    if gallery is None:
         return asked or "fp32"
-    with Gallery.open(gallery_path) as gallery:
-        made = gallery.precision
-    if asked not in (None, made):
+    if asked not in (None, gallery.precision):
         raise InputError(
-            f"gallery {gallery_path}: its images were encoded in {made}, asked for {asked}; leave --precision out, or "
-            "move the gallery file away to encode them again"
+            f"gallery {gallery.path}: its images were encoded in {gallery.precision}, asked for {asked}; ask for no "
+            "precision, or move the gallery file away to encode the images again",
+            parameter="precision",
         )
-    return made
+    return gallery.precision

@@ -3,28 +3,30 @@
     with Gallery.create(Path("yard.sal"), bundle) as gallery:
         gallery.add([GalleryItem(uri="cam1/0001.jpg", camera="cam1")], embeddings)
 
-A gallery is stamped with the fingerprint of the bundle that made its embeddings, because those of another bundle mean
-something else. One process writes, any number read meanwhile; what is removed is gone from the bytes of the file.
-Searches see what others have added since without reading the rest again.
+A gallery is stamped with the fingerprint of the bundle that made its embeddings, because embeddings of another bundle
+mean something else. One process writes and any number read meanwhile; a removed item is gone from the bytes of the
+file. A search sees what others have added without reading the rest again.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError, SalError
-from sal_runtime.gallery.items import GalleryItem, check_embeddings
-from sal_runtime.gallery.reading import ReadableGallery
-from sal_runtime.gallery.store import changes
+from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
+from sal_runtime.gallery.nearest import Ranker
+from sal_runtime.gallery.store import changes, rows
+from sal_runtime.gallery.store.checks import find_problems
+from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
     connect_file,
@@ -32,10 +34,14 @@ from sal_runtime.gallery.store.file import (
     explained,
     index_path,
     read_counter,
+    read_meta,
+    resolved,
+    snapshot,
     transaction,
     write_counter,
 )
 from sal_runtime.gallery.store.lock import WriterLock
+from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
 from sal_runtime.gallery.store.scrub import scrub
 
@@ -44,33 +50,57 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import ItemFilter
     from sal_runtime.ranking.approximate import IndexStamp
 
+Found = TypeVar("Found")
 
-class Gallery(ReadableGallery):
+
+class Gallery:
     """An open gallery file; a context manager.
 
     Threads may share it. They take turns at the file, and rank beside each other.
+
+    Attributes:
+        path: the file, behind any link.
+        title: the file, for messages.
+        meta: what the file says about itself, text by key.
+        fingerprint: identifies the bundle that made the embeddings.
+        bundle_name: name of that bundle.
+        precision: precision of the image encoder that made them: fp32, fp16 or int8.
+        embedding_dim: d, the length of an embedding.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
         """Use `Gallery.open` or `Gallery.create`."""
-        super().__init__(path, connection)
+        self.path = path
+        self.title = str(path)
+        self._connection = connection
         self._lock = lock
+        self._turn = threading.RLock()
+        self._ranker = Ranker(index_path(path))
+        self._read_meta()
+
+    def _read_meta(self) -> None:
+        self.meta = read_meta(self._connection, self.path)
+        self.fingerprint = self.meta["fingerprint"]
+        self.embedding_dim = int(self.meta["embedding_dim"])
+        self.bundle_name = self.meta["bundle_name"]
+        self.precision = self.meta.get("precision", "fp32")
+        self._loaded = LoadedGallery(self.embedding_dim)
 
     @staticmethod
     def create(path: Path | str, bundle: Bundle, root: Path | None = None, precision: str = "fp32") -> Gallery:
         """Make an empty gallery for embeddings of `bundle`, open for writing.
 
         Args:
-            path: by custom ends in `.sal`.
+            path: of the new file; by custom it ends in `.sal`.
             bundle: its fingerprint stamps the gallery.
-            root: folder that the gallery follows and that uris are relative to, if any.
+            root: the folder that the gallery follows and that uris are relative to, if any.
             precision: of the image encoder that will make the embeddings.
 
         Raises:
             InputError: the file exists, or another process writes it.
             SalError: it cannot be written there.
         """
-        path = Path(path)
+        path = resolved(Path(path))
         meta = {
             "fingerprint": bundle.fingerprint,
             "embedding_dim": str(bundle.embedding_dim),
@@ -98,9 +128,9 @@ class Gallery(ReadableGallery):
         Raises:
             InputError: there is no such gallery, or (mode `w`) another process writes it.
         """
-        path = Path(path)
+        path = resolved(Path(path))
         if not path.is_file():
-            raise InputError(f"{path}: there is no such gallery file; `sal gallery add` makes one")
+            raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
         lock = WriterLock(path) if mode == "w" else None
         try:
             return Gallery(path, connect_file(path, mode), lock)
@@ -108,11 +138,6 @@ class Gallery(ReadableGallery):
             if lock is not None:
                 lock.release()
             raise
-
-    @property
-    def generation_path(self) -> Path:
-        """Where `reindex` keeps what it has encoded while it is not done."""
-        return self.path.with_name(f".{self.path.name}.reindex")
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -131,11 +156,132 @@ class Gallery(ReadableGallery):
         """The gallery itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that the gallery follows and that uris are relative to, if any."""
+        root = self.meta.get("root")
+        return None if root is None else self.path.resolve().parent / root
+
+    def image_path(self, item: GalleryItem) -> Path:
+        """Where the image of an item should be."""
+        return Path(item.uri) if self.root is None else self.root / item.uri
+
+    @property
+    def generation_path(self) -> Path:
+        """The file in which `reindex` keeps what it has encoded until it is done."""
+        return self.path.with_name(f".{self.path.name}.reindex")
+
+    def __len__(self) -> int:
+        """Number of items."""
+        with self._reading() as connection:
+            return read_counter(connection, "count")
+
+    def nearest(
+        self, queries: Float32Array, k: int, where: ItemFilter | None = None, *, approximate: bool = False
+    ) -> list[Neighbours]:
+        """The items whose embeddings are nearest to each query, exactly, at one moment.
+
+        Vectors stay in memory, and only what has changed in the file is read again. From 8 queries at a time on, 8-bit
+        codes of the vectors stay there, too. Searches in several threads rank beside each other.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: at least 1; fewer come where there are fewer items.
+            where: applied before ranking, so that k of the fitting items come; None for all.
+            approximate: let the index beside the file propose items, and rank these by their stored vectors. The
+                vectors are not read into memory; some of the nearest can be missed.
+
+        Returns:
+            For each query up to k items, nearest first.
+
+        Raises:
+            BackendError: `approximate`, and usearch is not installed.
+            InputError: shapes do not fit, or k is below 1; or `approximate`, and there is no index, it is of another
+                state of the gallery, or there is a filter.
+        """
+        if approximate and where:
+            raise InputError(f"gallery {self.path}: its approximate index knows no conditions; search without it")
+        while True:
+            with self._reading() as connection:
+                self._check_not_reindexed(connection)
+                state = None if approximate else self._loaded.state(connection, where)
+            if state is None:
+                ids, cosines = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
+                embeddings = self._embeddings(ids)
+            else:
+                slots, cosines = self._ranker.top_k(queries, k, state)
+                ids, embeddings = state.ids_at(slots), state.vectors_at(slots).reshape(*slots.shape, self.embedding_dim)
+            with self._reading() as connection:
+                found = rows.read_items(connection, ids.ravel())
+            items = [item for item in found if item is not None]
+            if len(items) == len(found):  # else one was removed since: rank what is left
+                break
+        count = ids.shape[1]
+        return [
+            Neighbours(tuple(items[row * count : (row + 1) * count]), cosines[row], embeddings[row])
+            for row in range(len(queries))
+        ]
+
+    def rank_on(self, device: str | None) -> None:
+        """Keep a copy of the vectors in the memory of a device from now on, and rank there. Experimental.
+
+        What is added later is copied when it is first searched; what has not changed stays where it is.
+
+        Args:
+            device: `cuda`; or `cpu`, for ONNX Runtime there, which is slower than ranking without it; None to rank
+                without a device again.
+
+        Raises:
+            BackendError: the device cannot be had, or has no room for the vectors.
+        """
+        with self._reading() as connection:
+            state = self._loaded.state(connection, None)
+        self._ranker.rank_on(device, state, self.embedding_dim)
+
+    def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, a part at a time.
+
+        They are read from the file as they are asked for, all of one moment, and never in memory together.
+        """
+        with explained(self.path), closing(connect_file(self.path, "r")) as connection, snapshot(connection):
+            self._check_not_reindexed(connection)
+            yield from read_chunks(connection, self.embedding_dim, where)
+
+    def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
+        """The items with these ids, in their order.
+
+        Raises:
+            InputError: there is no such item (any more).
+        """
+        with self._reading() as connection:
+            return tuple(self._present(rows.read_items(connection, ids)))
+
+    def find(self, uris: Iterable[str]) -> dict[str, GalleryItem]:
+        """The items with these uris, by uri; unknown ones are left out."""
+        with self._reading() as connection:
+            return {item.uri: item for item in rows.find_items(connection, list(uris))}
+
+    def all_items(self) -> list[GalleryItem]:
+        """Every item, in the order of the uris."""
+        with self._reading() as connection:
+            return list(rows.read_all_items(connection))
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
+        with self._reading() as connection:
+            self._check_not_reindexed(connection)
+            return find_problems(connection, self.embedding_dim)
+
+    def stamp(self) -> IndexStamp:
+        """A stamp that changes with every write; store it with anything derived from the gallery."""
+        from sal_runtime.ranking.approximate import IndexStamp
+
+        with self._reading() as connection:
+            return IndexStamp(self.fingerprint, str(read_counter(connection, "change")))
 
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         """Add items in one transaction; an item whose uri is known replaces it (last one wins).
@@ -234,7 +380,7 @@ class Gallery(ReadableGallery):
                     changes.take_generation(connection)
             finally:
                 self._connection.execute("DETACH DATABASE generation")
-            self._read_stamp()
+            self._read_meta()
 
     def erase(self) -> None:
         """Give freed space back and empty the write-ahead log, so that nothing removed is left in any file.
@@ -255,7 +401,7 @@ class Gallery(ReadableGallery):
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "
-                f"the log beside it; when it is done, run `sal gallery verify {self.path}`"
+                "the log beside it; when it is done, remove again"
             )
 
     def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
@@ -266,6 +412,31 @@ class Gallery(ReadableGallery):
                     generation.remove(uris)
         self.erase()  # also if there were none: the process that removed them may have been killed before it came here
         return len(uris)
+
+    def _embeddings(self, ids: Int64Array) -> Float32Array:
+        """The unit vectors float32 `[..., d]` of the items with ids int64 `[...]`."""
+        with self._reading() as connection:
+            slots = self._present(rows.read_slots(connection, ids.ravel()))
+            distinct, places = np.unique(np.array(slots, np.int64), return_inverse=True)
+            vectors: Float32Array = read_values(connection, vector_column(self.embedding_dim), distinct)[places]
+        return vectors.reshape(*ids.shape, self.embedding_dim)
+
+    def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
+        (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+        if fingerprint != self.fingerprint:
+            raise InputError(f"gallery {self.path}: was encoded anew with another bundle meanwhile; open it again")
+
+    def _present(self, found: list[Found | None]) -> list[Found]:
+        present = [one for one in found if one is not None]
+        if len(present) != len(found):
+            raise InputError(f"gallery {self.path}: an item was removed meanwhile; search again")
+        return present
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, on one consistent state of the gallery."""
+        with self._turn, explained(self.path), snapshot(self._connection):
+            yield self._connection
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
 
 NORM_TOLERANCE = 1e-2
@@ -125,3 +126,22 @@ def check_embeddings(vectors: NDArray[np.float32], uris: Sequence[str], embeddin
             f"got an embedding of length {lengths[wrong[0]]:.4g} for {uris[wrong[0]]}, expected 1; "
             "was it made by an ImageEncoder?"
         )
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The items of a gallery that are nearest to a query.
+
+    Attributes:
+        items: n of them, nearest first.
+        cosines: float32 `[n]`, of the query and each item, -1..1.
+        embeddings: unit vectors float32 `[n, d]` of the items.
+    """
+
+    items: tuple[GalleryItem, ...]
+    cosines: Float32Array
+    embeddings: Float32Array
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.items)

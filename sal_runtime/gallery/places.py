@@ -8,9 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.folder import locate
+from sal_runtime.gallery.choices import choose_bundle_path
+from sal_runtime.gallery.folder import locate, refuse_follower
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.store.file import delete_gallery
 
 if TYPE_CHECKING:
@@ -46,24 +49,33 @@ def open_place(place: str) -> Iterator[SearchableGallery]:
 
 
 @contextmanager
-def open_to_fill(place: str, bundle: Bundle, precision: str) -> Iterator[SearchableGallery]:
-    """A gallery of this bundle, open for adding; made if there is none, and not left behind empty if that fails.
+def open_to_fill(place: str, bundle_path: Path | None, precision: str) -> Iterator[SearchableGallery]:
+    """A gallery, open for adding; made if there is none, and not left behind empty if the body fails.
+
+    Args:
+        place: a gallery file, or the address of a collection.
+        bundle_path: the bundle that made the embeddings; None takes the default; see `choose_bundle_path`.
+        precision: of a new gallery.
 
     Raises:
         InputError: the gallery is of another bundle, or follows a folder.
     """
-    from sal_runtime.gallery.folder import refuse_follower
-
     if is_collection(place):
-        with _collection_to_fill(place, bundle, precision) as gallery:
-            gallery.check_bundle(bundle)
-            yield gallery
+        bundle = open_bundle(choose_bundle_path(bundle_path))
+        with _collection_to_fill(place, bundle, precision) as collection:
+            check_bundle(collection, bundle)
+            yield collection
         return
     path = Path(place)
     is_new = not path.exists()
-    with Gallery.create(path, bundle, precision=precision) if is_new else Gallery.open(path, "w") as gallery:
+    with ExitStack() as stack:
+        opened = None if is_new else stack.enter_context(Gallery.open(path, "w"))
+        bundle = open_bundle(choose_bundle_path(bundle_path, opened))
+        if opened is None:
+            opened = stack.enter_context(Gallery.create(path, bundle, precision=precision))
+        gallery = opened
         refuse_follower(gallery)
-        gallery.check_bundle(bundle)
+        check_bundle(gallery, bundle)
         try:
             yield gallery
         except BaseException:

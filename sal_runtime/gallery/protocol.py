@@ -1,4 +1,4 @@
-"""What a search needs of a gallery, wherever that keeps its vectors: one file, or a cluster."""
+"""The interface of a gallery, whether it keeps its vectors in a file or in a cluster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
-    from sal_runtime.gallery.items import GalleryItem, ItemFilter
+    from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours
 
 
 class SearchableGallery(Protocol):
@@ -18,33 +19,26 @@ class SearchableGallery(Protocol):
 
     @property
     def title(self) -> str:
-        """What people know it by, such as its file or address; for messages."""
+        """Its file or address, for messages."""
 
     @property
     def fingerprint(self) -> str:
-        """Of the bundle that made the embeddings."""
+        """Identifies the bundle that made the embeddings."""
 
     @property
     def bundle_name(self) -> str:
-        """Of that bundle, for people."""
+        """Name of that bundle."""
 
     @property
     def embedding_dim(self) -> int:
-        """Of the embeddings."""
+        """Length of an embedding."""
 
     @property
     def precision(self) -> str:
-        """Of the image encoder that makes the embeddings: fp32, fp16 or int8."""
+        """Precision of the image encoder that makes the embeddings: fp32, fp16 or int8."""
 
     def __len__(self) -> int:
         """Number of items."""
-
-    def check_bundle(self, bundle: Bundle) -> None:
-        """Refuse a bundle other than the one that made the embeddings.
-
-        Raises:
-            InputError: it is another one.
-        """
 
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         """Add n items with unit vectors float32 `[n, d]`; an item whose uri is known replaces it (last one wins).
@@ -69,9 +63,7 @@ class SearchableGallery(Protocol):
             SalError: writing failed.
         """
 
-    def nearest(
-        self, queries: Float32Array, k: int, where: ItemFilter | None = None
-    ) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
         """The items whose embeddings are nearest to each query, among those that a filter lets through.
 
         Args:
@@ -80,7 +72,7 @@ class SearchableGallery(Protocol):
             where: applied before ranking, so that k of the fitting items come; None for all.
 
         Returns:
-            Ids int64 and cosines float32, both `[Q, min(k, fitting items)]`, best first.
+            For each query up to k items, nearest first.
         """
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
@@ -90,15 +82,22 @@ class SearchableGallery(Protocol):
             InputError: there is no such item (any more).
         """
 
-    def embeddings(self, ids: Iterable[int]) -> Float32Array:
-        """The unit vectors float32 `[n, d]` of the items with these ids, in their order.
-
-        Raises:
-            InputError: there is no such item (any more).
-        """
-
     def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
         """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, a part at a time."""
 
     def image_path(self, item: GalleryItem) -> Path:
-        """Where the image of an item should be; it may be gone."""
+        """Path of the image of an item; the image may be gone."""
+
+
+def check_bundle(gallery: SearchableGallery, bundle: Bundle) -> None:
+    """Refuse a bundle other than the one that made the embeddings of a gallery.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if bundle.fingerprint != gallery.fingerprint:
+        raise InputError(
+            f"gallery {gallery.title}: was made by bundle {gallery.bundle_name} ({gallery.fingerprint[:12]}), got "
+            f"bundle {bundle.name} ({bundle.fingerprint[:12]}); use the bundle that made it, or encode the images anew",
+            parameter="bundle",
+        )

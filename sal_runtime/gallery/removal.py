@@ -1,4 +1,4 @@
-"""What `sal gallery` takes out of gallery files, for good."""
+"""Removing images from gallery files, for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def remove_images(place: Path, uris: Sequence[str], where: ItemFilter) -> int:
             both images and conditions, or neither.
     """
     if bool(uris) == bool(where):
-        raise InputError("expected either the names of images to remove, or conditions such as --camera yard")
+        raise InputError(
+            "expected either the names of images to remove, or conditions such as a camera", parameter="conditions"
+        )
     with Gallery.open(locate(place), "w") as gallery:
         refuse_follower(gallery)
         if where:
@@ -37,7 +39,7 @@ def remove_images(place: Path, uris: Sequence[str], where: ItemFilter) -> int:
         if missing:
             raise InputError(
                 f"gallery {gallery.path}: holds no {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; "
-                "nothing was removed; name images as `sal search` shows them"
+                "nothing was removed; name images as a search shows them"
             )
         return gallery.remove(wanted)
 

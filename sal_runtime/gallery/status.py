@@ -1,4 +1,4 @@
-"""What a gallery is and what waits to be encoded, without changing it."""
+"""What a gallery holds, and what waits to be encoded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sal_runtime.gallery.gallery import Gallery
 
 @dataclass(frozen=True)
 class Status:
-    """What a gallery is.
+    """What a gallery holds.
 
     Attributes:
-        path: of the gallery file.
-        items: number of images in it.
-        bytes: on disk, with the log beside it.
+        path: the gallery file.
+        items: number of images.
+        bytes: size on disk, with the log beside the file.
         bundle: name of the bundle that made the embeddings.
-        fingerprint: of that bundle.
-        embedding_dim: of the vectors.
+        fingerprint: identifies that bundle.
+        embedding_dim: length of a vector.
         follows: the folder that the gallery follows, if any.
         pending: images that the next search of that folder will encode or forget; None if it follows none.
     """
@@ -52,7 +52,7 @@ def read_status(place: Path) -> Status:
         follows = gallery.root
         pending = None
         if follows is not None and follows.is_dir() and gallery_path_for(follows) == path.resolve():
-            changes = folder_changes(follows)
+            changes = folder_changes(follows, gallery)
             pending = {name: len(getattr(changes, name)) for name in ("new", "changed", "removed")}
         return Status(
             path=path,

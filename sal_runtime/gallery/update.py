@@ -6,30 +6,65 @@ committed before the next, so that a run that is stopped continues where it was.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sal_runtime.arrays import Encode, Progress
+from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.images.folder import ImageFile, Listing, content_hash
+from sal_runtime.gallery.moments import FILE_TIME, parse_moment
+from sal_runtime.images.folder import Listing, content_hash
 from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
 
 if TYPE_CHECKING:
+    from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.engines.devices import DeviceChoice
-    from sal_runtime.images.pixels import ImageSpec
 
-Describe = Callable[[GalleryItem], GalleryItem]
-"""Adds to an item what its file does not say, such as the camera."""
+
+@dataclass(frozen=True)
+class Capture:
+    """What is known of images beside what their files say.
+
+    Attributes:
+        camera: name of the camera that saw these people.
+        captured_at: a moment in ISO 8601 (UTC unless it says otherwise), or `mtime` for the times of the files.
+        metadata: anything else that filters may ask for; it is added to what is known already.
+    """
+
+    camera: str | None = None
+    captured_at: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _moment(self) -> float | None:
+        return None if self.captured_at in (None, FILE_TIME) else parse_moment(str(self.captured_at))
+
+    def __post_init__(self) -> None:
+        """Refuse a moment that cannot be understood.
+
+        Raises:
+            InputError: it cannot.
+        """
+        _ = self._moment
+
+    def describe(self, item: GalleryItem) -> GalleryItem:
+        """The item with what is known."""
+        moment = (item.mtime_ns or 0) / 1e9 if self.captured_at == FILE_TIME else self._moment
+        return replace(
+            item,
+            camera=item.camera if self.camera is None else self.camera,
+            captured_at=item.captured_at if moment is None else moment,
+            metadata={**item.metadata, **self.metadata},
+        )
+
+
+NOTHING_KNOWN = Capture()
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What bringing a gallery up to date came to.
+    """The outcome of bringing a gallery up to date.
 
     Attributes:
         added: images that were new.
@@ -61,7 +96,7 @@ class UpdateReport:
         removed: images that are gone, or that changed and cannot be read any more.
         unchanged: images that were there already.
         failed: (path, reason) of each image that cannot be searched.
-        device: where images were encoded, and why there; None if none had to be, or the caller knows.
+        device: where images were encoded, and why there; None if none had to be.
     """
 
     added: int
@@ -90,43 +125,89 @@ def compare_files(known: dict[str, GalleryItem], listing: Listing) -> Changes:
     return Changes(tuple(new), tuple(changed), tuple(removed), tuple(touched), unchanged)
 
 
+class GalleryWriter:
+    """The gallery file that an update writes; it is opened, or made, when there is something to write.
+
+    So any number of processes may search images that do not change.
+
+    Args:
+        path: the gallery file.
+        bundle: stamps a new gallery, and encodes.
+        precision: of a new gallery.
+        root: the folder that a new gallery follows, if any.
+    """
+
+    def __init__(self, path: Path, bundle: Bundle, precision: str, root: Path | None = None) -> None:
+        self.bundle = bundle
+        self._path, self._precision, self._root = path, precision, root
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The gallery, open for writing.
+
+        Raises:
+            InputError: another process writes it.
+        """
+        if self._path.exists():
+            return Gallery.open(self._path, "w")
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Gallery.create(self._path, self.bundle, self._root, self._precision)
+
+    def __enter__(self) -> GalleryWriter:
+        """The writer itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the gallery if it was opened."""
+        if "gallery" in vars(self):
+            self.gallery.close()
+
+
 def apply_changes(
     changes: Changes,
     listing: Listing,
-    open_writer: Callable[[], Gallery],
-    image_spec: ImageSpec,
+    writer: GalleryWriter,
     encode: Encode,
+    capture: Capture = NOTHING_KNOWN,
     progress: Progress | None = None,
-    describe: Describe = lambda item: item,
 ) -> UpdateReport:
     """Make a gallery agree with image files.
 
     Args:
         changes: between the gallery and the files.
         listing: the files.
-        open_writer: opens the gallery; called only if there is something to write, so that any number of processes may
-            search images that do not change.
-        image_spec: of the encoder.
+        writer: of the gallery.
         encode: called only if there is something to encode.
-        progress: told how far encoding is.
-        describe: applied to every new or changed item.
+        capture: what is known of every new or changed image beside its file.
+        progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
         InputError: another process writes the gallery.
     """
-    with ExitStack() as stack:
-        writer = functools.cache(lambda: stack.enter_context(open_writer()))
-        if changes.removed:
-            writer().remove(changes.removed)
-        if changes.touched:
-            writer().update(changes.touched)
-        files = {uri: listing.files[uri] for uri in sorted((*changes.new, *changes.changed))}
-        broken = _encode_files(files, writer, image_spec, encode, progress, describe)
-        broken_changed = [uri for uri in changes.changed if uri in broken]
-        if broken_changed:
-            writer().remove(broken_changed)
-        elif changes.changed:
-            writer().erase()  # what the changed images looked like before
+    if changes.removed:
+        writer.gallery.remove(changes.removed)
+    if changes.touched:
+        writer.gallery.update(changes.touched)
+    files = {uri: listing.files[uri] for uri in sorted((*changes.new, *changes.changed))}
+
+    def load(uri: str) -> tuple[GalleryItem, UInt8Array]:
+        item, image = load_item(files[uri].path, uri, writer.bundle.image_spec)
+        return capture.describe(item), image
+
+    broken: dict[str, str] = {}
+    done = 0
+    for batch in encode_stream(files, load, encode):
+        if batch.records:
+            writer.gallery.add(batch.records, batch.embeddings)
+        broken |= dict(batch.failed)
+        done += len(batch.records) + len(batch.failed)
+        if progress is not None:
+            progress(done, len(files))
+    broken_changed = [uri for uri in changes.changed if uri in broken]
+    if broken_changed:
+        writer.gallery.remove(broken_changed)
+    elif changes.changed:
+        writer.gallery.erase()  # what the changed images looked like before
     return UpdateReport(
         added=len(changes.new) - sum(uri in broken for uri in changes.new),
         changed=len(changes.changed) - len(broken_changed),
@@ -136,32 +217,6 @@ def apply_changes(
     )
 
 
-def _encode_files(
-    files: dict[str, ImageFile],
-    writer: Callable[[], Gallery],
-    image_spec: ImageSpec,
-    encode: Encode,
-    progress: Progress | None,
-    describe: Describe,
-) -> dict[str, str]:
-    """Encode and store files; returns why what could not be read could not, by uri."""
-
-    def load(uri: str) -> tuple[GalleryItem, NDArray[np.uint8]]:
-        item, image = load_item(files[uri].path, uri, image_spec)
-        return describe(item), image
-
-    broken: dict[str, str] = {}
-    done = 0
-    for batch in encode_stream(files, load, encode):
-        if batch.records:
-            writer().add(batch.records, batch.embeddings)
-        broken |= dict(batch.failed)
-        done += len(batch.records) + len(batch.failed)
-        if progress is not None:
-            progress(done, len(files))
-    return broken
-
-
 def _has_content(path: str, expected: str | None) -> bool:
     try:
         return content_hash(path) == expected
@@ -169,7 +224,7 @@ def _has_content(path: str, expected: str | None) -> bool:
         return False  # encoding it will say why
 
 
-def load_item(path: str | os.PathLike[str], uri: str, spec: ImageSpec) -> tuple[GalleryItem, NDArray[np.uint8]]:
+def load_item(path: str | os.PathLike[str], uri: str, spec: ImageSpec) -> tuple[GalleryItem, UInt8Array]:
     """Read one image file; content hash, time and pixels are of the same bytes.
 
     Returns:

@@ -1,8 +1,15 @@
-"""Search a folder, a gallery file or a collection in one call: everything is opened, asked once, and closed."""
+"""Search a folder, a gallery file or a collection in one call: it is opened, asked once, and closed.
+
+    for hit in search("crops/", "male,backpack,!hat", k=20):
+        print(hit.rank, hit.uri, hit.score, hit.evidence)
+
+A folder is encoded once; later searches only encode what is new or has changed.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,72 +22,97 @@ from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.places import is_collection, open_place
-from sal_runtime.gallery.protocol import SearchableGallery
 from sal_runtime.matching.person_search import PersonSearch
-from sal_runtime.matching.result import SearchResult
 from sal_runtime.query.language import parse_query
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.items import ItemFilter
+    from sal_runtime.matching.result import SearchResult
 
 
-def search(  # noqa: PLR0913 - all but three have defaults that fit
-    bundle: Bundle | Path | str | None,
-    gallery: SearchableGallery | Path | str,
+def search(  # noqa: PLR0913 - all but two have defaults that fit
+    gallery: Path | str,
     attrs: str,
     k: int = 20,
     *,
+    bundle: Bundle | Path | str | None = None,
     where: ItemFilter | None = None,
     approximate: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     precision: str | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
-    """Rank a gallery by a description.
+    """Rank a gallery by a description. Ask a gallery that is open through `PersonSearch`.
 
     Args:
-        bundle: open, or where it is; None takes $SAL_BUNDLE, else the bundle of the gallery, else the shipped one.
-        gallery: open, or a gallery file, or a folder of images, of which what is new or changed is encoded first, or a
-            collection of Milvus, such as `http://host:19530/yard`.
+        gallery: a gallery file; a folder of images, of which what is new or changed is encoded first; or a collection
+            of Milvus, such as `http://host:19530/yard`.
         attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
         k: hits wanted; fewer come if the gallery has fewer images.
+        bundle: open, or where it is; None takes $SAL_BUNDLE, else the bundle of the gallery, else the shipped one.
         where: only these images are ranked; None for all.
         approximate: let the index of a gallery file propose images, where its vectors do not fit into memory; some of
             the best can be missed.
-        device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
-        precision: images are encoded in; None takes that of the gallery, or fp32 for a new one.
-        progress: told how far encoding is.
+        device: where a folder's images are encoded: `cpu` (None), `cuda`, `trt`, or `auto` for the best there is.
+        precision: the one that a folder's images are encoded in; None takes that of its gallery, or fp32 for a new one.
+        progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
         SchemaError: the description is empty, unknown to the schema, or contradicts itself.
-        InputError: there is nothing to search, or the gallery is of another bundle.
+        InputError: there is nothing to search, the gallery is of another bundle, or an argument can have no effect.
         BundleError: the bundle is missing, damaged, or of an unknown format.
         BackendError: the device cannot be had.
     """
+    if not isinstance(gallery, Path | str):
+        raise InputError(f"got a {type(gallery).__name__} as gallery, expected a path; ask it through PersonSearch")
     if k < 1:
         raise InputError(f"got k = {k}, expected at least 1 hit to be wanted")
-    if not isinstance(gallery, Path | str):
-        path = gallery.path if isinstance(gallery, Gallery) else None
-        return PersonSearch(_open(bundle, path), gallery).ask(attrs, k, where=where)
-    if is_collection(str(gallery)):
-        with open_place(str(gallery)) as collection:
-            return PersonSearch(_open(bundle, None), collection).ask(attrs, k, where=where)
-    place = Path(gallery)
-    if not os.path.exists(place):  # Path.exists raises where a name is too long
-        raise InputError(f"{place}: there is no such folder or gallery file")
-    path = gallery_path_for(place) if place.is_dir() else place
-    opened = _open(bundle, path)
-    parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
-    chosen = choose_precision(precision, path)
-    encoder = image_encoder(opened, device, chosen)
-    report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
-    with Gallery.open(path) as stored:
-        if approximate:
-            stored.search_approximately()
-        result = PersonSearch(opened, stored).ask(attrs, k, where=where)
-    encoded, failed = (0, ()) if report is None else (report.added + report.changed, report.failed)
-    return replace(result, num_encoded=encoded, failed=failed, device=encoder.choice)
+    in_collection = is_collection(str(gallery))
+    if not in_collection and not os.path.exists(gallery):  # Path.exists raises where a name is too long
+        raise InputError(f"{gallery}: there is no such folder or gallery file", parameter="gallery")
+    if not in_collection and os.path.isdir(gallery):
+        return _search_folder(Path(gallery), attrs, k, bundle, where, approximate, (device, precision), progress)
+    _refuse_encoding(str(gallery), device=device, precision=precision)
+    with open_place(str(gallery)) as opened:
+        chosen = _open(bundle, opened if isinstance(opened, Gallery) else None)
+        return PersonSearch(chosen, opened, approximate=approximate).ask(attrs, k, where=where)
 
 
-def _open(bundle: Bundle | Path | str | None, gallery_path: Path | None) -> Bundle:
-    return bundle if isinstance(bundle, Bundle) else open_bundle(choose_bundle_path(bundle, gallery_path))
+def _search_folder(
+    folder: Path,
+    attrs: str,
+    k: int,
+    bundle: Bundle | Path | str | None,
+    where: ItemFilter | None,
+    approximate: bool,
+    encoding: tuple[str | None, str | None],
+    progress: Progress | None,
+) -> SearchResult:
+    """Bring the gallery of a folder up to date and ask it; `encoding` is device and precision."""
+    path = gallery_path_for(folder)
+    device, precision = encoding
+    with ExitStack() as stack:
+        gallery = stack.enter_context(Gallery.open(path)) if path.is_file() else None
+        opened = _open(bundle, gallery)
+        query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
+        chosen = choose_precision(precision, gallery)
+        encode = image_encoder(opened, device or "cpu", chosen)
+        report = sync_folder(folder, opened, encode, gallery=gallery, precision=chosen, progress=progress)
+        if gallery is None:
+            gallery = stack.enter_context(Gallery.open(path))
+        result = PersonSearch(opened, gallery, approximate=approximate).ask(query, k, where=where)
+    return replace(result, encoding=replace(report, device=encode.choice))
+
+
+def _refuse_encoding(gallery: str, **settings: str | None) -> None:
+    for parameter, value in settings.items():
+        if value is not None:
+            raise InputError(
+                f"{gallery}: got {parameter} {value}, but only the images of a folder are encoded for a search; leave "
+                f"{parameter} out",
+                parameter=parameter,
+            )
+
+
+def _open(bundle: Bundle | Path | str | None, gallery: Gallery | None) -> Bundle:
+    return bundle if isinstance(bundle, Bundle) else open_bundle(choose_bundle_path(bundle, gallery))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sal_runtime.engines.devices import DeviceChoice
 from sal_runtime.errors import ConfigError
 from sal_runtime.query.language import Term
 
 if TYPE_CHECKING:
+    from sal_runtime.engines.devices import DeviceChoice
     from sal_runtime.gallery.items import GalleryItem
+    from sal_runtime.gallery.update import UpdateReport
     from sal_runtime.query.schema import AttributeSchema
+
+SHOWN_HITS = 5
+"""Hits in the short form of a result."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class AskedTerm:
     sensitive: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hit:
     """One image of the answer.
 
@@ -51,9 +56,14 @@ class Hit:
     likelihood: float | None
     evidence: dict[str, float]
 
+    def __repr__(self) -> str:
+        """Rank, name, score and likelihood; short, for a console."""
+        likelihood = "" if self.likelihood is None else f", likelihood={self.likelihood:.2f}"
+        return f"Hit({self.rank}, {self.uri!r}, score={self.score:.3f}{likelihood})"
+
     @property
     def uri(self) -> str:
-        """Of the image in its gallery."""
+        """Name of the image in its gallery."""
         return self.item.uri
 
     def to_json(self) -> dict[str, Any]:
@@ -75,35 +85,60 @@ class Hit:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
-    """The answer to a query.
+    """The answer to a query. Iterating over it gives the hits, best first; `len` counts them.
 
     Attributes:
         query: as it was written.
         terms: of the query.
         hits: best first.
         num_items: images in the gallery.
-        num_encoded: images that had to be encoded for it.
-        failed: (path, reason) of each image that could not be searched.
         gallery: the gallery file, or the address of the gallery.
-        bundle_name: of the encoders.
-        bundle_fingerprint: of the encoders.
-        device: where images were encoded for it, and why there; None if none had to be.
-        conditions: that images had to fulfil to be ranked, in words.
+        bundle_name: name of the bundle that encoded images and query.
+        bundle_fingerprint: identifies that bundle.
+        conditions: what images had to fulfil to be ranked, in words.
+        encoding: the outcome of bringing the gallery up to date first; None where nothing was to be encoded.
     """
 
     query: str
     terms: tuple[AskedTerm, ...]
     hits: tuple[Hit, ...]
     num_items: int
-    num_encoded: int
-    failed: tuple[tuple[str, str], ...]
     gallery: str
     bundle_name: str
     bundle_fingerprint: str
-    device: DeviceChoice | None = None
     conditions: tuple[str, ...] = ()
+    encoding: UpdateReport | None = None
+
+    def __len__(self) -> int:
+        """Number of hits."""
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        """The hits, best first."""
+        return iter(self.hits)
+
+    def __repr__(self) -> str:
+        """The query and the first hits; short, for a console or a notebook."""
+        shown = [f"  {hit!r}" for hit in self.hits[:SHOWN_HITS]]
+        more = [f"  ... {len(self) - SHOWN_HITS} more"] if len(self) > SHOWN_HITS else []
+        return "\n".join([f"SearchResult({self.query!r}: {len(self)} hits of {self.num_items} images)", *shown, *more])
+
+    @property
+    def num_encoded(self) -> int:
+        """Images that had to be encoded for it."""
+        return 0 if self.encoding is None else self.encoding.added + self.encoding.changed
+
+    @property
+    def failed(self) -> tuple[tuple[str, str], ...]:
+        """(path, reason) of each image that could not be searched."""
+        return () if self.encoding is None else self.encoding.failed
+
+    @property
+    def device(self) -> DeviceChoice | None:
+        """Where images were encoded for it, and why there; None if none had to be."""
+        return None if self.encoding is None else self.encoding.device
 
     def likely(self, minimum: float) -> SearchResult:
         """The same answer without hits whose likelihood of match, 0..1, is below `minimum`.
@@ -115,8 +150,9 @@ class SearchResult:
         for hit in self.hits:
             if hit.likelihood is None:
                 raise ConfigError(
-                    f"--min-likelihood: bundle {self.bundle_name} is not calibrated; export it with --data, or leave "
-                    "the option out"
+                    f"bundle {self.bundle_name} is not calibrated, so nothing is known of the likelihood; ask for no "
+                    "minimum, or export the bundle with its data set",
+                    parameter="min_likelihood",
                 )
             if hit.likelihood >= minimum:
                 kept.append(hit)

@@ -4,6 +4,10 @@ For each category of the gallery a seeded permutation of the groups is drawn; it
 category has, are the query with n attributes given. So the query with 3 extends the one with 2, whatever else is
 measured. Different categories often give the same query (there are not many with one attribute); each counts once.
 A gallery image is relevant when its labels satisfy everything that is given.
+
+Three rules are compared. `marginalised` is the one of the runtime (sal_runtime/matching/scoring.py). `zeros` sets
+everything that is not given to zero, as if every unmentioned thing were absent. `attribute_likelihood` does without the
+common space: it is the product of the probabilities that the attribute head gives to the asked terms.
 """
 
 from __future__ import annotations
@@ -19,13 +23,13 @@ from rich.progress import track
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.matching.scoring import (
+    EncodeAttributes,
     encoded_completions,
     log_likelihood,
     query_log_prior,
     query_seed,
     query_vector,
     term_probabilities,
-    zeros_vector,
 )
 from sal_runtime.query.language import Query, parse_query
 from sal_runtime.query.schema import AttributeSchema
@@ -113,13 +117,23 @@ def answer(subject: Subject, images: EncodedImages, partial: PartialQuery, varia
     probabilities = term_probabilities(query, subject.schema, images.logits)
     scores = {
         "marginalised": images.embeddings @ query_vector(query, statistics, encode),
-        "zeros": images.embeddings @ zeros_vector(query, statistics, encode),
+        "zeros": images.embeddings @ zeros_vector(partial, subject.schema, encode),
         "attribute_likelihood": log_likelihood(probabilities).astype(np.float32),
     }
     if variants:
         scores |= aggregations(*encoded_completions(query.conjunctions, statistics, encode, query_seed(query)), images)
     relevant = satisfied(subject.schema, partial.given, images.attributes)
     return AnsweredQuery(query, scores, relevant, query_log_prior(query, statistics))
+
+
+def zeros_vector(partial: PartialQuery, schema: AttributeSchema, encode: EncodeAttributes) -> Float32Array:
+    """The unit vector float32 `[d]` of a query under the rule `zeros`: only the given states set bits."""
+    vector = np.zeros((1, schema.num_bits), dtype=np.uint8)
+    for group, state in partial.given.items():
+        bit = schema.groups[group].states[state].bit
+        if bit is not None:
+            vector[0, bit] = 1
+    return np.asarray(encode(vector)[0])
 
 
 def aggregations(embeddings: Float32Array, weights: Float32Array, images: EncodedImages) -> dict[str, Float32Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sal_runtime.gallery.items import GalleryItem
+from sal_runtime.gallery.update import UpdateReport
 from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 from tests.runtime.gallery_images import write_image
 
@@ -37,9 +38,10 @@ def made_up_result(folder: Path, num_terms: int = 2) -> SearchResult:
         terms=tuple(terms),
         hits=hits,
         num_items=12_345,
-        num_encoded=7,
-        failed=(("bad & broken.jpg", "the file is <empty>"),),
         gallery="crops.sal",
         bundle_name="tiny",
         bundle_fingerprint="0123456789abcdef",
+        encoding=UpdateReport(
+            added=7, changed=0, removed=0, unchanged=12_338, failed=(("bad & broken.jpg", "the file is <empty>"),)
+        ),
     )

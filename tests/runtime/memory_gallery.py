@@ -10,10 +10,10 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.items import GalleryItem, ItemFilter, check_embeddings
+from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours, check_embeddings
 
 if TYPE_CHECKING:
-    from sal_runtime.bundle.bundle import Bundle
+    pass
 
 
 class MemoryGallery:
@@ -33,10 +33,6 @@ class MemoryGallery:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def check_bundle(self, bundle: Bundle) -> None:
-        if bundle.fingerprint != self.fingerprint:
-            raise InputError("another bundle")
-
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         check_embeddings(embeddings, [item.uri for item in items], self.embedding_dim)
         for item, embedding in zip(items, embeddings, strict=True):
@@ -53,18 +49,19 @@ class MemoryGallery:
             raise InputError("a filter without a condition")
         return self._drop(self._fitting(where))
 
-    def nearest(
-        self, queries: Float32Array, k: int, where: ItemFilter | None = None
-    ) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
         ids = np.array(self._fitting(where), dtype=np.int64)
-        cosines = queries @ self.embeddings(ids).T
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return ids[order], np.take_along_axis(cosines, order, 1)
+        vectors = self._vectors(ids)
+        found = []
+        for cosines in queries @ vectors.T:
+            order = np.argsort(-cosines, kind="stable")[:k]
+            found.append(Neighbours(self.items(ids[order]), cosines[order], vectors[order]))
+        return found
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
         return tuple(self._row(number)[0] for number in ids)
 
-    def embeddings(self, ids: Iterable[int]) -> Float32Array:
+    def _vectors(self, ids: Iterable[int]) -> Float32Array:
         rows = [self._row(number)[1] for number in ids]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.embedding_dim)
 
@@ -72,7 +69,7 @@ class MemoryGallery:
         ids = self._fitting(where)
         for start in range(0, len(ids), self.chunk_rows):
             part = np.array(ids[start : start + self.chunk_rows], dtype=np.int64)
-            yield part, self.embeddings(part)
+            yield part, self._vectors(part)
 
     def image_path(self, item: GalleryItem) -> Path:
         return Path(item.uri)

@@ -30,6 +30,7 @@ from sal_runtime.doctor.machine import machine
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
+from tests.runtime.gallery_contents import stored_vectors, uris
 from tests.torture.torture_model import (
     CAMERAS,
     Entry,
@@ -173,8 +174,8 @@ class Torture:
             where = ItemFilter(cameras=[f"c{number}"], metadata={"zone": ["0", "1"]})
             expected = {uri for uri, entry in self.model.items() if where.matches(entry.item)}
             query = marked_vectors(np.random.default_rng(number), 1)
-            ids, _ = gallery.nearest(query, len(self.model) + 1, where)
-            if {item.uri for item in gallery.items(ids[0])} != expected:
+            (found,) = gallery.nearest(query, len(self.model) + 1, where)
+            if set(uris(found)) != expected:
                 raise TortureError(f"camera c{number}: a filter finds other items than it should")
 
     def _check_bytes(self, gone: set[bytes], in_flight: Operation | None) -> None:
@@ -265,12 +266,14 @@ def _read_on(connection: Connection, path: Path) -> None:
             gallery.close()
             gallery = Gallery.open(path)
     try:
-        ids, vectors = gallery.vectors()
+        ids, vectors = stored_vectors(gallery)
     except InputError:
         ids, vectors = np.empty(0, np.int64), np.empty(0, np.float32)  # encoded anew meanwhile
     else:
         with Gallery.open(path) as fresh:
-            if not (np.array_equal(fresh.vectors()[0], ids) and np.array_equal(fresh.vectors()[1], vectors)):
+            if not (
+                np.array_equal(stored_vectors(fresh)[0], ids) and np.array_equal(stored_vectors(fresh)[1], vectors)
+            ):
                 raise TortureError("a reader remembers something else than is in the file")
     gallery.close()
     connection.send(searches)
@@ -278,15 +281,14 @@ def _read_on(connection: Connection, path: Path) -> None:
 
 def _search(gallery: Gallery, query: Any, camera: str) -> None:
     problems = gallery.verify()
-    ids, scores = gallery.nearest(query, 10, ItemFilter(cameras=[camera]))
-    found = gallery.items(ids[0])
-    wrong = [item for item in found if item.camera != camera]
-    if problems or wrong or len(set(ids[0])) != len(ids[0]) or (np.diff(scores[0]) > 0).any():
-        raise TortureError(f"a reader sees {problems or wrong or scores}")
+    (found,) = gallery.nearest(query, 10, ItemFilter(cameras=[camera]))
+    wrong = [item for item in found.items if item.camera != camera]
+    if problems or wrong or len(set(uris(found))) != len(found) or (np.diff(found.cosines) > 0).any():
+        raise TortureError(f"a reader sees {problems or wrong or found}")
 
 
 def _contents(gallery: Gallery) -> dict[str, Entry]:
-    ids, vectors = gallery.vectors()
+    ids, vectors = stored_vectors(gallery)
     return {item.uri: Entry(item, vector.tobytes()) for item, vector in zip(gallery.items(ids), vectors, strict=True)}
 
 

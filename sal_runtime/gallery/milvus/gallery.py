@@ -20,7 +20,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError, SalError
-from sal_runtime.gallery.items import GalleryItem, check_embeddings
+from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.milvus.collection import (
     CALL_SECONDS,
     ITEM_FIELDS,
@@ -50,8 +50,8 @@ ROWS_PER_CALL = 1000
 """Rows written or read by one call; Milvus takes and gives at most 64 MB."""
 CHUNK_ROWS = 4096
 """Rows of one part of `chunks`; 32 MB at the longest embeddings there are (2,048 numbers)."""
-HITS_PER_CALL = 1_000_000
-"""Hits of all queries of one call."""
+HITS_PER_CALL = 16_384
+"""Hits of all queries of one call, which come with their vectors; Milvus gives at most 64 MB."""
 _READ = {"consistency_level": "Strong", "timeout": CALL_SECONDS}
 
 
@@ -154,18 +154,6 @@ class MilvusGallery:
         """Where the image of an item should be: its uri."""
         return Path(item.uri)
 
-    def check_bundle(self, bundle: Bundle) -> None:
-        """Refuse a bundle other than the one that made the embeddings.
-
-        Raises:
-            InputError: it is another one.
-        """
-        if bundle.fingerprint != self.fingerprint:
-            raise InputError(
-                f"gallery {self.title}: was made by bundle {self.bundle_name} ({self.fingerprint[:12]}), got bundle "
-                f"{bundle.name} ({bundle.fingerprint[:12]}); use that one, or make another collection for this one"
-            )
-
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         """Add n items with unit vectors float32 `[n, d]`; an item whose uri is known replaces it (last one wins).
 
@@ -232,9 +220,7 @@ class MilvusGallery:
         with explained(self.title):
             compact(self._client, self.collection, self.title)
 
-    def nearest(
-        self, queries: Float32Array, k: int, where: ItemFilter | None = None
-    ) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
         """The items whose embeddings are nearest to each query, among those that a filter lets through.
 
         Args:
@@ -243,7 +229,7 @@ class MilvusGallery:
             where: applied before ranking, so that k of the fitting items come; None for all.
 
         Returns:
-            Ids int64 and cosines float32, both `[Q, min(k, fitting items)]`, best first; in no order among equal ones.
+            For each query up to k items, nearest first; in no order among equally near ones.
 
         Raises:
             InputError: the queries do not fit the gallery, or k is out of range.
@@ -253,17 +239,21 @@ class MilvusGallery:
             raise InputError(f"got queries {queries.shape}, expected [Q, {self.embedding_dim}]")
         if not 1 <= k <= MAX_K:
             raise InputError(f"got k = {k}, expected 1 to {MAX_K:,}, the most that Milvus gives; `chunks` gives all")
-        settings = {"anns_field": "embedding", "filter": filter_expression(where), "limit": k, **_READ}
+        fields = [*ITEM_FIELDS, "embedding"]
+        settings = {"filter": filter_expression(where), "limit": k, "output_fields": fields, **_READ}
         per_call = min(MAX_K, max(1, HITS_PER_CALL // k))
         found: list[Any] = []
         with explained(self.title):
             for start in range(0, len(queries), per_call):
                 part = np.ascontiguousarray(queries[start : start + per_call], dtype=np.float32)
-                found += self._client.search(self.collection, data=list(part), output_fields=["id"], **settings)
-        count = min(map(len, found), default=0)  # all have as many, unless somebody made an approximate index
-        ids = np.array([[hit["id"] for hit in hits[:count]] for hits in found], dtype=np.int64)
-        cosines = np.array([[hit["distance"] for hit in hits[:count]] for hits in found], dtype=np.float32)
-        return ids.reshape(len(found), count), cosines.reshape(len(found), count)
+                found += self._client.search(self.collection, data=list(part), anns_field="embedding", **settings)
+        return [self._neighbours(hits) for hits in found]
+
+    def _neighbours(self, hits: Any) -> Neighbours:
+        cosines = np.array([hit["distance"] for hit in hits], np.float32)
+        embeddings = np.array([hit["entity"]["embedding"] for hit in hits], np.float32)
+        items = tuple(item_from_row(hit["entity"]) for hit in hits)
+        return Neighbours(items, cosines, embeddings.reshape(len(hits), self.embedding_dim))
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:
         """The items with these ids, in their order.
@@ -272,15 +262,6 @@ class MilvusGallery:
             InputError: there is no such item (any more).
         """
         return tuple(map(item_from_row, self._get(ids, ITEM_FIELDS)))
-
-    def embeddings(self, ids: Iterable[int]) -> Float32Array:
-        """The unit vectors float32 `[n, d]` of the items with these ids, in their order.
-
-        Raises:
-            InputError: there is no such item (any more).
-        """
-        rows = self._get(ids, ["id", "embedding"])
-        return np.array([row["embedding"] for row in rows], np.float32).reshape(len(rows), self.embedding_dim)
 
     def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
         """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, 4,096 at a time, by id."""

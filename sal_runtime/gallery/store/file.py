@@ -43,6 +43,11 @@ CREATE TABLE metadata_key (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)
 """
 
 
+def resolved(path: Path) -> Path:
+    """The file behind a link. Everything beside a gallery is named from this, so that links to it share it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def index_path(path: Path) -> Path:
     """Where the approximate index of a gallery file lies, if it has one."""
     return path.with_name(f"{path.name}.index")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.arrays import AnyArray, BoolArray
+from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.store.columns import (
     BLOCK_SLOTS,
@@ -57,6 +57,16 @@ class State:
         for number in np.unique(numbers).tolist():
             here = numbers == number
             found[here] = self.ids[number][offsets[here]]
+        return found
+
+    def vectors_at(self, slots: Int64Array) -> Float32Array:
+        """The vectors float32 `[..., d]` of slots int64 `[...]`."""
+        numbers, offsets = np.divmod(slots, PART_SLOTS)
+        dimension = self.vectors[0].shape[1] if self.vectors else 0
+        found = np.empty((*slots.shape, dimension), np.float32)
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            found[here] = self.vectors[number][offsets[here]]
         return found
 
 

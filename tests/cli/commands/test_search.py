@@ -18,6 +18,7 @@ from sal_runtime.archive import ray
 from sal_runtime.errors import ConfigError
 from sal_runtime.gallery.gallery import Gallery
 from tests.command_line import check_one_error, run_sal
+from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
 from tests.runtime.made_up_result import made_up_result
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -259,7 +260,7 @@ def test_verify_names_what_is_wrong_and_fails(folder: Path, sal: Sal) -> None:
     sal("gallery", "add", folder)
     path = folder.with_name("crops.sal")
     with Gallery.open(path) as gallery:
-        ids, vectors = gallery.vectors()
+        ids, vectors = stored_vectors(gallery)
         (item,) = gallery.items(ids[2:3])
     data = path.read_bytes()
     damaged = data.replace(vectors[2].tobytes(), np.roll(vectors[2], 1).tobytes())

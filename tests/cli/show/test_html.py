@@ -85,7 +85,7 @@ def test_scores_evidence_and_marks(tmp_path: Path) -> None:
 
 def test_without_sensitive_terms_or_failures_nothing_is_said_of_them(tmp_path: Path) -> None:
     result = made_up_result(tmp_path)
-    plain = type(result)(**{**vars(result), "terms": result.terms[1:], "failed": ()})
+    plain = type(result)(**{**vars(result), "terms": result.terms[1:], "encoding": None})
     text = Page(render_html(plain)).text
     assert SENSITIVE_MARK not in text
     assert "skipped" not in text

@@ -24,6 +24,7 @@ from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.parquet import import_gallery, read_parquet
 from sal_runtime.gallery.update import load_item
 from sal_runtime.images.folder import list_images
+from tests.runtime.gallery_contents import uris as uris_of
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
 from tests.runtime.made_up_items import unit_vectors
 from tests.runtime.memory_gallery import MemoryGallery
@@ -142,13 +143,9 @@ def test_parts_of_several_processes_search_like_one(
     expected = in_one_process(archive, bundle)
     alone.add([item for item, _ in expected.values()], np.stack([vector for _, vector in expected.values()]))
     queries = unit_vectors(5)
-    ids, cosines = together.nearest(queries, 12)
-    expected_ids, expected_cosines = alone.nearest(queries, 12)
-    for row, expected_row in zip(ids, expected_ids, strict=True):
-        assert [item.uri for item in together.items(row)] == [
-            str(archive / item.uri) for item in alone.items(expected_row)
-        ]
-    np.testing.assert_allclose(cosines, expected_cosines, rtol=0, atol=1e-6)
+    for found, expected_hits in zip(together.nearest(queries, 12), alone.nearest(queries, 12), strict=True):
+        assert uris_of(found) == [str(archive / uri) for uri in uris_of(expected_hits)]
+        np.testing.assert_allclose(found.cosines, expected_hits.cosines, rtol=0, atol=1e-6)
 
 
 def test_only_what_changed_is_encoded_again(two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path) -> None:

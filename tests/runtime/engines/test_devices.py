@@ -195,11 +195,11 @@ def test_encoders_of_galleries_are_opened_when_needed_and_cut_batches_on_the_cpu
 def test_a_search_says_where_images_were_encoded(bundle: Bundle, engines: Callable[..., None], tmp_path: Path) -> None:
     engines(trt="refused", cuda="right")
     folder = make_folder(tmp_path / "crops")
-    first = search(bundle, folder, "male", device="auto")
+    first = search(folder, "male", bundle=bundle, device="auto")
     assert first.device is not None
     assert first.device.device == "cuda"
     assert first.to_json()["device"]["reason"].startswith("trt cannot be had (no such hardware")
-    again = search(bundle, folder, "male", device="auto")
+    again = search(folder, "male", bundle=bundle, device="auto")
     assert again.device is None
     assert again.to_json()["device"] is None
 

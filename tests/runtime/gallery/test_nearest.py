@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.index import build_gallery_index
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import memory
+from sal_runtime.gallery.store.file import connect_file, snapshot
+from sal_runtime.gallery.store.memory import LoadedGallery, State
+from sal_runtime.ranking import on_device
 from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
+from tests.runtime.gallery_contents import uris
 
 WORDS = ["c1", "c2", "", "ö", "it's", '"', "%", "\\", "null", "0"]
 words = st.sampled_from(WORDS)
@@ -75,12 +80,13 @@ def test_filters_find_what_brute_force_finds(
                 for asked in (where, ItemFilter()):
                     expected = brute_force(stored, query[0], asked)
                     for gallery in (writer, reader):
-                        ids, scores = gallery.nearest(query, 30, asked)
-                        assert [item.uri for item in gallery.items(ids[0])] == expected
-                        np.testing.assert_allclose(scores[0], gallery.embeddings(ids[0]) @ query[0], atol=1e-6)
+                        (found,) = gallery.nearest(query, 30, asked)
+                        assert uris(found) == expected
+                        vectors = np.array([stored[uri][1] for uri in expected], np.float32).reshape(-1, DIM)
+                        np.testing.assert_array_equal(found.embeddings, vectors)
+                        np.testing.assert_allclose(found.cosines, vectors @ query[0], atol=1e-6)
                     chunks = list(reader.chunks(asked))
-                    uris = {item.uri for ids, _ in chunks for item in reader.items(ids)}
-                    assert uris == set(expected)
+                    assert {item.uri for ids, _ in chunks for item in reader.items(ids)} == set(expected)
                 assert reader.verify() == []
 
             for turn, (added, gone) in enumerate(steps):
@@ -106,8 +112,7 @@ def test_updated_items_are_filtered_by_what_is_known_now(tmp_path: Path) -> None
             (ItemFilter(cameras=["c1"]), ["a.jpg"]),
             (ItemFilter(metadata={"zone": ["n", "s"]}), ["b.jpg"]),
         ):
-            ids, _ = gallery.nearest(unit_vectors(1), 5, where)
-            assert [item.uri for item in gallery.items(ids[0])] == expected
+            assert uris(gallery.nearest(unit_vectors(1), 5, where)[0]) == expected
         assert gallery.verify() == []
 
 
@@ -128,9 +133,9 @@ def test_new_items_are_found_without_reading_the_others_again(tmp_path: Path, mo
         assert read == []
         new = unit_vectors(1, seed=77)
         writer.add([GalleryItem("new.jpg")], new)
-        ids, scores = reader.nearest(new, 1)
-        assert reader.items(ids[0])[0].uri == "new.jpg"
-        assert scores[0, 0] == pytest.approx(1)
+        (found,) = reader.nearest(new, 1)
+        assert uris(found) == ["new.jpg"]
+        assert found.cosines[0] == pytest.approx(1)
         assert sorted(read) == [(0, 4), (1, 4)]  # the last block of ids and of vectors
 
 
@@ -138,15 +143,20 @@ def test_what_a_search_has_in_hand_does_not_change_under_it(tmp_path: Path) -> N
     path = tmp_path / "g.sal"
     vectors = filled(path, 3000)
     with Gallery.open(path, "w") as gallery:
-        state = gallery._state(None)
+        loaded = LoadedGallery(DIM)
+
+        def load() -> State:
+            with closing(connect_file(path, "r")) as connection, snapshot(connection):
+                return loaded.state(connection, None)
+
+        state = load()
         before = np.concatenate(state.vectors).copy()
         np.testing.assert_array_equal(before, vectors)
         gallery.remove([f"{number:05}.jpg" for number in range(0, 3000, 2)])
-        gallery.nearest(unit_vectors(1), 1)
+        load()
         gallery.add([GalleryItem(f"new{number}.jpg") for number in range(2000)], unit_vectors(2000, seed=5))
-        gallery.nearest(unit_vectors(1), 1)
+        assert len(np.concatenate(load().vectors)) == 3500
         np.testing.assert_array_equal(np.concatenate(state.vectors), before)
-        assert len(np.concatenate(gallery._state(None).vectors)) == 3500
 
 
 def test_threads_search_while_another_writes(tmp_path: Path) -> None:
@@ -160,10 +170,10 @@ def test_threads_search_while_another_writes(tmp_path: Path) -> None:
         query = unit_vectors(1, seed=seed)
         try:
             while not done.is_set():
-                ids, scores = gallery.nearest(query, 2500)
-                assert len(set(ids[0].tolist())) == len(ids[0])
-                assert np.all(np.abs(scores) <= 1.001)
-                assert np.all(np.diff(scores[0]) <= 0)
+                (found,) = gallery.nearest(query, 2500)
+                assert len(set(uris(found))) == len(found)
+                np.testing.assert_allclose(found.cosines, found.embeddings @ query[0], atol=1e-6)
+                assert np.all(np.diff(found.cosines) <= 0)
         except BaseException as error:
             wrong.append(error)
 
@@ -187,7 +197,7 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no condition"):
             gallery.remove_where(ItemFilter())
         with pytest.raises(InputError, match="removed meanwhile"):
-            gallery.embeddings([1, 99])
+            gallery.items([1, 99])
         with pytest.raises(InputError):
             gallery.nearest(np.ones((1, DIM + 1), np.float32), 1)
     with pytest.raises(InputError, match="expected it to end after it begins"):
@@ -202,26 +212,31 @@ def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytes
     filled(path, 21)
     queries = unit_vectors(3, seed=5)
     with Gallery.open(path, "w") as gallery, Gallery.open(path) as reader:
+        copied: list[int] = []
+        to_device = on_device.to_device
+
+        def noted(array: NDArray[Any], device: str) -> Any:
+            if array.ndim == 2 and len(array) != len(queries):
+                copied.append(len(array))
+            return to_device(array, device)
+
+        monkeypatch.setattr(on_device, "to_device", noted)
         reader.rank_on("cpu")
 
         def check() -> None:
             for where in (None, ItemFilter(cameras=["c1"])):
-                (expected, scores), (ids, found) = gallery.nearest(queries, 9, where), reader.nearest(queries, 9, where)
-                np.testing.assert_array_equal(ids, expected)
-                np.testing.assert_allclose(found, scores, atol=1e-6)
+                pairs = zip(gallery.nearest(queries, 9, where), reader.nearest(queries, 9, where), strict=True)
+                for expected, found in pairs:
+                    assert uris(found) == uris(expected)
+                    np.testing.assert_allclose(found.cosines, expected.cosines, atol=1e-6)
 
         check()
-        ranking = reader._ranking
+        assert copied == [8, 8, 5]
         check()
-        assert reader._ranking is ranking  # nothing has changed, nothing is copied
-        assert ranking is not None
-        before = ranking[1]._there
+        assert copied == [8, 8, 5]  # nothing has changed, nothing is copied
         gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(1, seed=9))
         check()
-        assert reader._ranking is not None
-        kept = before.keys() & reader._ranking[1]._there.keys()
-        assert len(kept) == 2  # the parts of 8 that were full already
-        assert all(before[key][1] is reader._ranking[1]._there[key][1] for key in kept)
+        assert copied == [8, 8, 5, 6]  # the parts of 8 were full already
         gallery.remove([f"{number:05}.jpg" for number in range(3, 20)])
         check()
         with pytest.raises(SalError, match="cuda"):
@@ -236,15 +251,15 @@ def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
 
         def check() -> None:
             for where in (None, ItemFilter(cameras=["c1"])):
-                ids, scores = gallery.nearest(queries, 5, where)
-                alone = [gallery.nearest(query[None], 5, where) for query in queries]
-                np.testing.assert_array_equal(ids, np.concatenate([found for found, _ in alone]))
-                np.testing.assert_allclose(scores, np.concatenate([found for _, found in alone]), atol=1e-6)
+                for query, found in zip(queries, gallery.nearest(queries, 5, where), strict=True):
+                    (alone,) = gallery.nearest(query[None], 5, where)
+                    assert uris(found) == uris(alone)
+                    np.testing.assert_allclose(found.cosines, alone.cosines, atol=1e-6)
 
         check()
         gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(12, seed=5)[3:4])
         check()
-        assert gallery.nearest(queries, 1)[1][3, 0] == pytest.approx(1, abs=1e-6)
+        assert gallery.nearest(queries, 1)[3].cosines[0] == pytest.approx(1, abs=1e-6)
         gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
         check()
 
@@ -253,26 +268,26 @@ def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     vectors = filled(path, 400)
     queries = unit_vectors(5, seed=3)
-    with Gallery.open(path, "w") as gallery, pytest.raises(InputError, match="index"):
-        gallery.search_approximately()
+    with Gallery.open(path) as reader, pytest.raises(InputError, match="index"):
+        reader.nearest(queries, 5, approximate=True)
     with Gallery.open(path, "w") as gallery:
         assert build_gallery_index(gallery) == tmp_path / "g.sal.index"
     with Gallery.open(path) as reader:
         exact = reader.nearest(queries, 5)
-        reader.search_approximately()
-        ids, scores = reader.nearest(queries, 5)
-        assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(ids, exact[0], strict=True)]) > 0.9
-        np.testing.assert_allclose(scores[0], reader.embeddings(ids[0]) @ queries[0], atol=1e-6)
+        proposed = reader.nearest(queries, 5, approximate=True)
+        assert np.mean([len({*uris(a)} & {*uris(b)}) / 5 for a, b in zip(proposed, exact, strict=True)]) > 0.9
+        np.testing.assert_allclose(proposed[0].cosines, proposed[0].embeddings @ queries[0], atol=1e-6)
         with pytest.raises(InputError, match="no conditions"):
-            reader.nearest(queries, 5, ItemFilter(cameras=["c1"]))
+            reader.nearest(queries, 5, ItemFilter(cameras=["c1"]), approximate=True)
         with pytest.raises(InputError, match="open for reading"):
             build_gallery_index(reader)
         with Gallery.open(path, "w") as gallery:
             gallery.add([GalleryItem("new.jpg")], unit_vectors(1, seed=9))
             with pytest.raises(InputError, match="has changed since it was built; build it again"):
-                reader.nearest(queries, 5)
+                reader.nearest(queries, 5, approximate=True)
             build_gallery_index(gallery)
-            assert reader.nearest(unit_vectors(1, seed=9), 1)[1][0, 0] == pytest.approx(1, abs=1e-6)
+            (found,) = reader.nearest(unit_vectors(1, seed=9), 1, approximate=True)
+            assert found.cosines[0] == pytest.approx(1, abs=1e-6)
             gallery.remove(["00007.jpg"])
             assert not (tmp_path / "g.sal.index").exists()
             assert not any(vectors[7].tobytes() in file.read_bytes() for file in tmp_path.iterdir())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from tests.runtime.gallery.test_gallery import fake_bundle, small_blocks, unit_vectors
+from tests.runtime.gallery_contents import stored_vectors, uris
 
 Entry = tuple[GalleryItem, bytes, int]
 """An item, its vector and its id."""
@@ -111,7 +112,7 @@ class GalleryMachine(RuleBasedStateMachine):
             generation.reserve_ids(self.writer)
             vectors = self.new_vectors(len(order))
             generation.add([self.expected[uri][0] for uri in order], vectors)
-            ids = dict(zip(order, generation.vectors()[0].tolist(), strict=True))
+            ids = dict(zip(order, stored_vectors(generation)[0].tolist(), strict=True))
         self.writer.take_over(self.folder / "next", self.writer.stamp())
         self.writer.erase()
         for file in self.folder.glob("next*"):
@@ -133,15 +134,14 @@ class GalleryMachine(RuleBasedStateMachine):
     def search(self, k: int, where: ItemFilter | None) -> None:
         query = self.new_vectors(1)
         for gallery in (self.reader, self.writer):
-            ids, scores = gallery.nearest(query, k, where)
-            assert [item.uri for item in gallery.items(ids[0])] == self.nearest_uris(query[0], k, where)
-            expected = [float(gallery.embeddings([item_id])[0] @ query[0]) for item_id in ids[0]]
-            np.testing.assert_allclose(scores[0], expected, atol=1e-6)
+            (found,) = gallery.nearest(query, k, where)
+            assert uris(found) == self.nearest_uris(query[0], k, where)
+            np.testing.assert_allclose(found.cosines, found.embeddings @ query[0], atol=1e-6)
 
     @invariant()
     def holds_what_was_added(self) -> None:
         for gallery in (self.reader, self.writer):
-            ids, vectors = gallery.vectors()
+            ids, vectors = stored_vectors(gallery)
             found = {
                 item.uri: (item, vector.tobytes(), item_id)
                 for item, vector, item_id in zip(gallery.items(ids), vectors, ids.tolist(), strict=True)
@@ -154,7 +154,8 @@ class GalleryMachine(RuleBasedStateMachine):
 
     def check_filter(self, gallery: Gallery, where: ItemFilter) -> None:
         fitting = {item_id for item, _, item_id in self.expected.values() if where.matches(item)}
-        assert set(gallery.nearest(unit_vectors(1), 100, where)[0].ravel().tolist()) == fitting
+        ranked = {item.uri for item, _, item_id in self.expected.values() if item_id in fitting}
+        assert set(uris(gallery.nearest(unit_vectors(1), 100, where)[0])) == ranked
         assert {item_id for ids, _ in gallery.chunks(where) for item_id in ids.tolist()} == fitting
 
     def new_vectors(self, count: int) -> NDArray[np.float32]:
@@ -192,7 +193,7 @@ def test_a_block_of_values_that_was_removed_is_not_remembered(tmp_path: Path) ->
     with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:
         gallery.add([GalleryItem(f"{number}.jpg", camera="a") for number in range(2048)], vectors)
         where = ItemFilter(cameras=["a"])
-        assert gallery.nearest(vectors[:1], 4096, where)[0].shape == (1, 2048)
+        assert gallery.nearest(vectors[:1], 4096, where)[0].cosines.shape == (2048,)
         gallery.remove(f"{number}.jpg" for number in range(1024, 2048))
         gallery.add([GalleryItem(f"new {number}.jpg") for number in range(1024)], vectors[1024:])
-        assert gallery.nearest(vectors[:1], 4096, where)[0].shape == (1, 1024)
+        assert gallery.nearest(vectors[:1], 4096, where)[0].cosines.shape == (1024,)

@@ -15,8 +15,10 @@ from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
+from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.reindex import ReindexReport, reindex
 from sal_runtime.images.pixels import load_image
+from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.gallery_images import IMAGE_URIS, make_folder, write_image
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
@@ -49,7 +51,7 @@ def run(path: Path, bundle: Bundle, **options: Any) -> ReindexReport:
 def contents(path: Path) -> dict[str, tuple[GalleryItem, bytes, float]]:
     with Gallery.open(path) as gallery:
         assert gallery.verify() == []
-        ids, vectors = gallery.vectors()
+        ids, vectors = stored_vectors(gallery)
         with gallery._reading() as connection:
             added = dict(connection.execute("SELECT uri, added_at FROM item"))
         return {
@@ -73,20 +75,21 @@ def test_everything_is_of_the_new_bundle(path: Path, bundles: tuple[Bundle, Bund
         assert not any(old[1] in file.read_bytes() for file in path.parent.glob("*yard.sal*"))
     assert [file.name for file in path.parent.glob("*yard.sal*")] == ["yard.sal"]
     with Gallery.open(path) as gallery:
-        gallery.check_bundle(bundles[1])
+        check_bundle(gallery, bundles[1])
         query = np.eye(gallery.embedding_dim, dtype=np.float32)[:1]
-        assert gallery.nearest(query, 9, ItemFilter(cameras=["c1"]))[0].shape == (1, 3)
+        assert gallery.nearest(query, 9, ItemFilter(cameras=["c1"]))[0].cosines.shape == (3,)
 
 
 def test_open_handles_notice_and_ids_are_not_used_twice(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
     query = np.eye(8, dtype=np.float32)[:1]
     with Gallery.open(path) as reader:
-        ids, _ = reader.nearest(query, 6)
+        reader.nearest(query, 6)
+        ids, _ = stored_vectors(reader)
         run(path, bundles[1])
         with pytest.raises(InputError, match="encoded anew with another bundle meanwhile; open it again"):
             reader.nearest(query, 6)
         with pytest.raises(InputError, match="removed meanwhile"):
-            reader.items(ids[0])
+            reader.items(ids)
 
 
 def test_what_cannot_be_read_stops_it_and_the_work_is_kept(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
@@ -152,9 +155,9 @@ def test_another_precision_of_the_same_bundle(path: Path, bundles: tuple[Bundle,
         return -ImageEncoder(bundles[0]).encode(images)
 
     with Gallery.open(path) as reader, Gallery.open(path, "w") as gallery:
-        before = reader.vectors()[1]
+        before = stored_vectors(reader)[1]
         reindex(gallery, bundles[0], encode, "int8")
-        np.testing.assert_allclose(np.sort(reader.vectors()[1], axis=0), np.sort(-before, axis=0), atol=1e-6)
+        np.testing.assert_allclose(np.sort(stored_vectors(reader)[1], axis=0), np.sort(-before, axis=0), atol=1e-6)
         assert gallery.precision == "int8"
 
 
@@ -167,16 +170,16 @@ def test_ids_of_items_added_between_two_runs_are_not_used_twice(path: Path, bund
     new = str(write_image(path.parent / "new.png", (9, 99, 200)))
     with Gallery.open(path, "w") as gallery:
         gallery.add([GalleryItem(new)], ImageEncoder(bundles[0]).encode(np.zeros((1, 16, 8, 3), np.uint8)))
-        before = set(gallery.vectors()[0].tolist())
+        before = set(stored_vectors(gallery)[0].tolist())
     run(path, bundles[1])
     with Gallery.open(path) as gallery:
-        assert not before & set(gallery.vectors()[0].tolist())
+        assert not before & set(stored_vectors(gallery)[0].tolist())
 
 
 def test_every_reader_is_told_to_open_again(path: Path, bundles: tuple[Bundle, Bundle]) -> None:
     with Gallery.open(path) as reader:
         run(path, bundles[1])
-        for work in (reader.verify, reader.vectors, lambda: list(reader.chunks())):
+        for work in (reader.verify, lambda: stored_vectors(reader), lambda: list(reader.chunks())):
             with pytest.raises(InputError, match="encoded anew with another bundle meanwhile; open it again"):
                 work()
 

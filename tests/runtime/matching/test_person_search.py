@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.manage import update_gallery
 from sal_runtime.images.pixels import load_image
+from sal_runtime.matching import open_and_ask, person_search
 from sal_runtime.matching.open_and_ask import search
+from sal_runtime.matching.person_search import PersonSearch
+from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder
+from tests.runtime.memory_gallery import MemoryGallery
 from tests.runtime.tiny_bundle import (
     DIM,
     HEAD_WEIGHT,
@@ -45,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_full_query_ranks_by_the_cosine_of_its_vector(folder: Path, bundle: Bundle) -> None:
-    result = search(bundle, folder, FULL_QUERY)
+    result = search(folder, FULL_QUERY, bundle=bundle)
     embeddings = {uri: embed_image(load_image(folder / uri, bundle.image_spec)[None])[0] for uri in IMAGE_URIS}
     cosines = {uri: float(vector @ embed_attributes(FULL_VECTOR)[0]) for uri, vector in embeddings.items()}
     assert [hit.uri for hit in result.hits] == sorted(cosines, key=lambda uri: -cosines[uri])
@@ -62,15 +67,15 @@ def test_a_full_query_ranks_by_the_cosine_of_its_vector(folder: Path, bundle: Bu
 
 
 def test_the_second_search_encodes_nothing_and_says_the_same(folder: Path, bundle: Bundle) -> None:
-    first = search(bundle, folder, "male,upper=red|blue", k=3)
-    second = search(bundle, folder, "male,upper=red|blue", k=3)
+    first = search(folder, "male,upper=red|blue", bundle=bundle, k=3)
+    second = search(folder, "male,upper=red|blue", bundle=bundle, k=3)
     assert (first.num_encoded, second.num_encoded) == (6, 0)
     assert first.hits == second.hits
     assert len(first.hits) == 3
 
 
 def test_the_query_is_told_back(folder: Path, bundle: Bundle) -> None:
-    result = search(bundle, folder, " Rucksack , !hat,male, upper = red|blue,!lower=red")
+    result = search(folder, " Rucksack , !hat,male, upper = red|blue,!lower=red", bundle=bundle)
     assert [(term.understood, term.sensitive) for term in result.terms] == [
         ("backpack", False),
         ("not hat", False),
@@ -85,24 +90,78 @@ def test_the_query_is_told_back(folder: Path, bundle: Bundle) -> None:
 
 
 def test_a_gallery_file_is_searched_directly(folder: Path, bundle: Bundle) -> None:
-    by_folder = search(bundle, folder, "hat")
+    by_folder = search(folder, "hat", bundle=bundle)
     path = folder.with_name("crops.sal")
-    assert search(bundle, path, "hat").hits == by_folder.hits
+    assert search(path, "hat", bundle=bundle).hits == by_folder.hits
     with Gallery.open(path) as gallery:
-        assert search(bundle, gallery, "hat").hits == by_folder.hits
+        assert PersonSearch(bundle, gallery).ask("hat").hits == by_folder.hits
+        with pytest.raises(InputError, match="ask it through PersonSearch"):
+            search(gallery, "hat")  # type: ignore[arg-type]
+
+
+def test_an_argument_that_can_have_no_effect_is_refused(folder: Path, bundle: Bundle) -> None:
+    search(folder, "hat", bundle=bundle)
+    for place in (folder.with_name("crops.sal"), "http://127.0.0.1:1/yard"):
+        for setting in ({"device": "cuda"}, {"precision": "fp32"}):
+            with pytest.raises(InputError, match=f"got {next(iter(setting))}") as refused:
+                search(place, "hat", bundle=bundle, **setting)  # type: ignore[arg-type]
+            assert refused.value.parameter in setting
+    with pytest.raises(InputError, match="only a gallery file has an approximate index"):
+        PersonSearch(bundle, MemoryGallery(bundle.fingerprint, DIM), approximate=True)
+
+
+def test_a_search_opens_the_gallery_file_once_and_parses_the_query_once(
+    folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(folder, "hat", bundle=bundle)
+    calls: list[str] = []
+    opened, parsed = Gallery.open, open_and_ask.parse_query
+    monkeypatch.setattr(Gallery, "open", lambda *arguments: calls.append("open") or opened(*arguments))
+    for module in (open_and_ask, person_search):
+        monkeypatch.setattr(module, "parse_query", lambda *arguments: calls.append("parse") or parsed(*arguments))
+    search(folder, "hat", bundle=bundle)
+    assert sorted(calls) == ["open", "parse"]
+
+
+def test_a_result_reads_well_in_a_notebook(folder: Path, bundle: Bundle) -> None:
+    result = search(folder, "hat", bundle=bundle)
+    assert len(result) == 6
+    assert [hit.rank for hit in result] == [1, 2, 3, 4, 5, 6]
+    first, *hits, last = repr(result).splitlines()
+    assert first == "SearchResult('hat': 6 hits of 6 images)"
+    assert hits[0] == f"  Hit(1, {result.hits[0].uri!r}, score={result.hits[0].score:.3f})"
+    assert last == "  ... 1 more"
+
+
+def test_an_image_that_is_removed_while_it_is_ranked_is_no_hit(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.eye(DIM, dtype=np.float32)[:4]
+    with Gallery.create(tmp_path / "yard.sal", bundle) as gallery:
+        gallery.add([GalleryItem(f"{number}.jpg") for number in range(4)], vectors)
+        rank = gallery._ranker.top_k
+
+        def remove_one(*arguments: Any) -> Any:
+            ranked = rank(*arguments)
+            gallery.remove(["2.jpg"])
+            return ranked
+
+        monkeypatch.setattr(gallery._ranker, "top_k", remove_one)
+        hits = PersonSearch(bundle, gallery).ask("hat", k=4).hits
+    assert sorted(hit.uri for hit in hits) == ["0.jpg", "1.jpg", "3.jpg"]
 
 
 def test_equal_scores_keep_the_order_of_the_gallery(tmp_path: Path, bundle: Bundle) -> None:
     with Gallery.create(tmp_path / "same.sal", bundle) as gallery:
         vectors = np.tile(np.eye(DIM, dtype=np.float32)[:1], (50, 1))
         gallery.add([GalleryItem(f"{number}.jpg") for number in range(50)], vectors)
-        hits = search(bundle, gallery, "hat", k=10).hits
+        hits = PersonSearch(bundle, gallery).ask("hat", k=10).hits
     assert [hit.uri for hit in hits] == [f"{number}.jpg" for number in range(10)]
 
 
 def test_unreadable_images_are_in_the_answer(folder: Path, bundle: Bundle) -> None:
     names = add_unreadable(folder)
-    result = search(bundle, folder, "hat")
+    result = search(folder, "hat", bundle=bundle)
     assert len(result.hits) == 6
     assert sorted(Path(path).name for path, _ in result.failed) == sorted(names)
     assert sorted(Path(entry["path"]).name for entry in result.to_json()["failed"]) == sorted(names)
@@ -120,38 +179,38 @@ def test_a_mistake_in_the_query_costs_no_encoding(
     attrs: str, error: type[SalError], message: str, folder: Path, bundle: Bundle
 ) -> None:
     with pytest.raises(error, match=message):
-        search(bundle, folder, attrs)
+        search(folder, attrs, bundle=bundle)
     assert not folder.with_name("crops.sal").exists()
 
 
 def test_things_that_cannot_be_searched(folder: Path, bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder or gallery"):
-        search(bundle, tmp_path / "missing", "hat")
+        search(tmp_path / "missing", "hat", bundle=bundle)
     with pytest.raises(InputError, match="not a gallery file"):
-        search(bundle, folder / "notes.txt", "hat")
+        search(folder / "notes.txt", "hat", bundle=bundle)
     Gallery.create(tmp_path / "empty.sal", bundle).close()
     with pytest.raises(InputError, match="is empty"):
-        search(bundle, tmp_path / "empty.sal", "hat")
+        search(tmp_path / "empty.sal", "hat", bundle=bundle)
     with pytest.raises(InputError, match="at least 1"):
-        search(bundle, folder, "hat", k=0)
-    search(bundle, folder, "hat")
+        search(folder, "hat", bundle=bundle, k=0)
+    search(folder, "hat", bundle=bundle)
     other = make_tiny_bundle(tmp_path / "other", seed=1)
     for place in (folder, folder.with_name("crops.sal")):
         with pytest.raises(InputError, match="was made by bundle tiny"):
-            search(other, place, "hat")
+            search(place, "hat", bundle=other)
 
 
-def test_which_bundle_is_used(folder: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_bundle_is_used(folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAL_BUNDLE", raising=False)
     monkeypatch.setattr("sal_runtime.gallery.choices.default_bundle_path", lambda: Path("shipped"))
-    path = folder.with_name("crops.sal")
-    assert choose_bundle_path(None, path) == Path("shipped")
-    search(bundle, folder, "hat")
-    assert choose_bundle_path(None, path) == bundle.path
-    assert search(None, folder, "hat").bundle_fingerprint == bundle.fingerprint
-    monkeypatch.setenv("SAL_BUNDLE", "from-environment")
-    assert choose_bundle_path(None, path) == Path("from-environment")
-    assert choose_bundle_path("named", path) == Path("named")
+    assert choose_bundle_path(None) == Path("shipped")
+    search(folder, "hat", bundle=bundle)
+    assert search(folder, "hat").bundle_fingerprint == bundle.fingerprint
+    with Gallery.open(folder.with_name("crops.sal")) as gallery:
+        assert choose_bundle_path(None, gallery) == bundle.path
+        monkeypatch.setenv("SAL_BUNDLE", "from-environment")
+        assert choose_bundle_path(None, gallery) == Path("from-environment")
+        assert choose_bundle_path("named", gallery) == Path("named")
 
 
 def test_no_bundle_at_all_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +223,7 @@ def test_no_bundle_at_all_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_word_of_the_schema_can_be_searched(folder: Path, bundle: Bundle) -> None:
     for group in SCHEMA.groups:
         for state in group.states:
-            assert len(search(bundle, folder, f"{group.name}={state.name}").hits) == 6
+            assert len(search(folder, f"{group.name}={state.name}", bundle=bundle).hits) == 6
 
 
 def test_a_gallery_stays_in_the_precision_it_was_made_in(folder: Path, tmp_path: Path) -> None:
@@ -179,29 +238,29 @@ def test_a_gallery_stays_in_the_precision_it_was_made_in(folder: Path, tmp_path:
 
     def embeddings() -> np.ndarray:
         with Gallery.open(gallery_path_for(folder)) as gallery:
-            return gallery.vectors()[1]
+            return stored_vectors(gallery)[1]
 
-    search(both, folder, "hat", precision="int8")
+    search(folder, "hat", bundle=both, precision="int8")
     made = embeddings()
     crops = np.stack([load_image(folder / uri, both.image_spec) for uri in sorted(IMAGE_URIS)])
     assert np.allclose(made, ImageEncoder(both, precision="int8").encode(crops), atol=1e-6)
     assert not np.allclose(made, ImageEncoder(both).encode(crops), atol=1e-2)
 
     (folder / IMAGE_URIS[0]).unlink()
-    assert search(both, folder, "hat").num_items == 5  # takes the gallery's precision by itself
-    with pytest.raises(InputError, match=r"encoded in int8, asked for fp32; leave --precision out"):
-        search(both, folder, "hat", precision="fp32")
+    assert search(folder, "hat", bundle=both).num_items == 5  # takes the gallery's precision by itself
+    with pytest.raises(InputError, match=r"encoded in int8, asked for fp32; ask for no precision"):
+        search(folder, "hat", bundle=both, precision="fp32")
     with pytest.raises(InputError, match="encoded in int8, asked for fp32"):
         update_gallery(folder, [], both.path, "cpu", precision="fp32")
     assert len(embeddings()) == 5
 
 
 def test_a_gallery_from_before_precisions_is_in_fp32(folder: Path, bundle: Bundle) -> None:
-    search(bundle, folder, "hat")
+    search(folder, "hat", bundle=bundle)
     path = gallery_path_for(folder)
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM meta WHERE key = 'precision'")
     connection.close()
-    assert search(bundle, folder, "hat", precision="fp32").num_encoded == 0
+    assert search(folder, "hat", bundle=bundle, precision="fp32").num_encoded == 0
     with pytest.raises(InputError, match="encoded in fp32, asked for int8"):
-        search(bundle, folder, "hat", precision="int8")
+        search(folder, "hat", bundle=bundle, precision="int8")

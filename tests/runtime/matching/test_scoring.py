@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from sal_runtime.bundle.calibration import FEATURES, Calibration, match_features
-from sal_runtime.errors import BundleError, InputError
+from sal_runtime.errors import BundleError
 from sal_runtime.matching import scoring
-from sal_runtime.matching.scoring import score_query, term_probabilities
-from sal_runtime.query.language import Term, parse_query
+from sal_runtime.matching.scoring import Assessment, assess, query_vector, term_probabilities
+from sal_runtime.query.language import Query, Term, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
 
@@ -127,18 +127,15 @@ def test_certain_logits_stay_finite() -> None:
 
 
 def test_full_query_is_the_cosine_of_its_one_vector_exactly() -> None:
-    gallery = unit_rows(40, 3)
-    scores = score_query(make_bundle(), ENCODER, parse_query("female,no-hat,colour=blue,old", SCHEMA), gallery)
-    expected = gallery @ encode(np.array([[1, 0, 0, 1, 0, 1]], dtype=np.uint8))[0]
-    np.testing.assert_array_equal(scores.cosine, expected)
-    np.testing.assert_array_equal(scores.ranking, expected)
+    vector = query_vector(parse_query("female,no-hat,colour=blue,old", SCHEMA), make_bundle().statistics, encode)
+    np.testing.assert_array_equal(vector, encode(np.array([[1, 0, 0, 1, 0, 1]], dtype=np.uint8))[0])
 
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_marginalised_score_by_enumeration(text: str) -> None:
     """The direction from the average person to the average person who fits."""
     query, bundle, gallery = parse_query(text, SCHEMA), make_bundle(), unit_rows(20, 4)
-    scores = score_query(bundle, ENCODER, query, gallery)
+    cosines = gallery @ query_vector(query, bundle.statistics, encode)
     population = bundle.statistics
     everyone, fitting, share = np.zeros(DIMENSION), np.zeros(DIMENSION), 0.0
     for states, probability in zip(population.states, population.probabilities, strict=True):
@@ -149,7 +146,7 @@ def test_marginalised_score_by_enumeration(text: str) -> None:
             share += probability
     direction = fitting / share - everyone
     expected = [row @ direction / math.sqrt(direction @ direction) for row in gallery.astype(np.float64)]
-    np.testing.assert_allclose(scores.cosine, expected, atol=1e-5)
+    np.testing.assert_allclose(cosines, expected, atol=1e-5)
     assert scoring.query_log_prior(query, population) == pytest.approx(math.log(share))
 
 
@@ -178,38 +175,6 @@ def test_order_and_wording_do_not_matter() -> None:
     assert scoring.query_seed(parse_query("female,hat", SCHEMA)) not in seeds
 
 
-def test_zeros_rule_sets_only_what_is_asked() -> None:
-    asked: list[np.ndarray] = []
-
-    def recording_encode(vectors: np.ndarray) -> np.ndarray:
-        asked.append(vectors)
-        return encode(vectors)
-
-    query = parse_query("female,!red", SCHEMA)
-    scoring.zeros_vector(query, Population(SCHEMA, 1), recording_encode)
-    np.testing.assert_array_equal(asked[0], [[1, 0, 0, 0, 0, 0]])  # "not red" may be none: no bit
-    population = Population(SCHEMA, 1)
-    population.bit_probabilities = np.array([0.5, 0.1, 0.2, 0.4, 0.9, 0.1])
-    scoring.zeros_vector(parse_query("red|blue", SCHEMA), population, recording_encode)
-    np.testing.assert_array_equal(asked[1], [[0, 0, 0, 1, 0, 0]])  # blue is the more frequent of the two
-
-
-def test_attribute_likelihood_ranks_by_the_product_of_the_evidence() -> None:
-    query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(30, 7)
-    by_cosine = score_query(make_bundle(), ENCODER, query, gallery)
-    scores = score_query(make_bundle(), ENCODER, query, gallery, rule="attribute_likelihood")
-    product = scores.evidence.astype(np.float64).prod(axis=1)
-    np.testing.assert_allclose(np.exp(scores.ranking), product, rtol=1e-5)
-    np.testing.assert_array_equal(scores.cosine, by_cosine.cosine)
-    np.testing.assert_array_equal(scores.evidence, by_cosine.evidence)
-
-
-def test_zeros_rule_is_another_cosine() -> None:
-    query, gallery = parse_query("hat", SCHEMA), unit_rows(30, 7)
-    scores = score_query(make_bundle(), ENCODER, query, gallery, rule="zeros")
-    np.testing.assert_array_equal(scores.ranking, gallery @ encode(np.array([[0, 1, 0, 0, 0, 0]], np.uint8))[0])
-
-
 MEAN, SCALE, WEIGHTS, BIAS = (
     [0.1, -1.0, 2.0, -3.0, -0.2],
     [0.2, 2.0, 1.0, 4.0, 0.5],
@@ -219,34 +184,39 @@ MEAN, SCALE, WEIGHTS, BIAS = (
 CALIBRATION = Calibration(np.array(MEAN), np.array(SCALE), np.array(WEIGHTS), BIAS)
 
 
-def test_likelihood_is_the_logistic_of_the_features_whatever_the_ranking_rule() -> None:
+def assessed(
+    query: Query, gallery: np.ndarray, calibration: dict[str, Any] | None = None, **settings: Any
+) -> Assessment:
+    bundle = make_bundle(calibration)
+    return assess(bundle, query, gallery @ query_vector(query, bundle.statistics, encode), gallery, **settings)
+
+
+def test_likelihood_is_the_logistic_of_the_features() -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(6, 8)
     bundle = make_bundle(CALIBRATION.to_json() | {"fitted_on": "nobody"})
-    scores = score_query(bundle, ENCODER, query, gallery)
+    cosines = gallery @ query_vector(query, bundle.statistics, encode)
+    scores = assess(bundle, query, cosines, gallery)
     population = bundle.statistics
     hat_or_red = (population.states[:, 1] == 1) | (population.states[:, 2] == 0)
     log_prior = math.log(population.probabilities[(population.states[:, 0] == 0) & hat_or_red].sum())
     assert scores.likelihood is not None
     for row in range(6):
         joint = float(scores.evidence[row].astype(np.float64).prod())
-        cosine = float(scores.cosine[row])
+        cosine = float(cosines[row])
         features = [cosine, math.log(joint / (1 - joint)), 2, log_prior, cosine * log_prior]
         logit = BIAS + sum(w * (f - m) / s for w, f, m, s in zip(WEIGHTS, features, MEAN, SCALE, strict=True))
         assert scores.likelihood[row] == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-4)
-    for rule in ("zeros", "attribute_likelihood"):
-        np.testing.assert_array_equal(score_query(bundle, ENCODER, query, gallery, rule).likelihood, scores.likelihood)
 
 
 def test_no_calibration_no_likelihood() -> None:
-    assert score_query(make_bundle(), ENCODER, parse_query("hat", SCHEMA), unit_rows(2, 9)).likelihood is None
+    assert assessed(parse_query("hat", SCHEMA), unit_rows(2, 9)).likelihood is None
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_nothing() -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(50, 10)
-    whole = score_query(make_bundle(CALIBRATION.to_json()), ENCODER, query, gallery)
-    monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
-    chunked = score_query(make_bundle(CALIBRATION.to_json()), ENCODER, query, gallery)
-    for name in ("ranking", "cosine", "likelihood", "evidence"):
+    whole = assessed(query, gallery, CALIBRATION.to_json())
+    chunked = assessed(query, gallery, CALIBRATION.to_json(), chunk_rows=7)
+    for name in ("likelihood", "evidence"):
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
 
 
@@ -256,12 +226,8 @@ def test_certain_evidence_gives_a_finite_likelihood() -> None:
     assert np.isfinite(CALIBRATION.likelihood(features)).all()
 
 
-def test_empty_gallery_and_wrong_width() -> None:
-    query = parse_query("hat", SCHEMA)
-    scores = score_query(make_bundle(), ENCODER, query, np.empty((0, DIMENSION), np.float32))
-    assert scores.evidence.shape == (0, 1)
-    with pytest.raises(InputError, match=r"expected \[images, 8\]"):
-        score_query(make_bundle(), ENCODER, query, np.empty((3, DIMENSION + 1), np.float32))
+def test_no_images() -> None:
+    assert assessed(parse_query("hat", SCHEMA), np.empty((0, DIMENSION), np.float32)).evidence.shape == (0, 1)
 
 
 def test_calibration_survives_its_json() -> None:

@@ -12,6 +12,7 @@ from sal_runtime.errors import SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from tests.runtime.gallery.test_gallery import fake_bundle, unit_vectors
+from tests.runtime.gallery_contents import stored_vectors, uris
 
 ITEMS = 3000
 PLACES = 300
@@ -46,10 +47,10 @@ def answers(path: Path) -> tuple[list[str], list[object]]:
     try:
         with Gallery.open(path) as gallery:
             query = unit_vectors(1, seed=7)
-            note(lambda: [found.tolist() for found in gallery.nearest(query, 20)])
+            note(lambda: [(uris(found), found.cosines.tolist()) for found in gallery.nearest(query, 20)])
             where = ItemFilter(cameras=["c1"], captured_until=2000.0, metadata={"n": ["3", "4"]})
-            note(lambda: [found.tolist() for found in gallery.nearest(query, 20, where)])
-            note(lambda: [array.tobytes() for array in gallery.vectors()])
+            note(lambda: [(uris(found), found.cosines.tolist()) for found in gallery.nearest(query, 20, where)])
+            note(lambda: [array.tobytes() for array in stored_vectors(gallery)])
             note(gallery.all_items)
             note(lambda: gallery.items(range(1, ITEMS + 1, 7)))
             note(lambda: [gallery.find(["00007.jpg"]), len(gallery)])

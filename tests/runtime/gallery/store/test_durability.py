@@ -19,6 +19,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.reindex import reindex
 from tests.runtime.gallery.test_gallery import contents, fake_bundle, filled, unit_vectors
+from tests.runtime.gallery_contents import stored_vectors
 from tests.torture.gallery_torture import Torture
 from tests.torture.torture_model import Pool, bundle_of
 
@@ -144,14 +145,14 @@ def test_a_full_file_costs_nothing_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     filled(path, 3000)
     with Gallery.open(path, "w") as gallery:
-        before = gallery.vectors()
+        before = stored_vectors(gallery)
         (pages,) = gallery._connection.execute("PRAGMA page_count").fetchone()
         gallery._connection.execute(f"PRAGMA max_page_count = {pages + 3}")
         new = [GalleryItem(f"new{number}.jpg") for number in range(20_000)]
         with pytest.raises(SalError, match="full") as error:
             gallery.add(new, unit_vectors(20_000, seed=1))
         assert "\n" not in str(error.value)
-        for found, expected in zip(gallery.vectors(), before, strict=True):
+        for found, expected in zip(stored_vectors(gallery), before, strict=True):
             np.testing.assert_array_equal(found, expected)
         assert gallery.verify() == []
         gallery._connection.execute("PRAGMA max_page_count = 1000000")
@@ -273,7 +274,7 @@ def read_only_folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_read_only_folder_is_for_reading(read_only_folder: Path) -> None:
     path = read_only_folder / "g.sal"
     with Gallery.open(path) as gallery:
-        assert len(gallery.vectors()[0]) == 50
+        assert len(stored_vectors(gallery)[0]) == 50
         assert gallery.verify() == []
     assert "Read-only file system" in refused(lambda: Gallery.open(path, "w"))
     assert "Read-only file system" in refused(lambda: Gallery.create(read_only_folder / "new.sal", fake_bundle()))

@@ -1,0 +1,111 @@
+"""How the vectors of a gallery file are ranked, and what is kept for the next ranking while they stay the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.ranking.exact import top_k
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery.store.memory import State
+    from sal_runtime.ranking.approximate import ApproximateIndex, IndexStamp
+    from sal_runtime.ranking.on_device import DeviceRanking
+    from sal_runtime.ranking.screened import ScreenedRanking
+
+SCREENED_QUERIES = 8
+"""With this many queries in one search it pays to keep codes of the vectors, which take a quarter of their memory."""
+
+
+class Ranker:
+    """Ranks the vectors of one gallery. Threads may share it: they take turns to prepare, and rank beside each other.
+
+    Args:
+        index: the approximate index beside the gallery, if there is one.
+    """
+
+    def __init__(self, index: Path) -> None:
+        self._index_path = index
+        self._turn = threading.Lock()
+        self._device: str | None = None
+        self._on_device: tuple[tuple[Float32Array, ...], DeviceRanking] | None = None
+        self._screened: tuple[tuple[Float32Array, ...], ScreenedRanking] | None = None
+        self._index: tuple[IndexStamp, ApproximateIndex] | None = None
+
+    def top_k(self, queries: Float32Array, k: int, state: State) -> tuple[Int64Array, Float32Array]:
+        """The nearest slots int64 and their cosines float32, both `[Q, min(k, allowed slots)]`, best first.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: at least 1.
+            state: the vectors, and which of them are allowed.
+
+        Raises:
+            InputError: shapes do not fit, or k is below 1.
+        """
+        if state.vectors and self._device is not None:
+            return self._ranking_on_device(state, self._device).top_k(queries, k, state.allowed)
+        if state.vectors and len(queries) >= SCREENED_QUERIES:
+            return self._screened_ranking(state).top_k(queries, k, state.allowed)
+        return top_k(queries, state.vectors, k, state.allowed)
+
+    def propose(
+        self, queries: Float32Array, k: int, stamp: IndexStamp, stored: Callable[[Int64Array], Float32Array]
+    ) -> tuple[Int64Array, Float32Array]:
+        """Ids int64 and cosines float32 `[Q, k]` of items that the index proposes, ranked by their stored vectors.
+
+        Args:
+            queries: unit vectors float32 `[Q, d]`.
+            k: at least 1.
+            stamp: state of the gallery; the index must be of the same.
+            stored: the vectors float32 `[n, d]` of ids int64 `[n]`.
+
+        Raises:
+            BackendError: usearch is not installed.
+            InputError: there is no index, or it is of another state.
+        """
+        from sal_runtime.ranking.approximate import open_index
+
+        with self._turn:
+            if self._index is None or self._index[0] != stamp:
+                self._index = (stamp, open_index(self._index_path, stamp))
+            index = self._index[1]
+        return index.search(queries, k, stored)
+
+    def rank_on(self, device: str | None, state: State, embedding_dim: int) -> None:
+        """Copy the vectors of a state to a device and rank there from now on; None ranks without a device again.
+
+        Raises:
+            BackendError: the device cannot be had, or has no room for the vectors.
+        """
+        from sal_runtime.ranking.on_device import DeviceRanking
+
+        kept = None
+        if device is not None:
+            vectors = state.vectors or (np.empty((0, embedding_dim), np.float32),)
+            kept = (state.vectors, DeviceRanking(vectors, device))
+        with self._turn:
+            self._device, self._on_device = device, kept
+
+    def _ranking_on_device(self, state: State, device: str) -> DeviceRanking:
+        from sal_runtime.ranking.on_device import DeviceRanking
+
+        with self._turn:
+            if self._on_device is None or self._on_device[0] is not state.vectors:
+                earlier = None if self._on_device is None else self._on_device[1]
+                self._on_device = (state.vectors, DeviceRanking(state.vectors, device, earlier))
+            return self._on_device[1]
+
+    def _screened_ranking(self, state: State) -> ScreenedRanking:
+        from sal_runtime.ranking.screened import ScreenedRanking
+
+        with self._turn:
+            if self._screened is None or self._screened[0] is not state.vectors:
+                earlier = None if self._screened is None else self._screened[1]
+                self._screened = (state.vectors, ScreenedRanking(state.vectors, earlier))
+            return self._screened[1]
