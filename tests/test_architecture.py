@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -186,6 +187,15 @@ def test_public_names_are_the_same_for_people_and_for_type_checkers(package: str
     assert set(all_names.split()) == for_mypy == set(shown.split())
     table = ast.literal_eval(branch.orelse[0].value.args[1])  # type: ignore[attr-defined]
     assert homes == {f"{package}.{module}.{name}" for module, names in table.items() for name in names}
+
+
+def test_the_documents_list_the_public_names() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(sal_runtime[.\w]*)` \| (.+) \|$", text, re.MULTILINE)
+    listed = {package: set(re.findall(r"`(\w+)`", names)) for package, names in rows}
+    code = f"from importlib import import_module\nfor p in {public_packages()!r}: print(p, *import_module(p).__all__)"
+    lines = [line.split() for line in run_python(code).splitlines()]
+    assert listed == {package: set(names) for package, *names in lines}
 
 
 def test_a_misspelt_public_name_is_an_error_for_mypy_and_for_python(tmp_path: Path) -> None:
