@@ -9,9 +9,9 @@ from sal_cli.show.terminal import print_failed, print_json, printable
 
 if TYPE_CHECKING:
     from sal_runtime.archive.ray import ArchiveReport
+    from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.reindex import ReindexReport
     from sal_runtime.gallery.status import Status
-    from sal_runtime.gallery.update import UpdateReport
 
 
 def print_update(report: UpdateReport, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ items.py     one image as a gallery knows it, and filters over images
 protocol.py  what a search needs of a gallery, whatever keeps it
 gallery.py   a gallery in one SQLite file
 nearest.py   which ranking its vectors go through, and what is kept for the next one
+comparing.py how image files differ from a gallery
 update.py    bringing a gallery up to date with image files
 folder.py    a gallery that follows a folder
 adding.py    adding image files to a gallery that follows no folder
@@ -28,6 +29,7 @@ from sal_runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.adding import add_images as add_images
+    from sal_runtime.gallery.comparing import UpdateReport as UpdateReport
     from sal_runtime.gallery.gallery import Gallery as Gallery
     from sal_runtime.gallery.items import GalleryItem as GalleryItem
     from sal_runtime.gallery.items import ItemFilter as ItemFilter
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.status import Status as Status
     from sal_runtime.gallery.status import read_status as read_status
     from sal_runtime.gallery.update import Capture as Capture
-    from sal_runtime.gallery.update import UpdateReport as UpdateReport
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -46,7 +47,8 @@ else:
             "items": ("GalleryItem", "ItemFilter", "Neighbours"),
             "protocol": ("SearchableGallery",),
             "gallery": ("Gallery",),
-            "update": ("Capture", "UpdateReport"),
+            "update": ("Capture",),
+            "comparing": ("UpdateReport",),
             "adding": ("add_images",),
             "parquet": ("export_gallery", "import_gallery"),
             "status": ("Status", "read_status"),

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress
 from sal_runtime.errors import InputError
+from sal_runtime.gallery.comparing import UpdateReport, compare_files
 from sal_runtime.gallery.folder import refuse_follower
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.gallery.update import (
-    NOTHING_KNOWN,
-    Capture,
-    GalleryWriter,
-    UpdateReport,
-    apply_changes,
-    compare_files,
-)
+from sal_runtime.gallery.update import NOTHING_KNOWN, Capture, GalleryWriter, apply_changes
 from sal_runtime.images.folder import Listing, list_images, note_file
 
 if TYPE_CHECKING:

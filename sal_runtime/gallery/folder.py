@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from sal_runtime.arrays import Encode, Progress
 from sal_runtime.errors import InputError
 from sal_runtime.files import cache_folder
+from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.gallery.update import Changes, GalleryWriter, UpdateReport, apply_changes, compare_files
 from sal_runtime.images.folder import list_images
 
 if TYPE_CHECKING:
@@ -79,8 +79,13 @@ def sync_folder(
         _refuse_other_gallery(gallery, folder)
         check_bundle(gallery, bundle)
     changes = compare_files(_items_by_uri(gallery), listing)
-    with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
-        report = apply_changes(changes, listing, writer, encode, progress=progress)
+    if changes.is_empty:
+        report = UpdateReport(0, 0, 0, changes.unchanged, tuple(listing.failed))
+    else:
+        from sal_runtime.gallery.update import GalleryWriter, apply_changes  # a search of what has not changed is light
+
+        with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
+            report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
         raise InputError(_nothing_to_search(folder, report.failed))
     return report

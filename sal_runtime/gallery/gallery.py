@@ -25,7 +25,6 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
 from sal_runtime.gallery.store import changes, rows
-from sal_runtime.gallery.store.checks import find_problems
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
@@ -43,7 +42,6 @@ from sal_runtime.gallery.store.file import (
 from sal_runtime.gallery.store.lock import WriterLock
 from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
-from sal_runtime.gallery.store.scrub import scrub
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -272,6 +270,8 @@ class Gallery:
 
     def verify(self) -> list[str]:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
+        from sal_runtime.gallery.store.checks import find_problems
+
         with self._reading() as connection:
             self._check_not_reindexed(connection)
             return find_problems(connection, self.embedding_dim)
@@ -389,6 +389,8 @@ class Gallery:
             SalError: another process is reading an older state; the removed items are gone for every new search, but
                 their bytes are not yet gone from the disk.
         """
+        from sal_runtime.gallery.store.scrub import scrub
+
         with self._turn, explained(self.path):
             index_path(self.path).unlink(missing_ok=True)  # it has copies of what was removed
             # As a script: this statement steps once per freed page, and execute() would free one only.

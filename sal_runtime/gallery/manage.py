@@ -13,11 +13,12 @@ from sal_runtime.encoding.encoders import image_encoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.adding import add_images
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
+from sal_runtime.gallery.comparing import UpdateReport
 from sal_runtime.gallery.folder import gallery_path_for, locate, sync_folder
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.places import open_to_fill
 from sal_runtime.gallery.reindex import ReindexReport, reindex
-from sal_runtime.gallery.update import NOTHING_KNOWN, Capture, UpdateReport
+from sal_runtime.gallery.update import NOTHING_KNOWN, Capture
 
 
 def update_gallery(

@@ -1,7 +1,6 @@
 """Bringing a gallery up to date with image files: what is new or changed is encoded, the rest is left alone.
 
-An image is taken as unchanged if its size and time are; if only the time differs, its content decides. Every batch is
-committed before the next, so that a run that is stopped continues where it was.
+Every batch is committed before the next, so that a run that is stopped continues where it was.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
+from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.moments import FILE_TIME, parse_moment
-from sal_runtime.images.folder import Listing, content_hash
+from sal_runtime.images.folder import Listing
 from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
-    from sal_runtime.engines.devices import DeviceChoice
 
 
 @dataclass(frozen=True)
@@ -65,64 +64,6 @@ class Capture:
 
 
 NOTHING_KNOWN = Capture()
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How image files differ from a gallery, as uris.
-
-    Attributes:
-        new: not in the gallery.
-        changed: in the gallery with other content.
-        removed: in the gallery only.
-        touched: same content with another time, as items.
-        unchanged: number of images whose content is in the gallery, touched ones included.
-    """
-
-    new: tuple[str, ...]
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
-    touched: tuple[GalleryItem, ...]
-    unchanged: int
-
-
-@dataclass(frozen=True)
-class UpdateReport:
-    """The outcome of bringing a gallery up to date.
-
-    Attributes:
-        added: images that were new.
-        changed: images whose content was not the one in the gallery.
-        removed: images that are gone, or that changed and cannot be read any more.
-        unchanged: images that were there already.
-        failed: (path, reason) of each image that cannot be searched.
-        device: where images were encoded, and why there; None if none had to be.
-    """
-
-    added: int
-    changed: int
-    removed: int
-    unchanged: int
-    failed: tuple[tuple[str, str], ...]
-    device: DeviceChoice | None = None
-
-
-def compare_files(known: dict[str, GalleryItem], listing: Listing) -> Changes:
-    """Find out what is new, changed or gone; reads a file only if its time differs and its size does not."""
-    new, changed, touched = [], [], []
-    for uri, file in listing.files.items():
-        item = known.get(uri)
-        if item is None:
-            new.append(uri)
-        elif (item.size, item.mtime_ns) != (file.size, file.mtime_ns):
-            if item.size == file.size and _has_content(file.path, item.content_hash):
-                touched.append(replace(item, mtime_ns=file.mtime_ns))
-            else:
-                changed.append(uri)
-    hidden = tuple(listing.unlisted)
-    removed = [uri for uri in known if uri not in listing.files and not (hidden and uri.startswith(hidden))]
-    unchanged = len(listing.files) - len(new) - len(changed)
-    return Changes(tuple(new), tuple(changed), tuple(removed), tuple(touched), unchanged)
 
 
 class GalleryWriter:
@@ -215,13 +156,6 @@ def apply_changes(
         unchanged=changes.unchanged,
         failed=(*listing.failed, *((files[uri].path, reason) for uri, reason in broken.items())),
     )
-
-
-def _has_content(path: str, expected: str | None) -> bool:
-    try:
-        return content_hash(path) == expected
-    except OSError:
-        return False  # encoding it will say why
 
 
 def load_item(path: str | os.PathLike[str], uri: str, spec: ImageSpec) -> tuple[GalleryItem, UInt8Array]:

@@ -12,8 +12,8 @@ from sal_runtime.query.language import Term
 
 if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice
+    from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.items import GalleryItem
-    from sal_runtime.gallery.update import UpdateReport
     from sal_runtime.query.schema import AttributeSchema
 
 SHOWN_HITS = 5

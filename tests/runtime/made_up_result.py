@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sal_runtime.gallery.comparing import UpdateReport
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.update import UpdateReport
 from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 from tests.runtime.gallery_images import write_image
 

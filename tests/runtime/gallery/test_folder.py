@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sal_runtime.arrays import Progress
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.errors import InputError
+from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.folder import folder_changes, gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.update import Changes, UpdateReport
 from sal_runtime.images.pixels import load_image
 from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
