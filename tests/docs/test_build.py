@@ -1,4 +1,4 @@
-"""Every number of the documents is one of a committed result file."""
+"""The documents show the numbers of the committed result files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import documented_numbers, result_tables
-from docs.build.documented_numbers import FIGURE, TABLE, compute, documents, formatted, rewrite
-from docs.build.result_tables import make_table
+from docs.build import __main__ as command
+from docs.build.pages import REPOSITORY, TEMPLATES, page_names, render
+from docs.build.results import digits, percent
+from docs.build.tables import calibration, full_queries, partial_queries, rankings, training
+from sal_runtime.errors import InputError
 
-REPOSITORY = Path(__file__).parents[2]
 MEASURED = re.compile(
     r"(?<![\w.,-])\d[\d,]*\d(?!\w)"  # more than one digit
     r"|\d+\.\d+|[±≈~] ?\d|\b(?:mAP|rank-\d+)\b[^\w\n]{0,3}(?:of |is )?\d"
@@ -46,33 +48,25 @@ UNMEASURED = {
 
 
 def prose(text: str) -> str:
-    """What of a document states something: no code, no marked figures, no generated tables, no link targets."""
-    for pattern in (r"^```.*?^```$", TABLE, FIGURE, r"`[^`\n]*`", r"\]\([^)]*\)"):
-        text = re.sub(pattern, "", text, flags=0 if isinstance(pattern, re.Pattern) else re.DOTALL | re.MULTILINE)
+    """The prose of a template: no code, no expressions, no link targets."""
+    for pattern in (r"^```.*?^```$", r"\{[{%].*?[}%]\}", r"`[^`\n]*`", r"\]\([^)]*\)"):
+        text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
     return text
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_the_documents_have_the_numbers_of_the_result_files(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    new, said = rewrite(text, RESULTS, path.name)
-    assert said == [], "python -m docs.build.documented_numbers --write"
-    assert new == text
-
-
-def test_the_documents_have_marks() -> None:
-    marked = {path.name for path in documents() if FIGURE.search(path.read_text(encoding="utf-8"))}
-    assert {"README.md", "results.md", "scaling.md", "ranking.md"} <= marked
+@pytest.mark.parametrize("name", page_names())
+def test_documents_are_rendered_from_their_templates(name: str) -> None:
+    assert (REPOSITORY / name).read_text(encoding="utf-8") == render(name), "python -m docs.build"
 
 
 @pytest.mark.parametrize("name", UNMEASURED)
-def test_no_measured_number_stands_outside_of_a_mark(name: str) -> None:
-    text = re.sub(r"\s+", " ", prose((REPOSITORY / name).read_text(encoding="utf-8")))
+def test_measured_numbers_come_from_result_files(name: str) -> None:
+    text = re.sub(r"\s+", " ", prose((TEMPLATES / f"{name}.j2").read_text(encoding="utf-8")))
     for phrase in UNMEASURED[name]:
         assert phrase in text, f"{phrase!r} is no longer in {name}: take it from the list"
         text = text.replace(phrase, "")
     found = [text[max(0, match.start() - 30) : match.end() + 10] for match in MEASURED.finditer(text)]
-    assert found == [], f"{name}: mark these with their result file (docs/build/documented_numbers.py)"
+    assert found == [], f"docs/templates/{name}.j2: take these from a result file"
 
 
 @pytest.mark.parametrize(
@@ -100,97 +94,78 @@ def test_what_does_not_look_measured(text: str) -> None:
     assert not MEASURED.search(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (percent(0.14166), "14.2"),
+        (percent(0.14166, 0), "14"),
+        (digits(84796.0, 2), "85,000"),
+        (digits(23.584, 3), "23.6"),
+        (digits(9.96, 2), "10"),
+        (digits(0.0996, 2), "0.10"),
+    ],
+)
+def test_the_notation_of_numbers(text: str, expected: str) -> None:
+    assert text == expected
+
+
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    document = {
-        "mAP": 0.14166,
-        "name": "edge",
-        "stable": True,
-        "zero": 0,
-        "rate": 84796.0,
-        "rows": [{"queries": 1, "by": "sal, 10% allowed", "ms": 18.6}, {"queries": 64, "by": "sal", "ms": 73.7}],
-    }
-    (tmp_path / "one.json").write_text(json.dumps(document))
-    (tmp_path / "two.json").write_text(json.dumps({"ms": 36.85}))
+def templates(tmp_path: Path) -> Path:
+    (tmp_path / "one.json").write_text(
+        json.dumps({"mAP": 0.179, "rows": [{"queries": 1, "ms": 1018.6}, {"queries": 64, "ms": 73.7}]})
+    )
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("formula", "form", "expected"),
-    [
-        ("one.json#mAP", "percent.1", "14.2"),
-        ("one.json#mAP", "percent~1", "10"),
-        ("one.json#mAP", ".3", "0.142"),
-        ("one.json#rate", ".0", "84,796"),
-        ("one.json#rate", "~2", "85,000"),
-        ("one.json#rows/queries=1&by=sal, 10% allowed/ms", ".1", "18.6"),
-        ("one.json#rows/queries=64/ms / two.json#ms", ".2", "2.00"),
-        ("one.json#rows/queries=64/ms / #rows/queries=1/ms", ".2", "3.96"),
-        ("2 / one.json#rate * 1e6", "~3", "23.6"),
-        ("9.96 * 1", "~2", "10"),
-        ("0.0996 * 1", "~2", "0.10"),
-    ],
-)
-def test_formulas_and_formats(results: Path, formula: str, form: str, expected: str) -> None:
-    assert formatted(compute(formula, results), form) == expected
-    marked = f"| so 1<!-- {formula} as {form} --> | much |"
-    assert rewrite(marked, results, "page.md")[0] == f"| so {expected}<!-- {formula} as {form} --> | much |"
+def rendered(templates: Path, text: str) -> str:
+    (templates / "page.md.j2").write_text(text)
+    return render("page.md", templates, templates)
+
+
+def test_a_template_shows_numbers_of_a_result_file(templates: Path) -> None:
+    text = rendered(
+        templates,
+        '{% set one = result("one.json") %}\n'
+        "{{ one.mAP | percent }} {{ row(one.rows, queries=1).ms | decimals(1) }} {{ (2e6 / one.mAP) | digits(2) }}\n",
+    )
+    note, _, body = text.partition("\n\n")
+    assert "docs/templates/page.md.j2" in note
+    assert body == "17.9 1,018.6 11,000,000\n"
 
 
 @pytest.mark.parametrize(
-    ("mark", "message"),
+    ("expression", "error", "message"),
     [
-        ("1<!-- none.json#mAP as .1 -->", "there is no result file 'none.json'"),
-        ("1<!-- one.json#mAp as .1 -->", "one.json#mAp: there is no 'mAp'"),
-        ("1<!-- one.json#rows/queries=2/ms as .1 -->", "0 entries of the list are 'queries=2', expected one"),
-        ("1<!-- one.json#rows/0/ms as .1 -->", "0 entries of the list are '0', expected one"),
-        ("1<!-- one.json#name as .1 -->", "one.json#name is not a number but 'edge'"),
-        ("1<!-- one.json#stable as .1 -->", "one.json#stable is not a number but 'True'"),
-        ("1<!-- one.json#mAP / #zero as .1 -->", "#zero is zero"),
-        ("1<!-- one.json as .1 -->", "'one.json' is neither a number nor FILE#PATH"),
-        ("1<!-- one.json#mAP as 1 -->", "format '1' is not known"),
-        ("1 <!-- one.json#mAP as .1 -->", "comment not understood"),
-        ("1<!-- one.json#mAP -->", "comment not understood"),
-        ("<!-- table calibration one.json -->", "comment not understood"),
-        ("<!-- end of table -->", "comment not understood"),
-        ("<!-- table nothing -->\n<!-- end of table -->", "table 'nothing' is not known"),
-        ("<!-- table partial_queries one.json -->\n<!-- end of table -->", "a result file has no 'partial'"),
-        ("<!-- table training none test -->\n<!-- end of table -->", "expected a plan"),
+        ('result("none.json").mAP', InputError, r"there is no result file 'none\.json'"),
+        ('result("one.json").mAp | percent', jinja2.UndefinedError, "no attribute 'mAp'"),
+        ('row(result("one.json").rows, queries=2)', InputError, r"0 rows have \{'queries': 2\}, expected one"),
+        ('row(result("one.json").rows)', InputError, r"2 rows have \{\}, expected one"),
+        ('training("none", "test")', InputError, "expected a plan"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(results: Path, mark: str, message: str) -> None:
-    text = f"# Title\n\n{mark}\n"
-    new, said = rewrite(text, results, "page.md")
-    assert new == text
-    assert len(said) == 1
-    assert said[0].startswith("page.md:3: ")
-    assert message in said[0]
-
-
-def test_a_wrong_number_is_said_and_put_right(results: Path) -> None:
-    new, said = rewrite("x\n**14.3<!-- one.json#mAP as percent.1 -->**\n", results, "page.md")
-    assert said == ["page.md:2: found '14.3', expected '14.2', which is one.json#mAP"]
-    assert new == "x\n**14.2<!-- one.json#mAP as percent.1 -->**\n"
-    assert rewrite(new, results, "page.md") == (new, [])
+def test_a_missing_number_is_an_error(templates: Path, expression: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        rendered(templates, "{{ " + expression + " }}")
 
 
 def test_the_command_checks_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    templates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "one.json").write_text('{"mAP": 0.179}')
-    document = tmp_path / "README.md"
-    document.write_text("# Title\n\n1.0<!-- one.json#mAP as percent.1 -->\n")
-    monkeypatch.setattr(documented_numbers, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(documented_numbers, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(sys, "argv", ["documented_numbers"])
-    assert documented_numbers.main() == 1
-    assert "README.md:3: found '1.0', expected '17.9', which is one.json#mAP" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["documented_numbers", "--write"])
-    assert documented_numbers.main() == 0
-    assert document.read_text() == "# Title\n\n17.9<!-- one.json#mAP as percent.1 -->\n"
-    monkeypatch.setattr(sys, "argv", ["documented_numbers"])
-    assert documented_numbers.main() == 0
+    monkeypatch.setattr(command, "REPOSITORY", templates)
+    monkeypatch.setattr(command, "PLOTS", {})
+    monkeypatch.setattr(command, "page_names", lambda: ["page.md"])
+    monkeypatch.setattr(command, "render", lambda name: f"{name} rendered\n")
+    page = templates / "page.md"
+    page.write_text("edited\n")
+    monkeypatch.setattr(sys, "argv", ["build", "--check"])
+    assert command.main() == 1
+    assert "page.md differs" in capsys.readouterr().err
+    assert page.read_text() == "edited\n"
+    monkeypatch.setattr(sys, "argv", ["build"])
+    assert command.main() == 0
+    assert page.read_text() == "page.md rendered\n"
+    monkeypatch.setattr(sys, "argv", ["build", "--check"])
+    assert command.main() == 0
 
 
 def cells_of(table: str) -> list[list[str]]:
@@ -207,8 +182,7 @@ def write_training(results: Path, plan: str, dataset: str, name: str, seed: int,
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(result_tables, "PLANS", tmp_path)
+def trained(tmp_path: Path) -> Path:
     (tmp_path / "ladder.toml").write_text(
         'datasets = ["peta"]\n'
         + "".join(f'[[runs]]\nname = "{name}"\ntitle = "{name}!"\n' for name in ("embed", "full", "adv"))
@@ -222,7 +196,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plan_as_a_table(trained: Path) -> None:
-    table = make_table("training ladder test", trained)
+    table = training(trained, "ladder", "test", trained)
     assert table.endswith("Computed on: EPYC.")
     heading, _, *rows = cells_of(table)
     assert heading[1:] == ["PETA: mAP", "PETA: rank-1", "PETA: paper, mAP / rank-1"]
@@ -232,33 +206,31 @@ def test_a_plan_as_a_table(trained: Path) -> None:
         ["full!", "31.0", "15.5", "41.2 / 47.0"],
         ["adv!", "-", "-", "35.0 / 37.5"],
     ]
-    _, _, *rows = cells_of(make_table("training ladder held_out", trained))
+    _, _, *rows = cells_of(training(trained, "ladder", "held_out", trained))
     assert [row[-1] for row in rows] == ["-", "+8.0", "-"]
 
 
 def test_a_run_that_was_not_measured_is_a_dash(trained: Path) -> None:
     write_training(trained, "ladder", "peta", "adv", 1, None)
-    _, _, *rows = cells_of(make_table("training ladder test", trained))
+    _, _, *rows = cells_of(training(trained, "ladder", "test", trained))
     assert rows[2][1:3] == ["-", "-"]
 
 
 def test_tables_of_reports() -> None:
     report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
-    _, _, *rows = cells_of(make_table("full_queries eval_market1501_edge.json", RESULTS))
+    _, _, *rows = cells_of(full_queries(RESULTS, "eval_market1501_edge.json"))
     assert [row[1] for row in rows] == ["cosine", "centred cosine", "attribute head", "-", "-"]
     head, error = report["attribute_likelihood"], report["attribute_likelihood"]["standard_error"]
     assert rows[2][5] == f"{round(100 * head['rank10'], 1)} ±{round(100 * error['rank10'], 1)}"
     assert rows[2][7] == f"{round(100 * head['unseen']['mAP'], 1)} / {round(100 * head['unseen']['rank1'], 1)}"
     assert rows[4][2:6] == ["29.8", "49.0", "68.6", "77.5"]
 
-    by_head = "eval_market1501_edge.json#attribute_likelihood"
-    titled = f"a = eval_market1501_edge.json;\nb c = {by_head}; d = {by_head}/unseen"
-    _, _, *rows = cells_of(make_table(f"rankings {titled}", RESULTS))
-    assert [row[0] for row in rows] == ["a", "b c", "d"]
+    _, _, *rows = cells_of(rankings({"a": report, "b c": head, "d": head["unseen"]}))
+    assert [cells[0] for cells in rows] == ["a", "b c", "d"]
     assert rows[1][4] == f"{round(100 * head['rank10'], 1)}"
     assert rows[2][4] == f"{round(100 * head['unseen']['rank10'], 1)}"
 
-    heading, _, *rows = cells_of(make_table("partial_queries eval_market1501_edge.json", RESULTS))
+    heading, _, *rows = cells_of(partial_queries(report))
     assert heading == ["rule", "1", "2", "3", "5", "10", "all"]
     given_3 = report["partial"]["by_number_given"][2]
     assert given_3["given"] == 3
@@ -268,7 +240,7 @@ def test_tables_of_reports() -> None:
 
 def test_the_calibration_table_has_the_errors_of_the_bins() -> None:
     report = json.loads((RESULTS / "eval_peta.json").read_text())
-    _, _, row = cells_of(make_table("calibration eval_peta.json", RESULTS))
+    _, _, row = cells_of(calibration(RESULTS, "eval_peta.json"))
     for part, cell in (("all_pairs", row[2]), ("top20", row[3])):
         bins = report["partial"]["calibration"][part]["bins"]
         pairs = sum(one["pairs"] for one in bins)
