@@ -38,8 +38,7 @@ def main() -> None:
     batch = int(sys.argv[3]) if len(sys.argv) > 3 else BATCH
     (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
     native = [str(program), "--onnxruntime", str(library), "--bundle", str(bundle.path), "--json", "-"]
-    artefacts = [artefact for artefact in bundle.artefacts if artefact.role == IMAGE_ROLE and "cpu" in artefact.devices]
-    precisions = [artefact.precision for artefact in artefacts]
+    precisions = [one.precision for one in bundle.artefacts if one.role == "image_encoder" and "cpu" in one.devices]
     differences = _differences(native, bundle, precisions)
     cpp = [*native, "--batch", str(batch), "--threads", str(os.cpu_count()), "--min-seconds", str(SECONDS)]
     # without PyTorch, whose idle threads would take time from the others
@@ -88,13 +87,13 @@ def _python_rows(bundle: Bundle, options: BenchOptions) -> dict[str, float]:
 
 
 def _differences(native: list[str], bundle: Bundle, precisions: list[str]) -> dict[str, float]:
-    """Largest difference of a coordinate between the embeddings of the golden crops, by precision."""
+    """Largest difference of a coordinate between the embeddings that both give the golden crops."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         quick = [*native, "--batch", "1", "--min-seconds", "0.01", "--dump-golden", folder]
         subprocess.run(quick, check=True, capture_output=True)
         for precision in precisions:
-            file = bundle.artefact(IMAGE_ROLE, precision).file
+            file = bundle.artefact("image_encoder", precision).file
             from_cpp = np.load(Path(folder, f"{file}.npy"), allow_pickle=False)
             from_python = ImageEncoder(bundle, precision=precision).encode(bundle.golden["images"])
             found[precision] = float(np.abs(from_cpp - from_python).max())
