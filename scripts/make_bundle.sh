@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A published bundle from nothing: training, export through the gate, test numbers into its model card.
+# Make a published bundle from scratch: train, export through the gate, and write the test metrics into the model card.
 #
 #     bash scripts/make_bundle.sh resnet50|edge DATA RESNET50_WEIGHTS
 #
-# DATA holds Market-1501 and PETA (docs/data.md); RESNET50_WEIGHTS are ImageNet weights, a .safetensors or .pth file. `edge`
-# learns from `resnet50`, which is trained first, with last stride 2 and then, for fewer epochs, with 1. Runs stand in
-# runs/, bundles in bundles/; what was interrupted goes on from its last epoch, and what is trained is not trained again.
-# On two CPU cores resnet50 takes an hour, edge two.
+# DATA holds Market-1501 and PETA (docs/data.md). RESNET50_WEIGHTS are ImageNet weights, a .safetensors or .pth file. `edge`
+# learns from `resnet50`, which is trained first: with last stride 2, then for fewer epochs with last stride 1. Runs are
+# written to runs/, bundles to bundles/. An interrupted training resumes from its last epoch; a finished one is skipped.
+# On two CPU cores resnet50 takes an hour and edge two.
 set -euo pipefail
 
 if [[ $# -ne 3 || ! $1 =~ ^(resnet50|edge)$ ]]; then

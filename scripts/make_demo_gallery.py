@@ -1,10 +1,10 @@
-"""Make demo/gallery from the pedestrian video that OpenCV ships; run once, its result is committed.
+"""Make demo/gallery from the pedestrian video that OpenCV ships. It was run once; the result is committed.
 
     apt-get install opencv-doc
     python scripts/make_demo_gallery.py /usr/share/doc/opencv-doc/examples/data/vtest.avi yolox_nano.onnx demo/gallery
 
-Detector: YOLOX-nano (Ge et al., 2021; Apache-2.0) as ONNX, 416 x 416. People are followed from frame to frame by the
-overlap of their boxes, and a few crops of each are kept, spread over the time that person is in view.
+The detector is YOLOX-nano (Ge et al., 2021; Apache-2.0) as ONNX, 416 x 416. Boxes are tracked from frame to frame by
+their overlap, and a few crops of each person are kept, spread over the time in view.
 """
 
 from __future__ import annotations
@@ -73,17 +73,17 @@ def detect(session: Any, image: NDArray[np.uint8]) -> tuple[Boxes, NDArray[np.fl
     return boxes[kept], scores[kept]
 
 
-def overlap(one: Boxes, others: Boxes) -> NDArray[np.float64]:
-    """Intersection over union of a box [4] with boxes [N, 4]."""
-    inner = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
+def overlap(box: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """Intersection over union of a box [4] with boxes [N, 4], float64 [N]."""
+    inner = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = np.clip(inner, 0, None).prod(axis=1)
     areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    union: NDArray[np.float64] = (one[2:] - one[:2]).prod() + areas - shared
+    union: NDArray[np.float64] = (box[2:] - box[:2]).prod() + areas - shared
     return np.asarray(shared / union)
 
 
 def follow(video: Path, detector: Path) -> tuple[list[Sighting], float]:
-    """Everybody who is fully visible in some frames, and the video's frames a second."""
+    """Sightings of people who are fully visible, and the frames a second of the video."""
     session = onnxruntime.InferenceSession(str(detector), providers=["CPUExecutionProvider"])
     capture = cv2.VideoCapture(str(video))
     last_seen: dict[int, tuple[int, Boxes]] = {}
@@ -111,7 +111,7 @@ def follow(video: Path, detector: Path) -> tuple[list[Sighting], float]:
 
 
 def is_whole(box: Boxes, others: Boxes, shape: tuple[int, ...]) -> bool:
-    """Whether a person is large enough, inside the frame, and not hidden by another."""
+    """Whether a person is large enough, inside the frame, and not hidden by someone else."""
     width, height = box[2:] - box[:2]
     inside = box[0] > BORDER and box[1] > BORDER and box[2] < shape[1] - BORDER and box[3] < shape[0] - BORDER
     upright = MIN_ASPECT < height / width < MAX_ASPECT
@@ -127,7 +127,7 @@ def _with_margin(box: Boxes, shape: tuple[int, ...]) -> tuple[int, int, int, int
 
 
 def choose(sightings: list[Sighting]) -> list[Sighting]:
-    """A few sightings of each person, spread over time, the most certain one of each stretch."""
+    """A few sightings of each person, the most certain of each stretch of time."""
     by_track: dict[int, list[Sighting]] = defaultdict(list)
     for sighting in sightings:
         by_track[sighting.track].append(sighting)
@@ -135,12 +135,12 @@ def choose(sightings: list[Sighting]) -> list[Sighting]:
     for seen in by_track.values():
         if len(seen) >= MIN_SIGHTINGS:
             for part in np.array_split(np.arange(len(seen)), CROPS_PER_PERSON):
-                chosen.append(max((seen[index] for index in part), key=lambda one: one.score))
-    return sorted(chosen, key=lambda one: (one.frame, one.track))
+                chosen.append(max((seen[index] for index in part), key=lambda sighting: sighting.score))
+    return sorted(chosen, key=lambda sighting: (sighting.frame, sighting.track))
 
 
 def write(video: Path, chosen: list[Sighting], frames_per_second: float, folder: Path) -> None:
-    """Cut the crops out as JPEG files, with a table of where each comes from."""
+    """Write the crops as JPEG files, and a table of their places in the video."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted: dict[int, list[Sighting]] = defaultdict(list)
     for sighting in chosen:
@@ -161,7 +161,7 @@ def write(video: Path, chosen: list[Sighting], frames_per_second: float, folder:
 
 
 def main() -> None:
-    """Read the arguments; see above."""
+    """Make the gallery from the video and the detector named on the command line."""
     if len(sys.argv) != 4:
         sys.exit("usage: make_demo_gallery.py VIDEO YOLOX.onnx FOLDER")
     video, detector, folder = (Path(argument) for argument in sys.argv[1:])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Check what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also what cpp_bench is built with; its tests are skipped, saying so, where that is missing.
-# Root on Debian or Ubuntu (a container, CI): installs what is missing. Anybody else: is told the command.
+# Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
+# also check for the build tools of cpp_bench, whose tests are skipped if these are missing.
+# Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
 python=${1:-python3}

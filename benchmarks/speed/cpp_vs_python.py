@@ -1,10 +1,10 @@
-"""The same encoders from C++ and from Python: throughput at one batch size, in turn, and the golden embeddings of both.
+"""Throughput and golden embeddings of the same encoders, from C++ and from Python in turn.
 
     cmake -S cpp_bench -B build/cpp_bench && cmake --build build/cpp_bench
     python -m benchmarks.speed.cpp_vs_python build/cpp_bench/sal_bench [BUNDLE [BATCH]]
 
-Both run ONNX Runtime's library of this environment with the same settings; wanted are embeddings within 1e-4 and
-throughput within 5 %.
+Both use the ONNX Runtime library of this environment with the same settings. Limits: embeddings within 1e-4, throughput
+within 5 %.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     precisions = [one.precision for one in bundle.artefacts if one.role == "image_encoder" and "cpu" in one.devices]
     differences = _differences(native, bundle, precisions)
     cpp = [*native, "--batch", str(batch), "--threads", str(os.cpu_count()), "--min-seconds", str(SECONDS)]
-    # as `sal bench engine` measures, without PyTorch beside it, whose idle threads take time from others
+    # without PyTorch, whose idle threads would take time from the others
     options = BenchOptions(None, ("cpu",), (batch,), os.cpu_count() or 1, TimingSettings(min_seconds=SECONDS))
     speeds: dict[str, dict[str, list[float]]] = {precision: {"cpp": [], "python": []} for precision in precisions}
 
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _cpp_rows(command: list[str]) -> dict[str, float]:
-    """Images per second of each image encoder, by precision."""
+    """Images per second by precision."""
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rows = json.loads(done.stdout)["rows"]
     return {row["precision"]: row["throughput"] for row in rows if row["artefact"].startswith(IMAGE_ROLE)}

@@ -1,9 +1,9 @@
-"""Peak memory of encoding 1,000 and 10,000 images: crops of frames from a generator, and a folder into a gallery.
+"""Peak memory of encoding 1,000 and 10,000 images, from a generator of frames and from a folder into a gallery.
 
     python -m benchmarks.speed.encode_memory [BUNDLE]
 
-Each runs in a process of its own, which tells the largest part of it that was ever in memory. Every crop of the
-generator has a frame of its own, 0.4 MB, so that frames that are kept would show. The wanted ratio is at most 1.1.
+Each measurement runs in its own process, whose largest resident set counts. Every crop of the generator has a frame of
+its own, 0.4 MB, so kept frames would show. Limit: the peak of 10,000 images is at most 1.1 times that of 1,000.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def main() -> None:
 
 
 def _in_process(*arguments: str) -> str:
-    """What a new process that does one part of the work prints."""
+    """The output of a new process that does one part of the work."""
     command = (sys.executable, "-c", "from benchmarks.speed.encode_memory import part; part()", *arguments)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def part() -> None:
-    """One part of the work, named by the arguments; prints the peak of memory in MB."""
+    """Do the part of the work that the arguments name, and print the peak memory in MB."""
     way, path, count, folder = sys.argv[1:]
     bundle = open_bundle(path)
     if way == "draw":

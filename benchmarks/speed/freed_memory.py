@@ -1,8 +1,8 @@
-"""What keeping freed memory saves a training on a CPU (`sal_train/cpu_memory.py`): processes with and without, in turn.
+"""Time and memory of a training on a CPU with and without kept freed memory (`sal_train/cpu_memory.py`), in turn.
 
     python -m benchmarks.speed.freed_memory [KEY=VALUE ...]
 
-Settings of the recipe `sal` can be changed as with `sal train --set`.
+KEY=VALUE changes a setting of the recipe `sal`, as in `sal train --set`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHILD = "--in-this-process"
 
 
 def measure_here(kept: bool, settings: list[str]) -> None:
-    """Print the median seconds of an iteration and the process's greatest size in MiB."""
+    """Print the median seconds of an iteration and the largest resident set in MiB."""
     if kept and not keep_freed_memory():
         sys.exit("this C library cannot keep freed memory")
     torch.manual_seed(0)

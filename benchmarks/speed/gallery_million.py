@@ -1,10 +1,9 @@
-"""A gallery of a million items: the first answer of a new process, its memory, and what adding costs.
+"""A gallery of a million items: first answer and memory of a new process, and the cost of adding.
 
     python -m benchmarks.speed.gallery_million [ITEMS]
 
-A process that opens the gallery and answers one query is measured whole: imports, bundle, vectors, ranking. Wanted are
-at most 2 s of process time, at most 1.2 x the float32 matrix as peak memory, at most 1.5 x the time for adding 1,000
-items that an empty gallery takes, and a budget of 900 bytes an item on disk.
+The first answer covers a whole process: imports, bundle, vectors, ranking. Limits: 2 s of process time, a peak memory
+of 1.2 times the float32 matrix, 1.5 times as long to add 1,000 items as to an empty gallery, 900 bytes an item on disk.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def main() -> None:
 
 
 def _first_answers(bundle: Bundle, gallery: Path) -> dict[str, list[tuple[float, float]]]:
-    """Process seconds and peak memory in bytes of processes that answer one query; the first of each is dropped."""
+    """Process seconds and peak bytes of processes that answer one query, without the first process of each kind."""
     found: dict[str, list[tuple[float, float]]] = {"unfiltered": [], "one camera of 40": []}
     for _ in range(ROUNDS + 1):
         found["unfiltered"].append(_first_answer(bundle, gallery))
@@ -93,7 +92,7 @@ def _first_answer(bundle: Bundle, gallery: Path, *cameras: str) -> tuple[float, 
 
 
 def _adding(bundle: Bundle, large: Path, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Adding to the large gallery against adding to an empty one, with names in order and with random ones."""
+    """Seconds of adding to the large gallery and to an empty one, with names in order and with random names."""
     found = {}
     for kind, make_items in (("names in order", _items), ("random names", _randomly_named_items)):
         measured: dict[str, list[float]] = {"large": [], "empty": []}

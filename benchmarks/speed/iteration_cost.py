@@ -1,9 +1,9 @@
-"""What the symbiotic method costs: an iteration with all phases against one of the embedding alone.
+"""Cost of the symbiotic method: an iteration with all phases against one of the embedding alone.
 
     python -m benchmarks.speed.iteration_cost [RECIPE] [KEY=VALUE ...]
 
-Same batch, same networks' sizes, random pixels; the first argument is a recipe whose last stage is the full method
-(default: sal). The paper's own ratio is 77 to 70 minutes; the wanted one is at most 1.35.
+Both use the same batch of random pixels and networks of the same size. RECIPE is one whose last stage is the full
+method (default: sal). The paper reports 77 against 70 minutes; the limit here is a ratio of 1.35.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EMBEDDING = ("embed_image", "embed_attribute", "embed_joint")
 
 
 class Contender:
-    """A training state of its own, and one iteration of it."""
+    """A training state that is timed one iteration at a time."""
 
     def __init__(self, config: Config, phases: tuple[str, ...], unseen: bool) -> None:
         stage = dataclasses.replace(config.stages[-1], phases=phases)
@@ -46,7 +46,7 @@ class Contender:
 
 
 def random_batch(config: Config, unseen: bool) -> tuple[torch.Tensor, Batch]:
-    """Random pixels and labels; with as many unseen vectors as the recipe samples."""
+    """Random pixels and labels, and with `unseen` as many unseen vectors as the recipe samples."""
     generator = torch.Generator().manual_seed(0)
     size = config.data.batch_size
     extra = round(config.unseen.share * size) if unseen else 0

@@ -1,4 +1,4 @@
-"""What every benchmark shares: rounds in turn, the machine in words, a JSON file with the command that made it."""
+"""Shared by all benchmarks: rounds in turn, ratios, and the result file with its command and machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
-    """Let each contender measure itself once a round, one after the other, so that a slow minute hits all alike."""
+    """Let every contender measure itself once in each round, so that a slow minute affects all alike.
+
+    Args:
+        contenders: by name, a function that returns one measurement.
+        rounds: number of rounds that count.
+        warmup: number of rounds before these.
+
+    Returns:
+        The measurements of each contender, one for each round.
+    """
     measured: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(warmup + rounds):
         for name, measure in contenders.items():
@@ -30,25 +39,25 @@ def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int, warmup: 
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> dict[str, float]:
-    """Of the pairs of each round."""
-    return summary([one / other for one, other in zip(numerator, denominator, strict=True)])
+    """Summary of the ratios of the two values of each round."""
+    return summary([above / below for above, below in zip(numerator, denominator, strict=True)])
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of a call."""
+    """Wall-clock seconds of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def write_result(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -> None:
-    """Write FOLDER/NAME.json and print it."""
-    command = command_line(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]))
+    """Write `folder/name.json` with the command, commit, machine and versions in front, and print the result."""
+    command = command_line(("python", "-m", f"benchmarks.speed.{Path(sys.argv[0]).stem}", *sys.argv[1:]))
     where = {**machine(), "load_before": round(os.getloadavg()[0], 2)}
     document = {"command": command, "commit": commit(), "machine": where, "versions": versions(), **result}
     folder.mkdir(parents=True, exist_ok=True)

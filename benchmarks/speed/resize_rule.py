@@ -1,10 +1,10 @@
-"""The resize of crops beside the mean over pixel areas and linear interpolation: what it costs and what it is off.
+"""Cost and accuracy of the resize of crops, against the mean over pixel areas and linear interpolation.
 
     python -m benchmarks.speed.resize_rule
 
-Boxes of people in drawn 1080p frames, to the size of the edge bundle. `off` is the absolute difference in levels
-of 255 from the mean over pixel areas in float64. `too_fine` is how much is left of waves that the target cannot show
-(root mean square, 1 for all): measured on impulses, so it says nothing of how much of them there is in pictures.
+Boxes of people in drawn 1080p frames are resized to the input of the edge bundle. `off` is the absolute difference, in
+levels of 255, from the mean over pixel areas in float64. `too_fine` is the share of waves too fine for the target that
+survives as aliasing (root mean square; 1 is all of it). It is measured on impulses, not on photographs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def main() -> None:
         {
             "crops": len(larger),
             "mean_height_width": np.mean([crop.shape[:2] for crop in larger], axis=0).tolist(),
-            "microseconds": {name: summary([1e6 * value for value in those]) for name, those in times.items()},
-            "time_to_area": {name: ratio(those, times["area"]) for name, those in times.items()},
-            "off": {name: {"mean": float(those.mean()), "max": float(those.max())} for name, those in off.items()},
+            "microseconds": {name: summary([1e6 * value for value in values]) for name, values in times.items()},
+            "time_to_area": {name: ratio(values, times["area"]) for name, values in times.items()},
+            "off": {name: {"mean": float(levels.mean()), "max": float(levels.max())} for name, levels in off.items()},
             "too_fine": {
                 f"{scale}x": {name: _too_fine(rule, scale) for name, rule in rules.items()} for scale in SCALES
             },
@@ -59,7 +59,7 @@ def _by(kernel: int) -> Resize:
 
 
 def _timed(rule: Resize, crops: list[UInt8Array]) -> Callable[[], float]:
-    """Seconds a crop."""
+    """A function that measures the seconds for one crop."""
     return lambda: seconds(lambda: [rule(crop, SPEC) for crop in crops]) / len(crops)
 
 
@@ -70,7 +70,7 @@ def _exact(image: UInt8Array) -> NDArray[np.float64]:
 
 
 def _shares(length: int, target: int) -> NDArray[np.float64]:
-    """What of each pixel lies in each of `target` equal stretches, as shares of the stretch, `[target, length]`."""
+    """Weight of each pixel in each of `target` equal stretches; rows add up to 1, `[target, length]`."""
     edges = np.arange(target + 1) * length / target
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -79,7 +79,7 @@ def _shares(length: int, target: int) -> NDArray[np.float64]:
 
 
 def _too_fine(rule: Resize, scale: float) -> float:
-    """What is left of waves between the highest that the target shows and the highest there are."""
+    """Root mean square of what remains of waves above the highest frequency that the target can show."""
     length = round(scale * SPEC.width)
     impulses = np.eye(length, dtype=np.uint8)[:, None, :, None] * np.full(3, 255, np.uint8)
     responses = np.stack([rule(impulse, ImageSpec(1, SPEC.width))[0, :, 0] / 255 for impulse in impulses], axis=1)

@@ -1,8 +1,8 @@
-"""What docs/scaling.md computes with: bytes of an item, items a second through Parquet, bytes a second of a search.
+"""The numbers docs/scaling.md computes with: bytes of an item, items a second of Parquet, bytes a second of a search.
 
     python -m benchmarks.speed.scaling
 
-Embeddings are random unit vectors of 128 numbers; the descriptions are as long as those of a camera archive.
+Embeddings are random unit vectors of 128 numbers; the other fields are as long as those of a camera archive.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def main() -> None:
 
 
 def unit_vectors(count: int) -> Float32Array:
-    """Random ones, float32 `[count, DIM]`."""
+    """Random unit vectors, float32 `[count, DIM]`."""
     vectors = np.random.default_rng(0).standard_normal((count, DIM), dtype=np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def item(number: int) -> GalleryItem:
-    """One of a site with 100 cameras, a crop a second."""
+    """An item of a site with 100 cameras that record a crop a second."""
     return GalleryItem(
         uri=f"site-04/camera-{number % 100:03}/2026-11-24/{number:012}.jpg",
         content_hash=hashlib.sha256(str(number).encode()).hexdigest(),
@@ -87,7 +87,7 @@ def item(number: int) -> GalleryItem:
 
 
 def gallery_bytes(folder: Path, items: list[GalleryItem], vectors: Float32Array) -> float:
-    """Of a gallery file, for each item."""
+    """Bytes of a gallery file for each item."""
     path = folder / "items.sal"
     bundle = open_bundle(default_bundle_path())
     with Gallery.create(path, bundle) as gallery:

@@ -1,8 +1,8 @@
-"""How long a person waits: a whole `sal search` process on the demo gallery, nothing to encode; and the import.
+"""Time of a whole `sal search` process on the demo gallery with nothing to encode, and of `import sal_runtime`.
 
     python -m benchmarks.speed.startup
 
-Process time is user and system time of the child together, as the operating system counts it.
+Process time is the user and system time of the child, as the operating system counts it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDS = 9
 
 
 def _process_seconds(arguments: list[str]) -> float:
-    """User and system time of a child that must succeed."""
+    """User and system seconds of a child process, which must succeed."""
     before = os.times()
     subprocess.run(arguments, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     after = os.times()

@@ -1,0 +1,5 @@
+"""Trainings whose metrics are documented; run them with `python -m benchmarks.training.campaign`.
+
+campaign.py  trains and evaluates every run of a plan, and resumes
+plans/       the plans: the rows of the paper's tables, the recipes, and single changes of a setting
+"""

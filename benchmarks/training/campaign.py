@@ -1,4 +1,4 @@
-"""Many trainings from one plan, one result file each: what is done is skipped, what was interrupted goes on.
+"""Train and evaluate every run of a plan. Finished runs are skipped, interrupted ones are resumed.
 
     python -m benchmarks.training.campaign --plan benchmarks/training/plans/ladder.toml --data DATA --runs runs/ladder
 
@@ -6,21 +6,21 @@ A plan is a TOML file:
 
     seeds = [1, 2, 3]
     datasets = ["market1501", "peta"]
-    measure = ["held_out", "test"]      # which categories a finished run is asked for
+    measure = ["held_out", "test"]      # categories that a finished run is evaluated on
     recipe = "paper"
     settings = ["model.backbone=efficientnet_lite0"]
 
     [[runs]]
     name = "pretrained"
-    title = "as shown in tables"
-    seeds = [1]                         # instead of the plan's; so can datasets, measure and recipe
-    settings = ["stages.0.epochs=8"]    # after the plan's
+    title = "as tables show it"
+    seeds = [1]                         # replaces the plan's; datasets, measure and recipe can too
+    settings = ["stages.0.epochs=8"]    # follow the plan's
 
     [[runs]]
     name = "symbiotic"
-    start_from = "pretrained"           # the run of that name: same data, same seed or else its first
+    start_from = "pretrained"           # weights of that run on the same data, with the same seed or else its first
 
-The result goes to `benchmarks/results/training/PLAN/DATASET-NAME-seedN.json`.
+Each run writes `benchmarks/results/training/PLAN/DATASET-NAME-seedN.json`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
 import sys
 import time
@@ -42,7 +41,8 @@ from benchmarks.speed.measurement import RESULTS
 from sal_cli.bench.record import command_line, commit
 from sal_runtime.doctor.machine import machine, versions
 from sal_runtime.errors import ConfigError
-from sal_train.checkpoint import CONFIG_FILE, load_run, write_text
+from sal_runtime.files import cache_folder, whole_file
+from sal_train.checkpoint import CONFIG_FILE, load_run
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset, load_dataset
 from sal_train.evaluation.evaluate import Options, evaluate_run
@@ -56,12 +56,12 @@ MEASURES = ("held_out", "test")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training and what is measured of it.
+    """One training and its measurements.
 
     Attributes:
         plan: name of the plan.
-        start_from: file name of the run whose weights it starts with.
-        measure: of `held_out` (what the run held out of training) and `test` (the test split).
+        start_from: file name of the run that gives the first weights.
+        measure: any of `held_out` (categories that the run held out of training) and `test` (the test split).
     """
 
     plan: str
@@ -76,7 +76,7 @@ class PlannedRun:
 
     @property
     def file_name(self) -> str:
-        """Of the run folder and, with .json, of the result."""
+        """Name of the run folder and, with .json, of the result file."""
         return f"{self.dataset}-{self.name}-seed{self.seed}"
 
     def config(self, runs: Path) -> Config:
@@ -92,10 +92,10 @@ class PlannedRun:
 
 
 def load_plan(path: Path) -> list[PlannedRun]:
-    """The runs of a plan: of each name all data sets and seeds, in the order of the file.
+    """All runs of a plan in the order of the file: every data set and seed of each name.
 
     Raises:
-        ConfigError: a key or a value is not known, or a run starts from one that does not stand before it.
+        ConfigError: a key or a value is unknown, or a run starts from one that is not defined before it.
     """
     tree = tomllib.loads(path.read_text(encoding="utf-8"))
     if unknown := set(tree) - PLAN_KEYS:
@@ -123,8 +123,8 @@ def _runs_of(
                 bases = [run for run in before if (run.name, run.dataset) == (entry["start_from"], dataset)]
                 if not bases:
                     raise ConfigError(
-                        f"{path}: run {entry['name']!r} starts from {entry['start_from']!r}, which does not stand "
-                        f"before it for {dataset}"
+                        f"{path}: run {entry['name']!r} starts from {entry['start_from']!r}, which is not "
+                        f"defined before it for {dataset}"
                     )
                 same_seed = [run for run in bases if run.seed == seed]
                 start_from = (same_seed or bases)[0].file_name
@@ -146,8 +146,8 @@ class Places:
     """Where a campaign reads and writes.
 
     Attributes:
-        data: the folder with the data sets.
-        runs: run folders; they can be deleted once their results are there and no run starts from them.
+        data: the folder of the data sets.
+        runs: run folders; you can delete those that have a result and from which no other run starts.
         results: result files.
         cache: decoded images.
     """
@@ -162,9 +162,9 @@ def carry_out(planned: list[PlannedRun], places: Places, deadline: float | None 
     """Train and measure every run that has no result yet.
 
     Args:
-        planned: in an order in which each run stands after the one it starts from.
-        places: where everything is.
-        deadline: on the clock of `time.monotonic`; a training stops after the epoch in which it passes.
+        planned: runs in order, each after the one it starts from.
+        places: folders to read and write.
+        deadline: by the clock of `time.monotonic`; a training stops after the epoch in which it passes.
 
     Returns:
         Whether all runs have a result now.
@@ -185,12 +185,14 @@ def carry_out(planned: list[PlannedRun], places: Places, deadline: float | None 
         if not train(config, datasets[run.dataset], folder, places.cache, resume=resume, deadline=deadline):
             return False
         result.parent.mkdir(parents=True, exist_ok=True)
-        write_text(result, json.dumps(measure(run, config, datasets[run.dataset], places), indent=1) + "\n")
+        document = measure(run, config, datasets[run.dataset], places)
+        with whole_file(result) as file:
+            file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return True
 
 
 def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Places) -> dict[str, Any]:
-    """The result file of a finished run: what it was, what made it, and its metrics of full queries."""
+    """The result of a finished run: its settings, its provenance, and its metrics of full queries."""
     folder = places.runs / run.file_name
     trained = load_run(folder)
     device = "cuda" if trained.provenance["versions"]["cuda_device"] != "none" else "cpu"
@@ -204,7 +206,7 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
         "settings": list(run.settings),
         "base": run.start_from,
         "config_sha256": hashlib.sha256((folder / CONFIG_FILE).read_bytes()).hexdigest(),
-        "command": command_line(("python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:])),
+        "command": command_line(("python", "-m", "benchmarks.training.campaign", *sys.argv[1:])),
         "commit": commit(),
         "machine": machine(),
         "device": device,
@@ -233,20 +235,24 @@ def _metrics(folder: Path, dataset: SearchDataset, cache: Path, device: str, hel
 
 
 def main() -> int:
-    """The command line; 0 when all runs have a result, 3 when time ran out first."""
-    parser = argparse.ArgumentParser(description="Carry out a plan of trainings; every run leaves a result file.")
-    parser.add_argument("--plan", type=Path, required=True, help="a TOML file, see this file's top")
+    """Carry out a plan; 0 if all runs have a result, 3 if time ran out first."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training.campaign", description="Train and evaluate every run of a plan."
+    )
+    parser.add_argument("--plan", type=Path, required=True, help="TOML file; the top of campaign.py describes it")
     parser.add_argument("--data", type=Path, required=True, help="folder with Market-1501 and PETA")
-    parser.add_argument("--runs", type=Path, required=True, help="where run folders go")
-    parser.add_argument("--results", type=Path, default=RESULTS / "training", help="where result files go")
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/sal"), help="where decoded images are kept")
-    parser.add_argument("--only", default="", help="a regular expression: runs whose DATASET-NAME-seedN it matches")
-    parser.add_argument("--minutes", type=float, help="stop after the epoch in which they have passed")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the run folders")
+    parser.add_argument("--results", type=Path, default=RESULTS / "training", help="folder for the result files")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder for decoded images")
+    parser.add_argument(
+        "--only", default="", help="regular expression; take the runs whose DATASET-NAME-seedN it matches"
+    )
+    parser.add_argument("--minutes", type=float, help="stop after the epoch in which this time has passed")
     options = parser.parse_args()
     started = time.monotonic()
-    places = Places(options.data, options.runs, options.results, options.cache.expanduser())
+    places = Places(options.data, options.runs, options.results, options.cache)
     planned = [run for run in load_plan(options.plan) if re.search(options.only, run.file_name)]
-    os.makedirs(places.runs, exist_ok=True)
+    places.runs.mkdir(parents=True, exist_ok=True)
     deadline = None if options.minutes is None else started + 60 * options.minutes
     return 0 if carry_out(planned, places, deadline) else 3
 

@@ -1,19 +1,19 @@
-"""Check on a machine with an NVIDIA GPU what cannot be checked without one, and write it down as JSON.
+"""Check every encoder of a bundle on an NVIDIA GPU, and record the results as JSON.
 
     python -m scripts.gpu_checks --bundle bundles/edge --out gpu.json --run runs/edge --dataset market1501
 
-Every library that can be had is checked, and why another cannot be had is noted: PyTorch (with --run) in fp32, fp16 and
-fp16 as CUDA graphs, ONNX Runtime on CUDA, and TensorRT, whose engines are built here and their precision proved. What
-each encoder computes is compared with the golden embeddings and with fp32 on the CPU, from one thread and from many.
-All are timed in turn; with PyTorch, beside what the GPU can do at most. With --dataset the gate on mAP and rank-1 is
-passed again, by what the GPU computes: the only proof of fp16 arithmetic.
+The encoders are those of PyTorch (with --run) in fp32, fp16 and fp16 as CUDA graphs, of ONNX Runtime on CUDA, and of
+TensorRT, whose engines are built here and their precision proven. A library that is missing is recorded with the
+reason. Each encoder is compared with the golden embeddings and with fp32 on the CPU, from one thread and from many. All
+are timed in turn; with PyTorch, the speed is also given as a share of the fastest matrix product. With --dataset the
+embeddings of the GPU pass the gate on mAP and rank-1 again: only that proves fp16 arithmetic.
 
-The least it needs: numpy, and PyTorch with safetensors and --run, or an ONNX Runtime with CUDA, or TensorRT. Only
---dataset needs more: ONNX Runtime, onnx, rich, and OpenCV to decode.
+It needs numpy and one of: PyTorch with safetensors and --run; ONNX Runtime with CUDA; TensorRT. --dataset also needs
+ONNX Runtime, onnx, rich and OpenCV.
 
-The file is written after every part, so that one cut off leaves what it had. A part that fails is recorded; the exit
-code is 1 if any did. `--device cpu` is a rehearsal: the same code without a GPU, on fewer crops (give a small
---max-batch: a CPU is slow in fp16); its numbers mean nothing.
+The file is written after every part, so an interrupted run keeps its results. A part that fails is recorded, and the
+exit code is then 1. `--device cpu` rehearses: it runs the same code without a GPU on fewer crops, and its times mean
+nothing. Choose a small --max-batch for it, because a CPU is slow in fp16.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from sal_runtime.doctor.machine import find_gpus, machine, versions
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.errors import BackendError, SalError
+from sal_runtime.files import cache_folder
 from scripts.gpu_checks.checks import SPEED_BATCHES, check_encoder, check_retrieved, check_speed
 from scripts.gpu_checks.crops import plain_crops
 from scripts.gpu_checks.libraries import LIBRARIES, Subject
@@ -53,7 +54,7 @@ REFERENCE_BATCH = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all parts; 0 if none failed."""
+    """Run all parts; 0 if every part succeeded, else 1."""
     options = _options(arguments)
     try:
         with ExitStack() as opened:
@@ -66,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
-    """All parts, on what can be had.
+    """Run all parts with every library that works.
 
     Raises:
-        SalError: the bundle or the run cannot be read, or nothing can be had; nothing was written.
+        SalError: the bundle or the run cannot be read, or no library works; nothing was written.
     """
     bundle = open_bundle(options.bundle)
     rehearsal = options.device == "cpu"
@@ -92,7 +93,9 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
     encoders = open_encoders(subject, record, opened)
     record.attempt("machine", lambda: machine() | {"gpus": [asdict(gpu) for gpu in find_gpus()[0]]} | versions())
     limits = measure_limits(subject, record)
-    running = [one for one in encoders if check_encoder(one, bundle, crops, reference, options.max_batch, record)]
+    running = [
+        encoder for encoder in encoders if check_encoder(encoder, bundle, crops, reference, options.max_batch, record)
+    ]
     sizes = sorted({*SPEED_BATCHES[: 2 if rehearsal else None], options.max_batch})
     check_speed(running, crops, sizes, options.seconds, limits, record)
     if options.dataset:
@@ -102,10 +105,10 @@ def run_checks(options: argparse.Namespace, opened: ExitStack) -> Record:
 
 
 def modules_of(run: Path | None) -> Mapping[str, nn.Module] | str:
-    """The image encoder of a run in PyTorch, or why it cannot be had.
+    """The image encoder of a run in PyTorch by precision, or the reason why it is missing.
 
     Raises:
-        InputError: the folder is no finished run.
+        InputError: the folder is not a finished run.
     """
     if run is None:
         return "no --run given"
@@ -117,10 +120,12 @@ def modules_of(run: Path | None) -> Mapping[str, nn.Module] | str:
 
 
 def embed_on_cpu(subject: Subject, crops: NDArray[np.uint8]) -> tuple[NDArray[Any], str]:
-    """What the encoder gives in fp32 on the CPU, and by what: ONNX Runtime, or PyTorch where that is missing.
+    """Reference embeddings in fp32 on the CPU, and the library that computed them.
+
+    The library is ONNX Runtime, or PyTorch if ONNX Runtime is missing.
 
     Raises:
-        BackendError: neither can be had.
+        BackendError: both are missing.
     """
     bundle = subject.bundle
     try:
@@ -136,16 +141,16 @@ def embed_on_cpu(subject: Subject, crops: NDArray[np.uint8]) -> tuple[NDArray[An
 
 
 def open_encoders(subject: Subject, record: Record, opened: ExitStack) -> list[CheckedEncoder]:
-    """Those of all libraries; why one is missing goes into the record.
+    """The encoders of all libraries; the record gets the reason if a library is missing.
 
     Raises:
-        BackendError: there is no library for the device.
+        BackendError: no library works on the device.
     """
     encoders: list[CheckedEncoder] = []
     reasons: list[str] = []
-    for library, open_those in LIBRARIES.items():
+    for library, open_library in LIBRARIES.items():
         try:
-            encoders += open_those(subject, record, opened)
+            encoders += open_library(subject, record, opened)
         except BackendError as error:
             record.leave_out(library, error)
             reasons.append(f"{library}: {error}")
@@ -155,7 +160,7 @@ def open_encoders(subject: Subject, record: Record, opened: ExitStack) -> list[C
 
 
 def measure_limits(subject: Subject, record: Record) -> Limits | None:
-    """What the device can do at most, and what the encoder asks of it; None without PyTorch on that device."""
+    """The limits of the device and the operations of the encoder; None without PyTorch on that device."""
     if isinstance(subject.modules, str) or isinstance(record.parts["pytorch"], str):
         record.leave_out("limits", "they are measured with PyTorch")
         return None
@@ -177,7 +182,7 @@ def measure_limits(subject: Subject, record: Record) -> Limits | None:
 def check_retrieval_of(
     encoders: Sequence[CheckedEncoder], bundle: Bundle, options: argparse.Namespace, record: Record
 ) -> None:
-    """The gate on retrieval for all encoders, on a data set's evaluation protocol as `sal export` has it."""
+    """Pass all encoders through the gate on retrieval, with the protocol of `sal export`."""
     tasks: list[Task] = []
 
     def prepare() -> dict[str, int]:
@@ -186,7 +191,7 @@ def check_retrieval_of(
 
         dataset = load_dataset(options.dataset, options.data)
         attribute_encoder = bundle.read_bytes(bundle.artefact("attribute_encoder").file)
-        tasks.append(retrieval_task(dataset, bundle.image_spec, attribute_encoder, options.cache.expanduser()))
+        tasks.append(retrieval_task(dataset, bundle.image_spec, attribute_encoder, options.cache))
         return {"images": len(tasks[0].images), "queries": len(tasks[0].queries)}
 
     if record.attempt("retrieval data", prepare) is None:
@@ -197,7 +202,7 @@ def check_retrieval_of(
 
 
 def _collect_warnings() -> list[str]:
-    """What sal_runtime warns of from now on; the list grows."""
+    """A list that receives every later warning of sal_runtime."""
     collected: list[str] = []
 
     class Handler(logging.Handler):
@@ -209,16 +214,18 @@ def _collect_warnings() -> list[str]:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="gpu_checks", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.gpu_checks", description=__doc__.partition("\n")[0] if __doc__ else None
+    )
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle whose image encoders are checked")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--run", type=Path, help="the training run of the bundle, for PyTorch")
-    parser.add_argument("--dataset", help="that the bundle was trained on, to pass the gate on retrieval again")
+    parser.add_argument("--dataset", help="data set of the bundle; passes the gate on retrieval again")
     parser.add_argument("--data", type=Path, default=Path(), help="folder that holds the data set")
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/sal"), help="of decoded images")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder for decoded images")
     parser.add_argument("--max-batch", type=int, default=64, help="largest batch of the engines (default: 64)")
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="timed, at least, of each encoder at each batch size (default: 1)"
+        "--seconds", type=float, default=1.0, help="least time to measure each encoder and batch size (default: 1)"
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu is a rehearsal without a GPU")
     return parser.parse_args(arguments)

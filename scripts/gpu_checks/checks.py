@@ -1,4 +1,4 @@
-"""The checks that every encoder of gpu_checks passes through, whatever library runs it."""
+"""The checks that every encoder passes, whichever library runs it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sal_export.gates.retrieval import Task
 
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9}
-"""Of the worst crop in a hundred with fp32: an encoder below computes something else. Whether a precision is good
-enough to search with is decided by retrieval metrics, not here."""
+"""Least cosine with fp32 of the worst crop in a hundred. An encoder below it computes something else; whether a
+precision is good enough to search with is decided by retrieval metrics."""
 SPEED_BATCHES = (1, 8, 32, 64, 256)
 
 
@@ -44,15 +44,15 @@ def check_encoder(
     """Compare an encoder with the golden embeddings, with fp32 on the CPU, and with itself.
 
     Args:
-        encoder: checked.
-        bundle: has the golden embeddings.
+        encoder: the encoder to check.
+        bundle: gives the golden embeddings.
         crops: uint8 [N, H, W, 3].
-        reference: their embeddings in fp32.
-        largest: batch size of the engines; one more is run, too.
-        record: gets what was found.
+        reference: embeddings of the crops in fp32, [N, d].
+        largest: largest batch size of the engines; one image more is also run.
+        record: receives the results.
 
     Returns:
-        Whether the encoder runs at all. If not, nothing else was tried.
+        Whether the encoder runs at all; if it does not, the other checks are skipped.
     """
     golden = bundle.golden
     least = LEAST_COSINE[encoder.precision]
@@ -65,7 +65,7 @@ def check_encoder(
     def parity() -> dict[str, Any]:
         found = {}
         for size in (1, 2, 3, 17, largest, largest + 1):
-            # three times: the later ones may replay a CUDA graph
+            # three runs, because the later ones may replay a CUDA graph
             runs = [in_batches(encoder.encode, crops, size) for _ in range(3)]
             found[str(size)] = agreement(runs[0], reference, least)
             found[str(size)]["repeated"] = min(
@@ -92,23 +92,23 @@ def check_speed(
     limits: Limits | None,
     record: Record,
 ) -> None:
-    """Time all encoders beside each other, with batches of each of the sizes."""
+    """Time all encoders in turn, at each batch size."""
     for size in sizes:
         batch = crops_of(crops, size)
         record.attempt(f"speed, batch {size}", partial(speeds, encoders, batch, seconds, limits))
 
 
 def check_retrieved(encoder: CheckedEncoder, task: Task, first: str | None, record: Record) -> str | None:
-    """What an encoder finds, and whether it lost too much against fp32.
+    """Measure retrieval with an encoder, and compare it with that of the first fp32 encoder.
 
     Args:
-        encoder: checked.
-        task: what to find.
+        encoder: the encoder to check.
+        task: images and queries.
         first: name of the first fp32 encoder that was measured; None if there is none yet.
-        record: gets what was found; holds what the first one found.
+        record: receives the metrics; holds those of the first fp32 encoder.
 
     Returns:
-        `first`, or the name of this encoder if it becomes the first.
+        `first`, or the name of this encoder if it is now the first.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""People drawn with numpy alone: a machine that is lent for an hour may have no OpenCV."""
+"""People drawn with numpy alone, because a rented GPU machine may lack OpenCV."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sal_runtime.images.pixels import ImageSpec
 
 NOISE = 6.0
-"""Standard deviation of what is added to every pixel, in 0..255."""
+"""Standard deviation of the noise of every pixel, in levels of 255."""
 
 
 def plain_crops(spec: ImageSpec, count: int) -> NDArray[np.uint8]:
-    """Head, clothes and background as patches of colour, uint8 RGB [count, H, W, 3]; always the same."""
+    """People as patches of colour, uint8 RGB [count, H, W, 3]; the same at every call."""
     rng = np.random.default_rng(0)
     rows = np.linspace(0, 1, spec.height, endpoint=False)[:, None]
     columns = np.abs(np.linspace(-1, 1, spec.width))[None, :]

@@ -1,4 +1,4 @@
-"""Which encoders gpu_checks checks: those of every library that can be had here, each opened on the asked device."""
+"""The encoders of every library that works on this machine, opened on the requested device."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked, and where.
+    """A bundle and the device to check it on.
 
     Attributes:
-        bundle: whose artefacts are run.
-        modules: the image encoder of its run by precision, in PyTorch on the CPU; or why there are none.
+        bundle: the bundle whose artefacts run.
+        modules: the image encoder of its training run by precision, in PyTorch on the CPU; or why it is missing.
         device: `cuda`, or `cpu` for a rehearsal.
-        profile: batch sizes of TensorRT's engines.
-        store: of these engines.
+        profile: batch sizes of the TensorRT engines.
+        store: folder of these engines.
     """
 
     bundle: Bundle
@@ -44,7 +44,7 @@ class Subject:
 
 
 def pytorch_encoders(subject: Subject, record: Record, opened: ExitStack) -> list[CheckedEncoder]:
-    """The run's image encoder, op by op in fp32 and fp16, and in fp16 as CUDA graphs.
+    """The run's image encoder: eager in fp32 and fp16, and in fp16 as CUDA graphs.
 
     Raises:
         BackendError: PyTorch, a run or the device is missing.
@@ -69,7 +69,7 @@ def onnxruntime_encoders(subject: Subject, record: Record, opened: ExitStack) ->
     """The bundle's image encoders that are meant for the device.
 
     Raises:
-        BackendError: ONNX Runtime does not give the device to the encoder in fp32.
+        BackendError: ONNX Runtime cannot run the fp32 encoder on the device.
     """
     device, bundle = subject.device, subject.bundle
     open_backend(bundle.read_bytes(bundle.artefact("image_encoder").file), device)
@@ -90,7 +90,7 @@ def onnxruntime_encoders(subject: Subject, record: Record, opened: ExitStack) ->
 
 
 def tensorrt_encoders(subject: Subject, record: Record, opened: ExitStack) -> list[CheckedEncoder]:
-    """An engine of each image encoder that is meant for TensorRT, built now, its precision proved.
+    """An engine of each image encoder that is meant for TensorRT, built here and its precision proven.
 
     Raises:
         BackendError: TensorRT or a GPU is missing.
@@ -115,7 +115,7 @@ def tensorrt_encoders(subject: Subject, record: Record, opened: ExitStack) -> li
 
 
 def opened_one(record: Record, name: str, open_it: Callable[[], CheckedEncoder]) -> list[CheckedEncoder]:
-    """The encoder, or none if it does not open, which is a failed part."""
+    """A list of the encoder, empty if it does not open; the part has then failed."""
     found: list[CheckedEncoder] = []
 
     def work() -> str:
@@ -127,7 +127,7 @@ def opened_one(record: Record, name: str, open_it: Callable[[], CheckedEncoder])
 
 
 def build_and_find(library: TensorRT, gpu: Gpu, model: bytes, precision: Any, subject: Subject, record: Record) -> bool:
-    """Build the engine, prove its precision, and find it again; whether it was built."""
+    """Build an engine, prove its precision and find it in the store; returns whether it was built."""
     store, profile = subject.store, subject.profile
 
     def build() -> dict[str, Any]:
@@ -152,7 +152,7 @@ def build_and_find(library: TensorRT, gpu: Gpu, model: bytes, precision: Any, su
 
 
 def versions(library: TensorRT, gpu: Gpu) -> dict[str, Any]:
-    """Of everything between an engine and the silicon."""
+    """Versions of TensorRT, the GPU and CUDA."""
     cuda = load_cuda()
     return {
         "library": library.title,
@@ -167,4 +167,4 @@ LIBRARIES: Mapping[str, Callable[[Subject, Record, ExitStack], list[CheckedEncod
     "onnxruntime": onnxruntime_encoders,
     "tensorrt": tensorrt_encoders,
 }
-"""By the name of their part in the record. The first fp32 encoder is what the others' retrieval is compared with."""
+"""By the name of their part in the record. Retrieval is compared with that of the first fp32 encoder in this order."""

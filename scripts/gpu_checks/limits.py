@@ -1,4 +1,4 @@
-"""How fast the device could be at most, measured with PyTorch in the same run as the encoders."""
+"""The fastest matrix product and copy of the device, measured with PyTorch in the same run as the encoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts.gpu_checks.pytorch import synchronise
 
 REPEATED = 20
 MATRIX = {"cuda": 8192, "cpu": 512}
-"""Rows and columns of the factors."""
+"""Rows and columns of each factor."""
 COPIED_BYTES = {"cuda": 1 << 30, "cpu": 1 << 24}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -25,7 +25,7 @@ def count_flops(module: nn.Module, spec: ImageSpec) -> int:
 
     Args:
         module: an image encoder on the CPU.
-        spec: of its input.
+        spec: its input.
     """
     image = torch.zeros(1, spec.height, spec.width, 3, dtype=torch.uint8)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -34,7 +34,7 @@ def count_flops(module: nn.Module, spec: ImageSpec) -> int:
 
 
 def matmul_tflops(device: str) -> dict[str, float]:
-    """10^12 operations a second of the fastest of some large square matrix products, by precision; no TF32."""
+    """10^12 operations a second of a large square matrix product, the fastest of some runs, by precision; no TF32."""
     size = MATRIX[device]
     found = {}
     for precision, dtype in DTYPES.items():
@@ -46,17 +46,17 @@ def matmul_tflops(device: str) -> dict[str, float]:
 
 
 def copy_gb_per_second(device: str) -> dict[str, float]:
-    """10^9 bytes a second: read and written by a copy within the device; brought there from pageable host memory."""
+    """10^9 bytes a second: read plus written within the device, and copied to it from pageable host memory."""
     source = torch.ones(COPIED_BYTES[device], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     host = torch.ones(COPIED_BYTES[device] // 8, dtype=torch.uint8)
     within = 2 * source.numel() / _fastest(lambda: target.copy_(source), device)
-    there = host.numel() / _fastest(lambda: target[: host.numel()].copy_(host), device)
-    return {"within_device": within / 1e9, "host_to_device": there / 1e9}
+    from_host = host.numel() / _fastest(lambda: target[: host.numel()].copy_(host), device)
+    return {"within_device": within / 1e9, "host_to_device": from_host / 1e9}
 
 
 def _fastest(work: Callable[[], object], device: str) -> float:
-    """Seconds; the first runs, which choose and load kernels, are not counted."""
+    """Seconds of the fastest run, without the first runs, which choose and load kernels."""
     seconds = []
     for number in range(-3, REPEATED):
         synchronise(device)

@@ -1,4 +1,4 @@
-"""What gpu_checks measures of encoders: agreement with a reference, the same from many threads, speed in turn."""
+"""Measurements of encoders: agreement with a reference, runs from many threads, speed in turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THREADS = 8
 PERCENTILES = (50, 90, 95, 99)
 WARM_UP_MS = 200
 LEAST_REPEATED = 0.99999
-"""Between two runs of one encoder with the same batch sizes: nothing but the order of a sum may change."""
+"""Least cosine between two runs of one encoder at the same batch size, which may differ in the order of a sum only."""
 BASELINE = "pytorch fp32"
 HOST = "host to host"
 RESIDENT = "on the device"
@@ -30,14 +30,14 @@ RESIDENT = "on the device"
 
 @dataclass(frozen=True)
 class CheckedEncoder:
-    """An image encoder that is checked.
+    """An image encoder to check.
 
     Attributes:
-        name: library and precision; also which of a library's, where there are several.
-        precision: of its arithmetic: fp32, fp16 or int8.
-        encode: uint8 [N, H, W, 3] in host memory to unit vectors [N, d] in host memory; from many threads.
-        resident: puts a batch into the device's memory, and gives what encodes it there and waits for the device; None
-            where the library only takes host memory.
+        name: library and precision, and the variant if there are several.
+        precision: precision of the arithmetic: fp32, fp16 or int8.
+        encode: uint8 [N, H, W, 3] to unit vectors [N, d], both in host memory; may be called from many threads.
+        resident: copies a batch to the device and returns a function that encodes it there and waits; None if the
+            library only takes host memory.
     """
 
     name: str
@@ -48,10 +48,10 @@ class CheckedEncoder:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the device could do at most.
+    """Upper bounds of the device.
 
     Attributes:
-        flops_per_image: floating-point operations of the encoder, a multiplication and an addition being two.
+        flops_per_image: floating-point operations of the encoder for one image; a multiply-add is two.
         matmul_tflops: 10^12 operations a second of a large matrix product, by precision.
     """
 
@@ -63,7 +63,7 @@ def agreement(embeddings: NDArray[Any], reference: NDArray[Any], least: float) -
     """Cosines between unit vectors, row by row.
 
     Raises:
-        ParityError: a value is not finite, or the worst row in a hundred is below `least`.
+        ParityError: a value is not finite, or the cosine of the worst row in a hundred is below `least`.
     """
     if not np.isfinite(embeddings).all():
         raise ParityError(f"{np.sum(~np.isfinite(embeddings).all(axis=1))} embeddings are not finite")
@@ -80,7 +80,11 @@ def agreement(embeddings: NDArray[Any], reference: NDArray[Any], least: float) -
 
 
 def many_threads(encode: Encode, crops: NDArray[np.uint8]) -> dict[str, float]:
-    """Every thread must get what one alone gets with its batch size, whatever the others ask for."""
+    """Agreement between encoding from many threads at once and from one thread alone, at the same batch sizes.
+
+    Raises:
+        ParityError: a thread received other embeddings than alone.
+    """
     sizes = [1 + 3 * number for number in range(THREADS)]
     alone = {size: in_batches(encode, crops, size) for size in sizes}
     found: list[dict[str, float] | BaseException] = []
@@ -98,10 +102,10 @@ def many_threads(encode: Encode, crops: NDArray[np.uint8]) -> dict[str, float]:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - started
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-    cosines = [one["min_cosine"] for one in found if isinstance(one, dict)]
+    for outcome in found:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    cosines = [outcome["min_cosine"] for outcome in found if isinstance(outcome, dict)]
     return {"min_cosine": min(cosines), "images_per_second": THREADS * len(crops) / seconds}
 
 
@@ -111,13 +115,13 @@ def speeds(
     """Latency and throughput of all encoders in turn, from host memory to host memory and on the device.
 
     Args:
-        encoders: contenders.
-        batch: what each encodes.
-        seconds: timed wall clock of each of the two kinds of each encoder, at least.
-        limits: of the device, if they are known.
+        encoders: the contenders.
+        batch: uint8 [N, H, W, 3] that each encodes.
+        seconds: least wall-clock time of each encoder and kind.
+        limits: limits of the device, if they are known.
 
     Returns:
-        By encoder and kind.
+        Measurements by encoder and kind (from host memory, on the device).
     """
     runs: dict[tuple[str, str], Callable[[], object]] = {}
     for encoder in encoders:
@@ -145,7 +149,7 @@ def _speed(timing: Timing, baseline: Timing | None, batch_size: int) -> dict[str
 
 
 def _use(precision: str, images_per_second: float, limits: Limits | None) -> dict[str, float]:
-    """How much of the device is used; nothing where no limit is known for the precision."""
+    """The used share of the device; empty if no limit is known for the precision."""
     if limits is None or precision not in limits.matmul_tflops:
         return {}
     tflops = images_per_second * limits.flops_per_image / 1e12
@@ -153,10 +157,10 @@ def _use(precision: str, images_per_second: float, limits: Limits | None) -> dic
 
 
 def in_batches(encode: Encode, crops: NDArray[np.uint8], size: int) -> NDArray[Any]:
-    """All crops, `size` at a time; the last batch is what is left."""
+    """Embeddings of all crops, `size` at a time; the last batch may be smaller."""
     return np.concatenate([encode(crops[start : start + size]) for start in range(0, len(crops), size)])
 
 
 def crops_of(crops: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """`count` crops, from the beginning again where there are not as many."""
+    """`count` crops, repeated from the beginning if there are fewer."""
     return np.ascontiguousarray(crops[np.arange(count) % len(crops)])

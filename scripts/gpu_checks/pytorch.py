@@ -1,4 +1,4 @@
-"""A run's image encoder in PyTorch: fp32, fp16, and fp16 as CUDA graphs. The only script that needs a run."""
+"""A run's image encoder in PyTorch: fp32, fp16, and fp16 as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sal_train.checkpoint import load_run
 from scripts.gpu_checks.measures import CheckedEncoder
 
 WARM_UP = 3
-"""Runs before a graph is captured, in which libraries choose kernels and take their workspace."""
+"""Runs before a graph is captured, in which libraries choose kernels and allocate workspace."""
 
 
 def load_modules(run: Path) -> dict[str, nn.Module]:
-    """The image encoder of a run by precision, on the CPU; both give float32.
+    """The image encoder of a run by precision, on the CPU; both return float32.
 
     Raises:
-        InputError: the folder is no finished run.
+        InputError: the folder is not a finished run.
     """
     networks = load_run(run).networks
     return {"fp32": DeployedImageEncoder(networks).eval(), "fp16": half_image_encoder(networks)}
@@ -46,7 +46,7 @@ def check_device(device: str) -> None:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Version of PyTorch, and of what it computes with."""
+    """Versions of PyTorch, CUDA and cuDNN, and the GPU."""
     found: dict[str, Any] = {"version": torch.__version__, "device": device}
     if device == "cuda":
         capability = ".".join(str(number) for number in torch.cuda.get_device_capability())
@@ -56,21 +56,21 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def synchronise(device: str) -> None:
-    """Wait until the device has done all it was given."""
+    """Wait until the device has finished all work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def as_tensor(batch: NDArray[np.uint8]) -> Tensor:
-    """The batch in host memory; copied only where it is read-only, as images mapped from a file are."""
+    """The batch in host memory; copied only if it is read-only, as images mapped from a file are."""
     return torch.from_numpy(np.require(batch, requirements="W"))
 
 
 class EagerEncoder:
-    """An image encoder, op by op, channels-last.
+    """An image encoder in eager mode, channels-last.
 
     Args:
-        module: on the CPU; not changed.
+        module: the encoder on the CPU; it is copied.
         device: `cuda` or `cpu`.
     """
 
@@ -80,12 +80,12 @@ class EagerEncoder:
 
     @torch.inference_mode()
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
-        """From host memory to host memory."""
+        """Embeddings [N, d] of uint8 [N, H, W, 3], both in host memory."""
         embeddings: NDArray[Any] = self._module(as_tensor(batch).to(self._device)).cpu().numpy()
         return embeddings
 
     def resident(self, batch: NDArray[np.uint8]) -> Callable[[], None]:
-        """What encodes a batch that lies on the device, and waits."""
+        """A function that encodes the batch, already copied to the device, and waits."""
         images = as_tensor(batch).to(self._device)
 
         @torch.inference_mode()
@@ -97,10 +97,10 @@ class EagerEncoder:
 
 
 class GraphEncoder:
-    """An image encoder on CUDA as one captured graph for each batch size, replayed. Threads take turns.
+    """An image encoder on CUDA that captures a graph for each batch size and replays it. Threads take turns.
 
     Args:
-        module: on the CPU; not changed.
+        module: the encoder on the CPU; it is copied.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -109,7 +109,7 @@ class GraphEncoder:
         self._lock = threading.Lock()
 
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
-        """From host memory to host memory."""
+        """Embeddings [N, d] of uint8 [N, H, W, 3], both in host memory."""
         with self._lock:
             graph, images, output = self._graph(batch)
             images.copy_(as_tensor(batch))
@@ -118,7 +118,7 @@ class GraphEncoder:
         return embeddings
 
     def resident(self, batch: NDArray[np.uint8]) -> Callable[[], None]:
-        """What replays the graph of a batch that lies on the device, and waits."""
+        """A function that replays the graph of the batch, already copied to the device, and waits."""
         with self._lock:
             graph, images, _ = self._graph(batch)
             images.copy_(as_tensor(batch))
@@ -131,7 +131,7 @@ class GraphEncoder:
 
     @torch.no_grad()
     def _graph(self, batch: NDArray[np.uint8]) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        """The graph for this batch size with its input and its output."""
+        """The graph for this batch size, its input and its output."""
         if len(batch) not in self._graphs:
             images = as_tensor(batch).cuda()
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -148,12 +148,12 @@ class GraphEncoder:
 
 
 def eager_encoder(name: str, precision: str, module: nn.Module, device: str) -> CheckedEncoder:
-    """`EagerEncoder` under a name."""
+    """An `EagerEncoder` to check."""
     encoder = EagerEncoder(module, device)
     return CheckedEncoder(name, precision, encoder.encode, encoder.resident)
 
 
 def graph_encoder(name: str, precision: str, module: nn.Module) -> CheckedEncoder:
-    """`GraphEncoder` under a name."""
+    """A `GraphEncoder` to check."""
     encoder = GraphEncoder(module)
     return CheckedEncoder(name, precision, encoder.encode, encoder.resident)

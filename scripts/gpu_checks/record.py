@@ -1,4 +1,4 @@
-"""What gpu_checks found, on the disk after every part: a command that is cut off leaves what it had."""
+"""The results of gpu_checks, written after every part so that an interrupted run keeps them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sal_runtime.files import whole_file
+
 
 class Record:
     """A JSON document of named parts.
 
     Attributes:
-        parts: what was found, by the name of the part; of one that failed, why.
+        parts: the result of each part by its name, or why it failed.
         failed: names of the parts that failed, in order.
 
     Args:
-        path: of the file; written by the first part that ends.
-        head: what stands before the parts.
+        path: the file; the first part that ends writes it.
+        head: entries before the parts.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
@@ -30,17 +32,17 @@ class Record:
         self._seconds: dict[str, float] = {}
 
     def attempt(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do one part.
+        """Run one part; a failure is recorded and does not stop the other parts.
 
         Returns:
-            What `work` returned, for JSON; None if it failed, which stops nothing else.
+            The JSON value that `work` returned; None if it failed.
         """
         print(name, file=sys.stderr)
         started = time.perf_counter()
         found = None
         try:
             found = self.parts[name] = work()
-        except Exception as error:  # whatever it is, it belongs into the record
+        except Exception as error:  # any failure belongs in the record
             self.parts[name] = {"failed": f"{type(error).__name__}: {error}"}
             self.failed.append(name)
         self._seconds[name] = round(time.perf_counter() - started, 2)
@@ -48,13 +50,12 @@ class Record:
         return found
 
     def leave_out(self, name: str, reason: object) -> None:
-        """Note a part that cannot be had here, which is no failure."""
+        """Record why a part is missing on this machine; that is not a failure."""
         self.parts[name] = f"left out: {reason}"
 
     def write(self, finished: bool) -> None:
-        """Write the file whole, in place of the one that was there."""
+        """Write the whole document in place of an earlier one."""
         end = {"failed": self.failed, "finished": finished}
         document = {**self._head, **self.parts, "seconds": self._seconds, **end}
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self._path)
+        with whole_file(self._path) as file:
+            file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -70,7 +70,7 @@ def test_a_plan_names_its_runs(plan: Path) -> None:
         ('colour = 1\n[[runs]]\nname = "a"', "unknown key 'colour'"),
         ('[[runs]]\nname = "a"\nsize = 1', "unknown key 'size' of a run"),
         ('[[runs]]\nname = "a"\nmeasure = ["train"]', "measure 'train'; known: held_out, test"),
-        ('[[runs]]\nname = "a"\nstart_from = "b"', "starts from 'b', which does not stand before it for peta"),
+        ('[[runs]]\nname = "a"\nstart_from = "b"', "starts from 'b', which is not defined before it for peta"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,7 +1,9 @@
-"""The documents say what is there: commands that parse, links that lead somewhere, Python that runs."""
+"""The documents are correct: commands parse, links and modules exist, Python uses public names."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -14,17 +16,26 @@ from sal_train.iteration import stage_phases
 from sal_train.recipe import load_config
 
 REPOSITORY = Path(__file__).parents[2]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "cpp_bench" / "README.md"])
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "benchmarks/README.md", "cpp_bench/README.md", "bundles/*/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+
+
+def code_blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every `sal ...` of the documents' code blocks and of the help texts' examples, with its place."""
+    """Every `sal ...` of the documents' code blocks and of the examples in help texts, with its place."""
     found = []
     for path in DOCUMENTS:
-        for block in re.findall(r"```[a-z]*\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+        for block in code_blocks(path, "[a-z]*"):
             lines = block.replace("\\\n", " ").splitlines()
             found += [(path.name, line.strip()) for line in lines if line.strip().startswith("sal ")]
-    for path in REPOSITORY.glob("cli*.py"):
+    for path in REPOSITORY.glob("sal_cli/**/*.py"):
         found += [
             (path.name, line.strip()) for line in path.read_text().splitlines() if re.match(r" +sal [a-z]+ .*-", line)
         ]
@@ -40,6 +51,28 @@ def test_commands_parse(place: str, command: str) -> None:
         name, node, words = node.resolve_command(context, words)
         assert node is not None, f"{place}: {command}"
         context = node.make_context(name, list(words), parent=context)
+
+
+def test_help_texts_have_examples() -> None:
+    assert {place for place, _ in commands()} > {"README.md"}
+    assert any(place.endswith(".py") for place, _ in commands())
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
+def test_modules_that_are_run_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").replace("\n", " ")
+    for name in re.findall(r"python -m ((?:benchmarks|docs|sal_\w+|scripts|tests)(?:\.\w+)*)", text):
+        assert importlib.util.find_spec(name) is not None, f"python -m {name}"
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
+def test_python_imports_public_names(path: Path) -> None:
+    """A name is public if `sal_runtime` or one of its rooms lists it."""
+    for block in code_blocks(path, "python"):
+        for module, names in re.findall(r"^from (sal_[\w.]+) import (.+)$", block, flags=re.MULTILINE):
+            room = importlib.import_module(module)
+            assert hasattr(room, "__path__"), f"{module} is a module, not a room"
+            assert set(names.split(", ")) <= set(room.__all__)
 
 
 def test_the_ablations_of_the_paper_are_settings() -> None:
@@ -58,13 +91,21 @@ def test_the_ablations_of_the_paper_are_settings() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+    for file, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        if not file.startswith("http"):
+            target = path.parent / file if file else path
+            assert target.exists(), f"{path.name} links to {file}"
+            assert not anchor or anchor in anchors(target), f"{path.name} links to {file}#{anchor}"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_benchmark_has_its_result() -> None:
-    for path in (REPOSITORY / "benchmarks").glob("*.py"):
-        text = path.read_text()
-        if 'if __name__ == "__main__"' in text and "write_result(" in text:  # the others measure nothing
-            assert list((REPOSITORY / "benchmarks" / "results").glob(f"{path.stem}*.json")), path.name
+    programs = [path for path in REPOSITORY.glob("benchmarks/speed/*.py") if "write_result(\n" in path.read_text()]
+    assert len(programs) > 5
+    for path in programs:
+        assert list((REPOSITORY / "benchmarks" / "results").glob(f"{path.stem}*.json")), path.name

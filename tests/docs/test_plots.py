@@ -1,4 +1,4 @@
-"""Pictures of the documents have the numbers of the result files."""
+"""The plots of the documents show the numbers of the result files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build.result_plots import IMAGES, PLOTS, accuracy_latency, draw, partial_queries, stamp
+from docs.build.plots import IMAGES, PLOTS, accuracy_latency, draw, partial_queries, stamp
 from sal_runtime.errors import InputError
 
 
 @pytest.mark.parametrize("path", sorted(IMAGES.glob("*.svg")), ids=lambda path: path.stem)
-def test_pictures_are_of_the_result_files(path: Path) -> None:
+def test_plots_show_the_result_files(path: Path) -> None:
     panels_of, _ = PLOTS[path.stem]
-    assert stamp(panels_of(RESULTS)) in path.read_text(encoding="utf-8"), "python -m docs.build.result_plots"
+    assert stamp(panels_of(RESULTS)) in path.read_text(encoding="utf-8"), "python -m docs.build"
 
 
 def engine_row(precision: str, batch: int, latency: float, throughput: float) -> dict[str, Any]:
@@ -63,21 +63,21 @@ def test_accuracy_and_latency_are_of_the_same_bundle_and_precision(results: Path
 
 
 @pytest.mark.parametrize("name", PLOTS)
-def test_a_picture_is_svg_and_the_same_for_the_same_numbers(results: Path, name: str) -> None:
+def test_a_plot_is_svg_and_the_same_for_the_same_numbers(results: Path, name: str) -> None:
     panels_of, draw_panel = PLOTS[name]
     panels = panels_of(results)
-    picture = draw(panels, draw_panel)
-    assert xml.etree.ElementTree.fromstring(picture).tag.endswith("svg")
-    assert stamp(panels).encode() in picture
-    assert draw(panels, draw_panel) == picture
+    plot = draw(panels, draw_panel)
+    assert xml.etree.ElementTree.fromstring(plot).tag.endswith("svg")
+    assert stamp(panels).encode() in plot
+    assert draw(panels, draw_panel) == plot
 
 
 def test_two_reports_of_one_bundle_are_an_error(results: Path) -> None:
     (results / "eval_once_more.json").write_text((results / "eval_edge.json").read_text())
-    with pytest.raises(InputError, match=r"eval_once_more\.json and a file before it are both of edge, fp32"):
+    with pytest.raises(InputError, match=r"eval_once_more\.json and an earlier file both report edge, fp32"):
         partial_queries(results)
 
 
-def test_without_numbers_there_is_no_picture(tmp_path: Path) -> None:
+def test_a_plot_without_numbers_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no result file"):
         draw(partial_queries(tmp_path), PLOTS["partial_queries"][1])

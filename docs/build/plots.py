@@ -1,9 +1,7 @@
-"""Pictures of the documents, drawn from result files into `docs/images`; needs matplotlib.
+"""Plots of the documents, drawn from result files; needs matplotlib.
 
-    python -m docs.build.result_plots
-
-Every evaluated bundle (`eval_*.json`) has a panel; accuracy against latency needs `engine_*.json` of the same bundle,
-from `sal bench engine --bundle BUNDLE --device cpu --batch 1 --batch 16 --out benchmarks/results/engine_NAME.json`.
+Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `engine_*.json` of the same
+bundle: `sal bench engine --bundle BUNDLE --device cpu --batch 1 --batch 16 --out benchmarks/results/engine_NAME.json`.
 """
 
 from __future__ import annotations
@@ -11,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.speed.measurement import RESULTS
-from docs.build.result_tables import DATASETS, RULES, read_result
+from docs.build.results import read_result
+from docs.build.tables import DATASETS, RULES
 from sal_cli.bench.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
 from sal_runtime.errors import InputError
 
@@ -31,10 +28,10 @@ Panels = dict[str, Any]
 
 
 def evaluated_bundles(results: Path) -> dict[str, Any]:
-    """Reports of `sal eval --bundle` by what and where they are of, in the order of the file names.
+    """Reports of `sal eval --bundle` by bundle, precision and data set, in the order of the file names.
 
     Raises:
-        InputError: two are of the same.
+        InputError: two reports have the same title.
     """
     reports: dict[str, Any] = {}
     for file in sorted(results.glob("eval_*.json")):
@@ -45,13 +42,13 @@ def evaluated_bundles(results: Path) -> dict[str, Any]:
             name = subject["name"].removesuffix(".bundle")
             title = f"{name}, {subject['precision']}, on {DATASETS.get(dataset, dataset)} ({split})"
             if title in reports:
-                raise InputError(f"{file.name} and a file before it are both of {title}; keep one of them")
+                raise InputError(f"{file.name} and an earlier file both report {title}; keep one of them")
             reports[title] = report
     return reports
 
 
 def partial_queries(results: Path) -> Panels:
-    """By panel and rule: mAP and its standard error for each number of given attributes."""
+    """The mAP and its standard error by panel, rule and number of given attributes."""
     panels = {}
     for title, report in evaluated_bundles(results).items():
         if "partial" in report:
@@ -70,7 +67,7 @@ def partial_queries(results: Path) -> Panels:
 
 
 def draw_partial_queries(axes: Axes, panel: Any) -> None:
-    """The mAP in percent, a line for each rule, bars of one standard error."""
+    """A line of mAP in percent for each rule, with bars of one standard error."""
     places = list(range(len(panel["given"])))
     for colour, marker, (rule, rows) in zip(cycle(COLOURS), cycle(MARKERS), panel["rules"].items()):
         values, errors = ([100 * row[index] for row in rows] for index in (0, 1))
@@ -85,7 +82,7 @@ def draw_partial_queries(axes: Axes, panel: Any) -> None:
 
 
 def reliability(results: Path) -> Panels:
-    """By panel and part: the bins of predicted likelihoods with the share that matched, and the calibration error."""
+    """The calibration of each panel, over all pairs and over the first hits."""
     return {
         title: {part: report["partial"]["calibration"][part] for part in PARTS}
         for title, report in evaluated_bundles(results).items()
@@ -94,12 +91,12 @@ def reliability(results: Path) -> Panels:
 
 
 def draw_reliability(axes: Axes, panel: Any) -> None:
-    """Share of matches against predicted likelihood; on the diagonal it is what it says."""
+    """Share of matches against predicted likelihood; a calibrated likelihood follows the diagonal."""
     axes.plot([0, 100], [0, 100], color=GREY, linestyle=":")
     for colour, marker, (part, measured) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
         error = 100 * measured["expected_calibration_error"]
         label = f"{PARTS[part]}: calibration error {error:.1f}"
-        shares = [[100 * one[key] for one in measured["bins"]] for key in ("likelihood", "matching")]
+        shares = [[100 * entry[key] for entry in measured["bins"]] for key in ("likelihood", "matching")]
         axes.plot(*shares, color=colour, marker=marker, markersize=5, label=label)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
@@ -110,7 +107,7 @@ def draw_reliability(axes: Axes, panel: Any) -> None:
 
 
 def accuracy_latency(results: Path) -> Panels:
-    """By data set and device: latency of one image, throughput of the largest batch, mAP and its standard error."""
+    """Latency of one image, throughput of the largest batch, and mAP, by data set, device and artefact."""
     panels: Panels = {}
     for file in sorted(results.glob("engine_*.json")):
         bench = read_result(file)
@@ -122,8 +119,10 @@ def accuracy_latency(results: Path) -> Panels:
             for row in rows:
                 if row["batch"] != 1 or row["precision"] != subject["precision"]:
                     continue
-                same = [one for one in rows if all(one[key] == row[key] for key in ("artefact", "device", "engine"))]
-                largest = max(same, key=lambda one: int(one["batch"]))
+                same = [
+                    other for other in rows if all(other[key] == row[key] for key in ("artefact", "device", "engine"))
+                ]
+                largest = max(same, key=lambda other: int(other["batch"]))
                 dataset = report["record"]["data"]["name"].split()[0]
                 title = f"{DATASETS.get(dataset, dataset)}, on {bench['machine']['cpu']} ({row['device']})"
                 panels.setdefault(title, {})[f"{subject['name']}, {row['precision']}"] = {
@@ -137,16 +136,16 @@ def accuracy_latency(results: Path) -> Panels:
 
 
 def draw_accuracy_latency(axes: Axes, panel: Any) -> None:
-    """One point for each artefact: median latency of one image, mAP of the cosine."""
-    for colour, marker, (name, one) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
-        x, y, error = one["latency_ms"], 100 * one["mAP"], 100 * one["error"]
-        label = f"{name}: {one['throughput']:,.0f} images/s in batches of {one['batch']}"
+    """One point for each artefact: median latency of one image against mAP of the cosine."""
+    for colour, marker, (name, point) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
+        x, y, error = point["latency_ms"], 100 * point["mAP"], 100 * point["error"]
+        label = f"{name}: {point['throughput']:,.0f} images/s in batches of {point['batch']}"
         axes.errorbar(x, y, error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=label)
-    latencies = [one["latency_ms"] for one in panel.values()]
+    latencies = [point["latency_ms"] for point in panel.values()]
     axes.set_xscale("log")
     axes.set_xlim(min(latencies) / 2, 2 * max(latencies))
     plain_ticks(axes.xaxis)
-    axes.set_ylim(0, 150 * max(one["mAP"] for one in panel.values()))
+    axes.set_ylim(0, 150 * max(point["mAP"] for point in panel.values()))
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     axes.set_xlabel("median latency of one image, ms")
     axes.set_ylabel("mAP, percent (± standard error)")
@@ -160,21 +159,21 @@ PLOTS: Mapping[str, tuple[Callable[[Path], Panels], Callable[[Axes, Any], None]]
 
 
 def stamp(panels: Panels) -> str:
-    """What a picture says of the numbers in it, so that a test can tell whether they are still those of the results."""
+    """A hash of the numbers in a plot, kept in its file: a check compares it with that of the result files."""
     return f"numbers {hashlib.sha256(json.dumps(panels).encode()).hexdigest()}"
 
 
 def draw(panels: Panels, draw_panel: Callable[[Axes, Any], None]) -> bytes:
-    """Panels, two in a row, as an SVG file.
+    """An SVG file with two panels in a row.
 
     Raises:
-        InputError: there is nothing to draw.
+        InputError: there are no panels.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     if not panels:
-        raise InputError("no result file has the numbers of it; see the top of docs/build/result_plots.py")
+        raise InputError("no result file has the numbers of this plot; docs/build/plots.py says which it needs")
     with matplotlib.rc_context(STYLE):
         columns = min(2, len(panels))
         rows = -(-len(panels) // columns)
@@ -189,23 +188,3 @@ def draw(panels: Panels, draw_panel: Callable[[Axes, Any], None]) -> bytes:
         figure.patch.set_facecolor("white")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Description": stamp(panels)})
     return buffer.getvalue()
-
-
-def main() -> int:
-    """The command line."""
-    from sal_train.checkpoint import write_text
-
-    IMAGES.mkdir(exist_ok=True)
-    failed = False
-    for name, (panels_of, draw_panel) in PLOTS.items():
-        try:
-            write_text(IMAGES / f"{name}.svg", draw(panels_of(RESULTS), draw_panel).decode())
-            print(f"docs/images/{name}.svg: written", file=sys.stderr)
-        except InputError as error:
-            print(f"docs/images/{name}.svg: {error}", file=sys.stderr)
-            failed = True
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Documents that show measured numbers, rendered from templates and the result files in `benchmarks/results`.
+
+    python -m docs.build            # render every template and draw every plot
+    python -m docs.build --check    # write nothing; exit code 1 if a document or a plot differs
+
+The template `docs/templates/PATH.j2` becomes the document `PATH`, so `docs/templates/README.md.j2` becomes `README.md`.
+A template is Markdown with Jinja expressions:
+
+    {% set search = result("search.json") %}
+    {% set sal = row(search.rows, queries=64, contender="sal") %}
+    64 queries take {{ sal.latency_ms.median | decimals(1) }} ms.
+
+results.py  `result(FILE)`, `row(ROWS, KEY=VALUE)` and the filters `decimals`, `digits` and `percent`
+tables.py   functions that return a Markdown table: `full_queries`, `rankings`, `partial_queries`, `calibration`,
+            `operating_points`, `training`
+pages.py    from a template to a document
+plots.py    `docs/images/*.svg`; needs matplotlib
+"""

@@ -1,0 +1,50 @@
+"""From a template to a document."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.speed.measurement import RESULTS
+from docs.build import tables
+from docs.build.results import decimals, digits, percent, read_result, row
+
+REPOSITORY = Path(__file__).parents[2]
+TEMPLATES = REPOSITORY / "docs" / "templates"
+
+
+def page_names(templates: Path = TEMPLATES) -> list[str]:
+    """The documents that have a template, as paths from the top of the repository."""
+    return sorted(path.relative_to(templates).with_suffix("").as_posix() for path in templates.rglob("*.j2"))
+
+
+def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> str:
+    """The text of a document.
+
+    Args:
+        name: path of the document from the top of the repository.
+        templates: folder of the templates.
+        results: folder of the result files.
+
+    Raises:
+        InputError: a result file or a row of it is missing.
+        jinja2.TemplateError: the template is malformed, or names a key that a result file does not have.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"decimals": decimals, "digits": digits, "percent": percent}
+    environment.globals |= {
+        "result": lambda file: read_result(results / file),
+        "row": row,
+        "rankings": tables.rankings,
+        "full_queries": partial(tables.full_queries, results),
+        "partial_queries": tables.partial_queries,
+        "calibration": partial(tables.calibration, results),
+        "operating_points": tables.operating_points,
+        "training": partial(tables.training, results),
+    }
+    note = f"<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n\n"
+    return note + environment.get_template(f"{name}.j2").render()

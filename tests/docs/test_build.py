@@ -1,0 +1,282 @@
+"""The documents show the numbers of the committed result files."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from benchmarks.speed.measurement import RESULTS
+from docs.build import __main__ as command
+from docs.build.pages import REPOSITORY, TEMPLATES, page_names, render
+from docs.build.results import digits, percent
+from docs.build.tables import calibration, full_queries, partial_queries, rankings, training
+from sal_runtime.errors import InputError
+
+MEASURED = re.compile(
+    r"(?<![\w.,-])\d[\d,]*\d(?!\w)"  # more than one digit
+    r"|\d+\.\d+|[±≈~] ?\d|\b(?:mAP|rank-\d+)\b[^\w\n]{0,3}(?:of |is )?\d"
+    r"|\d ?(?:%|[µm]?s\b|(?:percent|seconds?|minutes?|hours?|images?|points?|times|fold)\b|[kMGT]i?B\b|x (?!\d))"
+)
+UNMEASURED = {
+    "README.md": {
+        "Python 3.11 or later": "a requirement",
+        "best of 312 crops": "the demo gallery, which is committed",
+        "Apache-2.0": "a licence",
+        "ECCV 2020": "a year",
+        "samples 256 completions": "a setting",
+        "23 MB with fp32 and int8": "the shipped bundle, which is committed",
+        "The best 10 of 1,000,000 vectors": "a setting of the benchmark",
+        "a gallery of 1,000,000": "a setting of the benchmark",
+    },
+    "docs/results.md": {
+        "first 20 hits": "a setting of the evaluation",
+        "batch 64": "a setting",
+        "ResNet-50 (260 epochs in the authors' code)": "a setting of theirs",
+        "counts 529 test categories": "Section 4 of the paper",
+        "9,961 images of 8,395 people of PETA": "the size of the data, which a test counts",
+    },
+}
+"""Numbers of each document that look measured but are not, with the reason."""
+
+
+def prose(text: str) -> str:
+    """The prose of a template: no code, no expressions, no link targets."""
+    for pattern in (r"^```.*?^```$", r"\{[{%].*?[}%]\}", r"`[^`\n]*`", r"\]\([^)]*\)"):
+        text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
+    return text
+
+
+@pytest.mark.parametrize("name", page_names())
+def test_documents_are_rendered_from_their_templates(name: str) -> None:
+    assert (REPOSITORY / name).read_text(encoding="utf-8") == render(name), "python -m docs.build"
+
+
+@pytest.mark.parametrize("name", UNMEASURED)
+def test_measured_numbers_come_from_result_files(name: str) -> None:
+    text = re.sub(r"\s+", " ", prose((TEMPLATES / f"{name}.j2").read_text(encoding="utf-8")))
+    for phrase in UNMEASURED[name]:
+        assert phrase in text, f"{phrase!r} is no longer in {name}: take it from the list"
+        text = text.replace(phrase, "")
+    found = [text[max(0, match.start() - 30) : match.end() + 10] for match in MEASURED.finditer(text)]
+    assert found == [], f"docs/templates/{name}.j2: take these from a result file"
+
+
+def test_the_readme_shows_few_measured_numbers() -> None:
+    assert (TEMPLATES / "README.md.j2").read_text(encoding="utf-8").count("{{") <= 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mAP 9",
+        "0.2",
+        "95 % of",
+        "12",
+        "3 s",
+        "1,101 images a second",
+        "8 x faster",
+        "±2",
+        "rank-1 of 2",
+        "5 MB",
+        "(69,",
+    ],
+)
+def test_what_looks_measured(text: str) -> None:
+    assert MEASURED.search(text)
+
+
+@pytest.mark.parametrize("text", ["at 128x64", "7 epochs", "ResNet-50", "seed 1", "rank-1 and rank-10", "Article 5"])
+def test_what_does_not_look_measured(text: str) -> None:
+    assert not MEASURED.search(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (percent(0.14166), "14.2"),
+        (percent(0.14166, 0), "14"),
+        (digits(84796.0, 2), "85,000"),
+        (digits(23.584, 3), "23.6"),
+        (digits(9.96, 2), "10"),
+        (digits(0.0996, 2), "0.10"),
+    ],
+)
+def test_the_notation_of_numbers(text: str, expected: str) -> None:
+    assert text == expected
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    (tmp_path / "one.json").write_text(
+        json.dumps({"mAP": 0.179, "rows": [{"queries": 1, "ms": 1018.6}, {"queries": 64, "ms": 73.7}]})
+    )
+    return tmp_path
+
+
+def rendered(templates: Path, text: str) -> str:
+    (templates / "page.md.j2").write_text(text)
+    return render("page.md", templates, templates)
+
+
+def test_a_template_shows_numbers_of_a_result_file(templates: Path) -> None:
+    text = rendered(
+        templates,
+        '{% set one = result("one.json") %}\n'
+        "{{ one.mAP | percent }} {{ row(one.rows, queries=1).ms | decimals(1) }} {{ (2e6 / one.mAP) | digits(2) }}\n",
+    )
+    note, _, body = text.partition("\n\n")
+    assert "docs/templates/page.md.j2" in note
+    assert body == "17.9 1,018.6 11,000,000\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "error", "message"),
+    [
+        ('result("none.json").mAP', InputError, r"there is no result file 'none\.json'"),
+        ('result("one.json").mAp | percent', jinja2.UndefinedError, "no attribute 'mAp'"),
+        ('row(result("one.json").rows, queries=2)', InputError, r"0 rows have \{'queries': 2\}, expected one"),
+        ('row(result("one.json").rows)', InputError, r"2 rows have \{\}, expected one"),
+        ('training("none", "test")', InputError, "expected a plan"),
+    ],
+)
+def test_a_missing_number_is_an_error(templates: Path, expression: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        rendered(templates, "{{ " + expression + " }}")
+
+
+def test_the_command_checks_and_writes(
+    templates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "REPOSITORY", templates)
+    monkeypatch.setattr(command, "PLOTS", {})
+    monkeypatch.setattr(command, "page_names", lambda: ["page.md"])
+    monkeypatch.setattr(command, "render", lambda name: f"{name} rendered\n")
+    page = templates / "page.md"
+    page.write_text("edited\n")
+    monkeypatch.setattr(sys, "argv", ["build", "--check"])
+    assert command.main() == 1
+    assert "page.md differs" in capsys.readouterr().err
+    assert page.read_text() == "edited\n"
+    monkeypatch.setattr(sys, "argv", ["build"])
+    assert command.main() == 0
+    assert page.read_text() == "page.md rendered\n"
+    monkeypatch.setattr(sys, "argv", ["build", "--check"])
+    assert command.main() == 0
+
+
+def cells_of(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+
+
+def write_training(results: Path, plan: str, dataset: str, name: str, seed: int, m_ap: float | None) -> None:
+    folder = results / "training" / plan
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = None if m_ap is None else {"mAP": m_ap, "rank1": m_ap / 2}
+    (folder / f"{dataset}-{name}-seed{seed}.json").write_text(
+        json.dumps({"device": "cpu", "machine": {"cpu": "EPYC"}, "held_out": metrics, "test": metrics})
+    )
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    (tmp_path / "ladder.toml").write_text(
+        'datasets = ["peta"]\n'
+        + "".join(f'[[runs]]\nname = "{name}"\ntitle = "{name}!"\n' for name in ("embed", "full", "adv"))
+    )
+    shutil.copy(RESULTS / "published.json", tmp_path)
+    for seed, m_ap in ((1, 0.20), (2, 0.23), (3, 0.26)):
+        write_training(tmp_path, "ladder", "peta", "embed", seed, m_ap)
+    write_training(tmp_path, "ladder", "peta", "embed-more", 1, 0.9)
+    write_training(tmp_path, "ladder", "peta", "full", 1, 0.31)
+    return tmp_path
+
+
+def test_a_plan_as_a_table(trained: Path) -> None:
+    table = training(trained, "ladder", "test", trained)
+    assert table.endswith("Computed on: EPYC.")
+    heading, _, *rows = cells_of(table)
+    assert heading[1:] == ["PETA: mAP", "PETA: rank-1", "PETA: paper, mAP / rank-1"]
+    deviation = 100 * math.sqrt((0.03**2 + 0.03**2) / 2)
+    assert rows == [
+        ["embed!", f"23.0 ± {deviation:.1f} (3)", f"11.5 ± {deviation / 2:.1f} (3)", "31.3 / 34.0"],
+        ["full!", "31.0", "15.5", "41.2 / 47.0"],
+        ["adv!", "-", "-", "35.0 / 37.5"],
+    ]
+    _, _, *rows = cells_of(training(trained, "ladder", "held_out", trained))
+    assert [row[-1] for row in rows] == ["-", "+8.0", "-"]
+
+
+def test_a_run_that_was_not_measured_is_a_dash(trained: Path) -> None:
+    write_training(trained, "ladder", "peta", "adv", 1, None)
+    _, _, *rows = cells_of(training(trained, "ladder", "test", trained))
+    assert rows[2][1:3] == ["-", "-"]
+
+
+def test_tables_of_reports() -> None:
+    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
+    _, _, *rows = cells_of(full_queries(RESULTS, "eval_market1501_edge.json"))
+    assert [row[1] for row in rows] == ["cosine", "centred cosine", "attribute head", "-", "-"]
+    head, error = report["attribute_likelihood"], report["attribute_likelihood"]["standard_error"]
+    assert rows[2][5] == f"{round(100 * head['rank10'], 1)} ±{round(100 * error['rank10'], 1)}"
+    assert rows[2][7] == f"{round(100 * head['unseen']['mAP'], 1)} / {round(100 * head['unseen']['rank1'], 1)}"
+    assert rows[4][2:6] == ["29.8", "49.0", "68.6", "77.5"]
+
+    _, _, *rows = cells_of(rankings({"a": report, "b c": head, "d": head["unseen"]}))
+    assert [cells[0] for cells in rows] == ["a", "b c", "d"]
+    assert rows[1][4] == f"{round(100 * head['rank10'], 1)}"
+    assert rows[2][4] == f"{round(100 * head['unseen']['rank10'], 1)}"
+
+    heading, _, *rows = cells_of(partial_queries(report))
+    assert heading == ["rule", "1", "2", "3", "5", "10", "all"]
+    given_3 = report["partial"]["by_number_given"][2]
+    assert given_3["given"] == 3
+    assert rows[1][3] == f"{round(100 * given_3['rules']['zeros']['mAP'], 1)}"
+    assert rows[3][3] == f"{round(100 * given_3['share_relevant'], 1)}"
+
+
+def test_the_calibration_table_has_the_errors_of_the_bins() -> None:
+    report = json.loads((RESULTS / "eval_peta.json").read_text())
+    _, _, row = cells_of(calibration(RESULTS, "eval_peta.json"))
+    for part, cell in (("all_pairs", row[2]), ("top20", row[3])):
+        bins = report["partial"]["calibration"][part]["bins"]
+        pairs = sum(one["pairs"] for one in bins)
+        error = sum(one["pairs"] * abs(one["likelihood"] - one["matching"]) for one in bins) / pairs
+        assert float(cell) == pytest.approx(100 * error, abs=0.051)
+
+
+def test_published_numbers_are_consistent() -> None:
+    published = json.loads((RESULTS / "published.json").read_text())
+    rows = [(row["table"], row["dataset"], row["model"]) for row in published["rows"]]
+    assert len(set(rows)) == len(rows)
+    for row in published["rows"]:
+        assert 0 < row["rank1"] <= row["rank5"] <= row["rank10"] < 100
+    full = [row for row in published["rows"] if row["dataset"] == "peta" and row["mAP"] == 41.2]
+    assert {row["table"] for row in full} == {1, 2, 3, 4}
+    assert len({(row["rank1"], row["rank5"], row["rank10"]) for row in full}) == 1
+
+
+@pytest.mark.parametrize("card", sorted(REPOSITORY.glob("bundles/*/MODEL_CARD.md")), ids=lambda path: path.parent.name)
+def test_model_cards_have_the_numbers_of_their_reports(card: Path) -> None:
+    text = card.read_text(encoding="utf-8")
+    file = re.search(r"--out (benchmarks/results/\S+\.json)", text)
+    assert file is not None, "the card names no report"
+    report = json.loads((REPOSITORY / file[1]).read_text())
+    parts = {
+        "all": report,
+        "seen": report.get("seen"),
+        "unseen": report["unseen"],
+        "ranked by its attribute head": report["attribute_likelihood"],
+    }
+    rows = re.findall(
+        r"^\| (all|seen|unseen|ranked by its attribute head)(?: \(\d+ queries\))? \| (.*) \|$", text, re.M
+    )
+    assert len(rows) >= 3
+    for name, cells in rows:
+        assert cells.split(" | ") == [f"{100 * parts[name][key]:.1f}" for key in ("mAP", "rank1", "rank5", "rank10")]
