@@ -403,7 +403,7 @@ class Gallery:
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "
-                "the log beside it; when it is done, remove again"
+                "the log beside it until the next removal, or `erase`, after it is done"
             )
 
     def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
