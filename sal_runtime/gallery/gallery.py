@@ -42,7 +42,7 @@ from sal_runtime.gallery.store.scrub import scrub
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
-    from sal_runtime.ranking.approximate import IndexStamp
+    from sal_runtime.ranking.approximate import GalleryVersion
 
 
 class Gallery(ReadableGallery):
@@ -212,7 +212,7 @@ class Gallery(ReadableGallery):
         with other._reading() as theirs, self._writing() as ours:
             write_counter(ours, "next_id", read_counter(theirs, "next_id") + (1 << 32))
 
-    def take_over(self, generation: Path, before: IndexStamp) -> None:
+    def take_over(self, generation: Path, before: GalleryVersion) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
         Args:

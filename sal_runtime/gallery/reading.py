@@ -24,7 +24,7 @@ from sal_runtime.ranking.exact import top_k
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
-    from sal_runtime.ranking.approximate import ApproximateIndex, IndexStamp
+    from sal_runtime.ranking.approximate import ApproximateIndex, GalleryVersion
     from sal_runtime.ranking.on_device import DeviceRanking
     from sal_runtime.ranking.screened import ScreenedRanking
 
@@ -49,7 +49,7 @@ class ReadableGallery:
         self._device: str | None = None
         self._device_turn = threading.Lock()
         self._approximately = False
-        self._index: tuple[IndexStamp, ApproximateIndex] | None = None
+        self._index: tuple[GalleryVersion, ApproximateIndex] | None = None
         self._read_stamp()
 
     def _read_stamp(self) -> None:
@@ -224,12 +224,12 @@ class ReadableGallery:
         self._approximately = True
         self._opened_index()
 
-    def stamp(self) -> IndexStamp:
+    def stamp(self) -> GalleryVersion:
         """Another one after each change of the gallery; what is made from it as it is now is stamped with it."""
-        from sal_runtime.ranking.approximate import IndexStamp
+        from sal_runtime.ranking.approximate import GalleryVersion
 
         with self._reading() as connection:
-            return IndexStamp(self.fingerprint, str(read_counter(connection, "change")))
+            return GalleryVersion(self.fingerprint, str(read_counter(connection, "change")))
 
     def _propose(self, queries: Float32Array, k: int, where: ItemFilter | None) -> tuple[Int64Array, Float32Array]:
         if where:

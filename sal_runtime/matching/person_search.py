@@ -23,7 +23,7 @@ from sal_runtime.gallery.protocol import SearchableGallery
 from sal_runtime.matching.result import Hit, SearchResult, asked_term
 from sal_runtime.matching.scoring import QueryVectors, Rule, query_vectors, score_embeddings
 from sal_runtime.query.language import Query, parse_query
-from sal_runtime.ranking.exact import best
+from sal_runtime.ranking.core import best
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.items import ItemFilter
