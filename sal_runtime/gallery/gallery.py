@@ -29,8 +29,9 @@ from sal_runtime.gallery.store.file import (
     Mode,
     connect_file,
     create_file,
+    delete_copies,
     explained,
-    index_path,
+    generation_path,
     read_counter,
     transaction,
     write_counter,
@@ -112,7 +113,7 @@ class Gallery(ReadableGallery):
     @property
     def generation_path(self) -> Path:
         """Where `reindex` keeps what it has encoded while it is not done."""
-        return self.path.with_name(f".{self.path.name}.reindex")
+        return generation_path(self.path)
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -244,7 +245,7 @@ class Gallery(ReadableGallery):
                 their bytes are not yet gone from the disk.
         """
         with self._turn, explained(self.path):
-            index_path(self.path).unlink(missing_ok=True)  # it has copies of what was removed
+            delete_copies(self.path)
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

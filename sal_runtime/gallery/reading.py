@@ -18,7 +18,7 @@ from sal_runtime.gallery.store import rows
 from sal_runtime.gallery.store.checks import find_problems
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import connect_file, explained, index_path, read_counter, read_meta, snapshot
-from sal_runtime.gallery.store.memory import LoadedGallery, State, read_chunks
+from sal_runtime.gallery.store.memory import LoadedGallery, LoadedState, read_chunks
 from sal_runtime.ranking.exact import top_k
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class ReadableGallery:
             self._check_not_reindexed(connection)
             return find_problems(connection, self.embedding_dim)
 
-    def _state(self, where: ItemFilter | None) -> State:
+    def _state(self, where: ItemFilter | None) -> LoadedState:
         """What a search ranks, brought up to what the file holds now."""
         with self._reading() as connection:
             self._check_not_reindexed(connection)
@@ -245,7 +245,7 @@ class ReadableGallery:
                 self._index = (stamp, open_index(index_path(self.path), stamp))
             return self._index[1]
 
-    def _ranking_on_device(self, state: State, device: str) -> DeviceRanking:
+    def _ranking_on_device(self, state: LoadedState, device: str) -> DeviceRanking:
         from sal_runtime.ranking.on_device import DeviceRanking
 
         with self._device_turn:
@@ -254,7 +254,7 @@ class ReadableGallery:
                 self._ranking = (state.vectors, DeviceRanking(state.vectors, device, earlier))
             return self._ranking[1]
 
-    def _screened_ranking(self, state: State) -> ScreenedRanking:
+    def _screened_ranking(self, state: LoadedState) -> ScreenedRanking:
         from sal_runtime.ranking.screened import ScreenedRanking
 
         with self._device_turn:

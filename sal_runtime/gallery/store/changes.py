@@ -1,6 +1,6 @@
-"""What happens to a gallery file when items come, change or go: their rows, and their values in every column.
+"""Adding, changing and removing items: their rows, and their values in every column.
 
-All functions expect an open transaction and count the change.
+All functions expect an open transaction and count one change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sal_runtime.gallery.store.columns import (
     forget_empty_metadata,
     read_values,
     remove_slots,
-    text_code,
+    text_hash,
     vector_column,
     write_values,
 )
@@ -31,20 +31,20 @@ from sal_runtime.gallery.store.file import read_counter, write_counter
 from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
 
 GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
-"""What `meta` says of the embeddings, and not of the gallery."""
+"""The entries of `meta` that describe the embeddings; the others describe the gallery."""
 
 
 def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], vectors: Float32Array) -> None:
     """Add items, or replace those whose uris are known.
 
     Args:
-        connection: of the gallery.
-        items: n of them, by uri.
-        vectors: float32 `[n, d]`, in their order.
+        connection: open on the gallery.
+        items: n items by uri.
+        vectors: float32 `[n, d]`, in the same order.
     """
     change, count = _next_change(connection), read_counter(connection, "count")
     known = find_slots(connection, list(items))
-    ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new ones behind, as they came
+    ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new items last, in the order given
     row_of = {uri: row for row, uri in enumerate(items)}
     sorted_vectors = vectors[[row_of[uri] for uri in ordered]]
     sorted_items = [items[uri] for uri in ordered]
@@ -60,7 +60,7 @@ def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], 
 
 
 def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
-    """Replace all but id, vector and time of adding of the items whose uris are known; others are passed over."""
+    """Replace what is known of items but keep their ids, vectors and times of adding; unknown uris are ignored."""
     latest = {item.uri: item for item in items}
     slots = find_slots(connection, list(latest))
     ordered = sorted(slots, key=lambda uri: slots[uri])
@@ -73,13 +73,19 @@ def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -
 def remove_items(
     connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
 ) -> list[str]:
-    """Remove the items whose rows fulfil an SQL condition with any of the lists of values.
+    """Remove items for good.
+
+    Args:
+        connection: open on the gallery.
+        condition: on rows of `item`, in SQL.
+        values: lists of values for the condition; an item is removed if its row fulfils the condition with one of them.
+        embedding_dim: length of a vector.
 
     Returns:
-        Their uris.
+        The uris of the removed items.
     """
     query = f"SELECT slot, uri FROM item WHERE {condition}"
-    found = {slot: uri for some in values for slot, uri in connection.execute(query, some)}
+    found = {slot: uri for row in values for slot, uri in connection.execute(query, row)}
     if not found:
         return []
     count, change = read_counter(connection, "count"), _next_change(connection)
@@ -95,9 +101,9 @@ def remove_items(
 
 
 def take_generation(connection: sqlite3.Connection) -> None:
-    """Replace all items and columns by those of the database attached as `generation`, and the stamp with them.
+    """Replace all items, columns and `GENERATION_KEYS` by those of the database attached as `generation`.
 
-    When an item was added is kept; what is not in the new generation is gone.
+    Items keep their times of adding. An item that the generation lacks is removed.
     """
     change = _next_change(connection)
     connection.execute("UPDATE generation.block_change SET change = ?", (change,))
@@ -122,11 +128,11 @@ def _next_change(connection: sqlite3.Connection) -> int:
 def _write_descriptions(
     connection: sqlite3.Connection, slots: Int64Array, items: Sequence[GalleryItem], change: int
 ) -> None:
-    """What filters ask for."""
+    """Write what filters ask for."""
     times = [np.nan if item.captured_at is None else item.captured_at for item in items]
     write_values(connection, CAPTURED_AT, slots, np.array(times, np.float64), change)
     texts = {CAMERA: [item.camera for item in items], TRACK: [item.track for item in items]}
     keys = ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
     texts |= {column: [item.metadata.get(key) for item in items] for key, column in keys.items()}
     for column, values in texts.items():
-        write_values(connection, column, slots, np.array([text_code(text) for text in values], np.int64), change)
+        write_values(connection, column, slots, np.array([text_hash(text) for text in values], np.int64), change)

@@ -215,13 +215,13 @@ def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytes
         check()
         assert reader._ranking is ranking  # nothing has changed, nothing is copied
         assert ranking is not None
-        before = ranking[1]._there
+        before = ranking[1]._copies
         gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(1, seed=9))
         check()
         assert reader._ranking is not None
-        kept = before.keys() & reader._ranking[1]._there.keys()
+        kept = before.keys() & reader._ranking[1]._copies.keys()
         assert len(kept) == 2  # the parts of 8 that were full already
-        assert all(before[key][1] is reader._ranking[1]._there[key][1] for key in kept)
+        assert all(before[key][1] is reader._ranking[1]._copies[key][1] for key in kept)
         gallery.remove([f"{number:05}.jpg" for number in range(3, 20)])
         check()
         with pytest.raises(SalError, match="cuda"):
