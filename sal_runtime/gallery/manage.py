@@ -127,11 +127,11 @@ def import_into(place: str, sources: Sequence[Path], bundle_path: Path | None, p
     Raises:
         InputError: a file is missing, damaged or of another bundle, or the gallery is.
     """
-    from sal_runtime.gallery.parquet import import_gallery, read_stamp
+    from sal_runtime.gallery.parquet import import_gallery, read_origin
 
     named = None if is_collection(place) else Path(place)
     bundle = open_bundle(choose_bundle_path(bundle_path, named))
-    with open_to_fill(place, bundle, read_stamp(sources).precision) as gallery:
+    with open_to_fill(place, bundle, read_origin(sources).precision) as gallery:
         return import_gallery(sources, gallery, progress)
 
 
