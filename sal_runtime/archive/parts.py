@@ -70,14 +70,7 @@ class EncodingJob:
 
 
 def plan_parts(listing: Listing, root: str, encoder: str, part_images: int = PART_IMAGES) -> list[Part]:
-    """Cut an archive into parts of consecutive uris.
-
-    Args:
-        listing: the images of the archive.
-        root: folder that the uris are relative to.
-        encoder: identifies bundle and precision.
-        part_images: images of a part.
-    """
+    """Cut an archive into parts of consecutive uris, relative to `root`; `encoder` names bundle and precision."""
     parts = []
     for number, uris in enumerate(batched(sorted(listing.files), part_images)):
         files = [(uri, listing.files[uri].size, listing.files[uri].mtime_ns) for uri in uris]
@@ -167,15 +160,12 @@ def remove_other_parts(folder: Path, names: set[str]) -> None:
 
 
 def write_failures(folder: Path, unlisted: Sequence[tuple[str, str]], parts: Sequence[Part]) -> int:
-    """Write which images are in no part, and why, to `failed.jsonl`.
+    """Write which images are in no part, and why, to `failed.jsonl`; returns how many images could not be read.
 
     Args:
         folder: folder of the part files.
         unlisted: (path, reason) of each file that could not be listed.
         parts: all parts; each notes its images that could not be read.
-
-    Returns:
-        Number of images that could not be read.
     """
     noted = [failure for part in parts for failure in json.loads(read_notes(folder / part.name)["failed"])]
     failures = [{"uri": uri, "reason": reason} for uri, reason in (*unlisted, *noted)]

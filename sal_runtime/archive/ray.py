@@ -83,16 +83,14 @@ def encode_archive(  # noqa: PLR0913 - all but three have defaults that fit
         part_images: images of a part; a run with another number makes all parts anew.
 
     Raises:
-        BackendError: Ray or pyarrow is not installed, or the device cannot be had.
-        BundleError: the bundle is missing, damaged, or has no such encoder.
+        BackendError: Ray or pyarrow is not installed, or the device is not available.
+        BundleError: the bundle is missing, damaged, or lacks the encoder.
         InputError: there is no image, the device is `auto` or unknown, or `workers` is not positive.
         SalError: a part cannot be written, or a worker failed.
     """
     if device not in ENGINES or workers < 1:
-        raise InputError(
-            f"got device {device} and {workers} workers, expected one of {', '.join(ENGINES)}, as all workers have to "
-            "encode alike, and at least 1"
-        )
+        devices = ", ".join(ENGINES)  # not auto, because all workers must encode alike
+        raise InputError(f"got device {device} and {workers} workers, expected one of {devices} and at least 1")
     bundle = open_bundle(bundle_path)
     bundle.artefact("image_encoder", precision, device)
     folder = Path(out).resolve()
@@ -107,9 +105,7 @@ def encode_archive(  # noqa: PLR0913 - all but three have defaults that fit
     done = total - sum(len(part.uris) for part in missing)
     if missing:
         with _ray(address, workers) as (ray, cpus):
-            job = EncodingJob(
-                str(Path(bundle_path).resolve()), bundle.fingerprint, str(folder), device, precision, cpus
-            )
+            job = EncodingJob(str(bundle.path.resolve()), bundle.fingerprint, str(folder), device, precision, cpus)
             for count in _run(ray, job, missing, workers):
                 done += count
                 if progress is not None:

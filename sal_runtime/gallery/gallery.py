@@ -28,8 +28,8 @@ from sal_runtime.gallery.store import changes
 from sal_runtime.gallery.store.file import (
     Mode,
     connect_file,
+    copies,
     create_file,
-    delete_copies,
     explained,
     generation_path,
     read_counter,
@@ -245,7 +245,8 @@ class Gallery(ReadableGallery):
                 their bytes are not yet gone from the disk.
         """
         with self._turn, explained(self.path):
-            delete_copies(self.path)
+            for file in copies(self.path):
+                file.unlink(missing_ok=True)
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -17,14 +17,11 @@ from sal_runtime.ranking.approximate import build_index
 
 
 def build_gallery_index(gallery: Gallery, progress: Progress | None = None) -> Path:
-    """Build the index of a gallery anew.
+    """Build the index of a gallery anew and return its file.
 
     Args:
         gallery: a gallery open for writing, so that no other process changes it meanwhile.
         progress: called with the number of indexed items, and of all items.
-
-    Returns:
-        The index file.
 
     Raises:
         BackendError: usearch is not installed.

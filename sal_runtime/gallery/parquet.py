@@ -51,16 +51,13 @@ class EmbeddingOrigin:
 def export_gallery(
     gallery: SearchableGallery, out: Path, progress: Progress | None = None, batch_rows: int = BATCH_ROWS
 ) -> int:
-    """Write all items of a gallery to one Parquet file, which replaces an older one when it is whole.
+    """Write all items of a gallery to one Parquet file, replaced when it is whole, and return their number.
 
     Args:
         gallery: an open gallery; nothing may be removed from it meanwhile.
         out: the file; by custom its name ends in `.parquet`.
         progress: called with the number of items written, and of all items.
         batch_rows: most items of a row group.
-
-    Returns:
-        Number of items.
 
     Raises:
         BackendError: pyarrow is not installed.
@@ -93,13 +90,12 @@ def read_origin(sources: Sequence[Path]) -> EmbeddingOrigin:
         BackendError: pyarrow is not installed.
         InputError: there is no file, or it is damaged or not a gallery.
     """
-    file = _files(sources[0])[0]
-    with _opened(file) as parquet:
-        return _read_origin(file, parquet)
+    with _opened(_files(sources[0])[0]) as (_, origin):
+        return origin
 
 
 def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:
-    """Add the items of Parquet files to a gallery; items with known uris are replaced.
+    """Add the items of Parquet files to a gallery and return their number; items with known uris are replaced.
 
     The metadata of all files is checked before the first item is added. After a later error some items may have been
     added; importing the same files again completes the gallery.
@@ -109,9 +105,6 @@ def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress
         gallery: a gallery open for writing.
         progress: called with the number of items added, and of all items.
 
-    Returns:
-        Number of items read.
-
     Raises:
         BackendError: pyarrow is not installed.
         InputError: a file is missing, damaged, not a gallery, or of another format version, bundle or precision.
@@ -120,8 +113,8 @@ def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress
     files = [file for source in sources for file in _files(source)]
     total = 0
     for file in files:
-        with _opened(file) as parquet:
-            _check_fits(file, _read_origin(file, parquet), gallery)
+        with _opened(file) as (parquet, origin):
+            _check_fits(file, origin, gallery)
             total += parquet.metadata.num_rows
     done = 0
     for file in files:
@@ -136,16 +129,13 @@ def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress
 def write_parquet(
     out: Path, batches: Iterable[Batch], origin: EmbeddingOrigin, notes: Callable[[], dict[str, str]] = dict
 ) -> int:
-    """Write items with their embeddings float32 `[n, d]`; the file appears when it is whole.
+    """Write items with their embeddings float32 `[n, d]` and return their number; the file appears when it is whole.
 
     Args:
         out: the file.
         batches: up to `BATCH_ROWS` items each; every batch becomes a row group.
         origin: the encoder of the embeddings.
         notes: called after the last batch; returns more entries for the key-value metadata.
-
-    Returns:
-        Number of items.
 
     Raises:
         BackendError: pyarrow is not installed.
@@ -179,12 +169,11 @@ def read_parquet(file: Path, batch_rows: int = BATCH_ROWS) -> Iterator[tuple[lis
         BackendError: pyarrow is not installed.
         InputError: the file is missing, damaged, not a gallery, or of another format version.
     """
-    with _opened(file, page_checksum_verification=True) as parquet:
-        dim = _read_origin(file, parquet).embedding_dim
+    with _opened(file) as (parquet, origin):
         for batch in parquet.iter_batches(batch_rows):
             embeddings = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
             items = [_item(row) for row in batch.drop_columns("embedding").to_pylist()]
-            yield items, np.asarray(embeddings, dtype=np.float32).reshape(len(items), dim)
+            yield items, np.asarray(embeddings, dtype=np.float32).reshape(len(items), origin.embedding_dim)
 
 
 def read_notes(file: Path) -> dict[str, str]:
@@ -194,8 +183,7 @@ def read_notes(file: Path) -> dict[str, str]:
         BackendError: pyarrow is not installed.
         InputError: the file is missing, damaged, not a gallery, or of another format version.
     """
-    with _opened(file) as parquet:
-        _read_origin(file, parquet)
+    with _opened(file) as (parquet, _):
         return _metadata(parquet)
 
 
@@ -296,12 +284,12 @@ def _files(source: Path) -> list[Path]:
 
 
 @contextmanager
-def _opened(file: Path, **options: bool) -> Iterator[Any]:
-    """A `pyarrow.parquet.ParquetFile`; errors of reading it become one line for people."""
+def _opened(file: Path) -> Iterator[tuple[Any, EmbeddingOrigin]]:
+    """A gallery as `pyarrow.parquet.ParquetFile`, and its origin; errors of reading it become one line for people."""
     arrow = _arrow()
     try:
-        with arrow.parquet.ParquetFile(file, **options) as parquet:
-            yield parquet
+        with arrow.parquet.ParquetFile(file, page_checksum_verification=True) as parquet:
+            yield parquet, _read_origin(file, parquet)
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file") from error
     except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:

@@ -57,7 +57,7 @@ def build_index(
     version: GalleryVersion,
     precision: IndexPrecision = "f16",
 ) -> int:
-    """Write the index of a gallery; it replaces an older one when it is whole.
+    """Write the index of a gallery and return its number of items; it replaces an older one when it is whole.
 
     The whole index is built in memory: with d = 128 up to 900 bytes for each item, of which 400 (f16) or 280 (i8) are
     written.
@@ -67,9 +67,6 @@ def build_index(
         chunks: ids int64 `[n]`, at least 0, and unit vectors float32 `[n, d]`; each id once.
         version: the state of the gallery that the chunks come from.
         precision: of the vectors in the index.
-
-    Returns:
-        Number of items.
 
     Raises:
         BackendError: usearch is not installed.
@@ -168,14 +165,11 @@ class ApproximateIndex:
         return len(self._index)
 
     def propose(self, queries: Float32Array, count: int) -> list[Int64Array]:
-        """Ids near each query by the coarse vectors, nearest first.
+        """Ids int64 near each query by the coarse vectors, nearest first; one array for each query.
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
             count: ids wanted, at least 1. Rarely a query gets fewer although the index has more items.
-
-        Returns:
-            One array of ids int64 for each query.
 
         Raises:
             InputError: the queries do not fit, or the count is below 1.
@@ -230,17 +224,14 @@ def measure_recall(
     stored: Stored,
     oversampling: int = OVERSAMPLING,
 ) -> float:
-    """Recall of an index on your own gallery and queries.
+    """Share of the exact hits, in 0..1, that an index finds for your own gallery and queries.
 
     Args:
         index: the index of the gallery.
         queries: unit vectors float32 `[Q, d]`.
         exact: ids int64 `[Q, k]` of the exact hits.
-        stored: as for `ApproximateIndex.search`.
-        oversampling: as for `ApproximateIndex.search`.
-
-    Returns:
-        Share of the exact hits that the index finds, in 0..1.
+        stored: reads vectors by id.
+        oversampling: proposals for each hit.
 
     Raises:
         InputError: there is no hit to find.

@@ -17,6 +17,9 @@ import numpy as np
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.errors import InputError
 
+Best = tuple[Float32Array, Int64Array]
+"""Scores and rows, of one shape."""
+
 BLOCK_PRODUCTS = 2**18
 """Multiplications in one call to BLAS; from about 2**19 on OpenBLAS starts threads."""
 PENDING_CANDIDATES = 2**14
@@ -86,13 +89,7 @@ def cut_chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArra
 
 
 class Products:
-    """Multiplies chunks with the same queries, in memory that each product overwrites.
-
-    Args:
-        queries: float32 `[Q, d]`.
-        chunk_rows: rows of the largest chunk.
-        block_products: multiplications in one call to BLAS.
-    """
+    """Multiplies chunks of up to `chunk_rows` rows with queries float32 `[Q, d]`, in memory that is used again."""
 
     def __init__(self, queries: Float32Array, chunk_rows: int, block_products: int = BLOCK_PRODUCTS) -> None:
         self._queries = np.ascontiguousarray(queries.T)  # [d, Q]
@@ -129,12 +126,8 @@ class Products:
 class Candidates:
     """What one thread has found: the k best of each query so far, and candidates that are not sorted out yet.
 
-    The chunks of a thread ascend, so a later row with the same score as the worst kept one does not enter.
-
-    Args:
-        num_queries: at most 256, because a byte numbers them.
-        k: best rows to keep of each query.
-        pending: candidates after which they are sorted out; k if that is more.
+    The chunks of a thread ascend, so a later row with the same score as the worst kept one does not enter. There are at
+    most 256 queries, because a byte numbers them.
 
     Attributes:
         bar: float32 `[Q]`; only scores above it matter.
@@ -166,7 +159,7 @@ class Candidates:
         if self._num_pending >= self._most_pending:
             self._sort_out()
 
-    def kept(self) -> tuple[Float32Array, Int64Array]:
+    def kept(self) -> Best:
         """The best scores and rows, both `[Q, min(k, rows added)]`, in any order."""
         self._sort_out()
         return self._scores, self._rows
@@ -190,7 +183,19 @@ class Candidates:
             self.bar = self._scores.min(axis=1)
 
 
-def best_of_threads(work: Callable[[], Candidates], threads: int, k: int) -> tuple[Float32Array, Int64Array]:
+def rank_in_blocks(
+    queries: Float32Array, k: int, block_size: int, rank_block: Callable[[Float32Array], Best]
+) -> tuple[Int64Array, Float32Array]:
+    """Rows and scores `[Q, k]` of all queries, from the scores and rows of `block_size` queries at a time."""
+    rows = np.empty((len(queries), k), np.int64)
+    scores = np.empty((len(queries), k), np.float32)
+    for start in range(0, len(queries) if k else 0, block_size):
+        block = slice(start, start + block_size)
+        scores[block], rows[block] = rank_block(queries[block])
+    return rows, scores
+
+
+def best_of_threads(work: Callable[[], Candidates], threads: int, k: int) -> Best:
     """The best scores and rows of what `work` finds, called once in each thread; in this one if one is enough."""
     if threads <= 1:
         return best(*work().kept(), k)
@@ -200,23 +205,17 @@ def best_of_threads(work: Callable[[], Candidates], threads: int, k: int) -> tup
     return best(scores, rows, k)
 
 
-def best(scores: Float32Array, rows: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:
-    """The k largest scores of each query, best first; among equal scores the lower row comes first.
+def best(scores: Float32Array, rows: Int64Array, k: int) -> Best:
+    """The k largest scores of each query and their rows, `[Q, min(k, n)]`, from scores float32 and rows int64 `[Q, n]`.
 
-    Args:
-        scores: float32 `[Q, n]`.
-        rows: int64 `[Q, n]`, the row of each score.
-        k: at least 1.
-
-    Returns:
-        Scores and rows, both `[Q, min(k, n)]`.
+    The best comes first; among equal scores the lower row comes first.
     """
     scores, rows = _keep(scores, rows, k)
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def _keep(scores: Float32Array, rows: Int64Array, k: int) -> tuple[Float32Array, Int64Array]:
+def _keep(scores: Float32Array, rows: Int64Array, k: int) -> Best:
     """As `best`, in any order."""
     excess = scores.shape[1] - k
     if excess <= 0:

@@ -10,17 +10,7 @@ import numpy as np
 
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.errors import InputError
-from sal_runtime.ranking.core import (
-    BLOCK_PRODUCTS,
-    PENDING_CANDIDATES,
-    Candidates,
-    Chunk,
-    Products,
-    best_of_threads,
-    check_allowed,
-    check_shapes,
-    cut_chunks,
-)
+from sal_runtime.ranking import core
 
 GATHER_SHARE = (0.15, 0.5)
 """Up to this share of allowed rows in a chunk, copying them together is cheaper than multiplying all rows. The first is
@@ -44,8 +34,8 @@ class Sizes:
     kept_scores: int = 2**16
     chunk_scores: int = 2**17
     chunk_rows: int = 2**14
-    block_products: int = BLOCK_PRODUCTS
-    pending_candidates: int = PENDING_CANDIDATES
+    block_products: int = core.BLOCK_PRODUCTS
+    pending_candidates: int = core.PENDING_CANDIDATES
 
 
 SIZES = Sizes()
@@ -79,42 +69,37 @@ def top_k(
         InputError: shapes or types do not fit, k is below 1, or numbers turn out not to be finite.
     """
     parts = [gallery] if isinstance(gallery, np.ndarray) else list(gallery)
-    check_shapes(queries, parts)
-    k = min(k, check_allowed(sum(len(part) for part in parts), k, allowed))
-    rows = np.empty((len(queries), k), np.int64)
-    scores = np.empty((len(queries), k), np.float32)
-    step = min(sizes.queries, max(1, sizes.kept_scores // max(k, 1)))
-    for start in range(0, len(queries) if k else 0, step):
-        block = slice(start, start + step)
-        found = _rank_block(queries[block], parts, k, allowed, sizes)
-        if found[0].shape[1] < k:  # NaN is neither above nor below the bar
-            raise InputError("the queries or the gallery hold numbers that are not finite")
-        scores[block], rows[block] = found
-    return rows, scores
+    core.check_shapes(queries, parts)
+    k = min(k, core.check_allowed(sum(len(part) for part in parts), k, allowed))
+    block_size = min(sizes.queries, max(1, sizes.kept_scores // max(k, 1)))
+    return core.rank_in_blocks(queries, k, block_size, lambda block: _rank_block(block, parts, k, allowed, sizes))
 
 
 def _rank_block(
     queries: Float32Array, parts: Sequence[Float32Array], k: int, allowed: BoolArray | None, sizes: Sizes
 ) -> tuple[Float32Array, Int64Array]:
-    """Best scores and rows of a few queries."""
+    """The k best scores and rows of a few queries."""
     chunk_rows = min(sizes.chunk_rows, -(-sizes.chunk_scores // len(queries)))
-    chunks = list(cut_chunks(parts, chunk_rows, allowed))
+    chunks = list(core.cut_chunks(parts, chunk_rows, allowed))
     low, high = GATHER_SHARE
     gather_share = low + (high - low) * (len(queries) - 1) / (SIZES.queries - 1)
     waiting = iter(chunks)
 
-    def work() -> Candidates:
-        found = Candidates(len(queries), k, sizes.pending_candidates)
-        products = Products(queries, chunk_rows, sizes.block_products)
+    def work() -> core.Candidates:
+        found = core.Candidates(len(queries), k, sizes.pending_candidates)
+        products = core.Products(queries, chunk_rows, sizes.block_products)
         for chunk in waiting:  # shared by the threads: each chunk goes to one of them, and to each in ascending order
             _rank_chunk(products, chunk, gather_share, found)
         return found
 
     threads = min(os.cpu_count() or 1, len(chunks) // 2)  # starting one for less takes longer than it saves
-    return best_of_threads(work, threads, k)
+    scores, rows = core.best_of_threads(work, threads, k)
+    if scores.shape[1] < k:  # NaN is neither above nor below the bar
+        raise InputError("the queries or the gallery hold numbers that are not finite")
+    return scores, rows
 
 
-def _rank_chunk(products: Products, chunk: Chunk, gather_share: float, found: Candidates) -> None:
+def _rank_chunk(products: core.Products, chunk: core.Chunk, gather_share: float, found: core.Candidates) -> None:
     mask, picked = chunk.allowed, None
     if mask is not None and np.count_nonzero(mask) <= gather_share * len(mask):
         picked, mask = np.flatnonzero(mask), None

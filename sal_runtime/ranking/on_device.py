@@ -17,7 +17,7 @@ import numpy as np
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.engines.onnx import open_session, run_on_device, to_device
 from sal_runtime.errors import InputError
-from sal_runtime.ranking.core import best, check_allowed, check_shapes
+from sal_runtime.ranking import core
 
 GRAPH = "top_k.onnx"
 QUERY_BLOCK = 256
@@ -35,9 +35,6 @@ class DeviceRanking:
             place in memory and their length, are not copied again.
         query_block: queries in one run.
 
-    Attributes:
-        device: the device that holds the gallery.
-
     Raises:
         BackendError: the device is not available, or has no room for the gallery.
         InputError: there is no part, or shapes or types do not fit.
@@ -52,11 +49,11 @@ class DeviceRanking:
     ) -> None:
         if not parts:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
-        check_shapes(parts[0], parts)
+        core.check_shapes(parts[0], parts)
         self.device = device
         self._query_block = query_block
         self._no_vectors = parts[0][:0]
-        self._ends = list(accumulate(len(part) for part in parts))
+        self._ends = [0, *accumulate(len(part) for part in parts)]
         graph = files("sal_runtime.ranking") / GRAPH
         self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device)
         known = {} if earlier is None else earlier._copies
@@ -64,12 +61,9 @@ class DeviceRanking:
         self._copies: dict[tuple[int, int], tuple[Float32Array, Any, Any]] = {}
         for part in parts:
             key = (part.ctypes.data, len(part))
-            self._copies[key] = known.get(key) or (
-                part,
-                to_device(part, device),
-                to_device(np.ones(len(part), np.bool_), device),
-            )
-        self._vectors, self._all = zip(*(self._copies[part.ctypes.data, len(part)][1:] for part in parts), strict=True)
+            everything = np.ones(len(part), np.bool_)
+            self._copies[key] = known.get(key) or (part, to_device(part, device), to_device(everything, device))
+        self._parts = [self._copies[part.ctypes.data, len(part)] for part in parts]
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -82,32 +76,26 @@ class DeviceRanking:
             BackendError: the device failed.
             InputError: shapes or types do not fit, or k is below 1.
         """
-        check_shapes(queries, [self._no_vectors])
-        k = min(k, check_allowed(len(self), k, allowed))
-        rows = np.empty((len(queries), k), np.int64)
-        scores = np.empty((len(queries), k), np.float32)
-        for start in range(0, len(queries) if k else 0, self._query_block):
-            block = slice(start, start + self._query_block)
-            scores[block], rows[block] = self._rank_block(queries[block], k, allowed)
-        return rows, scores
+        core.check_shapes(queries, [self._no_vectors])
+        k = min(k, core.check_allowed(len(self), k, allowed))
+        return core.rank_in_blocks(queries, k, self._query_block, lambda block: self._rank_block(block, k, allowed))
 
     def _rank_block(self, queries: Float32Array, k: int, allowed: BoolArray | None) -> tuple[Float32Array, Int64Array]:
         """Best scores and rows. At least k rows compete, so no other row is among them."""
         queries_on_device = to_device(queries, self.device)
         scores = np.empty((len(queries), 0), np.float32)
         rows = np.empty((len(queries), 0), np.int64)
-        for number, end in enumerate(self._ends):
-            first = self._ends[number - 1] if number else 0
+        for first, end, (_, vectors, everything) in zip(self._ends, self._ends[1:], self._parts, strict=False):
             mask = None if allowed is None else allowed[first:end]
             if first == end or (mask is not None and not mask.any()):
                 continue
             inputs = {
                 "queries": queries_on_device,
-                "vectors": self._vectors[number],
-                "allowed": self._all[number] if mask is None else to_device(mask, self.device),
+                "vectors": vectors,
+                "allowed": everything if mask is None else to_device(mask, self.device),
                 "k": to_device(np.array([min(k, end - first)]), "cpu"),  # ONNX Runtime reads it before it launches
             }
             new_scores, new_rows = run_on_device(self._session, inputs, self.device)
             joined = np.concatenate([scores, new_scores], axis=1), np.concatenate([rows, first + new_rows], axis=1)
-            scores, rows = best(*joined, k)
+            scores, rows = core.best(*joined, k)
         return scores, rows

@@ -25,15 +25,7 @@ from numpy.typing import NDArray
 from sal_runtime.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from sal_runtime.engines.onnx import open_session
 from sal_runtime.errors import InputError
-from sal_runtime.ranking.core import (
-    Candidates,
-    Chunk,
-    Products,
-    best_of_threads,
-    check_allowed,
-    check_shapes,
-    cut_chunks,
-)
+from sal_runtime.ranking import core
 from sal_runtime.ranking.exact import top_k
 
 GRAPH = "screen.onnx"
@@ -99,7 +91,7 @@ class ScreenedRanking:
     def __init__(self, parts: Sequence[Float32Array], earlier: ScreenedRanking | None = None) -> None:
         if not parts:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
-        check_shapes(parts[0], parts)
+        core.check_shapes(parts[0], parts)
         graph = files("sal_runtime.ranking") / GRAPH
         self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), "cpu", threads=1)
         known = {} if earlier is None else earlier._coded
@@ -122,33 +114,30 @@ class ScreenedRanking:
         Raises:
             InputError: shapes or types do not fit, k is below 1, or numbers are not finite.
         """
-        check_shapes(queries, self._vectors)
-        competing = check_allowed(len(self), k, allowed)
+        core.check_shapes(queries, self._vectors)
+        competing = core.check_allowed(len(self), k, allowed)
         if k > LARGEST_K_SHARE * competing:
             return top_k(queries, self._vectors, k, allowed)
-        rows = np.empty((len(queries), k), np.int64)
-        scores = np.empty((len(queries), k), np.float32)
-        chunks = list(cut_chunks(self._vectors, CHUNK_ROWS, allowed))
-        for start in range(0, len(queries), QUERY_BLOCK):
-            block = slice(start, start + QUERY_BLOCK)
-            scores[block], rows[block] = self._rank_block(_code_queries(queries[block]), k, chunks)
-        return rows, scores
+        chunks = list(core.cut_chunks(self._vectors, CHUNK_ROWS, allowed))
+        return core.rank_in_blocks(queries, k, QUERY_BLOCK, lambda block: self._rank_block(block, k, chunks))
 
-    def _rank_block(self, queries: _CodedQueries, k: int, chunks: Sequence[Chunk]) -> tuple[Float32Array, Int64Array]:
-        waiting = iter(chunks)
+    def _rank_block(
+        self, vectors: Float32Array, k: int, chunks: Sequence[core.Chunk]
+    ) -> tuple[Float32Array, Int64Array]:
+        queries, waiting = _code_queries(vectors), iter(chunks)
 
-        def work() -> Candidates:
-            found = Candidates(len(queries.vectors), k)
-            products = Products(queries.vectors, CHUNK_ROWS)
+        def work() -> core.Candidates:
+            found = core.Candidates(len(vectors), k)
+            products = core.Products(vectors, CHUNK_ROWS)
             for chunk in waiting:  # shared by the threads: each gets its chunks in ascending order
                 part = self._parts[chunk.part]
                 if not found.has_bar or not self._screen(queries, part, chunk, found):
                     _multiply(products, queries, part, chunk, found)
             return found
 
-        return best_of_threads(work, min(os.cpu_count() or 1, -(-len(chunks) // 2)), k)
+        return core.best_of_threads(work, min(os.cpu_count() or 1, -(-len(chunks) // 2)), k)
 
-    def _screen(self, queries: _CodedQueries, part: _CodedPart, chunk: Chunk, found: Candidates) -> bool:
+    def _screen(self, queries: _CodedQueries, part: _CodedPart, chunk: core.Chunk, found: core.Candidates) -> bool:
         """Add the scores above the bar to `found`; False, with nothing added, where float32 is faster."""
         mask = chunk.allowed
         if mask is not None and np.count_nonzero(mask) <= GATHER_SHARE * len(mask):
@@ -165,7 +154,9 @@ class ScreenedRanking:
         return True
 
 
-def _multiply(products: Products, queries: _CodedQueries, part: _CodedPart, chunk: Chunk, found: Candidates) -> None:
+def _multiply(
+    products: core.Products, queries: _CodedQueries, part: _CodedPart, chunk: core.Chunk, found: core.Candidates
+) -> None:
     """As `_screen`, with float32 products of all rows that compete."""
     picked = None if chunk.allowed is None else np.flatnonzero(chunk.allowed)
     scores = products.multiply(chunk.vectors, picked)
@@ -178,7 +169,9 @@ def _multiply(products: Products, queries: _CodedQueries, part: _CodedPart, chun
     _add(queries, chunk, rows if picked is None else picked[rows], numbers, found)
 
 
-def _add(queries: _CodedQueries, chunk: Chunk, rows: Int64Array, numbers: Int64Array, found: Candidates) -> None:
+def _add(
+    queries: _CodedQueries, chunk: core.Chunk, rows: Int64Array, numbers: Int64Array, found: core.Candidates
+) -> None:
     """Add pairs of rows of a chunk and numbers of queries whose score is above the bar.
 
     Every score is computed here, so that equal vectors get equal scores.

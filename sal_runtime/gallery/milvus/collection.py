@@ -149,12 +149,7 @@ def item_id(uri: str) -> int:
 
 
 def check_hashes(uris: Sequence[str], known: Mapping[int, str], title: str) -> None:
-    """Refuse a uri that has the id of another one.
-
-    Args:
-        uris: uris to be written.
-        known: uris in the gallery, by id.
-        title: the gallery, for the message.
+    """Refuse uris that share an id with each other, or with a uri in the gallery (`known`, by id).
 
     Raises:
         InputError: two uris have one id.

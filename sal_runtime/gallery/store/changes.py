@@ -13,20 +13,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.store.columns import (
-    CAMERA,
-    CAPTURED_AT,
-    IDS,
-    TRACK,
-    all_columns,
-    ensure_metadata_columns,
-    forget_empty_metadata,
-    read_values,
-    remove_slots,
-    text_hash,
-    vector_column,
-    write_values,
-)
+from sal_runtime.gallery.store import columns
 from sal_runtime.gallery.store.file import read_counter, write_counter
 from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
 
@@ -35,13 +22,7 @@ GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path",
 
 
 def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], vectors: Float32Array) -> None:
-    """Add items, or replace those whose uris are known.
-
-    Args:
-        connection: open on the gallery.
-        items: n items by uri.
-        vectors: float32 `[n, d]`, in the same order.
-    """
+    """Add n items by their uris, or replace those whose uris are known; vectors float32 `[n, d]` in the same order."""
     change, count = _next_change(connection), read_counter(connection, "count")
     known = find_slots(connection, list(items))
     ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new items last, in the order given
@@ -49,12 +30,12 @@ def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], 
     sorted_vectors = vectors[[row_of[uri] for uri in ordered]]
     sorted_items = [items[uri] for uri in ordered]
     checksums = [zlib.crc32(vector.tobytes()) for vector in sorted_vectors]
-    old, slots = len(known), np.arange(len(known), len(ordered), dtype=np.int64) - len(known) + count
-    slots = np.concatenate([np.array([known[uri] for uri in ordered[:old]], np.int64), slots])
+    old, new = len(known), len(ordered) - len(known)
+    slots = np.array([*(known[uri] for uri in ordered[:old]), *range(count, count + new)], np.int64)
     replace_items(connection, sorted_items[:old], checksums[:old])
     ids = insert_items(connection, sorted_items[old:], checksums[old:], count)
-    write_values(connection, IDS, slots[old:], np.array(ids, np.int64), change)
-    write_values(connection, vector_column(vectors.shape[1]), slots, sorted_vectors, change)
+    columns.write_values(connection, columns.IDS, slots[old:], np.array(ids, np.int64), change)
+    columns.write_values(connection, columns.vector_column(vectors.shape[1]), slots, sorted_vectors, change)
     _write_descriptions(connection, slots, sorted_items, change)
     write_counter(connection, "count", count + len(ids))
 
@@ -73,30 +54,20 @@ def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -
 def remove_items(
     connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
 ) -> list[str]:
-    """Remove items for good.
-
-    Args:
-        connection: open on the gallery.
-        condition: on rows of `item`, in SQL.
-        values: lists of values for the condition; an item is removed if its row fulfils the condition with one of them.
-        embedding_dim: length of a vector.
-
-    Returns:
-        The uris of the removed items.
-    """
+    """Remove the items whose rows fulfil an SQL condition with one of the lists of values; returns their uris."""
     query = f"SELECT slot, uri FROM item WHERE {condition}"
     found = {slot: uri for row in values for slot, uri in connection.execute(query, row)}
     if not found:
         return []
     count, change = read_counter(connection, "count"), _next_change(connection)
     slots = np.array(sorted(found), np.int64)
-    gone = read_values(connection, IDS, slots).tolist()
+    gone = columns.read_values(connection, columns.IDS, slots).tolist()
     connection.executemany("DELETE FROM item WHERE id = ?", ((item_id,) for item_id in gone))
-    holes = remove_slots(connection, all_columns(connection, embedding_dim), slots, count, change)
-    moved = read_values(connection, IDS, holes).tolist()
+    holes = columns.remove_slots(connection, columns.all_columns(connection, embedding_dim), slots, count, change)
+    moved = columns.read_values(connection, columns.IDS, holes).tolist()
     connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
     write_counter(connection, "count", count - len(slots))
-    forget_empty_metadata(connection)
+    columns.forget_empty_metadata(connection)
     return list(found.values())
 
 
@@ -130,9 +101,10 @@ def _write_descriptions(
 ) -> None:
     """Write what filters ask for."""
     times = [np.nan if item.captured_at is None else item.captured_at for item in items]
-    write_values(connection, CAPTURED_AT, slots, np.array(times, np.float64), change)
-    texts = {CAMERA: [item.camera for item in items], TRACK: [item.track for item in items]}
-    keys = ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
+    columns.write_values(connection, columns.CAPTURED_AT, slots, np.array(times, np.float64), change)
+    texts = {columns.CAMERA: [item.camera for item in items], columns.TRACK: [item.track for item in items]}
+    keys = columns.ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
     texts |= {column: [item.metadata.get(key) for item in items] for key, column in keys.items()}
     for column, values in texts.items():
-        write_values(connection, column, slots, np.array([text_hash(text) for text in values], np.int64), change)
+        hashes = np.array([columns.text_hash(text) for text in values], np.int64)
+        columns.write_values(connection, column, slots, hashes, change)

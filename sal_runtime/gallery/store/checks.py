@@ -34,12 +34,7 @@ MAX_PROBLEMS = 20
 def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
     """Find damaged pages, items without vector, vectors without item, wrong checksums, and items that filters miss.
 
-    Args:
-        connection: open on the gallery, in a transaction.
-        embedding_dim: length of a vector.
-
-    Returns:
-        One line for people per problem; an empty list if there is none.
+    Expects an open transaction. Returns one line for people per problem.
     """
     try:
         rows = connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})").fetchall()

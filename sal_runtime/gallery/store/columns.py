@@ -106,12 +106,7 @@ def write_values(
 ) -> None:
     """Put `values[i]` into slot `slots[i]`; makes blocks as needed, but none for nulls only.
 
-    Args:
-        connection: open on the gallery.
-        column: the column to write.
-        slots: int64 `[n]`, ascending and distinct.
-        values: `[n]` or `[n, width]`.
-        change: change number of the transaction.
+    Slots are int64 `[n]`, ascending and distinct; values `[n]` or `[n, width]`; `change` is the new change number.
     """
     data = np.ascontiguousarray(values, column.dtype)
     for number, rows in _by_block(slots):
@@ -130,17 +125,10 @@ def write_values(
 def remove_slots(
     connection: sqlite3.Connection, columns: Sequence[Column], slots: Int64Array, count: int, change: int
 ) -> Int64Array:
-    """Remove slots in every column: values from the end move into the holes and leave nulls behind.
+    """Remove slots in all columns: values from the end move into the holes and leave nulls behind.
 
-    Args:
-        connection: open on the gallery.
-        columns: all columns of the gallery.
-        slots: int64 `[n]`, ascending and distinct.
-        count: number of slots before the removal.
-        change: change number of the transaction.
-
-    Returns:
-        The removed slots that were filled again, int64 `[m]`, m <= n.
+    Slots are int64 `[n]`, ascending and distinct, out of `count` before the removal; `change` is the new change number.
+    Returns the removed slots that were filled again, int64 `[m]`, m <= n.
     """
     left = count - len(slots)
     holes = slots[slots < left]

@@ -72,7 +72,7 @@ def generation_path(path: Path) -> Path:
 
 
 def copies(path: Path) -> list[Path]:
-    """The files beside a gallery file with copies of its vectors; they must go when an item is removed."""
+    """The files beside a gallery file with copies of its vectors, which must go when an item is removed."""
     return [index_path(path), *temporaries(index_path(path))]
 
 
@@ -81,12 +81,11 @@ def side_files(path: Path) -> list[Path]:
 
     A new kind of side file belongs in this list, and in `copies` if it holds vectors.
     """
-    generation = generation_path(path)
-    return [*_own_files(path), generation, *_own_files(generation)]
-
-
-def _own_files(path: Path) -> list[Path]:
-    return [log_path(path), _beside(path, "-shm"), lock_path(path), *temporaries(resolved(path)), *copies(path)]
+    own = [
+        [log_path(file), _beside(file, "-shm"), lock_path(file), *temporaries(resolved(file)), *copies(file)]
+        for file in (path, generation_path(path))
+    ]
+    return [generation_path(path), *own[0], *own[1]]
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -97,12 +96,6 @@ def _beside(path: Path, suffix: str) -> Path:
 def delete_gallery(path: Path) -> None:
     """Delete a gallery file and everything beside it."""
     for file in (resolved(path), *side_files(path)):
-        file.unlink(missing_ok=True)
-
-
-def delete_copies(path: Path) -> None:
-    """Delete the files beside a gallery file with copies of its vectors."""
-    for file in copies(path):
         file.unlink(missing_ok=True)
 
 

@@ -70,11 +70,7 @@ def _values_at(parts: Sequence[AnyArray], slots: Int64Array, found: AnyArray) ->
 
 
 class LoadedGallery:
-    """The columns of one gallery in memory.
-
-    Args:
-        embedding_dim: length of a vector.
-    """
+    """The columns of one gallery in memory."""
 
     def __init__(self, embedding_dim: int) -> None:
         self._vectors = vector_column(embedding_dim)
@@ -178,13 +174,7 @@ class LoadedColumn:
 def filter_mask(
     connection: sqlite3.Connection, where: ItemFilter, read: Callable[[Column], Sequence[AnyArray]]
 ) -> BoolArray:
-    """The slots that a filter lets through, bool `[N]`.
-
-    Args:
-        connection: open on the gallery.
-        where: a filter with at least one condition.
-        read: returns the parts of a column.
-    """
+    """The slots that a filter with a condition lets through, bool `[N]`; `read` returns the parts of a column."""
     keys = metadata_columns(connection)
     texts = [(CAMERA, where.cameras), (TRACK, where.tracks)]
     # a key that no item has has no column: like a column of nulls, it matches nothing
@@ -198,8 +188,7 @@ def filter_mask(
         start = -np.inf if where.captured_from is None else where.captured_from
         stop = np.inf if where.captured_until is None else where.captured_until
         masks.append(np.concatenate([(part >= start) & (part < stop) for part in read(CAPTURED_AT)] or [_NOTHING]))
-    fits: BoolArray = np.logical_and.reduce(masks)
-    return fits
+    return np.asarray(np.logical_and.reduce(masks))
 
 
 _NOTHING = np.empty(0, np.bool_)

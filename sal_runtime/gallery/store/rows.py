@@ -58,16 +58,9 @@ def read_all_items(connection: sqlite3.Connection) -> Iterator[GalleryItem]:
 def insert_items(
     connection: sqlite3.Connection, items: Sequence[GalleryItem], checksums: Sequence[int], first_slot: int
 ) -> range:
-    """Insert items with new uris into consecutive slots.
+    """Insert items with new uris into the slots from `first_slot` on; checksums are crc32 of their vectors.
 
-    Args:
-        connection: open on the gallery.
-        items: n items.
-        checksums: crc32 of the vector of each.
-        first_slot: slot of the first item.
-
-    Returns:
-        The ids of the items.
+    Returns their ids.
     """
     first_id, now = read_counter(connection, "next_id"), time.time()
     rows = [

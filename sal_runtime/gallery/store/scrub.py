@@ -22,11 +22,9 @@ _descriptors: dict[tuple[int, int], int] = {}
 
 
 def scrub(connection: sqlite3.Connection, path: Path) -> None:
-    """Zero the unused bytes of all tables and indices.
+    """Zero the unused bytes of all tables and indices of a gallery file.
 
-    Args:
-        connection: belongs to the only writer, in a transaction that keeps others from writing, with an empty log.
-        path: the gallery file.
+    The connection belongs to its writer, in a transaction that keeps others from writing, with an empty log.
 
     Raises:
         sqlite3.DatabaseError: a page is damaged.

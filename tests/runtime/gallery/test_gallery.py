@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
-from sal_runtime.gallery.store import changes, checks, columns, memory
+from sal_runtime.gallery.store import checks, columns, memory
 
 DIM = 16
 
@@ -225,7 +225,7 @@ def test_an_interrupted_change_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with Gallery.open(path, "w") as gallery:
         before = contents(gallery)
         with monkeypatch.context() as patch:
-            patch.setattr(changes, "write_values", interrupted)
+            patch.setattr(columns, "write_values", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 gallery.add([GalleryItem("new.jpg"), GalleryItem("00001.jpg")], unit_vectors(2, seed=4))
         assert contents(gallery) == before
