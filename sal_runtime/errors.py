@@ -39,3 +39,8 @@ class BackendError(SalError, RuntimeError):
 
 class ParityError(SalError):
     """An exported encoder does not give what its source gives."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or the name of its type where it has no text."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]

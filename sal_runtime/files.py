@@ -50,7 +50,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     is_stream = path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
     target = path if is_stream else Path(os.path.realpath(path))
     folder = Path(tempfile.gettempdir()) if is_stream else target.parent
-    for left in folder.glob(f".{glob.escape(target.name)}.*.partial"):
+    for left in temporaries(folder / target.name):
         if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
             left.unlink(missing_ok=True)
     temporary = folder / f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial"
@@ -66,6 +66,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporaries(path: Path) -> list[Path]:
+    """The temporary files that `whole_file` is writing for `path`, or that killed processes left behind."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}.[0-9]*-[0-9]*.partial"))
 
 
 def write_synced(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -20,7 +20,7 @@ from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.parquet import BATCH_ROWS, Batch, Stamp, read_parquet, write_parquet
+from sal_runtime.gallery.parquet import BATCH_ROWS, Batch, EmbeddingOrigin, read_parquet, write_parquet
 from sal_runtime.ranking.exact import top_k
 
 DIM = 128
@@ -33,7 +33,7 @@ def main() -> None:
     """Measure and write the result."""
     vectors = unit_vectors(SCANNED)
     items = [item(number) for number in range(ITEMS)]
-    stamp = Stamp("f" * 64, DIM, "fp32", "random")
+    origin = EmbeddingOrigin("f" * 64, DIM, "fp32", "random")
 
     def batches() -> Iterator[Batch]:
         for start in range(0, ITEMS, BATCH_ROWS):
@@ -44,7 +44,7 @@ def main() -> None:
         parquet = Path(folder, "items.parquet")
         speed = in_turn(
             {
-                "write_parquet": lambda: ITEMS / seconds(lambda: write_parquet(parquet, batches(), stamp)),
+                "write_parquet": lambda: ITEMS / seconds(lambda: write_parquet(parquet, batches(), origin)),
                 "read_parquet": lambda: ITEMS / seconds(lambda: sum(len(part) for part, _ in read_parquet(parquet))),
                 "scan": lambda: vectors.nbytes / seconds(lambda: top_k(vectors[:1], vectors, 10)),
             },

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.engines.installed import installed_version
 from sal_runtime.gallery.nearest import SCREENED_QUERIES
-from sal_runtime.ranking.approximate import IndexStamp, build_index, open_index
+from sal_runtime.ranking.approximate import GalleryVersion, build_index, open_index
 from sal_runtime.ranking.exact import top_k
 from sal_runtime.ranking.screened import ScreenedRanking
 
@@ -194,7 +194,7 @@ def approximate_contender(gallery: Float32Array, k: int, path: Path) -> SearchCo
     Raises:
         BackendError: usearch is not installed.
     """
-    stamp = IndexStamp("made up", str(len(gallery)))
+    stamp = GalleryVersion("made up", str(len(gallery)))
     rows = np.arange(len(gallery))
     starts = range(0, len(gallery), PART_ROWS)
     build_index(

@@ -1,10 +1,10 @@
-"""Encoding an archive of crops on many machines: Ray Data hands out parts, each becomes one Parquet file.
+"""Encoding an archive of crops on many machines: Ray Data hands out parts, and each becomes one Parquet file.
 
     report = encode_archive("/archive/crops", "market.bundle", "/archive/encoded", workers=64, address="auto")
     import_gallery([Path("/archive/encoded")], gallery)
 
-A run that was stopped goes on where it was. Archive, bundle and output must have the same paths on every machine, as on
-a shared file system.
+A run that was stopped continues where it was. Archive, bundle and output must have the same paths on every machine, as
+on a shared file system.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sal_runtime.archive.parts import (
+    PART_IMAGES,
     EncodingJob,
     Part,
     PartEncoder,
@@ -31,22 +32,22 @@ from sal_runtime.arrays import Progress
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.encoding.pipeline import MAX_ENCODERS
 from sal_runtime.engines.devices import ENGINES
-from sal_runtime.errors import BackendError, InputError, SalError
+from sal_runtime.errors import BackendError, InputError, SalError, first_line
 from sal_runtime.images.folder import Listing, list_images, note_file
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Memory that a Ray started here may take for what it passes around: names of files, no images."""
+"""Object store of a Ray that is started here; it passes only names of files between processes, no images."""
 
 
 @dataclass(frozen=True)
 class ArchiveReport:
-    """What encoding an archive came to.
+    """What `encode_archive` did.
 
     Attributes:
-        images: in the part files.
-        failed: images that are in none of them; `failed.jsonl` beside the parts says which and why.
-        parts: files.
-        unchanged: of them, files that were there already.
+        images: number of images in the part files.
+        failed: number of images in none of them; `failed.jsonl` in the same folder says which and why.
+        parts: number of part files.
+        unchanged: number of part files that an earlier run had written already.
     """
 
     images: int
@@ -55,7 +56,7 @@ class ArchiveReport:
     unchanged: int
 
 
-def encode_archive(
+def encode_archive(  # noqa: PLR0913 - all but three have defaults that fit
     source: Path | str | Sequence[Path | str],
     bundle_path: Path | str,
     out: Path | str,
@@ -64,32 +65,32 @@ def encode_archive(
     workers: int = 2,
     address: str | None = None,
     progress: Progress | None = None,
+    part_images: int = PART_IMAGES,
 ) -> ArchiveReport:
-    """Encode images to Parquet files that `import_gallery` takes.
+    """Encode images to Parquet files that `import_gallery` reads.
 
     Args:
         source: a folder, searched recursively, whose images get uris relative to it; or paths, which become uris as
             they are.
-        bundle_path: of the bundle.
-        out: folder of the part files, made if need be; afterwards its parts are those of `source`, and no others.
-        device: where images are encoded: `cpu`, `cuda` or `trt`, on all workers. On a GPU, each worker claims one.
-        precision: of the image encoder.
+        bundle_path: the bundle.
+        out: folder of the part files, made if need be; other part files in it are deleted.
+        device: device of all workers: `cpu`, `cuda` or `trt`. On a GPU, each worker claims one.
+        precision: precision of the image encoder.
         workers: processes that encode; each claims up to four cores.
-        address: of a Ray cluster, such as `auto` or `host:6379`; None uses the one that this process is connected to,
-            or starts one on this machine for as long as it takes.
-        progress: called with the number of images done and of all.
+        address: address of a Ray cluster, such as `auto` or `host:6379`; None uses the cluster that this process is
+            connected to, or starts one on this machine until the call ends.
+        progress: called with the number of images done, and of all images.
+        part_images: images of a part; a run with another number makes all parts anew.
 
     Raises:
-        BackendError: Ray or pyarrow is not installed, or the device cannot be had.
-        BundleError: the bundle is missing, damaged, or has no such encoder.
+        BackendError: Ray or pyarrow is not installed, or the device is not available.
+        BundleError: the bundle is missing, damaged, or lacks the encoder.
         InputError: there is no image, the device is `auto` or unknown, or `workers` is not positive.
         SalError: a part cannot be written, or a worker failed.
     """
     if device not in ENGINES or workers < 1:
-        raise InputError(
-            f"got device {device} and {workers} workers, expected one of {', '.join(ENGINES)}, as all workers have to "
-            "encode alike, and at least 1"
-        )
+        devices = ", ".join(ENGINES)  # not auto, because all workers must encode alike
+        raise InputError(f"got device {device} and {workers} workers, expected one of {devices} and at least 1")
     bundle = open_bundle(bundle_path)
     bundle.artefact("image_encoder", precision, device)
     folder = Path(out).resolve()
@@ -98,27 +99,26 @@ def encode_archive(
     except OSError as error:
         raise SalError(f"{folder}: cannot be made ({error.strerror})") from error
     listing, root = _list(source)
-    parts = plan_parts(listing, root, f"{bundle.fingerprint} {precision}")
-    todo = [part for part in parts if not is_complete(folder / part.name, part.inputs)]
+    parts = plan_parts(listing, root, f"{bundle.fingerprint} {precision}", part_images)
+    missing = [part for part in parts if not is_complete(folder / part.name, part.inputs)]
     total = sum(len(part.uris) for part in parts)
-    done = total - sum(len(part.uris) for part in todo)
-    if todo:
+    done = total - sum(len(part.uris) for part in missing)
+    if missing:
         with _ray(address, workers) as (ray, cpus):
-            place = str(Path(bundle_path).resolve())
-            job = EncodingJob(place, bundle.fingerprint, str(folder), device, precision, cpus)
-            for count in _run(ray, job, todo, workers):
+            job = EncodingJob(str(bundle.path.resolve()), bundle.fingerprint, str(folder), device, precision, cpus)
+            for count in _run(ray, job, missing, workers):
                 done += count
                 if progress is not None:
                     progress(done, total)
     remove_other_parts(folder, {part.name for part in parts})
     unread = write_failures(folder, listing.failed, parts)
-    return ArchiveReport(total - unread, len(listing.failed) + unread, len(parts), len(parts) - len(todo))
+    return ArchiveReport(total - unread, len(listing.failed) + unread, len(parts), len(parts) - len(missing))
 
 
 class _RayWorker:
-    """One process of Ray: takes a job and a part of it, gives back the number of images, or an error.
+    """One process of Ray: takes a job and one of its parts, returns the number of images or an error.
 
-    All as one JSON text: Ray has ideas of its own about columns of lists, and wraps what is raised.
+    Both are passed as JSON text, because Ray converts columns of lists and wraps exceptions.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ def _list(source: Path | str | Sequence[Path | str]) -> tuple[Listing, str]:
 
 def _import_ray() -> Any:
     """The module ray, with its `data`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or a Ray that starts here reports to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise a Ray that starts here sends usage reports
     try:
         import ray
         import ray.data
@@ -166,7 +166,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _ray(address: str | None, workers: int) -> Iterator[tuple[Any, int]]:
-    """The module ray, connected, and how many cores each worker claims. What is started here ends here."""
+    """The module ray, connected, and the number of cores that each worker claims; a Ray started here ends here."""
     ray = _import_ray()
     is_ours = not ray.is_initialized()
     try:
@@ -176,29 +176,25 @@ def _ray(address: str | None, workers: int) -> Iterator[tuple[Any, int]]:
         cpus = min(MAX_ENCODERS, int(sum(nodes)) // workers, *(int(count) for count in nodes if count))
         yield ray, max(1, cpus)
     except ray.exceptions.RayError as error:
-        raise SalError(f"Ray failed: {_first_line(error)}") from error
+        raise SalError(f"Ray failed: {first_line(error)}") from error
     finally:
         if is_ours:
             ray.shutdown()
 
 
 def _start(ray: Any, address: str | None, workers: int) -> None:
-    """Connect to a cluster, or start a Ray of this machine."""
+    """Connect to a cluster, or start Ray on this machine."""
     cpus = max(1, min(MAX_ENCODERS, (os.cpu_count() or 1) // workers))
     local = {"num_cpus": cpus * workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-    except Exception as error:  # Ray raises no narrower one where it is too slow to start
+    except Exception as error:  # Ray raises nothing narrower when it is too slow to start
         what = f"reached at {address}" if address else "started"
-        raise SalError(f"Ray cannot be {what}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise SalError(f"Ray cannot be {what}: {first_line(error)}") from error
 
 
 def _run(ray: Any, job: EncodingJob, parts: Sequence[Part], workers: int) -> Iterator[int]:
-    """Encode parts on the workers; gives the number of images of each when it is written."""
+    """Encode parts on the workers; yields the number of images of each part when it is written."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -12,15 +12,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.arrays import Float32Array, UInt8Array, batched
 from sal_runtime.errors import InputError
 
 MAX_ENCODERS = 4
@@ -32,7 +31,6 @@ QUEUED_BATCHES = 2
 
 Source = TypeVar("Source")
 Record = TypeVar("Record")
-Item = TypeVar("Item")
 
 
 def num_encoders() -> int:
@@ -66,6 +64,7 @@ def encode_stream(
     batch_size: int = 32,
     threads: int | None = None,
     cancel: threading.Event | None = None,
+    encoders: int | None = None,
 ) -> Generator[EncodedBatch[Source, Record], None, None]:
     """Load and encode every source; batches come out in the order of the sources.
 
@@ -77,11 +76,12 @@ def encode_stream(
         sources: read lazily, from the calling thread only.
         load: gives a record of the caller's choice and the image, uint8 `[H, W, 3]` RGB, all of one size; runs in
             several threads. What it refuses with InputError or OSError is reported and skipped.
-        encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in up to `num_encoders()` threads at once. Called only if
-            there is something to do.
+        encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in up to `encoders` threads at once. Called only if there
+            is something to do.
         batch_size: sources per batch; a batch has fewer images where some cannot be read.
         threads: workers; one for each core if None, `MAX_THREADS` at most.
         cancel: once it is set, by any thread, the iterator ends at the next image or batch of each worker.
+        encoders: batches that are encoded at the same time; `num_encoders()` if None.
 
     Raises:
         InputError: `batch_size` or `threads` is not positive.
@@ -89,7 +89,7 @@ def encode_stream(
     count = min(MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
     if batch_size < 1 or count < 1:
         raise InputError(f"got batch_size {batch_size} and threads {count}, expected both to be at least 1")
-    work = _Work(load, encode, cancel or threading.Event())
+    work = _Work(load, encode, cancel or threading.Event(), num_encoders() if encoders is None else encoders)
     return _stream(sources, work, batch_size, count)
 
 
@@ -99,7 +99,7 @@ def _stream(
     workers = ThreadPoolExecutor(threads, "sal-encode")
     waiting: deque[Future[EncodedBatch[Source, Record]]] = deque()
     try:
-        for batch in _batched(sources, batch_size):
+        for batch in batched(sources, batch_size):
             if work.is_stopped():
                 return
             waiting.append(workers.submit(work, batch))
@@ -115,13 +115,6 @@ def _stream(
         workers.shutdown(wait=True, cancel_futures=True)
 
 
-def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items (itertools.batched needs Python 3.12)."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 class _Work(Generic[Source, Record]):
     """What a worker does with a batch of sources: load each, encode them together."""
 
@@ -130,12 +123,13 @@ class _Work(Generic[Source, Record]):
         load: Callable[[Source], tuple[Record, UInt8Array]],
         encode: Callable[[UInt8Array], Float32Array],
         cancel: threading.Event,
+        encoders: int,
     ) -> None:
         self.closed = False
         self._load = load
         self._encode = encode
         self._cancel = cancel
-        self._encoders = threading.BoundedSemaphore(num_encoders())
+        self._encoders = threading.BoundedSemaphore(encoders)
 
     def is_stopped(self) -> bool:
         return self.closed or self._cancel.is_set()

@@ -29,8 +29,10 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
     connect_file,
+    copies,
     create_file,
     explained,
+    generation_path,
     index_path,
     read_counter,
     read_meta,
@@ -46,7 +48,7 @@ from sal_runtime.gallery.store.rows import condition
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
-    from sal_runtime.ranking.approximate import IndexStamp
+    from sal_runtime.ranking.approximate import GalleryVersion
 
 Found = TypeVar("Found")
 
@@ -171,7 +173,7 @@ class Gallery:
     @property
     def generation_path(self) -> Path:
         """The file in which `reindex` keeps what it has encoded until it is done."""
-        return self.path.with_name(f".{self.path.name}.reindex")
+        return generation_path(self.path)
 
     def __len__(self) -> int:
         """Number of items."""
@@ -276,12 +278,12 @@ class Gallery:
             self._check_not_reindexed(connection)
             return find_problems(connection, self.embedding_dim)
 
-    def stamp(self) -> IndexStamp:
+    def stamp(self) -> GalleryVersion:
         """A stamp that changes with every write; store it with anything derived from the gallery."""
-        from sal_runtime.ranking.approximate import IndexStamp
+        from sal_runtime.ranking.approximate import GalleryVersion
 
         with self._reading() as connection:
-            return IndexStamp(self.fingerprint, str(read_counter(connection, "change")))
+            return GalleryVersion(self.fingerprint, str(read_counter(connection, "change")))
 
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         """Add items in one transaction; an item whose uri is known replaces it (last one wins).
@@ -358,7 +360,7 @@ class Gallery:
         with other._reading() as theirs, self._writing() as ours:
             write_counter(ours, "next_id", read_counter(theirs, "next_id") + (1 << 32))
 
-    def take_over(self, generation: Path, before: IndexStamp) -> None:
+    def take_over(self, generation: Path, before: GalleryVersion) -> None:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
         Args:
@@ -392,7 +394,8 @@ class Gallery:
         from sal_runtime.gallery.store.scrub import scrub
 
         with self._turn, explained(self.path):
-            index_path(self.path).unlink(missing_ok=True)  # it has copies of what was removed
+            for file in copies(self.path):
+                file.unlink(missing_ok=True)
             # As a script: this statement steps once per freed page, and execute() would free one only.
             self._connection.executescript("PRAGMA incremental_vacuum")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,7 +1,7 @@
 """The approximate index beside a gallery file, for galleries whose vectors do not fit into memory.
 
-It lies in `yard.sal.index`, holds coarse copies of all vectors, and is of one state of the gallery: any change makes it
-stale, and removing items deletes it, because what is removed must be gone.
+The file `yard.sal.index` holds coarse copies of all vectors, for one version of the gallery: any change makes it stale.
+Removing items deletes it, because nothing of a removed item may stay.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from sal_runtime.ranking.approximate import build_index
 
 
 def build_gallery_index(gallery: Gallery, progress: Progress | None = None) -> Path:
-    """Build the index of a gallery anew.
+    """Build the index of a gallery anew and return its file.
 
     Args:
-        gallery: open for writing, so that nobody changes it meanwhile.
-        progress: called with the number of items that are in the index and of all.
-
-    Returns:
-        The file.
+        gallery: a gallery open for writing, so that no other process changes it meanwhile.
+        progress: called with the number of indexed items, and of all items.
 
     Raises:
         BackendError: usearch is not installed.

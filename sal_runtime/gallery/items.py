@@ -63,18 +63,6 @@ class ItemFilter:
                 said.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
         return tuple(said)
 
-    def matches(self, item: GalleryItem) -> bool:
-        """Whether an item fulfils every condition; the definition that all implementations are tested against."""
-        if self.cameras and item.camera not in self.cameras:
-            return False
-        if self.tracks and item.track not in self.tracks:
-            return False
-        if self.captured_from is not None and (item.captured_at is None or item.captured_at < self.captured_from):
-            return False
-        if self.captured_until is not None and (item.captured_at is None or item.captured_at >= self.captured_until):
-            return False
-        return all(item.metadata.get(key) in values for key, values in self.metadata.items())
-
 
 @dataclass(frozen=True)
 class GalleryItem:

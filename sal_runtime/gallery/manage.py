@@ -113,7 +113,7 @@ def import_into(place: str, sources: Sequence[Path], bundle_path: Path | None, p
     Raises:
         InputError: a file is missing, damaged or of another bundle, or the gallery is.
     """
-    from sal_runtime.gallery.parquet import import_gallery, read_stamp
+    from sal_runtime.gallery.parquet import import_gallery, read_origin
 
-    with open_to_fill(place, bundle_path, read_stamp(sources).precision) as gallery:
+    with open_to_fill(place, bundle_path, read_origin(sources).precision) as gallery:
         return import_gallery(sources, gallery, progress)

@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from sal_runtime.errors import InputError
 
 FILE_TIME = "mtime"
-"""In place of a moment: the time of the image file."""
+"""Stands for the modification time of the image file, instead of a moment."""
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_age(text: str) -> float:
-    """Seconds of an age: a number and one of m (minutes), h, d, w.
+    """Seconds of an age, written as a number and one of m (minutes), h, d, w.
 
     >>> parse_age("36h") / 3600
     36.0
 
     Raises:
-        InputError: it is none.
+        InputError: the text is not an age.
     """
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([mhdw])", text.strip().lower())
     if match is None:
@@ -28,13 +28,13 @@ def parse_age(text: str) -> float:
 
 
 def parse_moment(text: str) -> float:
-    """Seconds since 1970 of a moment in ISO 8601; UTC unless it says otherwise.
+    """Seconds since 1970 of a moment in ISO 8601, in UTC unless it names a time zone.
 
     >>> parse_moment("1970-01-02T00:00Z")
     86400.0
 
     Raises:
-        InputError: it is none.
+        InputError: the text is not a moment.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -13,8 +13,8 @@ from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.ranking.exact import top_k
 
 if TYPE_CHECKING:
-    from sal_runtime.gallery.store.memory import State
-    from sal_runtime.ranking.approximate import ApproximateIndex, IndexStamp
+    from sal_runtime.gallery.store.memory import LoadedState
+    from sal_runtime.ranking.approximate import ApproximateIndex, GalleryVersion
     from sal_runtime.ranking.on_device import DeviceRanking
     from sal_runtime.ranking.screened import ScreenedRanking
 
@@ -35,9 +35,9 @@ class Ranker:
         self._device: str | None = None
         self._on_device: tuple[tuple[Float32Array, ...], DeviceRanking] | None = None
         self._screened: tuple[tuple[Float32Array, ...], ScreenedRanking] | None = None
-        self._index: tuple[IndexStamp, ApproximateIndex] | None = None
+        self._index: tuple[GalleryVersion, ApproximateIndex] | None = None
 
-    def top_k(self, queries: Float32Array, k: int, state: State) -> tuple[Int64Array, Float32Array]:
+    def top_k(self, queries: Float32Array, k: int, state: LoadedState) -> tuple[Int64Array, Float32Array]:
         """The nearest slots int64 and their cosines float32, both `[Q, min(k, allowed slots)]`, best first.
 
         Args:
@@ -55,7 +55,7 @@ class Ranker:
         return top_k(queries, state.vectors, k, state.allowed)
 
     def propose(
-        self, queries: Float32Array, k: int, stamp: IndexStamp, stored: Callable[[Int64Array], Float32Array]
+        self, queries: Float32Array, k: int, stamp: GalleryVersion, stored: Callable[[Int64Array], Float32Array]
     ) -> tuple[Int64Array, Float32Array]:
         """Ids int64 and cosines float32 `[Q, k]` of items that the index proposes, ranked by their stored vectors.
 
@@ -77,7 +77,7 @@ class Ranker:
             index = self._index[1]
         return index.search(queries, k, stored)
 
-    def rank_on(self, device: str | None, state: State, embedding_dim: int) -> None:
+    def rank_on(self, device: str | None, state: LoadedState, embedding_dim: int) -> None:
         """Copy the vectors of a state to a device and rank there from now on; None ranks without a device again.
 
         Raises:
@@ -92,7 +92,7 @@ class Ranker:
         with self._turn:
             self._device, self._on_device = device, kept
 
-    def _ranking_on_device(self, state: State, device: str) -> DeviceRanking:
+    def _ranking_on_device(self, state: LoadedState, device: str) -> DeviceRanking:
         from sal_runtime.ranking.on_device import DeviceRanking
 
         with self._turn:
@@ -101,7 +101,7 @@ class Ranker:
                 self._on_device = (state.vectors, DeviceRanking(state.vectors, device, earlier))
             return self._on_device[1]
 
-    def _screened_ranking(self, state: State) -> ScreenedRanking:
+    def _screened_ranking(self, state: LoadedState) -> ScreenedRanking:
         from sal_runtime.ranking.screened import ScreenedRanking
 
         with self._turn:

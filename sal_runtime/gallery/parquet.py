@@ -1,12 +1,11 @@
-"""Galleries as Parquet files: from one kind of gallery to another, and to whatever else reads Parquet.
+"""Galleries as Parquet files: from one kind of gallery to another, and to any program that reads Parquet.
 
-One row an item, one column for each field of `GalleryItem`, and `embedding`, a list of d float32. The key-value
-metadata of the file says which bundle made the embeddings; docs/scaling.md lists it all.
+A row is an item, with a column for each field of `GalleryItem` and `embedding`, a list of d float32. The key-value
+metadata of the file says which bundle made the embeddings; docs/scaling.md describes the format.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Progress
-from sal_runtime.errors import BackendError, InputError, SalError
-from sal_runtime.files import sync_directory
+from sal_runtime.errors import BackendError, InputError, SalError, first_line
+from sal_runtime.files import whole_file
 from sal_runtime.gallery.items import GalleryItem
 
 if TYPE_CHECKING:
@@ -26,21 +25,21 @@ if TYPE_CHECKING:
 Batch = tuple[Sequence[GalleryItem], Float32Array]
 
 FORMAT_VERSION = "1"
-"""Of the columns above."""
+"""Version of the columns and the key-value metadata."""
 BATCH_ROWS = 4096
-"""Items in memory at a time; those of one row group at most."""
+"""Items in memory at a time, and most items of a row group."""
 _PREFIX = "sal."
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What the embeddings of a file are.
+class EmbeddingOrigin:
+    """Which encoder made the embeddings of a file.
 
     Attributes:
-        fingerprint: of the bundle that made them.
+        fingerprint: identifies the bundle.
         embedding_dim: d.
-        precision: of the image encoder: fp32, fp16 or int8.
-        bundle_name: for people; empty where it is not known.
+        precision: precision of the image encoder: fp32, fp16 or int8.
+        bundle_name: name of the bundle, for people; empty if not known.
     """
 
     fingerprint: str
@@ -49,16 +48,16 @@ class Stamp:
     bundle_name: str = ""
 
 
-def export_gallery(gallery: SearchableGallery, out: Path, progress: Progress | None = None) -> int:
-    """Write all items of a gallery to one Parquet file; a file that is there is replaced when the new one is whole.
+def export_gallery(
+    gallery: SearchableGallery, out: Path, progress: Progress | None = None, batch_rows: int = BATCH_ROWS
+) -> int:
+    """Write all items of a gallery to one Parquet file, replaced when it is whole, and return their number.
 
     Args:
-        gallery: open; nothing may be removed from it meanwhile.
-        out: by custom ends in `.parquet`.
-        progress: called with the number of items written and of all.
-
-    Returns:
-        The number of items.
+        gallery: an open gallery; nothing may be removed from it meanwhile.
+        out: the file; by custom its name ends in `.parquet`.
+        progress: called with the number of items written, and of all items.
+        batch_rows: most items of a row group.
 
     Raises:
         BackendError: pyarrow is not installed.
@@ -70,57 +69,53 @@ def export_gallery(gallery: SearchableGallery, out: Path, progress: Progress | N
     def batches() -> Iterator[Batch]:
         done = 0
         for ids, embeddings in gallery.chunks():
-            for start in range(0, len(ids), BATCH_ROWS):
-                part = ids[start : start + BATCH_ROWS]
-                yield gallery.items(part), embeddings[start : start + BATCH_ROWS]
+            for start in range(0, len(ids), batch_rows):
+                part = ids[start : start + batch_rows]
+                yield gallery.items(part), embeddings[start : start + batch_rows]
                 done += len(part)
                 if progress is not None:
                     progress(done, total)
 
-    return write_parquet(
-        out, batches(), Stamp(gallery.fingerprint, gallery.embedding_dim, gallery.precision, gallery.bundle_name)
-    )
+    origin = EmbeddingOrigin(gallery.fingerprint, gallery.embedding_dim, gallery.precision, gallery.bundle_name)
+    return write_parquet(out, batches(), origin)
 
 
-def read_stamp(sources: Sequence[Path]) -> Stamp:
-    """By which encoder the embeddings of Parquet files were made, as the first of them says.
-
-    Raises:
-        BackendError: pyarrow is not installed.
-        InputError: there is no file, or it is damaged or no gallery.
-    """
-    arrow = _arrow()
-    file = _files(sources[0])[0]
-    with _reading(file), arrow.parquet.ParquetFile(file) as opened:
-        return _read_stamp(file, opened)
-
-
-def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:
-    """Add the items of Parquet files to a gallery; items whose uris are known are replaced.
-
-    All files are looked at before the first item is added. After an error some may have been added; importing the same
-    again makes it whole.
+def read_origin(sources: Sequence[Path]) -> EmbeddingOrigin:
+    """Read which encoder made the embeddings of Parquet files, from the first of them.
 
     Args:
         sources: files, or folders of files that end in `.parquet`.
-        gallery: open for writing.
-        progress: called with the number of items added and of all.
-
-    Returns:
-        The number of items read.
 
     Raises:
         BackendError: pyarrow is not installed.
-        InputError: a file is missing, damaged, no gallery, of another format version, or of another bundle.
+        InputError: there is no file, or it is damaged or not a gallery.
+    """
+    with _opened(_files(sources[0])[0]) as (_, origin):
+        return origin
+
+
+def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:
+    """Add the items of Parquet files to a gallery and return their number; items with known uris are replaced.
+
+    The metadata of all files is checked before the first item is added. After a later error some items may have been
+    added; importing the same files again completes the gallery.
+
+    Args:
+        sources: files, or folders of files that end in `.parquet`.
+        gallery: a gallery open for writing.
+        progress: called with the number of items added, and of all items.
+
+    Raises:
+        BackendError: pyarrow is not installed.
+        InputError: a file is missing, damaged, not a gallery, or of another format version, bundle or precision.
         SalError: writing failed.
     """
-    arrow = _arrow()
     files = [file for source in sources for file in _files(source)]
     total = 0
     for file in files:
-        with _reading(file), arrow.parquet.ParquetFile(file) as opened:
-            _check_fits(file, _read_stamp(file, opened), gallery)
-            total += opened.metadata.num_rows
+        with _opened(file) as (parquet, origin):
+            _check_fits(file, origin, gallery)
+            total += parquet.metadata.num_rows
     done = 0
     for file in files:
         for items, embeddings in read_parquet(file):
@@ -131,17 +126,16 @@ def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress
     return done
 
 
-def write_parquet(out: Path, batches: Iterable[Batch], stamp: Stamp, notes: Callable[[], dict[str, str]] = dict) -> int:
-    """Write batches of items with their embeddings float32 `[n, d]`; the file appears under its name when it is whole.
+def write_parquet(
+    out: Path, batches: Iterable[Batch], origin: EmbeddingOrigin, notes: Callable[[], dict[str, str]] = dict
+) -> int:
+    """Write items with their embeddings float32 `[n, d]` and return their number; the file appears when it is whole.
 
     Args:
         out: the file.
-        batches: up to `BATCH_ROWS` items each; every one becomes a row group.
-        stamp: of the embeddings.
-        notes: asked when all is written for what else the file's metadata is to say.
-
-    Returns:
-        The number of items.
+        batches: up to `BATCH_ROWS` items each; every batch becomes a row group.
+        origin: the encoder of the embeddings.
+        notes: called after the last batch; returns more entries for the key-value metadata.
 
     Raises:
         BackendError: pyarrow is not installed.
@@ -149,57 +143,48 @@ def write_parquet(out: Path, batches: Iterable[Batch], stamp: Stamp, notes: Call
         SalError: the file cannot be written.
     """
     arrow = _arrow()
-    schema = _schema(stamp)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    schema = _schema(origin)
     count = 0
     try:
-        with temporary.open("wb") as file:
-            with arrow.parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-                for items, embeddings in batches:
-                    writer.write_table(_table(items, embeddings, schema))
-                    count += len(items)
-                writer.add_key_value_metadata({_PREFIX + key: value for key, value in notes().items()})
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-        sync_directory(out.parent)
+        with (
+            whole_file(out) as temporary,
+            temporary.open("wb") as file,
+            arrow.parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
+            for items, embeddings in batches:
+                writer.write_table(_table(items, embeddings, schema))
+                count += len(items)
+            writer.add_key_value_metadata({_PREFIX + key: value for key, value in notes().items()})
     except OSError as error:
         raise SalError(f"{out}: cannot be written ({error.strerror or error})") from error
     except (arrow.ArrowException, UnicodeEncodeError, OverflowError) as error:
-        raise InputError(f"{out}: an item cannot be written ({_first_line(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise InputError(f"{out}: an item cannot be written ({first_line(error)})") from error
     return count
 
 
-def read_parquet(file: Path) -> Iterator[tuple[list[GalleryItem], Float32Array]]:
-    """The items of a file that `write_parquet` wrote, and their embeddings float32 `[n, d]`, a part at a time.
+def read_parquet(file: Path, batch_rows: int = BATCH_ROWS) -> Iterator[tuple[list[GalleryItem], Float32Array]]:
+    """Read a file that `write_parquet` wrote: items and their embeddings float32 `[n, d]`, `batch_rows` at a time.
 
     Raises:
         BackendError: pyarrow is not installed.
-        InputError: the file is missing, damaged, no gallery, or of another format version.
+        InputError: the file is missing, damaged, not a gallery, or of another format version.
     """
-    arrow = _arrow()
-    with _reading(file), arrow.parquet.ParquetFile(file, page_checksum_verification=True) as opened:
-        dim = _read_stamp(file, opened).embedding_dim
-        batches = opened.iter_batches(BATCH_ROWS)
-        while (batch := next(batches, None)) is not None:
+    with _opened(file) as (parquet, origin):
+        for batch in parquet.iter_batches(batch_rows):
             embeddings = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
             items = [_item(row) for row in batch.drop_columns("embedding").to_pylist()]
-            yield items, np.asarray(embeddings, dtype=np.float32).reshape(len(items), dim)
+            yield items, np.asarray(embeddings, dtype=np.float32).reshape(len(items), origin.embedding_dim)
 
 
 def read_notes(file: Path) -> dict[str, str]:
-    """What the metadata of a file that `write_parquet` wrote says: the stamp, the format version and the notes.
+    """The key-value metadata of a file that `write_parquet` wrote: origin, format version and notes.
 
     Raises:
         BackendError: pyarrow is not installed.
-        InputError: the file is missing, damaged, no gallery, or of another format version.
+        InputError: the file is missing, damaged, not a gallery, or of another format version.
     """
-    arrow = _arrow()
-    with _reading(file), arrow.parquet.ParquetFile(file) as opened:
-        _read_stamp(file, opened)
-        return _metadata(opened)
+    with _opened(file) as (parquet, _):
+        return _metadata(parquet)
 
 
 def _arrow() -> Any:
@@ -212,9 +197,9 @@ def _arrow() -> Any:
     return pyarrow
 
 
-def _schema(stamp: Stamp) -> Any:
+def _schema(origin: EmbeddingOrigin) -> Any:
     pa = _arrow()
-    values = {key: str(value) for key, value in vars(stamp).items()} | {"format_version": FORMAT_VERSION}
+    values = {key: str(value) for key, value in vars(origin).items()} | {"format_version": FORMAT_VERSION}
     return pa.schema(
         [
             pa.field("uri", pa.string(), nullable=False),
@@ -226,7 +211,7 @@ def _schema(stamp: Stamp) -> Any:
             pa.field("track", pa.string()),
             pa.field("box", pa.list_(pa.int32(), 4)),
             pa.field("metadata", pa.map_(pa.string(), pa.string()), nullable=False),
-            pa.field("embedding", pa.list_(pa.float32(), stamp.embedding_dim), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), origin.embedding_dim), nullable=False),
         ],
         metadata={_PREFIX + key: value for key, value in values.items()},
     )
@@ -251,43 +236,42 @@ def _item(row: dict[str, Any]) -> GalleryItem:
     return GalleryItem(**{**row, "box": box, "metadata": dict(row["metadata"])})
 
 
-def _metadata(opened: Any) -> dict[str, str]:
-    pairs = (opened.metadata.metadata or {}).items()
+def _metadata(parquet: Any) -> dict[str, str]:
+    pairs = (parquet.metadata.metadata or {}).items()
     return {
         key.decode().removeprefix(_PREFIX): value.decode() for key, value in pairs if key.startswith(_PREFIX.encode())
     }
 
 
-def _read_stamp(file: Path, opened: Any) -> Stamp:
-    found = _metadata(opened)
+def _read_origin(file: Path, parquet: Any) -> EmbeddingOrigin:
+    found = _metadata(parquet)
     if found.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
         raise InputError(
-            f"{file}: is of gallery format {found['format_version']}, this version of sal reads {FORMAT_VERSION}; use "
-            "the version of sal that made it"
+            f"{file}: gallery format {found['format_version']}, this version of sal reads {FORMAT_VERSION}; use the "
+            "version of sal that made it"
         )
     try:
         dim = int(found["embedding_dim"])
-        stamp = Stamp(found["fingerprint"], dim, found["precision"], found["bundle_name"])
+        origin = EmbeddingOrigin(found["fingerprint"], dim, found["precision"], found["bundle_name"])
     except (KeyError, ValueError):
-        raise InputError(f"{file}: is a Parquet file, but no gallery; `export_gallery` writes one") from None
-    if not opened.schema_arrow.equals(_schema(stamp), check_metadata=False):
+        raise InputError(f"{file}: is a Parquet file, but not a gallery; `export_gallery` writes one") from None
+    if not parquet.schema_arrow.equals(_schema(origin), check_metadata=False):
         raise InputError(f"{file}: its columns are not those of a gallery; export it again")
-    return stamp
+    return origin
 
 
-def _check_fits(file: Path, stamp: Stamp, gallery: SearchableGallery) -> None:
+def _check_fits(file: Path, origin: EmbeddingOrigin, gallery: SearchableGallery) -> None:
     expected = (gallery.fingerprint, gallery.embedding_dim, gallery.precision)
-    if (stamp.fingerprint, stamp.embedding_dim, stamp.precision) != expected:
-        made, wanted = _made_by(stamp), _made_by(gallery)
+    if (origin.fingerprint, origin.embedding_dim, origin.precision) != expected:
         raise InputError(
-            f"{file}: got embeddings of {made}, gallery {gallery.title} is of {wanted}; "
-            "import it into a gallery of its own"
+            f"{file}: got embeddings of {_described(origin)}, gallery {gallery.title} holds those of "
+            f"{_described(gallery)}; import it into a gallery of its own"
         )
 
 
-def _made_by(one: Stamp | SearchableGallery) -> str:
-    name = one.bundle_name or "unknown"
-    return f"bundle {name} ({one.fingerprint[:12]}) with {one.embedding_dim} numbers in {one.precision}"
+def _described(origin: EmbeddingOrigin | SearchableGallery) -> str:
+    name = origin.bundle_name or "unknown"
+    return f"bundle {name} ({origin.fingerprint[:12]}) with {origin.embedding_dim} numbers in {origin.precision}"
 
 
 def _files(source: Path) -> list[Path]:
@@ -300,15 +284,13 @@ def _files(source: Path) -> list[Path]:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _opened(file: Path) -> Iterator[tuple[Any, EmbeddingOrigin]]:
+    """A gallery as `pyarrow.parquet.ParquetFile`, and its origin; errors of reading it become one line for people."""
     arrow = _arrow()
     try:
-        yield
+        with arrow.parquet.ParquetFile(file, page_checksum_verification=True) as parquet:
+            yield parquet, _read_origin(file, parquet)
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file") from error
     except (OSError, arrow.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is damaged, or no Parquet file ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise InputError(f"{file}: is damaged, or not a Parquet file ({first_line(error)})") from error

@@ -1,7 +1,7 @@
 """Encoding a gallery anew with another bundle or in another precision.
 
-The new generation grows in a file beside the gallery, which is searched as before meanwhile; a run that is stopped
-continues where it was. When everything is encoded, one transaction puts the new generation in the place of the old.
+The new embeddings are collected in a second gallery file, the generation, while the gallery is searched as before. A
+run that was stopped continues where it was. When everything is encoded, one transaction replaces the old embeddings.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sal_runtime.arrays import Encode, Progress
+from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.store.file import delete_gallery
+from sal_runtime.gallery.store.file import delete_gallery, generation_path
 from sal_runtime.gallery.update import load_item
 
 if TYPE_CHECKING:
@@ -29,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReindexReport:
-    """What encoding a gallery anew came to.
+    """What `reindex` did.
 
     Attributes:
-        encoded: images encoded now.
-        kept: images that an earlier run had encoded already.
-        dropped: (path, reason) of each image that is in the gallery no more because it cannot be read.
+        encoded: number of images encoded now.
+        kept: number of images that an earlier run had encoded already.
+        dropped: (path, reason) of each image that was removed from the gallery because it cannot be read.
     """
 
     encoded: int
@@ -51,41 +48,41 @@ def reindex(
     drop_missing: bool = False,
     progress: Progress | None = None,
 ) -> ReindexReport:
-    """Encode all images of a gallery anew, and swap the new embeddings in.
+    """Encode all images of a gallery anew, and replace its embeddings.
 
-    Images are read from where the gallery knows them to be. Handles that are open for reading say so when they are
-    next asked, and have to be opened again.
+    Images are read from the paths that the gallery has. Handles that others hold open for reading raise an error at
+    their next use and must be opened again.
 
     Args:
-        gallery: open for writing; it is of the new bundle afterwards.
-        bundle: that encodes.
+        gallery: a gallery open for writing; afterwards it belongs to the new bundle.
+        bundle: the new bundle.
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
-        precision: of `encode`.
-        drop_missing: remove from the gallery what cannot be read any more, where otherwise nothing is swapped.
-        progress: told how many of how many images are encoded.
+        precision: precision of `encode`.
+        drop_missing: remove images that cannot be read any more from the gallery; otherwise they are an error.
+        progress: called with the number of encoded images, and of all images.
 
     Raises:
         InputError: images cannot be read and `drop_missing` is not set, or another thread has changed the gallery
-            meanwhile; what was encoded is kept for the next try.
-        SalError: writing failed; the gallery is as it was.
+            meanwhile; what was encoded is kept for the next run.
+        SalError: writing failed; the gallery is unchanged.
     """
-    beside, before = gallery.generation_path, gallery.stamp()
+    path, before = generation_path(gallery.path), gallery.stamp()
     items = {item.uri: item for item in gallery.all_items()}
-    with _open_generation(beside, gallery, bundle, precision) as generation:
+    with _open_generation(path, gallery, bundle, precision) as generation:
         encoded = {item.uri: item for item in generation.all_items()}
         kept = {uri for uri, item in encoded.items() if uri in items and _is_current(gallery, items[uri], item)}
         generation.remove(encoded.keys() - kept)
         missing = [item for uri, item in items.items() if uri not in kept]
         failed = _encode_items(missing, gallery, generation, bundle, encode, progress)
         if failed and not drop_missing:
-            path, reason = failed[0]
+            image, reason = failed[0]
             raise InputError(
                 f"gallery {gallery.path}: {len(failed):,} of {len(items):,} images cannot be read any more (first: "
-                f"{path}: {reason}); bring them back, or drop them from the gallery with --drop-missing"
+                f"{image}: {reason}); bring them back, or set drop_missing to remove them from the gallery"
             )
-        generation.erase()  # so that all of it is in the file, and nothing in a log beside it
-    gallery.take_over(beside, before)
-    delete_gallery(beside)
+        generation.erase()  # moves everything from the log into the file
+    gallery.take_over(path, before)
+    delete_gallery(path)
     gallery.erase()
     return ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
 
@@ -98,9 +95,9 @@ def _encode_items(
     encode: Encode,
     progress: Progress | None,
 ) -> list[tuple[str, str]]:
-    """Encode items into the new generation; returns (path, reason) of what cannot be read."""
+    """Encode items into the generation; returns (path, reason) of each image that cannot be read."""
 
-    def load(item: GalleryItem) -> tuple[GalleryItem, NDArray[np.uint8]]:
+    def load(item: GalleryItem) -> tuple[GalleryItem, UInt8Array]:
         read, image = load_item(gallery.image_path(item), item.uri, bundle.image_spec)
         return replace(item, content_hash=read.content_hash, size=read.size, mtime_ns=read.mtime_ns), image
 
@@ -117,12 +114,12 @@ def _encode_items(
 
 
 def _open_generation(path: Path, gallery: Gallery, bundle: Bundle, precision: str) -> Gallery:
-    """The new generation, of this bundle: as an earlier run left it, or empty."""
+    """The generation of this bundle and precision: as an earlier run left it, or empty."""
     if path.exists():
         try:
             generation = Gallery.open(path, "w")
         except InputError:
-            delete_gallery(path)  # of a killed machine; nothing in it is needed
+            delete_gallery(path)  # damaged by a power cut; nothing in it is needed
         else:
             if (generation.fingerprint, generation.precision) == (bundle.fingerprint, precision):
                 return generation
@@ -134,7 +131,7 @@ def _open_generation(path: Path, gallery: Gallery, bundle: Bundle, precision: st
 
 
 def _is_current(gallery: Gallery, item: GalleryItem, encoded: GalleryItem) -> bool:
-    """Whether what an earlier run encoded is still what the gallery and the file of an item say."""
+    """Whether an earlier run encoded the item as the gallery describes it now, from the same image file."""
     try:
         state = os.stat(gallery.image_path(item))
     except OSError:

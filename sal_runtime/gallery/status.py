@@ -8,6 +8,7 @@ from typing import Any
 
 from sal_runtime.gallery.folder import folder_changes, gallery_path_for, locate
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.store.file import log_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read_status(place: Path) -> Status:
     """
     path = locate(place)
     with Gallery.open(path) as gallery:
-        files = (path, path.with_name(f"{path.name}-wal"))
+        files = (path, log_path(path))
         follows = gallery.root
         pending = None
         if follows is not None and follows.is_dir() and gallery_path_for(follows) == path.resolve():

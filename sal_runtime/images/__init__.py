@@ -1,7 +1,7 @@
 """From bytes to a crop uint8 RGB `[H, W, 3]`.
 
 pixels.py   decoding and resizing; what size and colours a bundle wants
-header.py   the size an encoded image says it has, and whether it is whole, before it is decoded
+header.py   the size of an encoded image, and whether the file is whole, before it is decoded
 sources.py  what can be encoded: files, bytes, arrays, boxes of a frame
 folder.py   the image files of a folder
 """

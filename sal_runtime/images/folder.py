@@ -1,4 +1,4 @@
-"""The images of a folder: which there are, what they looked like when last seen, and how one is read."""
+"""Finding the image files of a folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sal_runtime.images.pixels import IMAGE_SUFFIXES
 
 
 class ImageFile(NamedTuple):
-    """A file that should be an image, as the file system knows it.
+    """The state of a file that should be an image.
 
     Attributes:
-        path: to open it by.
+        path: path that opens the file.
         size: bytes.
-        mtime_ns: nanoseconds since 1970.
+        mtime_ns: time of the last change, nanoseconds since 1970.
     """
 
     path: str
@@ -29,11 +29,11 @@ class ImageFile(NamedTuple):
 
 @dataclass
 class Listing:
-    """What a walk through a folder found.
+    """Image files found in a folder.
 
     Attributes:
-        files: by their path relative to the folder, with `/` between the parts.
-        failed: (path, reason) of what could not be looked at.
+        files: files by their path relative to the folder, with `/` between the parts.
+        failed: (path, reason) of each file or folder that could not be examined.
         unlisted: relative paths of the folders that could not be entered, each with a final `/`.
     """
 
@@ -45,8 +45,8 @@ class Listing:
 def list_images(folder: Path) -> Listing:
     """Find the images below a folder by their suffix, without opening them.
 
-    Links are followed, each folder is entered once. Names that begin with a dot are passed over: they are what
-    operating systems leave behind (`._0001.jpg` is no image).
+    Links are followed, and each folder is entered once. Names that begin with a dot are skipped, because operating
+    systems leave such files behind (`._0001.jpg` is not an image).
 
     Raises:
         InputError: there is no such folder.
@@ -76,7 +76,7 @@ def list_images(folder: Path) -> Listing:
 
 
 def note_file(listing: Listing, path: str, uri: str) -> None:
-    """Enter a file into a listing under `uri`, or the reason why it cannot be an image."""
+    """Add a file to a listing under `uri`, or the reason why it cannot be an image."""
     try:
         path.encode()
         state = os.stat(path)
@@ -87,7 +87,7 @@ def note_file(listing: Listing, path: str, uri: str) -> None:
         listing.failed.append((path, error.strerror or str(error)))
         return
     if not stat.S_ISREG(state.st_mode):
-        listing.failed.append((path, "is not a file"))  # a pipe would make the reader wait for ever
+        listing.failed.append((path, "is not a file"))  # a pipe would block the reader for ever
         return
     listing.files[uri] = ImageFile(path, state.st_size, state.st_mtime_ns)
 

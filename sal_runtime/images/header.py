@@ -1,4 +1,4 @@
-"""What an image file says about itself before anything of it is decoded: its size, and whether its end is there."""
+"""The size of an encoded image, and whether the file is whole: OpenCV decodes a truncated file without an error."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _JPEG_END = b"\xff\xd9"
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
 """Markers between C0 and CF that do not start a frame (ITU-T T.81, table B.1)."""
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
-"""Markers that decoders pass over where a segment must start; to take what follows for a length would lead astray."""
+"""Markers without a length, which decoders skip where a segment must start."""
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _START_OF_SCAN = 0xDA
 MAX_SCANS = 100
-"""In a JPEG. Encoders write 1 to some 20; each takes a pass over all pixels, and no more than a few bytes."""
+"""Most scans of a JPEG. Encoders write up to about 20; a scan of a few bytes costs a pass over all pixels."""
 _FILL = 0xFF
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_FRAMES = (b"IDAT", b"fcTL", b"fdAT")
 MAX_CHUNKS = 100
-"""In a PNG, besides those of its frames. Each may be text that unpacks to megabytes, or a line on stderr."""
+"""Most chunks of a PNG besides its frames. Each may be text that unpacks to megabytes, or print a line on stderr."""
 _BMP_UNCOMPRESSED = (0, 3)
 _OS2_HEADER = 12
 
 
 class ImageHeader(NamedTuple):
-    """Of a JPEG, PNG, WebP or BMP file.
+    """The header of a JPEG, PNG, WebP or BMP file.
 
     Attributes:
         width: pixels, before EXIF orientation.
         height: pixels, before EXIF orientation.
-        complete: whether the file's own end is there: the end marker of a JPEG or PNG, the stated length of a WebP or
-            BMP. Bytes after the end (padding, previews) are common and harmless.
+        complete: whether the file has its end: the end marker of a JPEG or PNG, the stated length of a WebP or BMP.
+            Bytes after the end (padding, previews) are common and harmless.
     """
 
     width: int
@@ -42,11 +42,11 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """The header of an image file, from its bytes.
+    """Read the header of an image file.
 
     Raises:
-        InputError: they are empty or none of the four formats, end before the header does, contradict themselves, or
-            are a JPEG of more than 100 scans or a PNG of more than 100 chunks besides its frames.
+        InputError: the file is empty or in none of the four formats, its header is truncated or damaged, or it is a
+            JPEG of more than 100 scans or a PNG of more than 100 chunks besides its frames.
     """
     if not data:
         raise InputError("the file is empty")
@@ -65,7 +65,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def _png(data: bytes) -> ImageHeader:
-    """From the first chunk (PNG specification, 5.3 and 11.2.1); the others are counted."""
+    """Reads the first chunk (PNG specification, 5.3 and 11.2.1) and counts the others."""
     width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR":
         raise InputError("damaged PNG: it does not begin with its header")
@@ -80,9 +80,9 @@ def _png(data: bytes) -> ImageHeader:
 
 
 def _jpeg(data: bytes) -> ImageHeader:
-    """From the frame header and the start of the first scan (ITU-T T.81, B.2.2 and B.2.3).
+    """Reads the frame header and the start of the first scan (ITU-T T.81, B.2.2 and B.2.3).
 
-    The end marker must follow the scan: a preview inside EXIF data has one of its own.
+    The end marker must follow the scan: a preview inside EXIF data has an end marker of its own.
     """
     size: tuple[int, int] | None = None
     components, progressive = 0, False
@@ -115,7 +115,7 @@ def _check_scans(data: bytes, first: int) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """From the first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    """Reads the first chunk (RFC 9649, sections 2.5 to 2.7)."""
     kind = data[12:16]
     if kind == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
@@ -129,7 +129,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _bmp(data: bytes) -> ImageHeader:
-    """From the file header and the BITMAPINFOHEADER, or OS/2's shorter one; rows are padded to four bytes."""
+    """Reads the file header and the BITMAPINFOHEADER or OS/2's shorter header; rows are padded to four bytes."""
     pixels_at, header_size = struct.unpack_from("<II", data, 10)
     if header_size == _OS2_HEADER:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)

@@ -1,7 +1,7 @@
-"""From the bytes of an image file to the uint8 crop the image encoder takes: the one decode and resize of the project.
+"""From the bytes of an image file to the uint8 crop that the image encoder takes.
 
-Training, evaluation and search all come through here; normalisation is inside the encoder graph. Golden pixels in
-the tests pin the result.
+Training, evaluation and search all decode and resize here; the encoder graph normalises. Golden pixels in the tests pin
+the result.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from sal_runtime.images.header import read_header
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded; 64 megapixels take 192 MB, while decoding up to 700 MB."""
+"""Larger images are refused before they are decoded. 64 megapixels take 192 MB, and up to 700 MB during decoding."""
 RESIZE_RULE = "linear-then-halve"
-"""What `resize_image` does; in the manifest of every bundle."""
+"""Name of what `resize_image` does, in the manifest of every bundle."""
 LAYOUT = {"colour": "RGB", "layout": "NHWC", "dtype": "uint8", "resize": RESIZE_RULE}
 MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
-"""The largest image that is decoded, uncompressed with four bytes a pixel, and its header; more is not even read."""
+"""Larger files are not read: the largest image uncompressed, with four bytes a pixel and a header."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What the image encoder takes: uint8 RGB `[N, height, width, 3]`, resized by `resize_image`.
+    """Size of the images that an encoder takes: uint8 RGB `[N, height, width, 3]`, resized by `resize_image`.
 
     Attributes:
         height: pixels.
@@ -42,15 +42,15 @@ class ImageSpec:
     width: int
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest; states colour order, layout, dtype and resize rule too."""
+        """The spec as JSON for the manifest, with colour order, layout, dtype and resize rule."""
         return {"height": self.height, "width": self.width, **LAYOUT}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ImageSpec:
-        """Read the form `to_json` writes.
+        """Read a spec from the form that `to_json` writes.
 
         Raises:
-            BundleError: it asks for preprocessing this version does not do.
+            BundleError: it asks for preprocessing that this version does not know.
         """
         different = {key: data.get(key) for key, value in LAYOUT.items() if data.get(key) != value}
         if different:
@@ -65,7 +65,7 @@ def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
     """Read, decode and resize one file: uint8 RGB `[height, width, 3]`.
 
     Raises:
-        InputError: the file cannot be read or is no whole image; the message names it.
+        InputError: the file cannot be read, or is not a whole image; the message names it.
     """
     try:
         return resize_image(decode_image(read_file(path)[0]), spec)
@@ -74,10 +74,10 @@ def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
-    """The content of a file and its state, both of the same moment.
+    """The content of a file and its state at the same moment.
 
     Raises:
-        InputError: it is no regular file (a pipe is not waited for), or larger than any image that is decoded.
+        InputError: it is not a regular file (a pipe would block), or is larger than any image that is decoded.
         OSError: it cannot be read.
     """
     try:
@@ -89,7 +89,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         if not stat.S_ISREG(state.st_mode):
             raise InputError("is not a file")
         if state.st_size > MAX_FILE_BYTES:
-            raise InputError(f"{state.st_size:,} bytes; no image of at most {MAX_PIXELS:,} pixels has more than that")
+            raise InputError(f"{state.st_size:,} bytes; no image of at most {MAX_PIXELS:,} pixels is that large")
         data = os.read(descriptor, state.st_size)
         while len(data) < state.st_size and (more := os.read(descriptor, state.st_size - len(data))):
             data += more
@@ -101,11 +101,11 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode a JPEG, PNG, WebP or BMP file to uint8 RGB `[h, w, 3]`; EXIF orientation is applied, alpha dropped.
 
-    Size and completeness are read from the file's structure before anything is decoded: decoders fill what is missing
-    of a truncated JPEG with grey and say nothing.
+    Size and completeness are checked before anything is decoded, because decoders silently fill the missing part of a
+    truncated JPEG with grey.
 
     Raises:
-        InputError: empty, of another format, truncated, damaged, or larger than `max_pixels`.
+        InputError: the file is empty, of another format, truncated, damaged, or has more than `max_pixels` pixels.
     """
     import cv2
 
@@ -128,19 +128,19 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
 def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     """Resize to the size of the encoder without keeping the aspect ratio.
 
-    Each dimension that is more than four times too long is averaged over pixel areas; then each that is still too long
-    is interpolated linearly to twice the target and averaged in pairs; then each that is too short is interpolated
-    linearly. Pixels are at their centres, edges repeat, every step rounds to whole numbers.
+    A dimension of more than four times the target is averaged over pixel areas. Otherwise, a longer dimension is
+    interpolated linearly to twice the target and averaged in pairs, and a shorter one is interpolated linearly. Pixels
+    are sampled at their centres, edges repeat, and every step rounds to whole numbers.
 
-    Up to four times, this costs about half of the mean over pixel areas, and up to twice it aliases no more; see
-    docs/encoding.md.
+    Up to four times the target, this costs about half as much as averaging over pixel areas; docs/encoding.md compares
+    the results.
 
     Args:
-        image: uint8 `[h, w, 3]`, any memory layout; a view of a frame is read in place.
-        spec: target.
+        image: uint8 `[h, w, 3]` of any memory layout; a view of a frame is not copied.
+        spec: target size.
 
     Returns:
-        uint8 `[height, width, 3]`, contiguous; `image` itself where it has that form already.
+        uint8 `[height, width, 3]`, contiguous; `image` itself if it has this form already.
     """
     import cv2
 
@@ -154,7 +154,7 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
 
 
 def _lengths(length: int, target: int) -> tuple[int, int, int, int]:
-    """Of one dimension after each step of `resize_image`."""
+    """The length of one dimension after each step of `resize_image`."""
     averaged = target if length > 4 * target else length
     doubled = 2 * target if averaged > target else averaged
     return averaged, doubled, min(averaged, target), target

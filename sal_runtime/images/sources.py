@@ -1,4 +1,4 @@
-"""What can be encoded: image files, their bytes, arrays of pixels, boxes in frames; each to the encoder's pixels."""
+"""What can be encoded: image files, their bytes, arrays of pixels, and boxes in frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
 
 Colour = Literal["RGB", "BGR"]
-"""Order of the channels of arrays and frames; image files say themselves what they hold."""
+"""Channel order of arrays and frames; image files have their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A person in a frame. Holds the frame itself, not a copy: see docs/encoding.md on who may write to it when.
+    """A person in a frame. It refers to the frame without a copy: docs/encoding.md says when the frame may be reused.
 
     Attributes:
-        frame: uint8 `[h, w, 3]`, any memory layout.
-        box: left, top, width, height in whole pixels; what of it is outside of the frame is cut off.
+        frame: uint8 `[h, w, 3]` of any memory layout.
+        box: left, top, width, height in whole pixels; the part outside the frame is cut off.
     """
 
     frame: UInt8Array
@@ -33,7 +33,7 @@ class Crop:
         """The box as a view of the frame, uint8 `[h, w, 3]`.
 
         Raises:
-            InputError: the frame is none, the box is not of whole pixels, or none of it is inside of the frame.
+            InputError: the frame is not uint8 `[h, w, 3]`, the box is not in whole pixels, or is outside the frame.
         """
         check_pixels(self.frame)
         try:
@@ -53,14 +53,14 @@ class Crop:
 
 
 ImageSource = str | os.PathLike[str] | bytes | UInt8Array | Crop
-"""A path, the content of an image file, pixels uint8 `[h, w, 3]`, or a box in a frame."""
+"""A path, the bytes of an image file, pixels uint8 `[h, w, 3]`, or a box in a frame."""
 
 
 def check_pixels(pixels: object) -> None:
-    """Refuse what is not a picture in an array.
+    """Refuse anything but an array of pixels.
 
     Raises:
-        InputError: it is not uint8 `[h, w, 3]`, or empty.
+        InputError: it is not uint8 `[h, w, 3]`, or is empty.
     """
     if not isinstance(pixels, np.ndarray):
         raise InputError(
@@ -71,7 +71,7 @@ def check_pixels(pixels: object) -> None:
 
 
 def check_colour(colour: str) -> None:
-    """Refuse an order of channels that is not known.
+    """Refuse an unknown channel order.
 
     Raises:
         InputError: it is neither RGB nor BGR.
@@ -81,18 +81,13 @@ def check_colour(colour: str) -> None:
 
 
 def read_source(source: ImageSource, spec: ImageSpec, colour: Colour = "RGB") -> UInt8Array:
-    """The pixels of one source as the image encoder takes them.
+    """Read a source as the image encoder takes it: uint8 RGB `[height, width, 3]`.
 
-    Args:
-        source: what to read.
-        spec: of the encoder.
-        colour: of arrays and frames.
-
-    Returns:
-        uint8 RGB `[height, width, 3]`; may share its memory with an array that has this form already.
+    The result shares its memory with an array source that has this form already. `colour` is the channel order of
+    arrays and frames.
 
     Raises:
-        InputError: it is no whole image, or nothing that can be one.
+        InputError: the source is not a whole image, or of another type.
         OSError: a file cannot be read.
     """
     if isinstance(source, bytes):
@@ -105,5 +100,5 @@ def read_source(source: ImageSource, spec: ImageSpec, colour: Colour = "RGB") ->
         check_pixels(source)
         pixels = source
     image = resize_image(pixels, spec)
-    # channels are swapped last, where there are the fewest pixels; the resize treats each channel alone
+    # the resize treats each channel alone, so channels are swapped last, when there are the fewest pixels
     return image if colour == "RGB" else np.ascontiguousarray(image[:, :, ::-1])

@@ -174,9 +174,9 @@ class SearchResult:
 def asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
     """A term of a query in the words of the schema."""
     alternatives = []
-    for group_number, states in term.allowed:
+    for group_number, states in term.states:
         group = schema.groups[group_number]
         words = " or ".join(group.states[state].name for state in sorted(states))
         alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
-    sensitive = any(schema.groups[group].sensitive for group, _ in term.allowed)
+    sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
     return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)

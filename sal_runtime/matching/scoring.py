@@ -138,10 +138,10 @@ def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: 
     columns = []
     for term in query.terms:
         absent = np.ones(len(attribute_logits))
-        for group, allowed in term.allowed:
+        for group, named in term.states:
             if group not in states:
                 states[group] = _state_probabilities(schema, group, attribute_logits)
-            absent *= 1.0 - states[group][:, sorted(allowed)].sum(axis=1)
+            absent *= 1.0 - states[group][:, sorted(named)].sum(axis=1)
         columns.append(absent if term.negated else 1.0 - absent)
     return np.asarray(np.clip(np.stack(columns, axis=1), PROBABILITY_FLOOR, 1.0))
 

@@ -1,11 +1,11 @@
 """The query language: `male,backpack,!hat,upper=red|pink`.
 
     query       = term ("," term)*                       all terms must hold
-    term        = ["!"] alternative ("|" alternative)*   one alternative must hold; with "!" none may
+    term        = ["!"] alternative ("|" alternative)*   one alternative must hold; with "!" none may hold
     alternative = [group "="] word                       a word that is unique needs no group
 
-Inside a term the group carries over: `upper=red|pink`.
-Blanks, case and underscores do not matter. What a query does not mention may be anything.
+Inside a term the group carries over: `upper=red|pink`. Blanks, case and underscores do not matter. Attributes that a
+query leaves out are unconstrained.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sal_runtime.query.schema import AttributeSchema, Conjunction, normalise_wor
 MAX_CONJUNCTIONS = 64
 MAX_QUERY_LENGTH = 4096
 MAX_TERMS = 128
-"""Scores take memory for each term and image; no data set has so many groups."""
+"""Scores take memory for each term and image, and no data set has so many groups."""
 NUM_SUGGESTIONS = 3
 LONGEST_QUOTE = 40
-"""Characters of the query that a message repeats; escaped, one takes up to ten."""
+"""Characters of the query that a message repeats; an escaped character takes up to ten."""
 LONGEST_LIST = 300
 """Characters of a list of words in a message."""
 
@@ -35,15 +35,15 @@ class Term:
     """One comma-separated part of a query.
 
     Attributes:
-        text: as understood, with full words.
+        text: the term in full words.
         negated: whether it began with `!`.
-        allowed: alternatives as (group number, state numbers) in group order; they are joined by "or". For a negated
-            term these are what may NOT be.
+        states: the states that it names, as (group number, state numbers) in group order. One of them must hold; none
+            may hold if the term is negated.
     """
 
     text: str
     negated: bool
-    allowed: tuple[tuple[int, frozenset[int]], ...]
+    states: tuple[tuple[int, frozenset[int]], ...]
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,23 @@ class Query:
     """A parsed query.
 
     Attributes:
-        text: as given.
-        terms: in the order given, each once; all must hold.
-        conjunctions: the same condition as a list of alternatives, each a map from group number to allowed states.
-        sensitive: names of the sensitive groups it asks about.
+        text: the query as given.
+        terms: in the order given, without repetitions; all must hold.
+        conjunctions: the same condition as alternatives, of which exactly one holds for a person who fits. Each maps
+            group numbers to allowed states.
     """
 
     text: str
     terms: tuple[Term, ...]
     conjunctions: tuple[Conjunction, ...]
-    sensitive: tuple[str, ...]
-
-    @property
-    def understood(self) -> str:
-        """The query in full words."""
-        return ", ".join(term.text for term in self.terms)
 
 
 def parse_query(text: str, schema: AttributeSchema) -> Query:
     """Parse a query.
 
     Raises:
-        SchemaError: it is empty or too long, a word is unknown (the nearest ones are named) or stands for several
-            attributes, two terms contradict each other, or it has more than 128 terms or 64 alternatives when
+        SchemaError: it is empty or too long, a word is unknown (the message suggests similar words) or stands for
+            several attributes, two terms contradict each other, or it has more than 128 terms, or 64 alternatives when
             multiplied out. The message is one line of at most 1,000 printable characters.
     """
     if len(text) > MAX_QUERY_LENGTH:
@@ -84,15 +78,13 @@ def parse_query(text: str, schema: AttributeSchema) -> Query:
     terms = tuple(dict.fromkeys(_parse_term(part, schema) for part in parts if part))
     if len(terms) > MAX_TERMS:
         raise SchemaError(f"the query has more than {MAX_TERMS} terms; leave some out")
-    asked = {group for term in terms for group, _ in term.allowed}
-    sensitive = tuple(schema.groups[group].name for group in sorted(asked) if schema.groups[group].sensitive)
-    return Query(text, terms, _multiply_out(terms, schema), sensitive)
+    return Query(text, terms, _multiply_out(terms, schema))
 
 
 def _parse_term(part: str, schema: AttributeSchema) -> Term:
     negated = part.startswith("!")
     body = part[1:] if negated else part
-    allowed: dict[int, set[int]] = {}
+    named: dict[int, set[int]] = {}
     group: int | None = None
     for alternative in body.split("|"):
         name, separator, word = alternative.rpartition("=")
@@ -103,8 +95,8 @@ def _parse_term(part: str, schema: AttributeSchema) -> Term:
         if separator:
             group = _resolve_group(name, schema)
         found_group, state = _resolve_word(word, group, schema, part)
-        allowed.setdefault(found_group, set()).add(state)
-    pairs = tuple((number, frozenset(states)) for number, states in sorted(allowed.items()))
+        named.setdefault(found_group, set()).add(state)
+    pairs = tuple((number, frozenset(states)) for number, states in sorted(named.items()))
     for number, states in pairs:
         if len(states) == len(schema.groups[number].states):
             what = "nothing" if negated else "everything"
@@ -127,7 +119,7 @@ def _resolve_word(word: str, group: int | None, schema: AttributeSchema, part: s
     if group is not None:
         state = schema.groups[group].state_index(wanted)
         if state is None:
-            words = [value for one in schema.groups[group].states for value in one.words()]
+            words = [value for known in schema.groups[group].states for value in known.words()]
             raise SchemaError(f"{schema.groups[group].name} cannot be {_quoted(word)}; {_nearest(wanted, words)}")
         return group, state
     meanings = schema.words.get(wanted, ())
@@ -140,7 +132,7 @@ def _resolve_word(word: str, group: int | None, schema: AttributeSchema, part: s
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    """The nearest known words as a suggestion, or where none is near as many as fit into a line."""
+    """The most similar known words as a suggestion; if no word is similar, as many known words as fit into a line."""
     known = sorted(set(known))
     near = difflib.get_close_matches(word, known, NUM_SUGGESTIONS, cutoff=0.5)
     near += [other for other in known if word and (word in other.split("-")) and other not in near][:NUM_SUGGESTIONS]
@@ -150,7 +142,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The beginning of what was given, with escapes for what should not reach a terminal."""
+    """The beginning of a text, with escapes for characters that should not reach a terminal."""
     text = text.strip()
     return repr(text[:LONGEST_QUOTE]) + ("..." if len(text) > LONGEST_QUOTE else "")
 
@@ -163,24 +155,27 @@ def _term_text(negated: bool, pairs: Iterable[tuple[int, frozenset[int]]], schem
     words: list[str] = []
     for number, states in pairs:
         for name in (schema.groups[number].states[state].name for state in sorted(states)):
-            # a group that was named carries over, so what follows must name its own
+            # the group of the word before carries over, so this word must name its own
             carried = bool(words) and "=" in words[-1]
             words.append(f"{schema.groups[number].name}={name}" if carried else schema.qualified(number, name))
     return ("!" if negated else "") + "|".join(words)
 
 
 def _options(term: Term, schema: AttributeSchema) -> list[Conjunction]:
-    """The alternatives of one term: a negated one forbids all at once, another allows each group in turn."""
+    """The alternatives of one term. A negated term has one, which forbids all its states at once."""
     if term.negated:
-        everything = {number: frozenset(range(len(schema.groups[number].states))) for number, _ in term.allowed}
-        return [{number: everything[number] - states for number, states in term.allowed}]
-    return [{number: states} for number, states in term.allowed]
+        return [{number: _all_states(number, schema) - states for number, states in term.states}]
+    return [{number: states} for number, states in term.states]
+
+
+def _all_states(group_number: int, schema: AttributeSchema) -> frozenset[int]:
+    return frozenset(range(len(schema.groups[group_number].states)))
 
 
 def _multiply_out(terms: tuple[Term, ...], schema: AttributeSchema) -> tuple[Conjunction, ...]:
-    """Disjunctive normal form; alternatives that contradict themselves are dropped, equal ones merged."""
+    """Disjunctive normal form, without alternatives that contradict themselves or repeat another one."""
     options = [_options(term, schema) for term in terms]
-    _check_alternatives(math.prod(len(one) for one in options))
+    _check_alternatives(math.prod(map(len, options)))
     conjunctions: list[Conjunction] = []
     for choice in itertools.product(*options):
         merged = _merge(choice)
@@ -192,7 +187,7 @@ def _multiply_out(terms: tuple[Term, ...], schema: AttributeSchema) -> tuple[Con
 
 
 def _merge(choice: Iterable[Conjunction]) -> dict[int, frozenset[int]] | None:
-    """All of them at once, or None where no state is left for a group."""
+    """The conjunction of all conjunctions, or None if it leaves no state for a group."""
     merged: dict[int, frozenset[int]] = {}
     for conjunction in choice:
         for number, states in conjunction.items():
@@ -223,11 +218,11 @@ def _check_alternatives(count: int) -> None:
 
 
 def _subtract(piece: Conjunction, other: Conjunction, schema: AttributeSchema) -> list[dict[int, frozenset[int]]]:
-    """What of `piece` lies outside `other`: one part for each group of `other` that can fail first."""
+    """The part of `piece` outside `other`, as one conjunction for each group of `other` that can fail first."""
     parts = []
     kept = dict(piece)
     for number, states in other.items():
-        current = kept.get(number, frozenset(range(len(schema.groups[number].states))))
+        current = kept.get(number, _all_states(number, schema))
         outside = current - states
         if outside:
             parts.append({**kept, number: outside})

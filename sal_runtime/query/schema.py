@@ -1,37 +1,40 @@
 """The attribute schema: which attributes there are, how they are named, which exclude each other.
 
-A schema is data. It travels in the manifest of every bundle, and people bring their own. An attribute vector is
-`[num_bits]` of 0 and 1; a group of the schema owns some of the bits and lists the states they may be in:
+A schema is data: it is part of the manifest of every bundle, and people bring their own. An attribute vector has
+`num_bits` entries of 0 and 1. A group of the schema owns some of the bits and lists the states they may be in:
 
 * a *binary* group owns one bit and has two states, both named (`male`/`female`, `no-hat`/`hat`);
-* an *exclusive* group owns several bits of which at most one is set; where none may be set it has a state `none`.
+* an *exclusive* group owns several bits of which at most one is set; if no bit may be set, it has a state `none`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_runtime.arrays import AnyArray, Int64Array, UInt8Array
 from sal_runtime.errors import SchemaError
 
 NONE_STATE = "none"
 PLAIN_WORDS = "use lower case, '-' and no ',|!='"
 
 Conjunction = Mapping[int, frozenset[int]]
-"""States that are allowed in groups, by number; groups that it does not name are open."""
+"""Allowed states by group number; groups that it leaves out are unconstrained."""
 
 
 @dataclass(frozen=True)
 class State:
-    """One thing a group can be: a word, the bit it sets (None: it sets none), and other words for it."""
+    """A value of a group.
+
+    Attributes:
+        name: its word.
+        bit: the bit that it sets, if any.
+        aliases: other words for it.
+    """
 
     name: str
     bit: int | None
@@ -44,13 +47,14 @@ class State:
 
 @dataclass(frozen=True)
 class Group:
-    """Attributes that answer one question about a person (`gender`, `backpack`, `upper-colour`).
+    """One question about a person (`gender`, `backpack`, `upper-colour`) and its answers.
 
     Attributes:
         name: unique in the schema.
         kind: `binary` (states: absent, present) or `exclusive`.
-        states: what the group can be, in vector order; `none` of an exclusive group comes last.
-        sensitive: a protected or sensitive characteristic (gender, age, ...); shown with a mark wherever it is used.
+        states: the answers, in vector order; `none` of an exclusive group is the last.
+        sensitive: whether it is a protected or sensitive characteristic (gender, age, ...), which is marked wherever it
+            is shown.
         aliases: other names of the group.
     """
 
@@ -85,7 +89,7 @@ def binary(
     absent_aliases: Sequence[str] = (),
     present_aliases: Sequence[str] = (),
 ) -> Group:
-    """A group of one bit. Poles default to `no-NAME` and `NAME`.
+    """A group of one bit. Its states are called `no-NAME` and `NAME` by default.
 
     >>> [state.name for state in binary("hat", 3).states]
     ['no-hat', 'hat']
@@ -120,13 +124,13 @@ def normalise_word(word: str) -> str:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether a query can say it and a terminal can print it."""
+    """Whether a query can contain the word and a terminal can print it."""
     return bool(word) and word.isprintable() and word == normalise_word(word) and not set(word) & set(",|!=")
 
 
 @dataclass(frozen=True)
 class AttributeSchema:
-    """The ordered groups of a data set; validated on construction.
+    """The ordered groups of a data set.
 
     Raises:
         SchemaError: two groups share a name or a bit, bits do not number 0..num_bits-1, a binary group does not have
@@ -137,15 +141,6 @@ class AttributeSchema:
     groups: tuple[Group, ...]
 
     def __post_init__(self) -> None:
-        self._check_groups()
-        owned = [bit for group in self.groups for bit in group.bits]
-        if sorted(owned) != list(range(len(owned))):
-            raise SchemaError(
-                f"schema {self.name!r}: the groups own the bits {sorted(owned)}, expected each of "
-                f"0..{len(owned) - 1} exactly once; give every attribute its own bit"
-            )
-
-    def _check_groups(self) -> None:
         names: set[str] = set()
         for group in self.groups:
             for word in (group.name, *group.aliases):
@@ -155,6 +150,12 @@ class AttributeSchema:
                     raise SchemaError(f"schema {self.name!r}: two groups are called {word!r}; rename one")
                 names.add(word)
             _check_states(self.name, group)
+        owned = [bit for group in self.groups for bit in group.bits]
+        if sorted(owned) != list(range(len(owned))):
+            raise SchemaError(
+                f"schema {self.name!r}: the groups own the bits {sorted(owned)}, expected each of "
+                f"0..{len(owned) - 1} exactly once; give every attribute its own bit"
+            )
 
     @cached_property
     def num_bits(self) -> int:
@@ -178,7 +179,7 @@ class AttributeSchema:
 
     @cached_property
     def words(self) -> dict[str, tuple[tuple[int, int], ...]]:
-        """Every word of a state, with the (group, state) pairs it may stand for."""
+        """Every word for a state, with the (group number, state number) pairs it may mean."""
         table: dict[str, list[tuple[int, int]]] = {}
         for group_number, group in enumerate(self.groups):
             for state_number, state in enumerate(group.states):
@@ -193,8 +194,11 @@ class AttributeSchema:
             vectors: `[..., num_bits]` of 0 and 1.
 
         Returns:
-            int64 `[..., num_groups]`; -1 where the bits of a group fit none of its states (two colours at once, or
-            no age at all), which is how contradictory labels are found.
+            int64 `[..., num_groups]`; -1 where the labels are contradictory, because the bits of a group fit none of
+            its states (two colours at once, or no age at all).
+
+        Raises:
+            SchemaError: the vectors are not `[..., num_bits]` of 0 and 1.
         """
         vectors = self.check_vectors(vectors)
         states = np.full((*vectors.shape[:-1], len(self.groups)), -1, dtype=np.int64)
@@ -206,7 +210,7 @@ class AttributeSchema:
         return states
 
     def vectors_from_states(self, states: Int64Array) -> UInt8Array:
-        """Attribute vectors uint8 `[..., num_bits]` of states int64 `[..., num_groups]`; inverse of the above."""
+        """Attribute vectors uint8 `[..., num_bits]` of states int64 `[..., num_groups]`."""
         states = np.asarray(states)
         vectors = np.zeros((*states.shape[:-1], self.num_bits), dtype=np.uint8)
         for number, group in enumerate(self.groups):
@@ -215,11 +219,11 @@ class AttributeSchema:
                     vectors[..., state.bit] = states[..., number] == state_number
         return vectors
 
-    def check_vectors(self, vectors: NDArray[Any]) -> UInt8Array:
-        """`vectors` as uint8, after checking that the last axis is num_bits and that all values are 0 or 1.
+    def check_vectors(self, vectors: AnyArray) -> UInt8Array:
+        """The vectors as uint8.
 
         Raises:
-            SchemaError: they are not.
+            SchemaError: they are not `[..., num_bits]`, or hold other values than 0 and 1.
         """
         vectors = np.asarray(vectors)
         if vectors.ndim == 0 or vectors.shape[-1] != self.num_bits:
@@ -231,7 +235,7 @@ class AttributeSchema:
         return vectors.astype(np.uint8)
 
     def describe(self, vector: UInt8Array) -> tuple[str, ...]:
-        """The words of one vector, for people: every exclusive state and every present attribute; absences left out."""
+        """The words of one vector for people: the state of every group, but not what is absent."""
         vector = self.check_vectors(vector)
         words = []
         for number, group in enumerate(self.groups):
@@ -251,26 +255,12 @@ class AttributeSchema:
         return word if len(self.words.get(word, ())) == 1 else f"{group.name}={word}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-serialisable description; `from_json` reads it back."""
-        return {
-            "name": self.name,
-            "groups": [
-                {
-                    "name": group.name,
-                    "kind": group.kind,
-                    "sensitive": group.sensitive,
-                    "aliases": list(group.aliases),
-                    "states": [
-                        {"name": state.name, "bit": state.bit, "aliases": list(state.aliases)} for state in group.states
-                    ],
-                }
-                for group in self.groups
-            ],
-        }
+        """The schema as JSON; `from_json` reads it back."""
+        return {"name": self.name, "groups": [asdict(group) for group in self.groups]}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> AttributeSchema:
-        """Read a schema from the form `to_json` writes.
+        """Read a schema from the form that `to_json` writes.
 
         Raises:
             SchemaError: a key is missing or the schema is inconsistent.
@@ -292,12 +282,6 @@ class AttributeSchema:
             return AttributeSchema(str(data["name"]), groups)
         except (KeyError, TypeError, AttributeError) as error:
             raise SchemaError(f"not an attribute schema: {error!r} while reading it") from error
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 (hex) of the schema's canonical JSON."""
-        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _check_states(schema_name: str, group: Group) -> None:

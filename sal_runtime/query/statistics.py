@@ -1,9 +1,9 @@
 """Training statistics of the attributes, and completions of partial queries drawn from them.
 
 The statistics are a tree over the attribute groups (Chow and Liu, IEEE Trans. Information Theory 1968): the spanning
-tree of largest mutual information, with the joint table of every edge. It keeps the strongest dependencies (skirts and
-gender, age and clothing), is small enough for a manifest, holds no single person's row, and can be sampled exactly
-under constraints: sums go up the tree, draws come down.
+tree of largest mutual information, with a table for every edge. It keeps the strongest dependencies (skirts and gender,
+age and clothing), is small enough for a manifest, and contains no record of a single person. It can be sampled exactly
+under constraints: probabilities are summed up the tree, then states are drawn down the tree.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, Conjunction
 
 SMOOTHING = 1.0
-"""Imaginary observations spread evenly over each table, so that nothing has probability zero."""
+"""Pseudo-observations spread evenly over each table, so that nothing has probability zero."""
 DIGITS = 6
+"""Digits of a probability in the manifest."""
 NEVER_SEEN = 0.5 * 10**-DIGITS
-"""What stands for a probability that was rounded to 0: a query may ask for what a large data set never showed."""
+"""Replaces a probability that was rounded to 0: a query may ask for a state that the training data never showed."""
 SMALLEST_MESSAGE = 1e-200
-"""Messages of smaller numbers are scaled up: the product over many rare states is no longer a number above 0."""
+"""Messages with smaller numbers are scaled up, because the product over many rare states would underflow to 0."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,10 @@ class AttributeStatistics:
     """A tree-shaped distribution over the states of all groups.
 
     Attributes:
-        schema: whose groups these are.
-        parents: for each group its parent in the tree; -1 for the root. Parents come before children in `order`.
-        tables: for the root its probabilities `[S]`, for another group the table P(state | parent's state)
-            `[S_parent, S]`.
-        count: training images (or identities) they were fitted on.
+        schema: the groups.
+        parents: for each group its parent in the tree; -1 for the root.
+        tables: for the root its probabilities `[S]`, for every other group P(state | parent's state) `[S_parent, S]`.
+        count: number of training images (or identities).
     """
 
     schema: AttributeSchema
@@ -49,8 +49,8 @@ class AttributeStatistics:
     def fit(schema: AttributeSchema, vectors: UInt8Array) -> AttributeStatistics:
         """Fit to training vectors uint8 `[N, A]`.
 
-        A row whose bits fit no state of a group (two colours at once, no gender) counts for that group in equal
-        parts for the states whose bits are set, or for all states where none is.
+        If the bits of a group fit none of its states (two colours at once, no gender), the row counts in equal parts
+        for the states whose bits are set, or for all states if no bit is set.
         """
         vectors = schema.check_vectors(vectors)
         beliefs = [_beliefs(schema, group, vectors) for group in range(len(schema.groups))]
@@ -58,7 +58,7 @@ class AttributeStatistics:
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """Groups with every parent before its children."""
+        """Group numbers, with every parent before its children."""
         done: list[int] = []
         waiting = set(range(len(self.parents)))
         while waiting:
@@ -70,21 +70,14 @@ class AttributeStatistics:
         return tuple(done)
 
     @cached_property
-    def state_probabilities(self) -> tuple[Float64Array, ...]:
-        """Probability of each state of each group, `[S]` per group."""
-        marginals: dict[int, Float64Array] = {}
-        for group in self.order:
-            parent = self.parents[group]
-            table = self.tables[group]
-            marginals[group] = table if parent < 0 else marginals[parent] @ table
-        return tuple(marginals[group] for group in range(len(self.parents)))
-
-    @cached_property
     def bit_probabilities(self) -> Float64Array:
         """Probability that each bit is set, float64 `[A]`."""
+        marginals: dict[int, Float64Array] = {}
         probabilities = np.zeros(self.schema.num_bits)
-        for group, marginal in zip(self.schema.groups, self.state_probabilities, strict=True):
-            for state, probability in zip(group.states, marginal, strict=True):
+        for group in self.order:
+            parent, table = self.parents[group], self.tables[group]
+            marginals[group] = table if parent < 0 else marginals[parent] @ table
+            for state, probability in zip(self.schema.groups[group].states, marginals[group], strict=True):
                 if state.bit is not None:
                     probabilities[state.bit] = probability
         return probabilities
@@ -102,35 +95,35 @@ class AttributeStatistics:
     def sample_completions(
         self, conjunctions: Sequence[Conjunction], count: int, seed: int
     ) -> tuple[UInt8Array, Float64Array]:
-        """Draw full attribute vectors that satisfy a query.
+        """Draw `count` full attribute vectors that satisfy a query; the same seed gives the same vectors.
 
         Args:
-            conjunctions: alternatives; each constrains some groups. One is chosen by its probability per draw.
-            count: draws.
-            seed: same seed, same completions.
+            conjunctions: alternatives; each draw chooses one by its probability.
+            count: number of draws.
+            seed: of the random numbers.
 
         Returns:
-            The distinct vectors uint8 `[C, A]`, C <= count, and how often each was drawn, summing to `count`.
+            The distinct vectors uint8 `[C, A]` and how often each was drawn, float64 `[C]`.
 
         Raises:
             SchemaError: there is no alternative, or one allows no state of a group.
         """
-        if not conjunctions or any(not states for one in conjunctions for states in one.values()):
+        if not conjunctions or not all(states for conjunction in conjunctions for states in conjunction.values()):
             raise SchemaError("a query needs at least one allowed state for each group it constrains")
         rng = np.random.default_rng(seed)
-        probabilities = np.array([self.probability(one) for one in conjunctions])
+        probabilities = np.array([self.probability(conjunction) for conjunction in conjunctions])
         if not probabilities.any():
             probabilities[:] = 1.0  # each is too improbable for a float
-        shares = rng.multinomial(count, probabilities / probabilities.sum())
-        states = [self._sample_states(one, int(share), rng) for one, share in zip(conjunctions, shares, strict=True)]
+        draws = rng.multinomial(count, probabilities / probabilities.sum()).tolist()
+        states = [self._sample_states(*pair, rng) for pair in zip(conjunctions, draws, strict=True)]
         vectors = self.schema.vectors_from_states(np.concatenate(states))
         distinct, drawn = np.unique(vectors, axis=0, return_counts=True)
         return distinct, drawn.astype(np.float64)
 
     def _upward(self, conjunction: Conjunction) -> tuple[dict[int, Float64Array], float]:
-        """For each group and state, the probability of the constraints in its subtree, itself included: `[S]`.
+        """For each group and state `[S]`, the probability of the constraints in its subtree, the group included.
 
-        Those of the root are to be multiplied by the scale that comes with them, 1 except for the least probable.
+        Those of the root must be multiplied by the returned scale, which is 1 except for the least probable queries.
         """
         scale = 1.0
         messages: dict[int, Float64Array] = {}
@@ -151,7 +144,7 @@ class AttributeStatistics:
         return messages, scale
 
     def _sample_states(self, conjunction: Conjunction, count: int, rng: np.random.Generator) -> Int64Array:
-        """int64 `[count, groups]`, drawn from the tree given the constraints."""
+        """States int64 `[count, groups]`, drawn from the tree under constraints."""
         messages, _ = self._upward(conjunction)
         states = np.zeros((count, len(self.parents)), dtype=np.int64)
         for group in self.order:
@@ -165,7 +158,7 @@ class AttributeStatistics:
         return states
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest; `from_json` reads it back. Probabilities are rounded to 6 digits."""
+        """The statistics as JSON for the manifest, with probabilities of 6 digits; `from_json` reads it back."""
         return {
             "count": self.count,
             "parents": list(self.parents),
@@ -174,10 +167,10 @@ class AttributeStatistics:
 
     @staticmethod
     def from_json(data: Mapping[str, Any], schema: AttributeSchema) -> AttributeStatistics:
-        """Read the form `to_json` writes.
+        """Read statistics from the form that `to_json` writes.
 
         Raises:
-            SchemaError: it does not fit the schema.
+            SchemaError: they do not fit the schema.
         """
         parents = tuple(int(parent) for parent in data["parents"])
         tables = tuple(
@@ -197,7 +190,7 @@ def _normalised(table: Float64Array) -> Float64Array:
 
 
 def _beliefs(schema: AttributeSchema, group_number: int, vectors: UInt8Array) -> Float64Array:
-    """`[N, S]`, rows sum to 1: one-hot where the bits fit a state."""
+    """Belief in each state of a group, `[N, S]`: rows sum to 1 and are one-hot where the bits fit a state."""
     group = schema.groups[group_number]
     compatible = np.zeros((len(vectors), len(group.states)))
     set_bits = vectors[:, list(group.bits)].sum(axis=1)

@@ -1,8 +1,9 @@
 """From query vectors and gallery vectors to the k best.
 
-exact.py        exact ranking in blocks, on all cores
+core.py         chunks, products and best candidates, for both exact rankings
+exact.py        exact ranking, on all cores
 screened.py     exact ranking of many queries, screened with 8-bit codes first
-on_device.py    exact ranking on a GPU (experimental)
+on_device.py    exact ranking on a GPU (experimental: has not run on one yet)
 approximate.py  an approximate index for vectors that do not fit into memory
 """
 
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 from sal_runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sal_runtime.ranking.approximate import IndexStamp as IndexStamp
+    from sal_runtime.ranking.approximate import GalleryVersion as GalleryVersion
     from sal_runtime.ranking.approximate import build_index as build_index
+    from sal_runtime.ranking.approximate import measure_recall as measure_recall
     from sal_runtime.ranking.approximate import open_index as open_index
     from sal_runtime.ranking.exact import top_k as top_k
     from sal_runtime.ranking.on_device import DeviceRanking as DeviceRanking
@@ -24,6 +26,6 @@ else:
         {
             "exact": ("top_k",),
             "on_device": ("DeviceRanking",),
-            "approximate": ("IndexStamp", "build_index", "open_index"),
+            "approximate": ("GalleryVersion", "build_index", "measure_recall", "open_index"),
         },
     )

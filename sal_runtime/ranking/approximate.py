@@ -1,19 +1,18 @@
 """An approximate index for galleries that do not fit into memory: a graph of neighbours (HNSW) in one file, by usearch.
 
-    build_index(path, gallery.chunks(), IndexStamp(gallery.fingerprint, state))
-    index = open_index(path, IndexStamp(gallery.fingerprint, state))
+    build_index(path, gallery.chunks(), GalleryVersion(gallery.fingerprint, state))
+    index = open_index(path, GalleryVersion(gallery.fingerprint, state))
     ids, scores = index.search(queries, k=10, stored=gallery.embeddings)
 
-The index proposes items by coarse vectors; what comes out is ranked by the stored ones, so scores are exact, but an
-item that was not proposed is missing. The file is mapped into memory, not read. It holds usearch's own format, and
-behind it which gallery it is of: a file that is not whole has no end.
+The index proposes items by coarse vectors, and the proposals are ranked by the stored vectors. So scores are exact, but
+an item that was not proposed is missing. The file is mapped into memory, not read. It holds usearch's own format,
+followed by a description of the gallery it was built from; a file that is not whole lacks the description.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -24,27 +23,28 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import BackendError, InputError, SalError
-from sal_runtime.files import sync_directory
-from sal_runtime.ranking.exact import best
+from sal_runtime.files import whole_file
+from sal_runtime.ranking.core import best
 
 Stored = Callable[[Int64Array], Float32Array]
 """Ids int64 `[n]` to the unit vectors float32 `[n, d]` that the gallery stores for them."""
-Precision = Literal["f16", "i8"]
+IndexPrecision = Literal["f16", "i8"]
+"""Precision of the vectors in an index."""
 
 MAGIC = b"SALANN01"
-"""Ends every index file; before it stand the length of the description and the description, JSON."""
+"""Last bytes of every index file, after the description (JSON) and its length."""
 TAIL_BYTES = len(MAGIC) + 8
 OVERSAMPLING = 4
-"""Proposals for each hit that is wanted."""
+"""Proposals for each wanted hit."""
 
 
 @dataclass(frozen=True)
-class IndexStamp:
-    """What an index is of.
+class GalleryVersion:
+    """The state of a gallery. Whatever is derived from a gallery is stamped with it, to be refused when it is stale.
 
     Attributes:
-        fingerprint: of the bundle that made the embeddings.
-        state: of the gallery; any text that is another one after each change.
+        fingerprint: identifies the bundle that made the embeddings.
+        state: any text that differs after each change of the gallery.
     """
 
     fingerprint: str
@@ -52,21 +52,21 @@ class IndexStamp:
 
 
 def build_index(
-    path: Path, chunks: Iterable[tuple[Int64Array, Float32Array]], stamp: IndexStamp, precision: Precision = "f16"
+    path: Path,
+    chunks: Iterable[tuple[Int64Array, Float32Array]],
+    version: GalleryVersion,
+    precision: IndexPrecision = "f16",
 ) -> int:
-    """Write the index of a gallery; it appears under its name only when whole, in place of an older one.
+    """Write the index of a gallery and return its number of items; it replaces an older one when it is whole.
 
-    Building needs the index in memory: with d = 128 up to 900 bytes for each item, of which 400 (f16) or 280 (i8) are
+    The whole index is built in memory: with d = 128 up to 900 bytes for each item, of which 400 (f16) or 280 (i8) are
     written.
 
     Args:
-        path: of the file.
-        chunks: ids int64 `[n]`, from 0, and unit vectors float32 `[n, d]`; each id once.
-        stamp: what they are of.
-        precision: of the vectors in the index, which are used to propose.
-
-    Returns:
-        The number of items.
+        path: the index file.
+        chunks: ids int64 `[n]`, at least 0, and unit vectors float32 `[n, d]`; each id once.
+        version: the state of the gallery that the chunks come from.
+        precision: of the vectors in the index.
 
     Raises:
         BackendError: usearch is not installed.
@@ -88,47 +88,41 @@ def build_index(
             ) from error
     if index is None:
         raise InputError(f"{path}: got nothing to index, expected at least one chunk of vectors")
-    description = {**asdict(stamp), "precision": precision, "items": len(index), "embedding_dim": index.ndim}
+    description = {**asdict(version), "precision": precision, "items": len(index), "embedding_dim": index.ndim}
     _write(path, index, description)
     return len(index)
 
 
 def _write(path: Path, index: Any, description: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        index.save(temporary)
-        text = json.dumps({**description, "bytes": temporary.stat().st_size}).encode()
-        with temporary.open("ab") as file:
-            file.write(text + len(text).to_bytes(8, "little") + MAGIC)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
+        with whole_file(path) as temporary:
+            index.save(temporary)
+            text = json.dumps({**description, "bytes": temporary.stat().st_size}).encode()
+            with temporary.open("ab") as file:
+                file.write(text + len(text).to_bytes(8, "little") + MAGIC)
     except (OSError, RuntimeError) as error:  # usearch raises the latter
         raise SalError(f"{path}: cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def open_index(path: Path, stamp: IndexStamp) -> ApproximateIndex:
+def open_index(path: Path, version: GalleryVersion) -> ApproximateIndex:
     """Map an index into memory.
 
     Args:
-        path: of the file; one made by somebody else is not to be trusted, its graph is followed unchecked.
-        stamp: what it must be of.
+        path: the index file. Do not open files from people you do not trust: usearch does not check its graph.
+        version: the state of the gallery that the index must have been built from.
 
     Raises:
         BackendError: usearch is not installed.
-        InputError: there is no such file, it is not whole, or it is of another bundle or another state of the gallery.
+        InputError: there is no such file, it is not whole, or it belongs to another bundle or state of the gallery.
     """
     usearch = _import_usearch()
     description = _read_description(path)
-    if description["fingerprint"] != stamp.fingerprint:
+    if description["fingerprint"] != version.fingerprint:
         raise InputError(
-            f"index {path}: is of embeddings by bundle {description['fingerprint'][:12]}, expected "
-            f"{stamp.fingerprint[:12]}; build it from this gallery"
+            f"index {path}: holds embeddings of bundle {description['fingerprint'][:12]}, expected "
+            f"{version.fingerprint[:12]}; build it from this gallery"
         )
-    if description["state"] != stamp.state:
+    if description["state"] != version.state:
         raise InputError(f"index {path}: the gallery has changed since it was built; build it again")
     try:
         index = usearch.Index(ndim=description["embedding_dim"], metric="cos", dtype=description["precision"])
@@ -141,7 +135,7 @@ def open_index(path: Path, stamp: IndexStamp) -> ApproximateIndex:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    """What stands behind usearch's own bytes."""
+    """The description behind usearch's own bytes."""
     if not path.is_file():
         raise InputError(f"index {path}: there is no such file; build it")
     size = path.stat().st_size
@@ -151,15 +145,15 @@ def _read_description(path: Path) -> dict[str, Any]:
         length = int.from_bytes(tail[:8], "little")
         if len(tail) == TAIL_BYTES and tail.endswith(MAGIC) and length <= size - TAIL_BYTES:
             file.seek(size - TAIL_BYTES - length)
-            with contextlib.suppress(ValueError):  # no JSON
+            with contextlib.suppress(ValueError):  # not JSON
                 description = json.loads(file.read(length))
                 if isinstance(description, dict) and description.get("bytes") == size - TAIL_BYTES - length:
                     return description
-    raise InputError(f"index {path}: is no index of sal, or not whole ({size:,} bytes); build it again")
+    raise InputError(f"index {path}: is not an index of sal, or not whole ({size:,} bytes); build it again")
 
 
 class ApproximateIndex:
-    """An index that is mapped into memory; threads may share it, they take turns."""
+    """An index mapped into memory. Threads may share it; they take turns."""
 
     def __init__(self, index: Any) -> None:
         """Use `open_index`."""
@@ -171,14 +165,11 @@ class ApproximateIndex:
         return len(self._index)
 
     def propose(self, queries: Float32Array, count: int) -> list[Int64Array]:
-        """The ids that are near each query by the coarse vectors, nearest first.
+        """Ids int64 near each query by the coarse vectors, nearest first; one array for each query.
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
-            count: at least 1, ids wanted; seldom a query gets fewer though there are as many items.
-
-        Returns:
-            Ids int64, an array for each query.
+            count: ids wanted, at least 1. Rarely a query gets fewer although the index has more items.
 
         Raises:
             InputError: the queries do not fit, or the count is below 1.
@@ -198,17 +189,17 @@ class ApproximateIndex:
     def search(
         self, queries: Float32Array, k: int, stored: Stored, oversampling: int = OVERSAMPLING
     ) -> tuple[Int64Array, Float32Array]:
-        """The nearest of the proposed items, by their stored vectors.
+        """The nearest of the proposed items, ranked by their stored vectors.
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
             k: hits wanted, at least 1.
-            stored: gives the vectors; called once, with all proposed ids.
+            stored: reads vectors by id; called once, with all proposed ids.
             oversampling: proposals for each hit, at least 1.
 
         Returns:
-            Ids int64 and cosines float32, both `[Q, k]` or as many as every query has proposals, best first, the lower
-            id first among equal cosines.
+            Ids int64 and cosines float32, both `[Q, k]`, or narrower if some query has fewer proposals; best first,
+            among equal cosines the lower id first.
 
         Raises:
             InputError: the queries do not fit, or k or the oversampling is below 1.
@@ -233,14 +224,14 @@ def measure_recall(
     stored: Stored,
     oversampling: int = OVERSAMPLING,
 ) -> float:
-    """Share of the k exact hits that a search of the index gives, the mean over the queries.
+    """Share of the exact hits, in 0..1, that an index finds for your own gallery and queries.
 
     Args:
-        index: of the gallery.
+        index: the index of the gallery.
         queries: unit vectors float32 `[Q, d]`.
         exact: ids int64 `[Q, k]` of the exact hits.
-        stored: as for `ApproximateIndex.search`.
-        oversampling: as for `ApproximateIndex.search`.
+        stored: reads vectors by id.
+        oversampling: proposals for each hit.
 
     Raises:
         InputError: there is no hit to find.
@@ -248,7 +239,7 @@ def measure_recall(
     if exact.size == 0:
         raise InputError(f"got exact hits {exact.shape}, expected at least one query with one hit")
     found, _ = index.search(queries, exact.shape[1], stored, oversampling)
-    return sum(len(np.intersect1d(one, other)) for one, other in zip(found, exact, strict=True)) / exact.size
+    return sum(len(np.intersect1d(*pair)) for pair in zip(found, exact, strict=True)) / exact.size
 
 
 def _import_usearch() -> Any:

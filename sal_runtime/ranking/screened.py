@@ -1,12 +1,13 @@
-"""Exact top-k of many queries, most of whose products are taken in integers.
+"""Exact top-k of many queries that takes most products in integers.
 
-Every number of a vector also has a code of 8 bits, and every number of a query one of 7. Products of codes are several
-times as fast as those of float32 and say what a score can be at most: by the inequality of Cauchy and Schwarz it is
-off by no more than the lengths of what the codes leave out allow. Only what could be among the best is then multiplied
-in float32, so the answer is that of `ranking.top_k`. The codes take a quarter of the memory of the vectors.
+Every number of a vector has a code of 8 bits, and every number of a query one of 7. Integer products of codes are
+several times as fast as products of float32 and give an upper bound of each score: by the inequality of Cauchy and
+Schwarz the error is at most what the lengths of the rounding errors allow. Only rows that could be among the best are
+then multiplied in float32, so the answer is that of `ranking.top_k`. The codes take a quarter of the memory of the
+vectors.
 
-The graph is the file screen.onnx, one MatMulInteger; tests/runtime/ranking/test_screened.py builds it. Queries get
-seven bits, because sums of two products of eight overflow on processors without VNNI.
+The graph in screen.onnx is one MatMulInteger; tests/runtime/ranking/test_screened.py builds it. Queries get seven bits
+because a sum of two products of 8-bit codes overflows on processors without VNNI.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
+from sal_runtime.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from sal_runtime.engines.onnx import open_session
 from sal_runtime.errors import InputError
-from sal_runtime.ranking.exact import Candidates, Chunk, Products, best, check_allowed, check_shapes, top_k
+from sal_runtime.ranking import core
+from sal_runtime.ranking.exact import top_k
 
 GRAPH = "screen.onnx"
 QUERY_BLOCK = 64
 CHUNK_ROWS = 4096
-"""Of one product: 64 queries make 1 MiB of integers."""
+"""Rows multiplied at a time; with 64 queries they make 1 MiB of integers."""
 VECTOR_CODES, QUERY_CODES = 127, 63
-"""Largest code; those of vectors are kept with 128 added."""
+"""Largest code; codes of vectors are stored with 128 added."""
 GATHER_SHARE = 0.2
-"""Of allowed rows in a chunk: up to here these are copied together and multiplied in float32."""
+"""Up to this share of allowed rows in a chunk, these are copied together and multiplied in float32."""
 PASSING_SHARE = 0.1
-"""Of scores that may be among the best: above, all of the chunk is multiplied in float32."""
+"""If more scores than this share could be among the best, the whole chunk is multiplied in float32."""
 LARGEST_K_SHARE = 0.01
-"""Of all rows: where more are wanted, too many pass."""
+"""If more rows than this share are wanted, too many scores pass the screen: all rows are multiplied in float32."""
 ROUNDING = 1e-7
-"""More than a sum of float32 is off for each of its terms, in units of the lengths of query and vector."""
+"""Largest error of a float32 sum for each of its terms, in units of the lengths of query and vector."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class _CodedPart:
     Attributes:
         vectors: float32 `[n, d]`.
         codes: uint8 `[n, d]`.
-        scale: what a code stands for.
+        scale: what a code of 1 stands for.
         length: of the longest vector that codes stand for.
-        error: length of what the codes of a vector leave out, at most.
+        error: length of the longest difference between a vector and what its codes stand for.
     """
 
     vectors: Float32Array
-    codes: NDArray[np.uint8]
+    codes: UInt8Array
     scale: float
     length: float
     error: float
@@ -64,23 +65,23 @@ class _CodedPart:
 
 @dataclass(frozen=True)
 class _CodedQueries:
-    """Queries with their codes int8 `[d, Q]`, what a code of each stands for, and lengths as of `_CodedPart`, `[Q]`."""
+    """Queries float32 `[Q, d]` and their codes int8 `[d, Q]`; scales, lengths and errors `[Q]` as in `_CodedPart`."""
 
     vectors: Float32Array
     codes: NDArray[np.int8]
-    scales: NDArray[np.float64]
-    lengths: NDArray[np.float64]
-    errors: NDArray[np.float64]
+    scales: Float64Array
+    lengths: Float64Array
+    errors: Float64Array
 
 
 class ScreenedRanking:
     """A gallery with codes; any number of threads may rank it.
 
     Args:
-        parts: float32 `[n, d]` each, at least one, in their order; rows are numbered across them. They must not change
+        parts: float32 `[n, d]` each, at least one, in order; rows are numbered across them. They must not change
             afterwards.
-        earlier: of the same gallery; parts that it has already, by their place in memory and their length, are not
-            coded again.
+        earlier: a ranking of the same gallery. Parts that it has already, recognised by their place in memory and
+            their length, are not coded again.
 
     Raises:
         BackendError: ONNX Runtime is not installed.
@@ -90,78 +91,58 @@ class ScreenedRanking:
     def __init__(self, parts: Sequence[Float32Array], earlier: ScreenedRanking | None = None) -> None:
         if not parts:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
-        check_shapes(parts[0], parts)
+        core.check_shapes(parts[0], parts)
         graph = files("sal_runtime.ranking") / GRAPH
         self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), "cpu", threads=1)
-        there = {} if earlier is None else earlier._there
+        known = {} if earlier is None else earlier._coded
         keys = [(part.ctypes.data, len(part)) for part in parts]
-        missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in there}
+        missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in known}
         with ThreadPoolExecutor(os.cpu_count(), "sal-codes") as pool:
             coded = dict(zip(missing, pool.map(_code_part, missing.values()), strict=True))
-        # the arrays are kept with their codes: their places in memory are not given to others then
-        self._there: dict[tuple[int, int], _CodedPart] = {key: coded.get(key) or there[key] for key in keys}
-        self._parts = [self._there[key] for key in keys]
-        self._firsts = [0, *accumulate(len(part) for part in parts)]
+        # the arrays are kept with their codes, so that no other array gets their place in memory
+        self._coded: dict[tuple[int, int], _CodedPart] = {key: coded.get(key) or known[key] for key in keys}
+        self._parts = [self._coded[key] for key in keys]
+        self._vectors = [part.vectors for part in self._parts]
 
     def __len__(self) -> int:
         """Number of rows."""
-        return self._firsts[-1]
+        return sum(map(len, self._vectors))
 
     def top_k(self, queries: Float32Array, k: int, allowed: BoolArray | None = None) -> tuple[Int64Array, Float32Array]:
         """As `ranking.top_k` of the same gallery; the last bit of a score may differ.
 
         Raises:
-            InputError: shapes or types do not fit, or k is below 1.
+            InputError: shapes or types do not fit, k is below 1, or numbers are not finite.
         """
-        parts = [part.vectors for part in self._parts]
-        check_shapes(queries, parts)
-        competing = check_allowed(len(self), k, allowed)
+        core.check_shapes(queries, self._vectors)
+        competing = core.check_allowed(len(self), k, allowed)
         if k > LARGEST_K_SHARE * competing:
-            return top_k(queries, parts, k, allowed)
-        rows = np.empty((len(queries), k), np.int64)
-        scores = np.empty((len(queries), k), np.float32)
-        chunks = list(self._chunks(allowed))
-        for start in range(0, len(queries), QUERY_BLOCK):
-            block = slice(start, start + QUERY_BLOCK)
-            scores[block], rows[block] = self._rank_block(_code_queries(queries[block]), k, chunks)
-        return rows, scores
-
-    def _chunks(self, allowed: BoolArray | None) -> list[tuple[_CodedPart, int, Chunk]]:
-        """Rows to multiply together, with their part and where in it they begin, if any of them competes."""
-        found = []
-        for part, first in zip(self._parts, self._firsts, strict=False):
-            for start in range(0, len(part.vectors), CHUNK_ROWS):
-                vectors = part.vectors[start : start + CHUNK_ROWS]
-                mask = None if allowed is None else allowed[first + start : first + start + len(vectors)]
-                if mask is None or mask.any():
-                    found.append((part, start, Chunk(vectors, first + start, mask)))
-        return found
+            return top_k(queries, self._vectors, k, allowed)
+        chunks = list(core.cut_chunks(self._vectors, CHUNK_ROWS, allowed))
+        return core.rank_in_blocks(queries, k, QUERY_BLOCK, lambda block: self._rank_block(block, k, chunks))
 
     def _rank_block(
-        self, queries: _CodedQueries, k: int, chunks: Sequence[tuple[_CodedPart, int, Chunk]]
+        self, vectors: Float32Array, k: int, chunks: Sequence[core.Chunk]
     ) -> tuple[Float32Array, Int64Array]:
-        waiting = iter(chunks)
+        queries, waiting = _code_queries(vectors), iter(chunks)
 
-        def work(_: int) -> tuple[Float32Array, Int64Array]:
-            found = Candidates(len(queries.vectors), k)
-            products = Products(queries.vectors, CHUNK_ROWS)
-            for part, start, chunk in waiting:  # threads share it: to each they come in ascending order
-                if not found.has_bar or not self._screen(queries, part, start, chunk, found):
+        def work() -> core.Candidates:
+            found = core.Candidates(len(vectors), k)
+            products = core.Products(vectors, CHUNK_ROWS)
+            for chunk in waiting:  # shared by the threads: each gets its chunks in ascending order
+                part = self._parts[chunk.part]
+                if not found.has_bar or not self._screen(queries, part, chunk, found):
                     _multiply(products, queries, part, chunk, found)
-            return found.kept()
+            return found
 
-        threads = min(os.cpu_count() or 1, -(-len(chunks) // 2))
-        with ThreadPoolExecutor(threads, "sal-ranking") as pool:
-            results = list(pool.map(work, range(threads)))
-        scores, rows = (np.concatenate(arrays, axis=1) for arrays in zip(*results, strict=True))
-        return best(scores, rows, k)
+        return core.best_of_threads(work, min(os.cpu_count() or 1, -(-len(chunks) // 2)), k)
 
-    def _screen(self, queries: _CodedQueries, part: _CodedPart, start: int, chunk: Chunk, found: Candidates) -> bool:
-        """Add what is above the bar to what was found; False, and nothing added, where float32 is the faster way."""
+    def _screen(self, queries: _CodedQueries, part: _CodedPart, chunk: core.Chunk, found: core.Candidates) -> bool:
+        """Add the scores above the bar to `found`; False, with nothing added, where float32 is faster."""
         mask = chunk.allowed
         if mask is not None and np.count_nonzero(mask) <= GATHER_SHARE * len(mask):
             return False
-        codes = part.codes[start : start + len(chunk.vectors)]
+        codes = part.codes[chunk.start : chunk.start + len(chunk.vectors)]
         (products,) = self._session.run(None, {"vectors": codes, "queries": queries.codes})
         passing = products > _limits(queries, part, found.bar)
         if mask is not None:
@@ -173,11 +154,13 @@ class ScreenedRanking:
         return True
 
 
-def _multiply(products: Products, queries: _CodedQueries, part: _CodedPart, chunk: Chunk, found: Candidates) -> None:
-    """As `_screen`, with the products of all rows that compete in float32."""
+def _multiply(
+    products: core.Products, queries: _CodedQueries, part: _CodedPart, chunk: core.Chunk, found: core.Candidates
+) -> None:
+    """As `_screen`, with float32 products of all rows that compete."""
     picked = None if chunk.allowed is None else np.flatnonzero(chunk.allowed)
-    scores = products.of(chunk.vectors, picked)
-    # of many products at a time, which are added up in another order than those of `_add`
+    scores = products.multiply(chunk.vectors, picked)
+    # a product of many rows adds its terms up in another order than `_add` does
     margin = (2 * _rounding(queries, part)).astype(np.float32)
     if not found.has_bar:
         found.set_bar(scores)
@@ -186,10 +169,12 @@ def _multiply(products: Products, queries: _CodedQueries, part: _CodedPart, chun
     _add(queries, chunk, rows if picked is None else picked[rows], numbers, found)
 
 
-def _add(queries: _CodedQueries, chunk: Chunk, rows: Int64Array, numbers: Int64Array, found: Candidates) -> None:
-    """Add pairs of rows of a chunk and numbers of queries, if their score is above the bar.
+def _add(
+    queries: _CodedQueries, chunk: core.Chunk, rows: Int64Array, numbers: Int64Array, found: core.Candidates
+) -> None:
+    """Add pairs of rows of a chunk and numbers of queries whose score is above the bar.
 
-    Every score comes from here, so that equal vectors get equal ones.
+    Every score is computed here, so that equal vectors get equal scores.
     """
     scores = np.einsum("nd,nd->n", chunk.vectors[rows], queries.vectors[numbers])
     above = scores > found.bar[numbers]
@@ -198,7 +183,7 @@ def _add(queries: _CodedQueries, chunk: Chunk, rows: Int64Array, numbers: Int64A
 
 
 def _limits(queries: _CodedQueries, part: _CodedPart, bar: Float32Array) -> NDArray[np.int32]:
-    """The product of codes `[Q]` that must be exceeded by every row whose score is above the bar.
+    """The product of codes `[Q]` that every row whose score is above the bar exceeds.
 
     With x = x' + e and q = q' + f, where codes stand for x' and q': qx = q'x' + fx' + qe <= q'x' + |f||x'| + |q||e|.
     """
@@ -207,10 +192,10 @@ def _limits(queries: _CodedQueries, part: _CodedPart, bar: Float32Array) -> NDAr
     return np.clip(limits, np.iinfo(np.int32).min, np.iinfo(np.int32).max - 1).astype(np.int32)
 
 
-def _rounding(queries: _CodedQueries, part: _CodedPart) -> NDArray[np.float64]:
-    """What float32 may change of a score at most, `[Q]`."""
-    changed: NDArray[np.float64] = queries.lengths * (ROUNDING * part.vectors.shape[1] * (part.length + part.error))
-    return changed
+def _rounding(queries: _CodedQueries, part: _CodedPart) -> Float64Array:
+    """Largest rounding error of a float32 score, `[Q]`."""
+    error: Float64Array = queries.lengths * (ROUNDING * part.vectors.shape[1] * (part.length + part.error))
+    return error
 
 
 def _code_part(vectors: Float32Array) -> _CodedPart:

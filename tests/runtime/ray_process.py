@@ -7,7 +7,6 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sal_runtime.archive import parts
 from sal_runtime.archive.ray import ArchiveReport, encode_archive
 from sal_runtime.errors import SalError
 
@@ -19,8 +18,8 @@ class RayProcess:
     """Runs `encode_archive`, with `PART_IMAGES` images to a part, on a Ray of two cores or without one.
 
     Attributes:
-        progress: what the last call was told.
-        ray_is_left: whether there was a Ray after the last call.
+        progress: arguments of each call of `progress` during the last call.
+        ray_is_left: whether a Ray was running after the last call.
     """
 
     def __init__(self, with_ray: bool) -> None:
@@ -30,10 +29,10 @@ class RayProcess:
         self._start()
 
     def encode(self, *arguments: Any, **settings: Any) -> ArchiveReport:
-        """What `encode_archive` returns or raises; asked again where the process died of it."""
+        """What `encode_archive` returns or raises; called again if the process died."""
         for _ in range(ATTEMPTS):
             try:
-                self._pipe.send((arguments, settings))
+                self._pipe.send((arguments, {"part_images": PART_IMAGES} | settings))
                 result, self.progress, self.ray_is_left = self._pipe.recv()
             except (EOFError, OSError):
                 self._start()
@@ -69,7 +68,6 @@ def _serve(pipe: Connection, with_ray: bool) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
-    parts.PART_IMAGES = PART_IMAGES
     if with_ray:
         ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     pipe.send("ready")

@@ -23,6 +23,7 @@ from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.reindex import reindex
 from sal_runtime.gallery.update import load_item
 from sal_runtime.images.pixels import ImageSpec
+from tests.runtime.filter_oracle import matches
 
 POOL = 1500
 """Images that come and go; more than a block of the gallery file has slots."""
@@ -214,7 +215,7 @@ def _is_removed(item: GalleryItem, operation: Operation) -> bool:
     if operation.kind == "remove":
         return item.uri in operation.uris
     if operation.kind == "remove_where":
-        return operation.where is not None and operation.where.matches(item)
+        return operation.where is not None and matches(operation.where, item)
     return item.captured_at is not None and item.captured_at < operation.before
 
 

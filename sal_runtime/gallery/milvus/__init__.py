@@ -1,7 +1,7 @@
 """A gallery in a collection of Milvus, with the interface of a gallery file.
 
 gallery.py     the gallery
-collection.py  the collection: fields, stamp, connection
+collection.py  the collection: fields, properties, connection
 expression.py  filters in Milvus's language
 """
 

@@ -1,4 +1,4 @@
-"""The collection of a gallery in Milvus: how it is reached and made, its stamp, its rows, and its errors for people."""
+"""The collection of a gallery in Milvus: connecting, creating, its properties, its rows, and its errors for people."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.milvus.expression import restore_metadata, store_metadata
@@ -23,26 +21,27 @@ if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
 
 FORMAT_VERSION = "1"
-"""Of the fields below."""
+"""Version of the fields below."""
 CALL_SECONDS = 60.0
-"""After which a call is given up; without it, pymilvus asks a server that is gone again and again for minutes."""
+"""Time limit of a call; without it, pymilvus asks a server that does not answer again and again for minutes."""
 COMPACTION_SECONDS = 24 * 3600.0
+"""Time limit of a compaction."""
 ITEM_FIELDS = ["id", "uri", "content_hash", "size", "mtime_ns", "camera", "captured_at", "track", "box", "metadata"]
 
-_STAMP = ("format_version", "fingerprint", "embedding_dim", "precision", "bundle_name")
-"""Kept as properties of the collection, each with this before it:"""
+_PROPERTIES = ("format_version", "fingerprint", "embedding_dim", "precision", "bundle_name")
+"""Properties of the collection, stored with this prefix:"""
 _PREFIX = "sal."
 _MAX_TEXT = 65_535
-"""Bytes of a text; the most that Milvus takes."""
+"""Bytes; the longest text that Milvus takes."""
 
 
 def is_embedded(address: str) -> bool:
-    """Whether an address is a local name rather than a server's."""
+    """Whether an address is a local file of the embedded edition, not a server."""
     return "://" not in address
 
 
 def without_credentials(address: str) -> str:
-    """An address that may be shown: `http://user:password@host` without what stands before the host."""
+    """The address `http://user:password@host` without user and password, to be shown to people."""
     if is_embedded(address):
         return address
     parts = urlsplit(address)
@@ -54,7 +53,7 @@ def connect(address: str, token: str | None) -> Any:
 
     Raises:
         BackendError: pymilvus, or for a local address its embedded edition, is not installed.
-        InputError: the address is none.
+        InputError: the address is not valid.
         SalError: the server cannot be reached, or refuses.
     """
     if is_embedded(address) and not (address.endswith(".db") and Path(address).parent.is_dir()):
@@ -71,18 +70,18 @@ def connect(address: str, token: str | None) -> Any:
     if is_embedded(address) and importlib.util.find_spec("milvus_lite") is None:
         raise BackendError(f"{address}: the embedded edition of Milvus needs milvus-lite; pip install milvus-lite")
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they print a traceback for what is raised as an error too
-    with explained(without_credentials(address)):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they print a traceback of every error that they raise
+    with milvus_errors(without_credentials(address)):
         return MilvusClient(address, token=token or "", timeout=CALL_SECONDS)
 
 
 @contextmanager
-def explained(title: str) -> Iterator[None]:
-    """Turn what pymilvus raises into one line about the gallery `title`.
+def milvus_errors(title: str) -> Iterator[None]:
+    """Turn errors of pymilvus into one line about the gallery `title`.
 
     Raises:
         SalError: the server refused or did not answer.
-        InputError: a text is no valid Unicode.
+        InputError: a text is not valid Unicode.
     """
     from grpc import RpcError
     from pymilvus import MilvusException
@@ -91,13 +90,13 @@ def explained(title: str) -> Iterator[None]:
         yield
     except (MilvusException, RpcError) as error:
         reason = " ".join(str(getattr(error, "message", None) or error).split())
-        raise SalError(f"gallery {title}: Milvus did not do it: {reason}") from error
+        raise SalError(f"gallery {title}: Milvus failed: {reason}") from error
     except UnicodeEncodeError as error:
         raise InputError(f"gallery {title}: got {error.object!r}, expected text that is valid Unicode") from error
 
 
 def create_collection(client: Any, name: str, bundle: Bundle, precision: str) -> None:
-    """Make the empty collection of a gallery, stamped and with its indexes."""
+    """Make the empty collection of a gallery, with its properties and indexes."""
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -121,27 +120,27 @@ def create_collection(client: Any, name: str, bundle: Bundle, precision: str) ->
         schema=schema,
         index_params=indexes,
         consistency_level="Strong",
-        properties={_PREFIX + key: value for key, value in zip(_STAMP, values, strict=True)},
+        properties={_PREFIX + key: value for key, value in zip(_PROPERTIES, values, strict=True)},
         timeout=CALL_SECONDS,
     )
 
 
-def read_stamp(client: Any, name: str, title: str) -> dict[str, str]:
-    """What a collection says of itself: format version, fingerprint, embedding dimension, precision, bundle name.
+def read_properties(client: Any, name: str, title: str) -> dict[str, str]:
+    """Format version, fingerprint, embedding dimension, precision and bundle name of a collection, text by key.
 
     Raises:
-        InputError: it is no gallery, or of another format version.
+        InputError: it is not a gallery, or of another format version.
     """
-    properties = client.describe_collection(name, timeout=CALL_SECONDS).get("properties", {})
-    stamp = {key: properties[_PREFIX + key] for key in _STAMP if _PREFIX + key in properties}
-    if len(stamp) < len(_STAMP):
-        raise InputError(f"{title}: is a collection, but no gallery of sal; choose another one")
-    if stamp["format_version"] != FORMAT_VERSION:
+    stored = client.describe_collection(name, timeout=CALL_SECONDS).get("properties", {})
+    properties = {key: stored[_PREFIX + key] for key in _PROPERTIES if _PREFIX + key in stored}
+    if len(properties) < len(_PROPERTIES):
+        raise InputError(f"{title}: is a collection, but not a gallery of sal; choose another one")
+    if properties["format_version"] != FORMAT_VERSION:
         raise InputError(
-            f"{title}: is of gallery format {stamp['format_version']}, this version of sal reads {FORMAT_VERSION}; use "
+            f"{title}: gallery format {properties['format_version']}, this version of sal reads {FORMAT_VERSION}; use "
             "the version of sal that made it"
         )
-    return stamp
+    return properties
 
 
 def item_id(uri: str) -> int:
@@ -150,31 +149,26 @@ def item_id(uri: str) -> int:
 
 
 def check_hashes(uris: Sequence[str], known: Mapping[int, str], title: str) -> None:
-    """Refuse uris whose id is that of another uri, among themselves or of those that are there.
-
-    Args:
-        uris: that are to be written.
-        known: uris that are there, by id.
-        title: of the gallery.
+    """Refuse uris that share an id with each other, or with a uri in the gallery (`known`, by id).
 
     Raises:
-        InputError: there are two uris with one id.
+        InputError: two uris have one id.
     """
     by_id = dict(known)
     for uri in uris:
-        there = by_id.setdefault(item_id(uri), uri)
-        if there != uri:
-            raise InputError(f"gallery {title}: the uris {there} and {uri} have the same hash; rename one of the two")
+        other = by_id.setdefault(item_id(uri), uri)
+        if other != uri:
+            raise InputError(f"gallery {title}: the uris {other} and {uri} have the same hash; rename one of the two")
 
 
 def compact(client: Any, name: str, title: str) -> None:
-    """Have the server write the files of a collection anew without what was deleted, and wait until it has.
+    """Make the server rewrite the files of a collection without deleted rows, and wait until it has.
 
     Raises:
-        SalError: it has not ended within a day.
+        SalError: it took longer than a day.
     """
     client.flush(name)
-    for deletes_first in (True, False):  # what was deleted must reach its segments before they are rewritten
+    for deletes_first in (True, False):  # deletions must reach the segments before these are rewritten
         job = client.compact(name, is_l0=deletes_first, timeout=CALL_SECONDS)
         give_up = time.monotonic() + COMPACTION_SECONDS
         while client.get_compaction_state(job, timeout=CALL_SECONDS) != "Completed":
@@ -183,8 +177,8 @@ def compact(client: Any, name: str, title: str) -> None:
             time.sleep(1.0)
 
 
-def row_of_item(item: GalleryItem, vector: NDArray[np.float32]) -> dict[str, Any]:
-    """An item as Milvus takes it."""
+def row_of_item(item: GalleryItem, vector: Float32Array) -> dict[str, Any]:
+    """An item as a row of the collection."""
     return {
         "id": item_id(item.uri),
         **{field: getattr(item, field) for field in ITEM_FIELDS[1:-2]},
@@ -195,7 +189,7 @@ def row_of_item(item: GalleryItem, vector: NDArray[np.float32]) -> dict[str, Any
 
 
 def item_from_row(row: Mapping[str, Any]) -> GalleryItem:
-    """The item that `row_of_item` was given."""
+    """The inverse of `row_of_item`."""
     known = {field: row[field] for field in ITEM_FIELDS[1:-2]}
     box = None if row["box"] is None else tuple(row["box"])
     return GalleryItem(**known, box=box, metadata=restore_metadata(row["metadata"]))

@@ -1,7 +1,7 @@
-"""Filters as boolean expressions of Milvus, and the form in which metadata is stored so that they can reach it.
+"""Filters as boolean expressions of Milvus, and metadata in a form that these expressions can address.
 
-Milvus compares what stands between the brackets of `metadata["key"]` without undoing its escapes, and cuts it at `][`.
-So the keys are percent-encoded: letters, digits and `_.-~` stay as they are, everything else is %XX of its UTF-8.
+Milvus compares the key in `metadata["key"]` without undoing its escapes, and cuts it at `][`. So keys are stored
+percent-encoded: letters, digits and `_.-~` stay as they are, everything else is %XX of its UTF-8.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ EVERYTHING = "id >= 0"
 """Ids are never negative."""
 
 _EMPTY_KEY = "%"
-"""Stands for the empty key, which Milvus cannot address; no other key is encoded to it."""
+"""The stored form of the empty key, which Milvus cannot address; no other key is encoded to it."""
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
-"""All that may not stand between quotes as it is; the embedded edition knows few other escapes."""
+"""The characters that need an escape between quotes; the embedded edition knows few other escapes."""
 
 
 def filter_expression(where: ItemFilter | None) -> str:
-    """A filter in the language of Milvus; what it lets through is what `ItemFilter.matches` lets through.
+    """A filter in the language of Milvus, which lets the same items through.
 
     Raises:
         InputError: a bound of the time window is not finite.
@@ -43,19 +43,19 @@ def filter_expression(where: ItemFilter | None) -> str:
     if where.captured_until is not None:
         conditions.append(f"captured_at < {_number(where.captured_until)}")
     for key, values in where.metadata.items():
-        # the embedded edition has no `in` for the inside of a JSON field
+        # the embedded edition has no `in` for a value inside a JSON field
         field = f'metadata["{_stored_key(key)}"]'
         conditions.append(f"({' or '.join(f'{field} == {_text(value)}' for value in values)})")
     return " and ".join(conditions) or EVERYTHING
 
 
 def store_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata as it is stored."""
+    """Metadata with encoded keys."""
     return {_stored_key(key): value for key, value in metadata.items()}
 
 
 def restore_metadata(stored: Mapping[str, str]) -> dict[str, str]:
-    """The metadata that `store_metadata` was given."""
+    """The inverse of `store_metadata`."""
     return {"" if key == _EMPTY_KEY else unquote(key): value for key, value in stored.items()}
 
 

@@ -11,14 +11,13 @@ consistency level Strong: what has been written is found. docs/scaling.md says w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.arrays import Float32Array, Int64Array, batched
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.milvus.collection import (
@@ -28,11 +27,11 @@ from sal_runtime.gallery.milvus.collection import (
     compact,
     connect,
     create_collection,
-    explained,
     is_embedded,
     item_from_row,
     item_id,
-    read_stamp,
+    milvus_errors,
+    read_properties,
     row_of_item,
     without_credentials,
 )
@@ -41,8 +40,6 @@ from sal_runtime.gallery.milvus.expression import filter_expression
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
-
-Value = TypeVar("Value")
 
 MAX_K = 16_384
 """Milvus returns no more to one query."""
@@ -64,13 +61,13 @@ class MilvusGallery:
         self.title = f"{without_credentials(address)}/{collection}"
         self._client = client
         self._is_embedded = is_embedded(address)
-        with explained(self.title):
-            stamp = read_stamp(client, collection, self.title)
+        with milvus_errors(self.title):
+            properties = read_properties(client, collection, self.title)
             client.load_collection(collection, timeout=CALL_SECONDS)
-        self.fingerprint = stamp["fingerprint"]
-        self.embedding_dim = int(stamp["embedding_dim"])
-        self.precision = stamp["precision"]
-        self.bundle_name = stamp["bundle_name"]
+        self.fingerprint = properties["fingerprint"]
+        self.embedding_dim = int(properties["embedding_dim"])
+        self.precision = properties["precision"]
+        self.bundle_name = properties["bundle_name"]
 
     @staticmethod
     def create(
@@ -94,7 +91,7 @@ class MilvusGallery:
         client = connect(str(address), token)
         shown = without_credentials(str(address))
         try:
-            with explained(shown):
+            with milvus_errors(shown):
                 if client.has_collection(collection, timeout=CALL_SECONDS):
                     raise InputError(f"{shown}: collection {collection} exists already; open it, or name another")
                 create_collection(client, collection, bundle, precision)
@@ -122,7 +119,7 @@ class MilvusGallery:
         client = connect(str(address), token)
         shown = without_credentials(str(address))
         try:
-            with explained(shown):
+            with milvus_errors(shown):
                 if not client.has_collection(collection, timeout=CALL_SECONDS):
                     there = ", ".join(client.list_collections(timeout=CALL_SECONDS)) or "none"
                     raise InputError(f"{shown}: there is no collection {collection}; there is {there}")
@@ -147,7 +144,7 @@ class MilvusGallery:
 
     def __len__(self) -> int:
         """Number of items."""
-        with explained(self.title):
+        with milvus_errors(self.title):
             return int(self._client.query(self.collection, output_fields=["count(*)"], **_READ)[0]["count(*)"])
 
     def image_path(self, item: GalleryItem) -> Path:
@@ -167,8 +164,8 @@ class MilvusGallery:
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
         check_embeddings(vectors, [item.uri for item in items], self.embedding_dim)
         latest = {item.uri: row for row, item in enumerate(items)}
-        with explained(self.title):
-            for part in _batched(latest, ROWS_PER_CALL):
+        with milvus_errors(self.title):
+            for part in batched(latest, ROWS_PER_CALL):
                 known = self._client.get(self.collection, list(map(item_id, part)), ["id", "uri"], **_READ)
                 check_hashes(part, {row["id"]: row["uri"] for row in known}, self.title)
                 rows = [row_of_item(items[latest[uri]], vectors[latest[uri]]) for uri in part]
@@ -181,8 +178,8 @@ class MilvusGallery:
             SalError: writing failed.
         """
         removed = 0
-        with explained(self.title):
-            for part in map(set, _batched(uris, ROWS_PER_CALL)):
+        with milvus_errors(self.title):
+            for part in map(set, batched(uris, ROWS_PER_CALL)):
                 found = self._client.get(self.collection, list(map(item_id, part)), ["id", "uri"], **_READ)
                 removed += self._delete([row["id"] for row in found if row["uri"] in part])
         return removed
@@ -198,7 +195,7 @@ class MilvusGallery:
             raise InputError(f"gallery {self.title}: got a filter without a condition, which would remove everything")
         expression = filter_expression(where)
         removed = 0
-        with explained(self.title):
+        with milvus_errors(self.title):
             while found := self._client.query(self.collection, expression, ["id"], limit=ROWS_PER_CALL, **_READ):
                 removed += self._delete([row["id"] for row in found])
         return removed
@@ -217,7 +214,7 @@ class MilvusGallery:
                 f"gallery {self.title}: the embedded edition cannot be told to erase removed items from its files; "
                 "export the gallery to Parquet, delete the directory, and import it into a new one"
             )
-        with explained(self.title):
+        with milvus_errors(self.title):
             compact(self._client, self.collection, self.title)
 
     def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
@@ -243,7 +240,7 @@ class MilvusGallery:
         settings = {"filter": filter_expression(where), "limit": k, "output_fields": fields, **_READ}
         per_call = min(MAX_K, max(1, HITS_PER_CALL // k))
         found: list[Any] = []
-        with explained(self.title):
+        with milvus_errors(self.title):
             for start in range(0, len(queries), per_call):
                 part = np.ascontiguousarray(queries[start : start + per_call], dtype=np.float32)
                 found += self._client.search(self.collection, data=list(part), anns_field="embedding", **settings)
@@ -266,7 +263,7 @@ class MilvusGallery:
     def chunks(self, where: ItemFilter | None = None) -> Iterator[tuple[Int64Array, Float32Array]]:
         """All ids int64 `[n]` and embeddings float32 `[n, d]` that a filter lets through, 4,096 at a time, by id."""
         settings = {"filter": filter_expression(where), "output_fields": ["id", "embedding"], "batch_size": CHUNK_ROWS}
-        with explained(self.title):
+        with milvus_errors(self.title):
             rows = self._client.query_iterator(self.collection, **settings, **_READ)
             try:
                 while part := rows.next():
@@ -279,8 +276,8 @@ class MilvusGallery:
         """Rows in the order of `ids`."""
         wanted = [int(number) for number in ids]
         rows: dict[int, dict[str, Any]] = {}
-        with explained(self.title):
-            for part in _batched(dict.fromkeys(wanted), ROWS_PER_CALL):
+        with milvus_errors(self.title):
+            for part in batched(dict.fromkeys(wanted), ROWS_PER_CALL):
                 rows |= {row["id"]: row for row in self._client.get(self.collection, part, fields, **_READ)}
         if any(number not in rows for number in wanted):
             raise InputError(f"gallery {self.title}: an item was removed meanwhile; search again")
@@ -290,9 +287,3 @@ class MilvusGallery:
         if ids:
             self._client.delete(self.collection, ids=ids, timeout=CALL_SECONDS)
         return len(ids)
-
-
-def _batched(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -1,6 +1,6 @@
-"""What happens to a gallery file when items come, change or go: their rows, and their values in every column.
+"""Adding, changing and removing items: their rows, and their values in every column.
 
-All functions expect an open transaction and count the change.
+All functions expect an open transaction and count one change.
 """
 
 from __future__ import annotations
@@ -13,54 +13,35 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.store.columns import (
-    CAMERA,
-    CAPTURED_AT,
-    IDS,
-    TRACK,
-    all_columns,
-    ensure_metadata_columns,
-    forget_empty_metadata,
-    read_values,
-    remove_slots,
-    text_code,
-    vector_column,
-    write_values,
-)
+from sal_runtime.gallery.store import columns
 from sal_runtime.gallery.store.file import read_counter, write_counter
 from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
 
 GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
-"""What `meta` says of the embeddings, and not of the gallery."""
+"""The entries of `meta` that describe the embeddings; the others describe the gallery."""
 
 
 def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], vectors: Float32Array) -> None:
-    """Add items, or replace those whose uris are known.
-
-    Args:
-        connection: of the gallery.
-        items: n of them, by uri.
-        vectors: float32 `[n, d]`, in their order.
-    """
+    """Add n items by their uris, or replace those whose uris are known; vectors float32 `[n, d]` in the same order."""
     change, count = _next_change(connection), read_counter(connection, "count")
     known = find_slots(connection, list(items))
-    ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new ones behind, as they came
+    ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new items last, in the order given
     row_of = {uri: row for row, uri in enumerate(items)}
     sorted_vectors = vectors[[row_of[uri] for uri in ordered]]
     sorted_items = [items[uri] for uri in ordered]
     checksums = [zlib.crc32(vector.tobytes()) for vector in sorted_vectors]
-    old, slots = len(known), np.arange(len(known), len(ordered), dtype=np.int64) - len(known) + count
-    slots = np.concatenate([np.array([known[uri] for uri in ordered[:old]], np.int64), slots])
+    old, new = len(known), len(ordered) - len(known)
+    slots = np.array([*(known[uri] for uri in ordered[:old]), *range(count, count + new)], np.int64)
     replace_items(connection, sorted_items[:old], checksums[:old])
     ids = insert_items(connection, sorted_items[old:], checksums[old:], count)
-    write_values(connection, IDS, slots[old:], np.array(ids, np.int64), change)
-    write_values(connection, vector_column(vectors.shape[1]), slots, sorted_vectors, change)
+    columns.write_values(connection, columns.IDS, slots[old:], np.array(ids, np.int64), change)
+    columns.write_values(connection, columns.vector_column(vectors.shape[1]), slots, sorted_vectors, change)
     _write_descriptions(connection, slots, sorted_items, change)
     write_counter(connection, "count", count + len(ids))
 
 
 def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
-    """Replace all but id, vector and time of adding of the items whose uris are known; others are passed over."""
+    """Replace what is known of items but keep their ids, vectors and times of adding; unknown uris are ignored."""
     latest = {item.uri: item for item in items}
     slots = find_slots(connection, list(latest))
     ordered = sorted(slots, key=lambda uri: slots[uri])
@@ -73,31 +54,27 @@ def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -
 def remove_items(
     connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
 ) -> list[str]:
-    """Remove the items whose rows fulfil an SQL condition with any of the lists of values.
-
-    Returns:
-        Their uris.
-    """
+    """Remove the items whose rows fulfil an SQL condition with one of the lists of values; returns their uris."""
     query = f"SELECT slot, uri FROM item WHERE {condition}"
-    found = {slot: uri for some in values for slot, uri in connection.execute(query, some)}
+    found = {slot: uri for row in values for slot, uri in connection.execute(query, row)}
     if not found:
         return []
     count, change = read_counter(connection, "count"), _next_change(connection)
     slots = np.array(sorted(found), np.int64)
-    gone = read_values(connection, IDS, slots).tolist()
+    gone = columns.read_values(connection, columns.IDS, slots).tolist()
     connection.executemany("DELETE FROM item WHERE id = ?", ((item_id,) for item_id in gone))
-    holes = remove_slots(connection, all_columns(connection, embedding_dim), slots, count, change)
-    moved = read_values(connection, IDS, holes).tolist()
+    holes = columns.remove_slots(connection, columns.all_columns(connection, embedding_dim), slots, count, change)
+    moved = columns.read_values(connection, columns.IDS, holes).tolist()
     connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
     write_counter(connection, "count", count - len(slots))
-    forget_empty_metadata(connection)
+    columns.forget_empty_metadata(connection)
     return list(found.values())
 
 
 def take_generation(connection: sqlite3.Connection) -> None:
-    """Replace all items and columns by those of the database attached as `generation`, and the stamp with them.
+    """Replace all items, columns and `GENERATION_KEYS` by those of the database attached as `generation`.
 
-    When an item was added is kept; what is not in the new generation is gone.
+    Items keep their times of adding. An item that the generation lacks is removed.
     """
     change = _next_change(connection)
     connection.execute("UPDATE generation.block_change SET change = ?", (change,))
@@ -122,11 +99,12 @@ def _next_change(connection: sqlite3.Connection) -> int:
 def _write_descriptions(
     connection: sqlite3.Connection, slots: Int64Array, items: Sequence[GalleryItem], change: int
 ) -> None:
-    """What filters ask for."""
+    """Write what filters ask for."""
     times = [np.nan if item.captured_at is None else item.captured_at for item in items]
-    write_values(connection, CAPTURED_AT, slots, np.array(times, np.float64), change)
-    texts = {CAMERA: [item.camera for item in items], TRACK: [item.track for item in items]}
-    keys = ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
+    columns.write_values(connection, columns.CAPTURED_AT, slots, np.array(times, np.float64), change)
+    texts = {columns.CAMERA: [item.camera for item in items], columns.TRACK: [item.track for item in items]}
+    keys = columns.ensure_metadata_columns(connection, {key for item in items for key in item.metadata})
     texts |= {column: [item.metadata.get(key) for item in items] for key, column in keys.items()}
     for column, values in texts.items():
-        write_values(connection, column, slots, np.array([text_code(text) for text in values], np.int64), change)
+        hashes = np.array([columns.text_hash(text) for text in values], np.int64)
+        columns.write_values(connection, column, slots, hashes, change)

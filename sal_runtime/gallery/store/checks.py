@@ -1,4 +1,4 @@
-"""What can be wrong with embeddings before they enter a gallery file, and with the file after."""
+"""Finding damage in a gallery file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import AnyArray
 from sal_runtime.gallery.store.columns import (
     BLOCK_SLOTS,
     CAMERA,
@@ -19,27 +19,22 @@ from sal_runtime.gallery.store.columns import (
     IDS,
     TRACK,
     Column,
+    all_columns,
     metadata_columns,
     read_block,
-    text_code,
-    vector_column,
+    text_hash,
 )
 from sal_runtime.gallery.store.file import read_counter
 from sal_runtime.gallery.store.rows import COLUMNS, row_checksum
 
 MAX_PROBLEMS = 20
-"""Of a kind; a damaged file would otherwise name every item."""
+"""Problems listed; a damaged file would otherwise name every item."""
 
 
 def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
-    """Damaged pages, items without vector, vectors without item, wrong checksums, and what filters would miss.
+    """Find damaged pages, items without vector, vectors without item, wrong checksums, and items that filters miss.
 
-    Args:
-        connection: of the gallery, in a transaction.
-        embedding_dim: of its vectors.
-
-    Returns:
-        A line for people each; an empty list if all is well.
+    Expects an open transaction. Returns one line for people per problem.
     """
     try:
         rows = connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})").fetchall()
@@ -52,10 +47,10 @@ def find_problems(connection: sqlite3.Connection, embedding_dim: int) -> list[st
 def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]:
     count = read_counter(connection, "count")
     keys = metadata_columns(connection)
-    columns = [IDS, vector_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT, *keys.values()]
+    columns = all_columns(connection, embedding_dim)
     query = f"SELECT slot, id, checksum, row_checksum, {COLUMNS} FROM item ORDER BY slot"
     wrong = [
-        f"damaged file: block {block_id} and the note of its last change do not go together"
+        f"damaged file: block {block_id} lacks its data or the number of its last change"
         for (block_id,) in connection.execute(
             "SELECT id FROM block WHERE id NOT IN (SELECT id FROM block_change) "
             "UNION ALL SELECT id FROM block_change WHERE id NOT IN (SELECT id FROM block)"
@@ -74,7 +69,7 @@ def _mismatches(connection: sqlite3.Connection, embedding_dim: int) -> list[str]
 
 
 def _wrong_in_row(
-    row: tuple[Any, ...], slots: int, block: dict[Column, NDArray[Any]], vectors: Column, keys: dict[str, Column]
+    row: tuple[Any, ...], slots: int, block: dict[Column, AnyArray], vectors: Column, keys: dict[str, Column]
 ) -> Iterator[str]:
     slot, item_id, checksum, row_sum, *values = row
     uri, _, _, _, camera, captured_at, track, _, metadata = values
@@ -89,7 +84,7 @@ def _wrong_in_row(
         yield f"{uri}: its vector has changed since it was added"
     texts = json.loads(metadata) if metadata else {}
     expected = {CAMERA: camera, TRACK: track} | {column: texts.get(key) for key, column in keys.items()}
-    found_by_text = all(block[column][offset] == text_code(text) for column, text in expected.items())
+    found_by_text = all(block[column][offset] == text_hash(text) for column, text in expected.items())
     time = np.nan if captured_at is None else captured_at
     if not found_by_text or not np.array_equal(block[CAPTURED_AT][offset], time, equal_nan=True) or texts.keys() - keys:
         yield f"{uri}: filters do not see what is known of it"

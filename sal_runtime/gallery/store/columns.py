@@ -1,13 +1,10 @@
-"""Columns of fixed-width values in a gallery file: dense slots in fixed blocks, written in place.
+"""Columns of fixed-width values in a gallery file: dense slots in blocks, written in place.
 
-Item number s of N has slot s in every column: its id, its vector, and what filters ask for. Slots number 0..N-1 without
-a hole: a removed slot is filled with one from the end, so reading needs no list of the dead, and a million vectors come
-up in well under a second. SQLite writes inside a blob in place, so a vector costs its own page and not its block, and
-an overwritten value is overwritten in the file.
+Because slots have no holes, reading needs no list of removed items, and a million vectors load in well under a second.
+SQLite writes inside a blob in place, so writing a vector costs its own page and not its block, and an overwritten value
+is overwritten in the file.
 
-Text that filters ask for is kept as a 64-bit hash: two different texts agree with a chance of 5e-20.
-
-All functions expect an open transaction.
+All functions expect an open transaction. The package docstring explains the words.
 """
 
 from __future__ import annotations
@@ -23,8 +20,7 @@ from sal_runtime.arrays import AnyArray, Int64Array
 
 BLOCK_SLOTS = 1024
 FIRST_METADATA = 16
-"""Numbers of columns below are for what every item has."""
-METADATA_PREFIX = "metadata:"
+"""Lower column numbers are for what every item has."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +28,11 @@ class Column:
     """One value for each slot.
 
     Attributes:
-        number: of the column in the file.
-        dtype: of a value, little-endian.
+        number: names the column in the file.
+        dtype: type of a number, little-endian.
         width: numbers in a value.
-        null: what a value is that was never given.
-        required: whether every item has a value; then a missing block is damage, and else it is all null.
+        null: fill value for items without a value.
+        required: whether every item has a value. A missing block is damage then, otherwise it holds only nulls.
     """
 
     number: int
@@ -62,26 +58,25 @@ CAPTURED_AT = Column(4, "<f8", null=np.nan)
 
 
 def vector_column(embedding_dim: int) -> Column:
-    """The embeddings, float32 `[slots, embedding_dim]`."""
+    """The column of vectors, float32 `[slots, embedding_dim]`."""
     return Column(1, "<f4", embedding_dim, required=True)
 
 
-def text_code(text: str | None) -> int:
-    """What stands for a text in a column; 0 for none."""
+def text_hash(text: str | None) -> int:
+    """The text hash of a text, int64; 0 for None only."""
     if text is None:
         return 0
-    return (
-        int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little", signed=True) or 1
-    )
+    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True) or 1
 
 
 def metadata_columns(connection: sqlite3.Connection) -> dict[str, Column]:
-    """The columns of the metadata keys that items of the gallery have."""
+    """The column of each metadata key that some item has."""
     return {key: Column(number) for number, key in connection.execute("SELECT number, key FROM metadata_key")}
 
 
 def ensure_metadata_columns(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Column]:
-    """As `metadata_columns`, with these keys among them."""
+    """As `metadata_columns`, after adding columns for those of `keys` that lack one."""
     known = metadata_columns(connection)
     for key in sorted(set(keys) - known.keys()):
         number = max((column.number for column in known.values()), default=FIRST_METADATA - 1) + 1
@@ -91,13 +86,12 @@ def ensure_metadata_columns(connection: sqlite3.Connection, keys: Iterable[str])
 
 
 def forget_empty_metadata(connection: sqlite3.Connection) -> None:
-    """Remove the keys that no item has any more, and their columns."""
+    """Remove the metadata keys that no item has any more, and their columns."""
     for key, column in metadata_columns(connection).items():
-        ids = (column.number << 32, column.number + 1 << 32)
-        blocks = connection.execute("SELECT data FROM block WHERE id >= ? AND id < ?", ids)
+        first, stop = column.number << 32, column.number + 1 << 32
+        blocks = connection.execute("SELECT data FROM block WHERE id >= ? AND id < ?", (first, stop))
         if all(data.count(0) == len(data) for (data,) in blocks):
-            connection.execute("DELETE FROM block WHERE id >= ? AND id < ?", ids)
-            connection.execute("DELETE FROM block_change WHERE id >= ? AND id < ?", ids)
+            _delete_blocks(connection, first, stop)
             connection.execute("DELETE FROM metadata_key WHERE key = ?", (key,))
 
 
@@ -110,14 +104,9 @@ def all_columns(connection: sqlite3.Connection, embedding_dim: int) -> list[Colu
 def write_values(
     connection: sqlite3.Connection, column: Column, slots: Int64Array, values: AnyArray, change: int
 ) -> None:
-    """Put `values[i]` into slot `slots[i]`; new blocks as needed, none for nothing but nulls.
+    """Put `values[i]` into slot `slots[i]`; makes blocks as needed, but none for nulls only.
 
-    Args:
-        connection: of the gallery.
-        column: to write.
-        slots: int64 `[n]`, ascending and distinct.
-        values: `[n]` or `[n, width]`.
-        change: number of the change that this is a part of.
+    Slots are int64 `[n]`, ascending and distinct; values `[n]` or `[n, width]`; `change` is the new change number.
     """
     data = np.ascontiguousarray(values, column.dtype)
     for number, rows in _by_block(slots):
@@ -136,34 +125,31 @@ def write_values(
 def remove_slots(
     connection: sqlite3.Connection, columns: Sequence[Column], slots: Int64Array, count: int, change: int
 ) -> Int64Array:
-    """Remove slots of `count`: values from the end move into the holes and leave nulls behind, in every column.
+    """Remove slots in all columns: values from the end move into the holes and leave nulls behind.
 
-    Args:
-        connection: of the gallery.
-        columns: all of them.
-        slots: int64 `[n]`, ascending and distinct.
-        count: slots there are.
-        change: number of the change that this is a part of.
-
-    Returns:
-        The removed slots that have values again, int64 `[m]`, m <= n.
+    Slots are int64 `[n]`, ascending and distinct, out of `count` before the removal; `change` is the new change number.
+    Returns the removed slots that were filled again, int64 `[m]`, m <= n.
     """
     left = count - len(slots)
     holes = slots[slots < left]
     movers = np.setdiff1d(np.arange(left, count, dtype=np.int64), slots, assume_unique=True)
-    last = num_blocks(left)  # the first block of which nothing is left
+    last = num_blocks(left)  # the first block that ends up empty
     vacated = np.arange(left, min(count, last * BLOCK_SLOTS), dtype=np.int64)
     for column in columns:
         write_values(connection, column, holes, read_values(connection, column, movers), change)
         write_values(connection, column, vacated, column.empty(len(vacated)), change)
-        ends = (_block_id(column, last), _block_id(column, num_blocks(count)))
-        connection.execute("DELETE FROM block WHERE id >= ? AND id < ?", ends)
-        connection.execute("DELETE FROM block_change WHERE id >= ? AND id < ?", ends)
+        _delete_blocks(connection, _block_id(column, last), _block_id(column, num_blocks(count)))
     return holes
 
 
+def _delete_blocks(connection: sqlite3.Connection, first: int, stop: int) -> None:
+    """Delete the blocks with ids from `first` to `stop - 1`."""
+    for table in ("block", "block_change"):
+        connection.execute(f"DELETE FROM {table} WHERE id >= ? AND id < ?", (first, stop))
+
+
 def read_values(connection: sqlite3.Connection, column: Column, slots: Int64Array) -> AnyArray:
-    """The values `[n]` or `[n, width]` of slots int64 `[n]`, ascending and distinct.
+    """The values `[n]` or `[n, width]` of ascending, distinct slots int64 `[n]`.
 
     Raises:
         sqlite3.DatabaseError: a block is missing or too short.
@@ -177,10 +163,10 @@ def read_values(connection: sqlite3.Connection, column: Column, slots: Int64Arra
 
 
 def read_block(connection: sqlite3.Connection, column: Column, number: int, first: int, stop: int) -> AnyArray:
-    """The values of the slots `first` to `stop - 1` of a block.
+    """The values of slots `first` to `stop - 1` of block `number`, counted within the block.
 
     Raises:
-        sqlite3.DatabaseError: it is missing though it cannot be all null, or too short.
+        sqlite3.DatabaseError: the block is too short, or missing from a required column.
     """
     block_id = _block_id(column, number)
     if not column.required and not _has_block(connection, block_id):
@@ -200,17 +186,17 @@ def read_block(connection: sqlite3.Connection, column: Column, number: int, firs
 
 
 def changed_blocks(connection: sqlite3.Connection, column: Column, since: int, count: int) -> list[int]:
-    """Numbers of the blocks, of those that `count` slots need, that changed after change number `since`."""
+    """Numbers of the blocks among the first `count` slots that were written after change number `since`."""
     first, stop = _block_id(column, 0), _block_id(column, num_blocks(count))
     query = "SELECT id FROM block_change WHERE change > ? AND id >= ? AND id < ? ORDER BY id"
     return [block_id - first for (block_id,) in connection.execute(query, (since, first, stop))]
 
 
 def existing_blocks(connection: sqlite3.Connection, column: Column, count: int) -> set[int]:
-    """Numbers of the blocks, of those that `count` slots need, that the file has; the others are all null.
+    """Numbers of the blocks among the first `count` slots that the file has; the others hold only nulls.
 
     Raises:
-        sqlite3.DatabaseError: one is missing though it cannot be all null.
+        sqlite3.DatabaseError: a block of a required column is missing.
     """
     first, stop = _block_id(column, 0), _block_id(column, num_blocks(count))
     rows = connection.execute("SELECT id FROM block_change WHERE id >= ? AND id < ?", (first, stop))
@@ -221,7 +207,7 @@ def existing_blocks(connection: sqlite3.Connection, column: Column, count: int) 
 
 
 def num_blocks(count: int) -> int:
-    """Blocks that `count` slots need."""
+    """Number of blocks that `count` slots need."""
     return -(-count // BLOCK_SLOTS)
 
 
@@ -234,7 +220,7 @@ def _has_block(connection: sqlite3.Connection, block_id: int) -> bool:
 
 
 def _by_block(slots: Int64Array) -> Iterator[tuple[int, slice]]:
-    """The blocks of ascending slots: (number, which of the slots)."""
+    """Blocks of ascending slots: the number of each, and which of the slots are in it."""
     numbers = slots // BLOCK_SLOTS
     for number in np.unique(numbers).tolist():
         first, stop = np.searchsorted(numbers, [number, number + 1]).tolist()
@@ -242,7 +228,7 @@ def _by_block(slots: Int64Array) -> Iterator[tuple[int, slice]]:
 
 
 def _runs(slots: Int64Array, rows: slice) -> Iterator[slice]:
-    """Neighbours among some of the slots: items that are added come as one run, those that are replaced anywhere."""
+    """Runs of consecutive slots among `slots[rows]`: added items make one run, replaced items many."""
     breaks = (np.flatnonzero(np.diff(slots[rows]) != 1) + 1 + rows.start).tolist()
     for first, stop in zip([rows.start, *breaks], [*breaks, rows.stop], strict=True):
         yield slice(first, stop)

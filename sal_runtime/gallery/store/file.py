@@ -1,13 +1,12 @@
-"""The SQLite file of a gallery: its tables, how it is opened, and what its errors mean to people.
+"""The SQLite file of a gallery: its tables, how it is opened, what its errors mean to people, and the files beside it.
 
-The file is in WAL mode: any number of processes read while one writes. `secure_delete` overwrites what is deleted, and
-`auto_vacuum` lets the file shrink. A power cut never damages the file and may cost the last transactions
+The file is in WAL mode: any number of processes read while one writes. `secure_delete` overwrites deleted data, and
+`auto_vacuum` lets the file shrink. A power cut never damages the file but may cost the last transactions
 (`synchronous=NORMAL`); a killed process loses nothing it has committed.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -16,15 +15,18 @@ from pathlib import Path
 from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
+from sal_runtime.files import temporaries, whole_file
 
 FORMAT_VERSION = 2
-"""Of the tables below; kept in `user_version`."""
+"""Version of the tables below, kept in `user_version`."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
 """How long to wait for a checkpoint of another process."""
 COUNTERS = ("count", "next_id", "change")
-"""Kept in `meta`: number of items, the id of the next one (none is used twice), and how often the file was changed."""
+"""Kept in `meta`: the number of items, the id of the next item, and the change number."""
+WAL_FORMAT = bytes((2, 2))
+"""Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
 Mode = Literal["r", "w"]
 
@@ -43,50 +45,87 @@ CREATE TABLE metadata_key (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE)
 """
 
 
-def resolved(path: Path) -> Path:
-    """The file behind a link. Everything beside a gallery is named from this, so that links to it share it."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+def resolved(path: Path | str) -> Path:
+    """A gallery file by its absolute path, behind any link; every file beside it is named from this path."""
+    return Path(os.path.realpath(path))
+
+
+def log_path(path: Path) -> Path:
+    """SQLite's write-ahead log of a gallery file."""
+    return _beside(path, "-wal")
+
+
+def lock_path(path: Path) -> Path:
+    """The file that a writer of the gallery file locks."""
+    return _beside(path, "-lock")
 
 
 def index_path(path: Path) -> Path:
-    """Where the approximate index of a gallery file lies, if it has one."""
-    return path.with_name(f"{path.name}.index")
+    """The approximate index of a gallery file."""
+    return _beside(path, ".index")
+
+
+def generation_path(path: Path) -> Path:
+    """The gallery file in which `reindex` collects new embeddings."""
+    file = resolved(path)
+    return file.with_name(f".{file.name}.reindex")
+
+
+def copies(path: Path) -> list[Path]:
+    """The files beside a gallery file with copies of its vectors, which must go when an item is removed."""
+    return [index_path(path), *temporaries(index_path(path))]
+
+
+def side_files(path: Path) -> list[Path]:
+    """All files that may exist beside a gallery file and are worth nothing without it.
+
+    A new kind of side file belongs in this list, and in `copies` if it holds vectors.
+    """
+    own = [
+        [log_path(file), _beside(file, "-shm"), lock_path(file), *temporaries(resolved(file)), *copies(file)]
+        for file in (path, generation_path(path))
+    ]
+    return [generation_path(path), *own[0], *own[1]]
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    file = resolved(path)
+    return file.with_name(file.name + suffix)
+
+
+def delete_gallery(path: Path) -> None:
+    """Delete a gallery file and everything beside it."""
+    for file in (resolved(path), *side_files(path)):
+        file.unlink(missing_ok=True)
 
 
 def create_file(path: Path, meta: Mapping[str, str]) -> None:
-    """Make an empty gallery file; it appears under its name only when whole. For the holder of the `WriterLock`.
+    """Make an empty gallery file, which appears when it is whole. The caller holds the `WriterLock`.
+
+    Files that a deleted gallery left beside it are deleted: SQLite would replay the log, and copies of vectors would
+    stay.
 
     Raises:
-        InputError: there is a file already, or it cannot be made there.
+        InputError: the file exists.
+        SalError: it cannot be written.
     """
-    if path.exists():
+    file = resolved(path)
+    if file.exists():
         raise InputError(f"{path}: exists already; open it, or choose another name for a new gallery")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
-        _sweep(path)
-        try:
+        for left in set(side_files(file)) - {lock_path(file)}:
+            left.unlink(missing_ok=True)
+        with whole_file(file) as temporary:
             _write_tables(temporary, meta)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            _sweep(path)
-
-
-def _sweep(path: Path) -> None:
-    """Delete what a killed process left of a new gallery, and the log of one that is gone: SQLite would replay it."""
-    left = path.parent.glob(f".{glob.escape(path.name)}.*.tmp*")
-    for file in (*left, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
-        file.unlink(missing_ok=True)
 
 
 def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = OFF")  # the whole file is synchronised once, when it is complete
+        connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is written beside a file that may be left behind
         connection.execute("PRAGMA page_size = 16384")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_TABLES)
         counters = {**dict.fromkeys(COUNTERS, "0"), "next_id": "1"}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted((counters | dict(meta)).items()))
@@ -94,19 +133,23 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     finally:
         connection.close()
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(WAL_FORMAT)
 
 
 def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
-    """Open a gallery file, in autocommit mode and for use from any one thread at a time.
+    """Open a gallery file in autocommit mode, for use by one thread at a time.
 
     Raises:
-        InputError: there is no such file, it is no gallery, or of a format that this version does not know.
+        InputError: there is no such file, it is not a gallery, or its format is not the one of this version.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such gallery file; `sal gallery add` makes one")
+    file = resolved(path)
+    if not file.is_file():
+        raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
     with explained(path):
         connection = sqlite3.connect(
-            _address(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+            _address(file), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )
         try:
             _check_format(connection, path)
@@ -119,45 +162,12 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
         return connection
 
 
-def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
-    """What the gallery says about itself.
-
-    Raises:
-        InputError: it does not say by which bundle it was made.
-    """
-    with explained(path):
-        meta: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta"))
-    missing = {"fingerprint", "embedding_dim", "bundle_name", "bundle_path", *COUNTERS} - meta.keys()
-    if missing:
-        raise InputError(
-            f"gallery {path}: lacks {', '.join(sorted(missing))}; move it away and encode the images again"
-        )
-    if not meta["embedding_dim"].isdecimal():
-        raise InputError(f"gallery {path}: its embedding_dim cannot be read; restore it, or encode the images again")
-    return meta
-
-
-def read_counter(connection: sqlite3.Connection, name: str) -> int:
-    """One of `COUNTERS`; the number of items is kept, because SQLite would walk through all of them to count."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
-    try:
-        return int(row[0])
-    except (TypeError, ValueError) as error:
-        raise sqlite3.DatabaseError(f"{name} cannot be read") from error
-
-
-def write_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
-    """Set one of `COUNTERS`."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), name))
-
-
-def _address(path: Path) -> str:
-    """Read and write where the place allows it, because even a reader of a WAL file keeps notes beside it."""
-    address = path.resolve().as_uri()
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+def _address(file: Path) -> str:
+    """URI of a resolved file, read-write where the place allows it: even a reader of a WAL file writes beside it."""
+    address = file.as_uri()
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
         return f"{address}?mode=rw"
-    has_notes = path.with_name(f"{path.name}-wal").exists()
-    return f"{address}?mode=ro" if has_notes else f"{address}?immutable=1"
+    return f"{address}?mode=ro" if log_path(file).exists() else f"{address}?immutable=1"
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -176,9 +186,45 @@ def _not_a_gallery(path: Path) -> str:
     return f"{path}: is not a gallery file of sal; give a folder of images or a file that sal made"
 
 
+def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """What the gallery says about itself, text by key.
+
+    Raises:
+        InputError: an entry is missing, or its embedding dimension is not a number.
+    """
+    with explained(path):
+        meta: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta"))
+    missing = {"fingerprint", "embedding_dim", "bundle_name", "bundle_path", *COUNTERS} - meta.keys()
+    if missing:
+        raise InputError(
+            f"gallery {path}: lacks {', '.join(sorted(missing))}; move it away and encode the images again"
+        )
+    if not meta["embedding_dim"].isdecimal():
+        raise InputError(f"gallery {path}: its embedding_dim cannot be read; restore it, or encode the images again")
+    return meta
+
+
+def read_counter(connection: sqlite3.Connection, name: str) -> int:
+    """One of `COUNTERS`. The number of items is among them because SQLite would read all rows to count them.
+
+    Raises:
+        sqlite3.DatabaseError: it is missing, or not a number.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
+    try:
+        return int(row[0])
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"{name} cannot be read") from error
+
+
+def write_counter(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Set one of `COUNTERS`."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), name))
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns errors of SQLite and of the file system on `path` into one line for people.
+    """Turn errors of SQLite and of the file system on `path` into one line for people.
 
     Raises:
         InputError: the file is not what it should be.
@@ -221,9 +267,3 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def delete_gallery(path: Path) -> None:
-    """Delete a gallery file and what lies beside it."""
-    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-lock", ".index"))):
-        file.unlink(missing_ok=True)

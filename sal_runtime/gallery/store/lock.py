@@ -9,32 +9,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.store.file import explained
+from sal_runtime.gallery.store.file import explained, lock_path
 
 
 class WriterLock:
     """The right to write one gallery file, held by at most one process (or handle) at a time.
 
-    An advisory lock on a file beside the gallery: SQLite's own lock lasts for one transaction only, and a lock on the
-    gallery file itself would interfere with SQLite's. The operating system lets go of it when the process dies. A child
-    that it has forked does not have the right, and does not keep it when its parent dies.
+    It is an advisory lock on a file beside the gallery: SQLite's own lock lasts for one transaction only, and a lock on
+    the gallery file itself would interfere with SQLite's. The operating system releases it when the process dies. A
+    forked child does not have the right, and does not hold the lock when its parent dies.
     """
 
     def __init__(self, path: Path) -> None:
         """Take the right to write the gallery file `path`.
 
         Raises:
-            InputError: somebody else has it, or no lock can be made there.
+            InputError: another process or handle has it.
+            SalError: no lock can be made there.
         """
-        file = path.resolve()  # the same for every link to it
-        self._path = file.with_name(f"{file.name}-lock")
+        self._path = lock_path(path)
         with explained(path):
             self._descriptor: int | None = self._take(path)
         _locks.add(self)
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this process that has the right."""
+        """Whether this process has the right."""
         return self._descriptor is not None
 
     def _take(self, gallery: Path) -> int:
@@ -43,7 +43,7 @@ class WriterLock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_file_of(descriptor):
-                    with suppress(OSError):  # on a full disk nobody learns who holds it
+                    with suppress(OSError):  # on a full disk nobody learns who holds the lock
                         os.ftruncate(descriptor, 0)
                         os.write(descriptor, str(os.getpid()).encode())
                     return descriptor
@@ -57,14 +57,14 @@ class WriterLock:
             os.close(descriptor)
 
     def _is_file_of(self, descriptor: int) -> bool:
-        """Whether the lock file was not removed by its last holder between our opening and our locking it."""
+        """Whether the lock file is still the opened one: its last holder may have removed it before we locked it."""
         try:
             return os.path.samestat(os.fstat(descriptor), self._path.stat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Give the right back; of no effect in a forked child."""
+        """Give the right back; has no effect in a forked child."""
         if self._descriptor is not None:
             self._path.unlink(missing_ok=True)
             self._close()

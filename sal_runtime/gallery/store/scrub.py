@@ -1,8 +1,8 @@
-"""Zeroes what SQLite leaves in the unused middle of its pages.
+"""Zeroing what SQLite leaves in the unused middle of its pages.
 
-`secure_delete` overwrites a row where it lies. But when SQLite moves rows to a neighbouring page, their old copies stay
-between the list of cells and the cells of the page they came from, and nothing overwrites them when the rows are
-deleted. Nothing ever reads these bytes, so they can be zeroed beside running readers.
+`secure_delete` overwrites a deleted row. But when SQLite moves rows to a neighbouring page, their old copies stay in
+the page they came from, between the list of cells and the cells, and are not overwritten when the rows are deleted.
+Nothing ever reads these bytes, so they can be zeroed while others read the file.
 """
 
 from __future__ import annotations
@@ -13,37 +13,36 @@ import struct
 from pathlib import Path
 
 INTERIOR = {2: 12, 5: 12}
-"""Kinds of pages (of an index, of a table) that point to others, and the length of their header."""
+"""Kinds of pages (of an index, of a table) that point to other pages, and the length of their header."""
 LEAF = {10: 8, 13: 8}
+"""Kinds of pages (of an index, of a table) that point to none, and the length of their header."""
 
 _descriptors: dict[tuple[int, int], int] = {}
-"""Of files, by device and inode; never closed, because that would drop SQLite's locks on the file in this process."""
+"""Open files by device and inode; never closed, because that would drop SQLite's locks on the file in this process."""
 
 
 def scrub(connection: sqlite3.Connection, path: Path) -> None:
-    """Zero the unused bytes of all tables and indices.
+    """Zero the unused bytes of all tables and indices of a gallery file.
 
-    Args:
-        connection: of the only writer, in a transaction that keeps others from writing, with an empty log.
-        path: of the file.
+    The connection belongs to its writer, in a transaction that keeps others from writing, with an empty log.
 
     Raises:
         sqlite3.DatabaseError: a page is damaged.
         OSError: writing failed.
     """
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-    todo = [root for (root,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")]
+    waiting = [root for (root,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0")]
     file = _descriptor(path)
     changed = False
-    while todo:
-        number = todo.pop()
+    while waiting:
+        number = waiting.pop()
         page = os.pread(file, page_size, (number - 1) * page_size)
         start, stop, children = _unused(page, number)
         zeros = bytes(stop - start)
         if page[start:stop] != zeros:
             os.pwrite(file, zeros, (number - 1) * page_size + start)
             changed = True
-        todo += children
+        waiting += children
     if changed:
         os.fdatasync(file)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from sal_runtime.archive import parts as archive_parts
 from sal_runtime.archive.parts import EncodingJob, PartEncoder, is_complete, plan_parts
 from sal_runtime.archive.ray import ArchiveReport, encode_archive
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
-from sal_runtime.encoding.encoders import image_encoder
+from sal_runtime.encoding.encoders import ImageEncoder, image_encoder
 from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.errors import BackendError, BundleError, InputError, SalError
 from sal_runtime.gallery.items import GalleryItem
@@ -39,11 +40,6 @@ def two_workers() -> Iterator[RayProcess]:
     process = RayProcess(with_ray=True)
     yield process
     process.close()
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_parts, "PART_IMAGES", PART_IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +168,12 @@ def test_only_what_changed_is_encoded_again(two_workers: RayProcess, archive: Pa
 
 def test_a_plan_depends_on_bundle_and_files_only(archive: Path) -> None:
     listing = list_images(archive)
-    first, again = plan_parts(listing, "root", "bundle fp32"), plan_parts(listing, "elsewhere", "bundle fp32")
+    first = plan_parts(listing, "root", "bundle fp32", PART_IMAGES)
+    again = plan_parts(listing, "elsewhere", "bundle fp32", PART_IMAGES)
     assert [part.inputs for part in first] == [part.inputs for part in again]
     assert [uri for part in first for uri in part.uris] == sorted(listing.files)
     assert {len(part.uris) for part in first[:-1]} == {PART_IMAGES}
-    others = plan_parts(listing, "root", "bundle int8")
+    others = plan_parts(listing, "root", "bundle int8", PART_IMAGES)
     assert not {part.inputs for part in first} & {part.inputs for part in others}
 
 
@@ -191,15 +188,30 @@ def test_a_part_without_an_image_that_can_be_read(tiny: Path, tmp_path: Path) ->
     assert not is_complete(tmp_path / part.name, "other")
 
 
-def test_row_groups_and_parts_are_cut_where_they_should(
-    archive: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive_parts, "PART_IMAGES", 100)
-    monkeypatch.setattr(archive_parts, "BATCH_ROWS", 20)
+def test_row_groups_are_cut_where_they_should_be(archive: Path, tiny: Path, tmp_path: Path) -> None:
     (part,) = plan_parts(list_images(archive), str(archive), "x")
     job = EncodingJob(str(tiny), open_bundle(tiny).fingerprint, str(tmp_path), "cpu", "fp32", 2)
-    PartEncoder(job).encode(part)
+    PartEncoder(job).encode(part, batch_rows=20)
+    groups = pq.ParquetFile(tmp_path / part.name).metadata
+    assert groups.num_row_groups == 2
     assert_same(in_parts(tmp_path), in_one_process(archive, open_bundle(tiny)))
+
+
+def test_a_worker_encodes_on_all_of_its_cores(
+    archive: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (part,) = plan_parts(list_images(archive), str(archive), "x")  # two batches
+    both = threading.Barrier(2, timeout=20)
+    encode = ImageEncoder.encode
+
+    def together(self: ImageEncoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        both.wait()  # for the other batch; raises where it is not encoded at the same time
+        return encode(self, images)
+
+    monkeypatch.setattr(ImageEncoder, "encode", together)
+    job = EncodingJob(str(tiny), open_bundle(tiny).fingerprint, str(tmp_path), "cpu", "fp32", 2)
+    PartEncoder(job).encode(part)
+    assert is_complete(tmp_path / part.name, part.inputs)
 
 
 def test_a_worker_with_another_bundle_refuses(tiny: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
-from sal_runtime.gallery.store.columns import text_code
+from sal_runtime.gallery.store.columns import text_hash
 from tests.runtime.gallery.test_gallery import fake_bundle, unit_vectors
 from tests.torture.torture_model import (
     Entry,
@@ -49,7 +49,7 @@ def test_nothing_of_what_random_changes_removed_is_left(seed: int, pool: Pool, t
 
 def test_hashes_and_metadata_keys_go_with_the_last_item(tmp_path: Path) -> None:
     secrets = {"camera": "camera-x", "track": "track-x", "value": "plate-x"}
-    codes = [text_code(text).to_bytes(8, "little", signed=True) for text in secrets.values()]
+    codes = [text_hash(text).to_bytes(8, "little", signed=True) for text in secrets.values()]
     needles = [*codes, b"secret-key", *(text.encode() for text in secrets.values())]
     metadata = {"secret-key": secrets["value"]}
     with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:

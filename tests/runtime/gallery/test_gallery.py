@@ -19,7 +19,7 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.gallery.store import changes, checks, columns, memory
+from sal_runtime.gallery.store import checks, columns, memory
 from tests.runtime.gallery_contents import stored_vectors
 
 DIM = 16
@@ -227,7 +227,7 @@ def test_an_interrupted_change_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with Gallery.open(path, "w") as gallery:
         before = contents(gallery)
         with monkeypatch.context() as patch:
-            patch.setattr(changes, "write_values", interrupted)
+            patch.setattr(columns, "write_values", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 gallery.add([GalleryItem("new.jpg"), GalleryItem("00001.jpg")], unit_vectors(2, seed=4))
         assert contents(gallery) == before

@@ -19,8 +19,9 @@ from sal_runtime.gallery.index import build_gallery_index
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import memory
 from sal_runtime.gallery.store.file import connect_file, snapshot
-from sal_runtime.gallery.store.memory import LoadedGallery, State
+from sal_runtime.gallery.store.memory import LoadedGallery, LoadedState
 from sal_runtime.ranking import on_device
+from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
 from tests.runtime.gallery_contents import uris
 
@@ -53,7 +54,7 @@ def brute_force(
     stored: dict[str, tuple[GalleryItem, NDArray[np.float32]]], query: NDArray[np.float32], where: ItemFilter
 ) -> list[str]:
     """Fitting uris, most similar first."""
-    scores = {uri: float(vector @ query) for uri, (item, vector) in stored.items() if where.matches(item)}
+    scores = {uri: float(vector @ query) for uri, (item, vector) in stored.items() if matches(where, item)}
     return sorted(scores, key=lambda uri: -scores[uri])
 
 
@@ -99,7 +100,7 @@ def test_filters_find_what_brute_force_finds(
                 check()
             if removed:
                 count = len(stored)
-                stored = {uri: one for uri, one in stored.items() if not removed.matches(one[0])}
+                stored = {uri: one for uri, one in stored.items() if not matches(removed, one[0])}
                 assert writer.remove_where(removed) == count - len(stored)
                 check()
 
@@ -145,7 +146,7 @@ def test_what_a_search_has_in_hand_does_not_change_under_it(tmp_path: Path) -> N
     with Gallery.open(path, "w") as gallery:
         loaded = LoadedGallery(DIM)
 
-        def load() -> State:
+        def load() -> LoadedState:
             with closing(connect_file(path, "r")) as connection, snapshot(connection):
                 return loaded.state(connection, None)
 

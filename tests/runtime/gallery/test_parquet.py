@@ -15,10 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.errors import BackendError, InputError, SalError
-from sal_runtime.gallery import parquet
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.milvus.gallery import MilvusGallery
-from sal_runtime.gallery.parquet import Stamp, export_gallery, import_gallery, read_notes, read_parquet, write_parquet
+from sal_runtime.gallery.parquet import (
+    EmbeddingOrigin,
+    export_gallery,
+    import_gallery,
+    read_notes,
+    read_parquet,
+    write_parquet,
+)
 from tests.runtime.made_up_items import fake_bundle, item_strategy, made_up_items, unit_vectors
 from tests.runtime.memory_gallery import MemoryGallery, contents
 
@@ -91,21 +97,20 @@ def test_plain_readers_see_the_columns(tmp_path: Path) -> None:
     assert frame.drop(columns=["uri", "metadata", "embedding"]).iloc[1].isna().all()
 
 
-def test_row_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 4)
+def test_row_groups_are_bounded(tmp_path: Path) -> None:
     source = filled(20)
     seen: list[tuple[int, int]] = []
-    export_gallery(source, tmp_path / "g.parquet", progress=lambda done, total: seen.append((done, total)))
+    export_gallery(source, tmp_path / "g.parquet", lambda done, total: seen.append((done, total)), batch_rows=4)
     groups = pq.ParquetFile(tmp_path / "g.parquet").metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [4, 3, 4, 3, 4, 2]
     assert seen == [(4, 20), (7, 20), (11, 20), (14, 20), (18, 20), (20, 20)]
-    assert [len(items) for items, _ in read_parquet(tmp_path / "g.parquet")] == [4] * 5
+    assert [len(items) for items, _ in read_parquet(tmp_path / "g.parquet", batch_rows=4)] == [4] * 5
 
 
 def test_files_of_a_folder_are_imported_together(tmp_path: Path) -> None:
     for number in range(3):
         export_gallery(filled(10 + number, seed=number), tmp_path / f"part-{number}.parquet")
-    (tmp_path / ".part-3.parquet.17.tmp").write_bytes(b"of a writer that was killed")
+    (tmp_path / ".part-3.parquet.17-1.partial").write_bytes(b"left by a writer that was killed")
     (tmp_path / "failed.jsonl").write_text("{}\n")
     target = MemoryGallery(FINGERPRINT, DIM)
     seen: list[tuple[int, int]] = []
@@ -124,7 +129,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
         raise InputError("an item was removed meanwhile")
 
     with pytest.raises(InputError, match="meanwhile"):
-        write_parquet(out, batches(), Stamp(FINGERPRINT, DIM, "fp32"))
+        write_parquet(out, batches(), EmbeddingOrigin(FINGERPRINT, DIM, "fp32"))
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["g.parquet"]
     export_gallery(filled(6), out)
@@ -138,7 +143,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_written(item: GalleryItem, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="an item cannot be written") as caught:
-        write_parquet(tmp_path / "g.parquet", [([item], unit_vectors(1))], Stamp(FINGERPRINT, DIM, "fp32"))
+        write_parquet(tmp_path / "g.parquet", [([item], unit_vectors(1))], EmbeddingOrigin(FINGERPRINT, DIM, "fp32"))
     assert "\n" not in str(caught.value)
     with pytest.raises(SalError, match=r"nowhere/g\.parquet: cannot be written \(No such file"):
         export_gallery(filled(1), tmp_path / "nowhere" / "g.parquet")
@@ -162,12 +167,12 @@ def noted(key: bytes, value: bytes | None) -> Callable[[pa.Table], pa.Table]:
     ("change", "message"),
     [
         (noted(b"sal.fingerprint", b"e" * 64), r"embeddings of bundle unknown \(eeeeeeeeeeee\) with 8 numbers in fp32"),
-        (noted(b"sal.precision", b"int8"), "8 numbers in int8, gallery memory is of bundle"),
+        (noted(b"sal.precision", b"int8"), "8 numbers in int8, gallery memory holds those of bundle"),
         (noted(b"sal.format_version", b"2"), "format 2, this version of sal reads 1"),
         (noted(b"sal.embedding_dim", b"9"), "columns are not those of a gallery"),
-        (noted(b"sal.embedding_dim", b"many"), "no gallery"),
-        (noted(b"sal.fingerprint", None), "no gallery"),
-        (lambda table: table.replace_schema_metadata(None), "no gallery"),
+        (noted(b"sal.embedding_dim", b"many"), "not a gallery"),
+        (noted(b"sal.fingerprint", None), "not a gallery"),
+        (lambda table: table.replace_schema_metadata(None), "not a gallery"),
         (lambda table: table.drop_columns("camera"), "columns are not those"),
         (lambda table: table.set_column(2, "size", table["size"].cast(pa.int32())), "columns are not those"),
     ],
@@ -187,8 +192,8 @@ def test_other_files_are_refused_before_anything_is_added(
 
 
 def test_vectors_that_are_not_of_length_one_are_refused(tmp_path: Path) -> None:
-    stamp = Stamp(FINGERPRINT, DIM, "fp32")
-    write_parquet(tmp_path / "g.parquet", [(made_up_items(2), 2 * unit_vectors(2))], stamp)
+    origin = EmbeddingOrigin(FINGERPRINT, DIM, "fp32")
+    write_parquet(tmp_path / "g.parquet", [(made_up_items(2), 2 * unit_vectors(2))], origin)
     with pytest.raises(InputError, match="got an embedding of length 2"):
         import_gallery([tmp_path / "g.parquet"], MemoryGallery(FINGERPRINT, DIM))
 
@@ -199,8 +204,8 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "empty.parquet").write_bytes(b"")
     (tmp_path / "folder").mkdir()
     for name, message in [
-        ("text.parquet", "is damaged, or no Parquet file"),
-        ("empty.parquet", "is damaged, or no Parquet file"),
+        ("text.parquet", "is damaged, or not a Parquet file"),
+        ("empty.parquet", "is damaged, or not a Parquet file"),
         ("none.parquet", "there is no such file"),
         ("folder", r"holds no \.parquet file"),
     ]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
+from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import fake_bundle, small_blocks, unit_vectors
 from tests.runtime.gallery_contents import stored_vectors, uris
 
@@ -91,7 +92,7 @@ class GalleryMachine(RuleBasedStateMachine):
 
     @rule(where=filters.filter(bool))
     def remove_where(self, where: ItemFilter) -> None:
-        fitting = {uri for uri, (item, _, _) in self.expected.items() if where.matches(item)}
+        fitting = {uri for uri, (item, _, _) in self.expected.items() if matches(where, item)}
         self.forget(fitting, self.writer.remove_where(where))
 
     @rule(before=times, where=st.none() | filters)
@@ -99,7 +100,7 @@ class GalleryMachine(RuleBasedStateMachine):
         fitting = {
             uri
             for uri, (item, _, _) in self.expected.items()
-            if item.captured_at is not None and item.captured_at < before and (where is None or where.matches(item))
+            if item.captured_at is not None and item.captured_at < before and matches(where, item)
         }
         self.forget(fitting, self.writer.purge(before, where))
 
@@ -153,7 +154,7 @@ class GalleryMachine(RuleBasedStateMachine):
         assert self.reader.verify() == []
 
     def check_filter(self, gallery: Gallery, where: ItemFilter) -> None:
-        fitting = {item_id for item, _, item_id in self.expected.values() if where.matches(item)}
+        fitting = {item_id for item, _, item_id in self.expected.values() if matches(where, item)}
         ranked = {item.uri for item, _, item_id in self.expected.values() if item_id in fitting}
         assert set(uris(gallery.nearest(unit_vectors(1), 100, where)[0])) == ranked
         assert {item_id for ids, _ in gallery.chunks(where) for item_id in ids.tolist()} == fitting
@@ -166,7 +167,7 @@ class GalleryMachine(RuleBasedStateMachine):
         scored = {
             uri: float(np.frombuffer(vector, np.float32) @ query)
             for uri, (item, vector, _) in self.expected.items()
-            if where is None or where.matches(item)
+            if matches(where, item)
         }
         return sorted(scored, key=lambda uri: -scored[uri])[:k]
 

@@ -97,7 +97,7 @@ def test_what_cannot_be_read_stops_it_and_the_work_is_kept(path: Path, bundles: 
     gone = Path(sorted(before)[2])
     image = gone.read_bytes()
     gone.unlink()
-    with pytest.raises(InputError, match=r"1 of 6 images cannot be read any more .first: .*--drop-missing"):
+    with pytest.raises(InputError, match=r"1 of 6 images cannot be read any more .first: .*set drop_missing"):
         run(path, bundles[1])
     assert contents(path) == before
     gone.write_bytes(image)

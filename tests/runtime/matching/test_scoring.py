@@ -89,7 +89,7 @@ ENCODER = SimpleNamespace(encode=encode)
 
 
 def holds(term: Term, states: Sequence[int]) -> bool:
-    any_alternative = any(states[group] in allowed for group, allowed in term.allowed)
+    any_alternative = any(states[group] in named for group, named in term.states)
     return any_alternative != term.negated
 
 

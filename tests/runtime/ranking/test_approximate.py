@@ -14,14 +14,14 @@ from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.ranking.approximate import (
     MAGIC,
     ApproximateIndex,
-    IndexStamp,
-    Precision,
+    GalleryVersion,
+    IndexPrecision,
     build_index,
     measure_recall,
     open_index,
 )
 
-STAMP = IndexStamp("a" * 64, "state 1")
+VERSION = GalleryVersion("a" * 64, "state 1")
 FIRST_ID = 1000
 DIM = 32
 
@@ -54,19 +54,19 @@ def exact(k: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("index") / "yard.index"
-    assert build_index(path, chunks(), STAMP) == len(GALLERY)
+    assert build_index(path, chunks(), VERSION) == len(GALLERY)
     return path
 
 
 @pytest.fixture(scope="module")
 def index(path: Path) -> ApproximateIndex:
-    return open_index(path, STAMP)
+    return open_index(path, VERSION)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("f16", 0.97), ("i8", 0.97)])
-def test_recall_on_clustered_vectors(tmp_path: Path, precision: Precision, least: float) -> None:
-    build_index(tmp_path / "index", chunks(), STAMP, precision)
-    opened = open_index(tmp_path / "index", STAMP)
+def test_recall_on_clustered_vectors(tmp_path: Path, precision: IndexPrecision, least: float) -> None:
+    build_index(tmp_path / "index", chunks(), VERSION, precision)
+    opened = open_index(tmp_path / "index", VERSION)
     assert measure_recall(opened, QUERIES, exact(10), stored) >= least
 
 
@@ -90,8 +90,8 @@ def test_recall_by_hand(index: ApproximateIndex) -> None:
 
 def test_equal_vectors_by_id_and_more_hits_than_items(tmp_path: Path) -> None:
     same = np.tile(GALLERY[:1], (5, 1))
-    build_index(tmp_path / "index", [(np.array([7, 3, 9, 1, 5]), same)], STAMP)
-    index = open_index(tmp_path / "index", STAMP)
+    build_index(tmp_path / "index", [(np.array([7, 3, 9, 1, 5]), same)], VERSION)
+    index = open_index(tmp_path / "index", VERSION)
     ids, _ = index.search(GALLERY[:1], 20, lambda wanted: same[: len(wanted)])
     assert ids.tolist() == [[1, 3, 5, 7, 9]]
 
@@ -104,42 +104,42 @@ def test_threads_take_turns(index: ApproximateIndex) -> None:
 
 
 def test_a_foreign_or_stale_index_is_refused(path: Path) -> None:
-    with pytest.raises(InputError, match="is of embeddings by bundle aaaaaaaaaaaa, expected bbbbbbbbbbbb; build it"):
-        open_index(path, IndexStamp("b" * 64, "state 1"))
+    with pytest.raises(InputError, match="holds embeddings of bundle aaaaaaaaaaaa, expected bbbbbbbbbbbb; build it"):
+        open_index(path, GalleryVersion("b" * 64, "state 1"))
     with pytest.raises(InputError, match="the gallery has changed since it was built; build it again"):
-        open_index(path, IndexStamp("a" * 64, "state 2"))
+        open_index(path, GalleryVersion("a" * 64, "state 2"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 1000, -1, -16, -40, -200])
 def test_a_truncated_file_is_refused(path: Path, tmp_path: Path, size: int) -> None:
     (tmp_path / "short").write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"no index of sal, or not whole .*; build it again"):
-        open_index(tmp_path / "short", STAMP)
+    with pytest.raises(InputError, match=r"not an index of sal, or not whole .*; build it again"):
+        open_index(tmp_path / "short", VERSION)
 
 
 def test_a_file_that_only_ends_like_an_index_is_refused(path: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for name, content in (("hole", whole[:500] + whole[600:]), ("magic", bytes(8) + MAGIC), ("long", whole + whole)):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="no index of sal"):
-            open_index(tmp_path / name, STAMP)
+        with pytest.raises(InputError, match="not an index of sal"):
+            open_index(tmp_path / name, VERSION)
     with pytest.raises(InputError, match="there is no such file; build it"):
-        open_index(tmp_path / "nowhere", STAMP)
+        open_index(tmp_path / "nowhere", VERSION)
 
 
 def test_a_failed_build_leaves_the_old_index(path: Path) -> None:
     before = path.read_bytes()
     twice = (np.array([4, 5]), GALLERY[:2]), (np.array([5, 6]), GALLERY[:2])
     with pytest.raises(InputError, match=r"cannot index ids 5 to 6: .*give each id once"):
-        build_index(path, twice, STAMP)
+        build_index(path, twice, VERSION)
     with pytest.raises(InputError, match=r"vectors \(2, 16\) for 2 ids, expected \(2, 32\)"):
-        build_index(path, [(np.array([4, 5]), GALLERY[:2]), (np.array([6, 7]), GALLERY[:2, :16])], STAMP)
+        build_index(path, [(np.array([4, 5]), GALLERY[:2]), (np.array([6, 7]), GALLERY[:2, :16])], VERSION)
     with pytest.raises(InputError, match="nothing to index"):
-        build_index(path, [], STAMP)
+        build_index(path, [], VERSION)
     assert path.read_bytes() == before
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
     with pytest.raises(SalError, match="cannot be written"):
-        build_index(path.parent / "no" / "folder", chunks(), STAMP)
+        build_index(path.parent / "no" / "folder", chunks(), VERSION)
 
 
 def test_what_does_not_fit_is_refused(index: ApproximateIndex) -> None:
@@ -151,6 +151,6 @@ def test_what_does_not_fit_is_refused(index: ApproximateIndex) -> None:
 
 def test_without_usearch_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch.index", None)
-    for use in (lambda: open_index(path, STAMP), lambda: build_index(path, chunks(), STAMP)):
+    for use in (lambda: open_index(path, VERSION), lambda: build_index(path, chunks(), VERSION)):
         with pytest.raises(BackendError, match=r'usearch is not installed; pip install "sal-person-search\[ann\]"'):
             use()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,20 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
-from sal_runtime.ranking import exact as ranking
-from sal_runtime.ranking.exact import best, top_k
+from sal_runtime.ranking.exact import Sizes, top_k
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_chunks() -> Iterator[None]:
-    """So that small galleries have many chunks, blocks and rounds of sorting out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "CHUNK_ROWS", 37)
-        patch.setattr(ranking, "CHUNK_SCORES", 80)
-        patch.setattr(ranking, "BLOCK_PRODUCTS", 64)
-        patch.setattr(ranking, "PENDING_CANDIDATES", 20)
-        patch.setattr(ranking, "KEPT_SCORES", 150)
-        yield
+SMALL = Sizes(kept_scores=150, chunk_scores=80, chunk_rows=37, block_products=64, pending_candidates=20)
+"""Small galleries then have many chunks, blocks and rounds of sorting out."""
 
 
 def by_sorting(
@@ -61,7 +50,7 @@ def test_equals_a_full_sort_with_ties_by_row(
     queries = eighths(rng, 2 if many_ties else 2000, (num, 3))
     parts = [eighths(rng, 2 if many_ties else 2000, (size, 3)) for size in sizes]
     allowed = None if share is None else rng.random(sum(sizes)) < share
-    rows, scores = top_k(queries, parts, k, allowed)
+    rows, scores = top_k(queries, parts, k, allowed, sizes=SMALL)
     expected_rows, expected_scores = by_sorting(queries, np.concatenate(parts), k, allowed)
     assert rows.dtype == np.int64
     assert scores.dtype == np.float32
@@ -71,9 +60,7 @@ def test_equals_a_full_sort_with_ties_by_row(
 
 @pytest.mark.parametrize("num", [1, 5, 64, 130])
 @pytest.mark.parametrize("window", [None, slice(100, 4000), slice(2100, 2101)])
-def test_real_chunks(monkeypatch: pytest.MonkeyPatch, num: int, window: slice | None) -> None:
-    for name, value in (("CHUNK_ROWS", 2**14), ("CHUNK_SCORES", 2**17), ("BLOCK_PRODUCTS", 2**18)):
-        monkeypatch.setattr(ranking, name, value)
+def test_large_chunks(num: int, window: slice | None) -> None:
     rng = np.random.default_rng(num)
     queries, gallery = eighths(rng, 4, (num, 20)), eighths(rng, 4, (40_000, 20))
     allowed = None
@@ -89,10 +76,8 @@ def test_real_chunks(monkeypatch: pytest.MonkeyPatch, num: int, window: slice | 
 
 @pytest.mark.parametrize("num", [1, 5, 64])
 @pytest.mark.parametrize("share", [None, 0.05, 0.9])
-def test_one_vector_many_times_is_ranked_by_row(monkeypatch: pytest.MonkeyPatch, num: int, share: float | None) -> None:
-    """Its score is the same to the last bit wherever it lies, though here sums are not exact."""
-    for name, value in (("CHUNK_ROWS", 2**14), ("CHUNK_SCORES", 2**17), ("BLOCK_PRODUCTS", 2**18)):
-        monkeypatch.setattr(ranking, name, value)
+def test_one_vector_many_times_is_ranked_by_row(num: int, share: float | None) -> None:
+    """Its score is the same to the last bit wherever it is, although these sums are not exact."""
     rng = np.random.default_rng(num)
     gallery = rng.standard_normal((37_777, 128), dtype=np.float32)
     copies = rng.choice(len(gallery), 300, replace=False)
@@ -109,7 +94,7 @@ def test_one_vector_many_times_is_ranked_by_row(monkeypatch: pytest.MonkeyPatch,
 def test_a_gallery_in_the_order_of_its_scores(ascending: bool) -> None:
     """Every row beats all before it, or none does."""
     gallery = np.arange(1000, dtype=np.float32)[:: 1 if ascending else -1, None]
-    rows, scores = top_k(np.ones((2, 1), np.float32), gallery, 5)
+    rows, scores = top_k(np.ones((2, 1), np.float32), gallery, 5, sizes=SMALL)
     assert rows.tolist() == [[999, 998, 997, 996, 995] if ascending else [0, 1, 2, 3, 4]] * 2
     assert scores.tolist() == [[999, 998, 997, 996, 995]] * 2
 
@@ -117,33 +102,35 @@ def test_a_gallery_in_the_order_of_its_scores(ascending: bool) -> None:
 def test_one_query_of_many_has_all_the_candidates() -> None:
     gallery = np.stack([np.arange(500), np.zeros(500)], axis=1).astype(np.float32)
     queries = np.array([[0, 1], [1, 0], [0, 1]], np.float32)
-    rows, _ = top_k(queries, gallery, 3)
+    rows, _ = top_k(queries, gallery, 3, sizes=SMALL)
     assert rows.tolist() == [[0, 1, 2], [499, 498, 497], [0, 1, 2]]
 
 
 @pytest.mark.parametrize("num", [1, 4])
-def test_arrays_that_do_not_lie_in_one_piece(num: int) -> None:
+def test_arrays_that_are_not_contiguous(num: int) -> None:
     rng = np.random.default_rng(0)
     gallery = np.asfortranarray(rng.integers(-3, 4, (500, 8)).astype(np.float32))[::2]
     queries = rng.integers(-3, 4, (8, num)).astype(np.float32).T
     allowed = np.repeat(rng.random(250) < 0.8, 2)[::2]
     for mask in (None, allowed):
-        np.testing.assert_array_equal(top_k(queries, gallery, 5, mask)[0], by_sorting(queries, gallery, 5, mask)[0])
+        rows, _ = top_k(queries, gallery, 5, mask, sizes=SMALL)
+        np.testing.assert_array_equal(rows, by_sorting(queries, gallery, 5, mask)[0])
 
 
 def test_many_threads_at_once() -> None:
     rng = np.random.default_rng(0)
     gallery, queries = eighths(rng, 9, (600, 6)), eighths(rng, 9, (40, 6))
     expected, _ = by_sorting(queries, gallery, 4)
+
+    def rank(number: int) -> np.ndarray:
+        return top_k(queries[number : number + 1], gallery, 4, sizes=SMALL)[0]
+
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda number: top_k(queries[number : number + 1], gallery, 4)[0], range(40)))
+        found = list(pool.map(rank, range(40)))
     np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("CHUNK_ROWS", 2**14), ("CHUNK_SCORES", 2**17), ("PENDING_CANDIDATES", 2**14)):
-        monkeypatch.setattr(ranking, name, value)
-    monkeypatch.setattr(ranking, "KEPT_SCORES", 2**16)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     rng = np.random.default_rng(0)
     gallery = rng.standard_normal((200_000, 4), dtype=np.float32)
@@ -183,19 +170,6 @@ def test_wrong_types_and_masks_are_refused() -> None:
         top_k(queries, gallery, 1, np.ones(4, bool))
     with pytest.raises(InputError, match=r"allowed int64 \(2,\): expected bool \(5,\)"):
         top_k(queries, gallery, 1, np.array([0, 4]))  # type: ignore[arg-type]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 60), st.integers(1, 70), st.integers(0, 10_000))
-def test_the_best_of_each_row_with_ties_by_row(num: int, size: int, k: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.integers(0, 4, (num, size)).astype(np.float32)
-    rows = np.stack([rng.permutation(1000)[:size] for _ in range(num)])
-    found_scores, found_rows = best(scores, rows, k)
-    for query in range(num):
-        expected = sorted(zip(-scores[query], rows[query], strict=True))[:k]
-        assert found_rows[query].tolist() == [row for _, row in expected]
-        assert found_scores[query].tolist() == [-score for score, _ in expected]
 
 
 def test_numbers_that_are_not_finite_are_refused_where_too_few_hits_are_left() -> None:

@@ -73,12 +73,11 @@ def test_as_on_the_cpu_with_ties_by_row(num: int, sizes: list[int], k: int, shar
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-def test_more_queries_than_one_run_takes_and_arrays_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_device, "QUERY_BLOCK", 3)
+def test_more_queries_than_one_run_takes_and_arrays_that_are_not_contiguous() -> None:
     rng = np.random.default_rng(0)
     queries, gallery = eighths(rng, 9, (4, 7)).T, np.asfortranarray(eighths(rng, 9, (90, 4)))[::2]
     allowed = np.repeat(rng.random(45) < 0.5, 2)[::2]
-    rows, _ = DeviceRanking([gallery], "cpu").top_k(queries, 6, allowed)
+    rows, _ = DeviceRanking([gallery], "cpu", query_block=3).top_k(queries, 6, allowed)
     np.testing.assert_array_equal(rows, top_k(queries, gallery, 6, allowed)[0])
 
 
@@ -87,10 +86,10 @@ def test_the_gallery_outlives_the_arrays_it_came_from() -> None:
     queries = eighths(rng, 9, (2, 4))
     parts = [eighths(rng, 9, (2000, 4)) for _ in range(20)]
     expected, _ = top_k(queries, parts, 5)
-    there = DeviceRanking(parts, "cpu")
+    ranking = DeviceRanking(parts, "cpu")
     del parts
     _ = [np.zeros((2000, 4), np.float32) for _ in range(20)]  # where they were
-    np.testing.assert_array_equal(there.top_k(queries, 5)[0], expected)
+    np.testing.assert_array_equal(ranking.top_k(queries, 5)[0], expected)
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -99,14 +98,14 @@ def test_what_does_not_fit_is_refused() -> None:
         DeviceRanking([], "cpu")
     with pytest.raises(InputError, match="expected float32"):
         DeviceRanking([part, np.ones((5, 4), np.float32)], "cpu")
-    there = DeviceRanking([part], "cpu")
-    assert len(there) == 5
+    ranking = DeviceRanking([part], "cpu")
+    assert len(ranking) == 5
     with pytest.raises(InputError, match=r"queries float32 \(2, 4\)"):
-        there.top_k(np.ones((2, 4), np.float32), 1)
+        ranking.top_k(np.ones((2, 4), np.float32), 1)
     with pytest.raises(InputError, match="k is 0"):
-        there.top_k(part, 0)
+        ranking.top_k(part, 0)
     with pytest.raises(InputError, match=r"allowed bool \(4,\)"):
-        there.top_k(part, 1, np.ones(4, bool))
+        ranking.top_k(part, 1, np.ones(4, bool))
 
 
 def test_no_other_device_in_its_place() -> None:
@@ -125,9 +124,9 @@ def test_on_cuda_as_on_the_cpu(share: float | None) -> None:
     rng = np.random.default_rng(0)
     queries, parts = eighths(rng, 4, (65, 20)), [eighths(rng, 4, (size, 20)) for size in (32_768, 32_768, 1000)]
     allowed = None if share is None else rng.random(sum(map(len, parts))) < share
-    there = DeviceRanking(parts, "cuda")
+    ranking = DeviceRanking(parts, "cuda")
     for k in (1, 10, 1500):
-        rows, scores = there.top_k(queries, k, allowed)
+        rows, scores = ranking.top_k(queries, k, allowed)
         expected_rows, expected_scores = top_k(queries, parts, k, allowed)
         np.testing.assert_array_equal(rows, expected_rows)
         np.testing.assert_array_equal(scores, expected_scores)

@@ -5,6 +5,7 @@ The graph of the runtime is made here: `python -m tests.runtime.ranking.test_scr
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import sal_runtime
+from sal_runtime.engines.onnx import open_session
 from sal_runtime.errors import InputError
 from sal_runtime.ranking import screened
+from sal_runtime.ranking.core import Products
 from sal_runtime.ranking.exact import top_k
 from sal_runtime.ranking.screened import ScreenedRanking
 
@@ -44,17 +47,17 @@ def test_the_file_is_the_graph_made_here() -> None:
 
 
 def test_products_of_the_largest_codes_do_not_overflow() -> None:
-    ranking = ScreenedRanking([np.ones((1, 64), np.float32)])
+    session = open_session(GRAPH.read_bytes(), "cpu", threads=1)
     for code in (0, 1, 255):
         vectors = np.full((40, 512), code, np.uint8)
         for query in (-63, 63):
             queries = np.full((512, 9), query, np.int8)
-            (found,) = ranking._session.run(None, {"vectors": vectors, "queries": queries})
+            (found,) = session.run(None, {"vectors": vectors, "queries": queries})
             np.testing.assert_array_equal(found, (code - 128) * query * 512)
 
 
 def check(gallery: NDArray[np.float32], parts: int, queries: NDArray[np.float32], k: int, allowed: object) -> None:
-    """Scores agree within rounding, and every row has the score it is said to have."""
+    """Scores agree within rounding, and every row has the score reported for it."""
     pieces = np.array_split(gallery, parts)
     rows, scores = ScreenedRanking(pieces).top_k(queries, k, allowed)  # type: ignore[arg-type]
     _, expected = top_k(queries, gallery, k, allowed)  # type: ignore[arg-type]
@@ -62,7 +65,7 @@ def check(gallery: NDArray[np.float32], parts: int, queries: NDArray[np.float32]
     scale = np.abs(expected).max(initial=1.0)
     np.testing.assert_allclose(scores, expected, atol=2e-6 * scale)
     np.testing.assert_allclose(np.einsum("qkd,qd->qk", gallery[rows], queries), scores, atol=2e-6 * scale)
-    assert all(len(set(one)) == len(one) for one in rows.tolist())
+    assert all(len(set(hits)) == len(hits) for hits in rows.tolist())
     if allowed is not None:
         assert np.asarray(allowed)[rows].all()
 
@@ -109,24 +112,29 @@ def test_most_is_not_multiplied_in_float32(monkeypatch: pytest.MonkeyPatch) -> N
     gallery = rng.standard_normal((100_000, 64), dtype=np.float32)
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
     multiplied: list[int] = []
-    multiply = screened._multiply
+    multiply = Products.multiply
 
-    def noted(products: Any, queries: Any, part: Any, chunk: screened.Chunk, found: Any) -> None:
-        multiplied.append(len(chunk.vectors))
-        multiply(products, queries, part, chunk, found)
+    def noted(self: Products, vectors: NDArray[np.float32], picked: Any) -> NDArray[np.float32]:
+        multiplied.append(len(vectors))
+        return multiply(self, vectors, picked)
 
-    monkeypatch.setattr(screened, "_multiply", noted)
-    check(gallery, 3, gallery[:64].copy(), 10, None)
-    assert sum(multiplied) <= 0.3 * len(gallery)  # the first chunk of each thread, which sets the bar
+    ranking = ScreenedRanking(np.array_split(gallery, 3))
+    monkeypatch.setattr(Products, "multiply", noted)
+    ranking.top_k(gallery[:64].copy(), 10)
+    assert 0 < sum(multiplied) <= 0.3 * len(gallery)  # the first chunk of each thread, which sets the bar
 
 
-def test_parts_that_are_known_are_not_coded_again() -> None:
-    gallery = np.random.default_rng(0).standard_normal((3000, 8), dtype=np.float32)
-    first = ScreenedRanking([gallery[:1000], gallery[1000:2000]])
-    second = ScreenedRanking([gallery[:1000], gallery[1000:3000]], first)
-    assert second._parts[0] is first._parts[0]
-    assert second._parts[1] is not first._parts[1]
-    assert second._session is first._session
+def test_parts_that_are_known_are_not_coded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = np.random.default_rng(0).standard_normal((101_000, 64), dtype=np.float32)
+    first = ScreenedRanking([gallery[:100_000]])
+    monkeypatch.delattr(screened, "open_session")  # nor is another session opened
+    tracemalloc.start()
+    second = ScreenedRanking([gallery[:100_000], gallery[100_000:]], first)
+    new_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 1000 * 64 < new_bytes < 0.1 * 100_000 * 64
+    queries = gallery[100_500:100_540].copy()
+    np.testing.assert_array_equal(second.top_k(queries, 5)[0], top_k(queries, gallery, 5)[0])
 
 
 def test_what_cannot_be_ranked() -> None:

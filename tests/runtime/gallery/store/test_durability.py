@@ -18,6 +18,7 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.reindex import reindex
+from sal_runtime.gallery.store.file import log_path, side_files
 from tests.runtime.gallery.test_gallery import contents, fake_bundle, filled, unit_vectors
 from tests.runtime.gallery_contents import stored_vectors
 from tests.torture.gallery_torture import Torture
@@ -125,7 +126,11 @@ def test_a_new_gallery_has_nothing_of_one_that_was_deleted(tmp_path: Path) -> No
         log = path.with_name("g.sal-wal").read_bytes()
     path.unlink()
     path.with_name("g.sal-wal").write_bytes(log)
-    path.with_name(f".{path.name}.123.tmp").write_bytes(b"of a process that was killed while it made a gallery")
+    for file in set(side_files(path)) - {log_path(path)}:
+        file.write_bytes(b"left by a killed process")
+    path.with_name(f".{path.name}.123-4.partial").write_bytes(
+        b"left by a process that was killed while it made a gallery"
+    )
     with Gallery.create(path, fake_bundle()) as gallery:
         assert len(gallery) == 0
         assert gallery.verify() == []
