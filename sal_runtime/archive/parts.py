@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sal_runtime.arrays import Precision
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.encoding.encoders import CPU_BATCH_SIZE, DEFAULT_BATCH_SIZE, ImageEncoder
+from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.encoding.pipeline import encode_stream, num_encoders
-from sal_runtime.engines.devices import ENGINES
 from sal_runtime.errors import InputError
 from sal_runtime.files import sync_directory, write_synced
 from sal_runtime.gallery.items import GalleryItem
@@ -67,7 +67,7 @@ class EncodingJob:
     fingerprint: str
     out: str
     device: str
-    precision: str
+    precision: Precision
     cpus: int
 
 
@@ -109,18 +109,12 @@ class PartEncoder:
                 f"bundle {job.bundle_path}: is {bundle.fingerprint[:12]} on a worker, expected {job.fingerprint[:12]}; "
                 "put the same bundle on every machine"
             )
-        on_cpu = ENGINES[job.device].on_cpu
         self._spec = bundle.image_spec
         self._job = job
         self._stamp = Stamp(bundle.fingerprint, bundle.embedding_dim, job.precision, bundle.name)
         # Runs of one size, and cores that are this worker's only: then nothing depends on how many workers there are.
-        self._encoder = ImageEncoder(
-            bundle,
-            job.device,
-            job.precision,
-            batch_size=CPU_BATCH_SIZE if on_cpu else DEFAULT_BATCH_SIZE,
-            threads=max(1, job.cpus // num_encoders()),
-        )
+        threads = max(1, job.cpus // num_encoders())
+        self._encoder = ImageEncoder(bundle, device=job.device, precision=job.precision, threads=threads)
         self._turn = threading.BoundedSemaphore(job.cpus)
 
     def encode(self, part: Part) -> None:

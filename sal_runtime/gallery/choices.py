@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
+from sal_runtime.arrays import Precision
 from sal_runtime.bundle.shipped import ENVIRONMENT_VARIABLE, default_bundle_path
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
@@ -32,7 +34,7 @@ def choose_bundle_path(named: Path | str | None, gallery_path: Path | None = Non
     return default_bundle_path()
 
 
-def choose_precision(asked: str | None, gallery_path: Path) -> str:
+def choose_precision(asked: Precision | None, gallery_path: Path) -> Precision:
     """The precision that images are encoded in: that of the gallery, else the one asked for, else fp32.
 
     Args:
@@ -45,7 +47,7 @@ def choose_precision(asked: str | None, gallery_path: Path) -> str:
     if not gallery_path.is_file():
         return asked or "fp32"
     with Gallery.open(gallery_path) as gallery:
-        made = gallery.precision
+        made = cast(Precision, gallery.precision)
     if asked not in (None, made):
         raise InputError(
             f"gallery {gallery_path}: its images were encoded in {made}, asked for {asked}; leave --precision out, or "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-from sal_runtime.arrays import Progress
+from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.encoding.encoders import image_encoder
+from sal_runtime.encoding.encoders import LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.adding import NOTHING_KNOWN, Capture, add_images
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
@@ -26,7 +27,7 @@ def update_gallery(
     bundle_path: Path | None,
     device: str,
     *,
-    precision: str | None = None,
+    precision: Precision | None = None,
     capture: Capture = NOTHING_KNOWN,
     progress: Progress | None = None,
 ) -> UpdateReport:
@@ -54,7 +55,7 @@ def update_gallery(
     path = gallery_path_for(place) if place.is_dir() else place
     bundle = open_bundle(choose_bundle_path(bundle_path, path))
     chosen = choose_precision(precision, path)
-    encode = image_encoder(bundle, device, chosen)
+    encode = LazyImageEncoder(bundle, device=device, precision=chosen)
     if place.is_dir():
         report = sync_folder(place, bundle, encode, progress, chosen)
     else:
@@ -75,7 +76,7 @@ def reindex_gallery(
     bundle_path: Path,
     device: str,
     *,
-    precision: str | None = None,
+    precision: Precision | None = None,
     drop_missing: bool = False,
     progress: Progress | None = None,
 ) -> ReindexReport:
@@ -94,10 +95,10 @@ def reindex_gallery(
     """
     bundle = open_bundle(bundle_path)
     with Gallery.open(locate(place), "w") as gallery:
-        chosen = precision or gallery.precision
+        chosen = precision or cast(Precision, gallery.precision)
         if (bundle.fingerprint, chosen) == (gallery.fingerprint, gallery.precision):
             raise InputError(f"gallery {gallery.path}: is of bundle {bundle.name} in {chosen} already; nothing to do")
-        encode = image_encoder(bundle, device, chosen)
+        encode = LazyImageEncoder(bundle, device=device, precision=chosen)
         return reindex(gallery, bundle, encode, chosen, drop_missing=drop_missing, progress=progress)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sal_runtime.arrays import Progress
+from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.encoding.encoders import image_encoder
+from sal_runtime.encoding.encoders import LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
@@ -33,7 +33,7 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
     where: ItemFilter | None = None,
     approximate: bool = False,
     device: str = "cpu",
-    precision: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Rank a gallery by a description.
@@ -72,7 +72,7 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
     opened = _open(bundle, path)
     parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
     chosen = choose_precision(precision, path)
-    encoder = image_encoder(opened, device, chosen)
+    encoder = LazyImageEncoder(opened, device=device, precision=chosen)
     report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
     with Gallery.open(path) as stored:
         if approximate:

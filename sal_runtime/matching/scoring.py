@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.arrays import Float32Array, Float64Array
-from sal_runtime.bundle.calibration import Calibration, match_features
+from sal_runtime.bundle.calibration import match_features
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import AttributeSchema
 
@@ -127,7 +127,7 @@ def score_embeddings(
             f"gallery embeddings have shape {embeddings.shape}, expected [images, {bundle.embedding_dim}]; "
             "encode the gallery with this bundle"
         )
-    calibration = Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None
+    calibration = bundle.calibration
     log_prior = query_log_prior(query, bundle.statistics)
     weight, bias = bundle.attribute_head
     count = len(embeddings)

@@ -49,7 +49,7 @@ class DeviceRanking:
         self._no_vectors = parts[0][:0]
         self._ends = list(accumulate(len(part) for part in parts))
         graph = files("sal_runtime.ranking") / GRAPH
-        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device)
+        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device=device)
         there = {} if earlier is None else earlier._there
         # the arrays are kept with what lies on the device: their places in memory are not given to others then
         self._there: dict[tuple[int, int], tuple[Float32Array, Any, Any]] = {}

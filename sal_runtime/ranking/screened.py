@@ -92,7 +92,7 @@ class ScreenedRanking:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
         check_shapes(parts[0], parts)
         graph = files("sal_runtime.ranking") / GRAPH
-        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), "cpu", threads=1)
+        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device="cpu", threads=1)
         there = {} if earlier is None else earlier._there
         keys = [(part.ctypes.data, len(part)) for part in parts]
         missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in there}

@@ -70,7 +70,7 @@ def unit_rows(count: int, seed: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_bundle(calibration: dict[str, Any] | None = None) -> Any:
+def make_bundle(calibration: Calibration | None = None) -> Any:
     generator = np.random.default_rng(11)
     head = (
         generator.standard_normal((SCHEMA.num_bits, DIMENSION)).astype(np.float32),
@@ -221,7 +221,7 @@ CALIBRATION = Calibration(np.array(MEAN), np.array(SCALE), np.array(WEIGHTS), BI
 
 def test_likelihood_is_the_logistic_of_the_features_whatever_the_ranking_rule() -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(6, 8)
-    bundle = make_bundle(CALIBRATION.to_json() | {"fitted_on": "nobody"})
+    bundle = make_bundle(CALIBRATION)
     scores = score_query(bundle, ENCODER, query, gallery)
     population = bundle.statistics
     hat_or_red = (population.states[:, 1] == 1) | (population.states[:, 2] == 0)
@@ -243,9 +243,9 @@ def test_no_calibration_no_likelihood() -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(50, 10)
-    whole = score_query(make_bundle(CALIBRATION.to_json()), ENCODER, query, gallery)
+    whole = score_query(make_bundle(CALIBRATION), ENCODER, query, gallery)
     monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
-    chunked = score_query(make_bundle(CALIBRATION.to_json()), ENCODER, query, gallery)
+    chunked = score_query(make_bundle(CALIBRATION), ENCODER, query, gallery)
     for name in ("ranking", "cosine", "likelihood", "evidence"):
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
 
