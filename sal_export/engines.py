@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from sal_runtime.bundle.bundle import IMAGE_ROLE
 from sal_runtime.engines.tensorrt.backend import prepare_engine
 from sal_runtime.engines.tensorrt.build import target_capabilities
 from sal_runtime.engines.tensorrt.library import find_tensorrt
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from sal_runtime.arrays import Precision
     from sal_runtime.bundle.bundle import Bundle
-    from sal_runtime.engines.tensorrt.build import Progress
+    from sal_runtime.engines.tensorrt.build import BuildProgress
     from sal_runtime.engines.tensorrt.store import StoredEngine
 
 
@@ -51,14 +52,14 @@ def build_engines(
         BundleError: the bundle has no image encoder of a precision for TensorRT.
         BackendError: an engine cannot be built, or not in its precision.
     """
-    artefacts = [(precision, bundle.artefact("image_encoder", precision, "trt")) for precision in precisions]
+    artefacts = [bundle.artefact(IMAGE_ROLE, device="trt", precision=precision) for precision in precisions]
     engines = []
-    for precision, artefact in artefacts:
-        what = f"building the {precision} engine"
+    for artefact in artefacts:
+        what = f"building the {artefact.precision} engine"
         with console.status(what) as status:
             folder = prepare_engine(
                 bundle.read_bytes(artefact.file),
-                precision,
+                precision=artefact.precision,
                 store=store,
                 compute_capabilities=compute_capabilities,
                 progress=_show_in(status, what),
@@ -67,5 +68,5 @@ def build_engines(
     return engines
 
 
-def _show_in(status: Status, what: str) -> Progress:
+def _show_in(status: Status, what: str) -> BuildProgress:
     return lambda phase, done, steps: status.update(f"{what}: {phase} {done}/{steps}")

@@ -24,7 +24,7 @@ from sal_export.onnx_export import OPSET, export_onnx
 from sal_export.precisions.reduced_precision import reduced_encoders, retrieval_task
 from sal_export.publish import publish
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.bundle.bundle import GOLDEN, HEADS, Bundle
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
 from sal_runtime.images.pixels import ImageSpec
@@ -119,8 +119,8 @@ def fp32_encoders(
         attribute_source = compare_with(torch_attribute, "PyTorch", vectors, None, "training category vectors")
         image_source = compare_with(torch_image, "PyTorch", inputs.crops, attribute_source.reference, inputs.described)
         return (
-            _fp32("attribute_encoder", attribute, attribute_source),
-            _fp32("image_encoder", image, image_source),
+            _fp32(ATTRIBUTE_ROLE, attribute, attribute_source),
+            _fp32(IMAGE_ROLE, image, image_source),
         )
 
 

@@ -20,9 +20,10 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.speed.measurement import in_turn, ratio, summary, write_result
-from sal_cli.bench.engine import IMAGE_ROLE, BenchOptions, bench_engine
+from sal_cli.bench.engine import BenchOptions, bench_engine
 from sal_cli.bench.timing import TimingSettings
-from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.arrays import Precision
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle, open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.encoding.encoders import ImageEncoder
 
@@ -38,7 +39,7 @@ def main() -> None:
     batch = int(sys.argv[3]) if len(sys.argv) > 3 else BATCH
     (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
     native = [str(program), "--onnxruntime", str(library), "--bundle", str(bundle.path), "--json", "-"]
-    precisions = [one.precision for one in bundle.artefacts if one.role == "image_encoder" and "cpu" in one.devices]
+    precisions = [one.precision for one in bundle.artefacts if one.role == IMAGE_ROLE and "cpu" in one.devices]
     differences = _differences(native, bundle, precisions)
     cpp = [*native, "--batch", str(batch), "--threads", str(os.cpu_count()), "--min-seconds", str(SECONDS)]
     # without PyTorch, whose idle threads would take time from the others
@@ -86,14 +87,14 @@ def _python_rows(bundle: Bundle, options: BenchOptions) -> dict[str, float]:
     return {row.contender.precision: row.throughput for row in rows if row.contender.role == IMAGE_ROLE}
 
 
-def _differences(native: list[str], bundle: Bundle, precisions: list[str]) -> dict[str, float]:
+def _differences(native: list[str], bundle: Bundle, precisions: list[Precision]) -> dict[Precision, float]:
     """Largest difference of a coordinate between the embeddings that both give the golden crops."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         quick = [*native, "--batch", "1", "--min-seconds", "0.01", "--dump-golden", folder]
         subprocess.run(quick, check=True, capture_output=True)
         for precision in precisions:
-            file = bundle.artefact("image_encoder", precision).file
+            file = bundle.artefact(IMAGE_ROLE, precision=precision).file
             from_cpp = np.load(Path(folder, f"{file}.npy"), allow_pickle=False)
             from_python = ImageEncoder(bundle, precision=precision).encode(bundle.golden["images"])
             found[precision] = float(np.abs(from_cpp - from_python).max())

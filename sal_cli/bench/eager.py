@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from sal_cli.bench.engine import IMAGE_ROLE, Contender
-from sal_runtime.bundle.bundle import Bundle
+from sal_cli.bench.engine import Contender
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:

@@ -22,17 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_cli.bench.drawn import draw_crops, write_people
-from sal_cli.bench.engine import IMAGE_ROLE
 from sal_cli.bench.record import commit
 from sal_cli.bench.timing import Clock
-from sal_runtime.arrays import UInt8Array
-from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.arrays import Precision, UInt8Array
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.bundle.golden import check_golden
 from sal_runtime.doctor.machine import machine, versions
 from sal_runtime.encoding.bulk import encode_images
 from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder
 from sal_runtime.encoding.pipeline import num_encoders
-from sal_runtime.engines.devices import ENGINES, open_backend
+from sal_runtime.engines.devices import DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.onnx import CPU, LOG_ERRORS_ONLY
 from sal_runtime.errors import InputError, ParityError
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
@@ -67,7 +66,7 @@ class EncodeBenchOptions:
         rounds: turns of each contender.
     """
 
-    precisions: Sequence[str] | None = None
+    precisions: Sequence[Precision] | None = None
     device: str = "cpu"
     images: int = 1024
     rounds: int = 9
@@ -104,7 +103,7 @@ class EncodeBench:
     bundle: Bundle
     options: EncodeBenchOptions
     created: str
-    batch_sizes: dict[str, int]
+    batch_sizes: Mapping[Precision, int]
     max_abs: dict[str, float]
     rows: tuple[EncodeRow, ...]
 
@@ -144,7 +143,9 @@ def bench_encode(
     precisions = options.precisions or [
         one.precision for one in bundle.artefacts if one.role == IMAGE_ROLE and options.device in one.devices
     ]
-    encoders = {precision: bulk_image_encoder(bundle, options.device, precision) for precision in precisions}
+    encoders = {
+        precision: bulk_image_encoder(bundle, device=options.device, precision=precision) for precision in precisions
+    }
     max_abs: dict[str, float] = {}
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     with tempfile.TemporaryDirectory(prefix="sal-bench-") as folder:
@@ -170,15 +171,15 @@ def _draw_inputs(folder: Path, bundle: Bundle, count: int) -> _Inputs:
     return _Inputs(folder, sources, pixels)
 
 
-def open_bare_session(bundle: Bundle, device: str, precision: str) -> Run:
+def open_bare_session(bundle: Bundle, device: str, precision: Precision) -> Run:
     """The engine alone; on the CPU an ONNX Runtime session with its defaults, as a script would open it.
 
     Returns:
         Images uint8 `[n, H, W, 3]` to embeddings float32 `[n, d]`.
     """
-    model = bundle.read_bytes(bundle.artefact(IMAGE_ROLE, precision, device).file)
-    if not ENGINES[device].on_cpu:
-        return open_backend(model, device, None, precision).run
+    model = bundle.read_bytes(bundle.artefact(IMAGE_ROLE, device=device, precision=precision).file)
+    if not DEVICE_ENTRIES[device].on_cpu:
+        return open_backend(model, device=device, precision=precision).run
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -188,7 +189,7 @@ def open_bare_session(bundle: Bundle, device: str, precision: str) -> Run:
     return lambda images: np.asarray(session.run(None, {name: images})[0])
 
 
-def check_agreement(encoder: ImageEncoder, precision: str, session: Run, inputs: _Inputs) -> float:
+def check_agreement(encoder: ImageEncoder, precision: Precision, session: Run, inputs: _Inputs) -> float:
     """The largest difference of a coordinate between what the pipeline and the bare session give.
 
     Raises:

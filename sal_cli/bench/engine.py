@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sal_cli.bench.record import commit
 from sal_cli.bench.statistics import latency_summary
 from sal_cli.bench.timing import Clock, Timing, TimingSettings, time_in_turn
-from sal_runtime.bundle.bundle import Artefact, Bundle
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Artefact, Bundle
 from sal_runtime.bundle.golden import GoldenDifference, check_golden
 from sal_runtime.doctor.machine import machine, versions
 from sal_runtime.engines.devices import AUTO, DEVICES, open_backend
@@ -24,10 +24,8 @@ from sal_runtime.engines.installed import installed_version
 from sal_runtime.errors import BackendError
 
 if TYPE_CHECKING:
-    from sal_runtime.arrays import Progress
+    from sal_runtime.arrays import Precision, Progress
 
-IMAGE_ROLE = "image_encoder"
-ATTRIBUTE_ROLE = "attribute_encoder"
 BATCH_SIZES = (1, 8, 16, 32)
 MEASURED_DEVICES = tuple(device for device in DEVICES if device != AUTO)
 ONNX_RUNTIME = "onnxruntime"
@@ -52,7 +50,7 @@ class Contender:
 
     role: str
     artefact: str
-    precision: str
+    precision: Precision
     device: str
     engine: str
     run: Callable[[NDArray[Any]], NDArray[Any]]
@@ -74,7 +72,7 @@ class BenchOptions:
         timing: how long, and in how many streams.
     """
 
-    precisions: Sequence[str] | None
+    precisions: Sequence[Precision] | None
     devices: Sequence[str] | None
     batch_sizes: Sequence[int]
     threads: int
@@ -190,14 +188,16 @@ def _artefacts(bundle: Bundle, options: BenchOptions, device: str) -> list[Artef
     if device not in MEASURED_DEVICES:
         raise BackendError(f"device is {device!r}, expected one of {', '.join(MEASURED_DEVICES)}")
     if options.precisions is not None:
-        images = [bundle.artefact(IMAGE_ROLE, precision, device) for precision in options.precisions]
+        images = [bundle.artefact(IMAGE_ROLE, device=device, precision=precision) for precision in options.precisions]
     else:
         images = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
     return [*images, bundle.artefact(ATTRIBUTE_ROLE)] if device == "cpu" else images
 
 
 def _open(bundle: Bundle, artefact: Artefact, device: str, threads: int) -> Contender:
-    backend = open_backend(bundle.read_bytes(artefact.file), device, threads, artefact.precision)
+    backend = open_backend(
+        bundle.read_bytes(artefact.file), device=device, precision=artefact.precision, threads=threads
+    )
     return Contender(
         artefact.role, artefact.file, artefact.precision, backend.device, _engine(backend.device), backend.run
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sal_cli.options import BundleOption, JsonOption
+from sal_cli.options import BundleOption, JsonOption, Precision
 
 OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON.")]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the result as .svg.")]
@@ -20,7 +20,7 @@ app = typer.Typer(
 def engine(  # noqa: PLR0913 - one parameter is one option
     bundle: BundleOption = None,
     precision: Annotated[
-        list[str] | None,
+        list[Precision] | None,
         typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
     ] = None,
     device: Annotated[
@@ -63,7 +63,7 @@ def engine(  # noqa: PLR0913 - one parameter is one option
 
     check_report(out, plot)
     options = BenchOptions(
-        precisions=precision,
+        precisions=[one.value for one in precision] if precision else None,
         devices=device,
         batch_sizes=batch or BATCH_SIZES,
         threads=threads or os.cpu_count() or 1,
@@ -79,7 +79,7 @@ def engine(  # noqa: PLR0913 - one parameter is one option
 def encode(
     bundle: BundleOption = None,
     precision: Annotated[
-        list[str] | None,
+        list[Precision] | None,
         typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or trt.")] = "cpu",
@@ -104,7 +104,7 @@ def encode(
     from sal_runtime.gallery.choices import choose_bundle_path
 
     check_report(out, plot)
-    options = EncodeBenchOptions(precision, device, images, rounds)
+    options = EncodeBenchOptions([one.value for one in precision] if precision else None, device, images, rounds)
     with progress_bar("measuring") as progress:
         bench = bench_encode(open_bundle(choose_bundle_path(bundle)), options, progress)
     report_encode_bench(bench, out, plot, as_json=as_json)

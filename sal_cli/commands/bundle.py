@@ -129,7 +129,7 @@ def triton(
     from sal_runtime.gallery.choices import choose_bundle_path
 
     opened = open_bundle(choose_bundle_path(bundle))
-    models = write_triton_repository(opened, out, precision, max_batch, device)
+    models = write_triton_repository(opened, out, precision.value, max_batch, device)
     if as_json:
         served = [model.to_json() for model in models]
         print_json({"repository": str(out), "fingerprint": opened.fingerprint, "models": served})

@@ -78,7 +78,7 @@ def add(  # noqa: PLR0913 - one parameter is one option
             images or [],
             bundle,
             device,
-            precision=precision,
+            precision=precision.value if precision else None,
             capture=Capture(camera, captured_at, dict(key_values(meta))),
             progress=progress,
         )
@@ -173,7 +173,12 @@ def reindex(
 
     with progress_bar("encoding") as progress:
         report = reindex_gallery(
-            gallery, bundle, device, precision=precision, drop_missing=drop_missing, progress=progress
+            gallery,
+            bundle,
+            device,
+            precision=precision.value if precision else None,
+            drop_missing=drop_missing,
+            progress=progress,
         )
     print_reindex(report, as_json=as_json)
 

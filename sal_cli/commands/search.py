@@ -79,7 +79,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
             where=where,
             approximate=approximate,
             device=None if device == "cpu" else device,
-            precision=precision,
+            precision=precision.value if precision else None,
             progress=progress,
         )
     if min_likelihood is not None:

@@ -10,11 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sal_cli.bench.engine import IMAGE_ROLE, EngineBench, Row, bench_document
+from sal_cli.bench.engine import EngineBench, Row, bench_document
 from sal_cli.bench.plots import check_plot, draw_latency_plot
 from sal_cli.bench.record import command_line
 from sal_cli.bench.statistics import STABLE_VARIATION, percentile
 from sal_cli.show.terminal import check_places, print_json, write_file
+from sal_runtime.bundle.bundle import IMAGE_ROLE
 
 if TYPE_CHECKING:
     from rich.table import Table

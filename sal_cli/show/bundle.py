@@ -9,7 +9,7 @@ from typing import Any
 
 from sal_cli.show.search import SENSITIVE_MARK
 from sal_cli.show.terminal import print_json
-from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 
 WIDTH = 80
 INDENT = " " * 12
@@ -43,14 +43,14 @@ def bundle_summary(bundle: Bundle) -> dict[str, Any]:
                 "role": artefact.role,
                 "file": artefact.file,
                 "precision": artefact.precision,
-                "bytes": artefact.bytes,
+                "bytes": artefact.size,
                 "sha256": artefact.sha256,
                 "parity": {
                     key: artefact.parity.get(key) for key in ("max_abs", "min_cosine", "top10_agreement", "inputs")
                 },
                 "metrics": _main_metrics(artefact.metrics),
             }
-            for artefact in sorted(bundle.artefacts, key=lambda one: (one.role != "image_encoder", one.precision))
+            for artefact in sorted(bundle.artefacts, key=lambda one: (one.role != IMAGE_ROLE, one.precision))
         ],
         "licence": bundle.manifest["licence"],
     }

@@ -17,7 +17,7 @@ def print_engines(engines: Sequence[StoredEngine], *, as_json: bool) -> None:
     """Where the engines are and how their precision was proven; one line each, or a JSON document, on stdout."""
     if as_json:
         found = [
-            {"path": str(one.folder / PLAN), "key": asdict(one.key), "bytes": one.bytes, "proof": one.inspection}
+            {"path": str(one.folder / PLAN), "key": asdict(one.key), "bytes": one.size, "proof": one.inspection}
             for one in engines
         ]
         print_json({"engines": found})
@@ -27,6 +27,6 @@ def print_engines(engines: Sequence[StoredEngine], *, as_json: bool) -> None:
         made_for = ", ".join(one.key.compute_capabilities)
         print(f"{one.folder / PLAN}")
         print(
-            f"  {one.key.precision}, {one.bytes / 1e6:.1f} MB, {one.key.library} {one.key.library_version}, compute "
+            f"  {one.key.precision}, {one.size / 1e6:.1f} MB, {one.key.library} {one.key.library_version}, compute "
             f"capability {made_for}, {one.key.profile}; precision proven by {proof}"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sal_export.interop.written_directory import write_directory
-from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import BackendError, ParityError
 from sal_runtime.images.pixels import ImageSpec
@@ -81,7 +81,7 @@ def write_deepstream_config(
         ParityError: the rewritten graph does not give what the bundle's gives; nothing is written.
         InputError: something else is at `out`.
     """
-    original = bundle.read_bytes(bundle.artefact("image_encoder").file)
+    original = bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file)
     rewritten = float_graph(original, bundle.image_spec)
     check_same_embeddings(bundle, original, rewritten)
     text = CONFIG_TEXT.format(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sal_export.interop.written_directory import write_directory
-from sal_runtime.bundle.bundle import Artefact, Bundle
+from sal_runtime.arrays import Precision
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Artefact, Bundle
 from sal_runtime.encoding.encoders import ATTRIBUTE_BATCH_SIZE
 from sal_runtime.version import __version__
 
@@ -75,7 +76,7 @@ class ServedModel:
 
 
 def write_triton_repository(
-    bundle: Bundle, out: Path, precision: str = "fp32", max_batch: int = 32, device: str = "cpu"
+    bundle: Bundle, out: Path, precision: Precision = "fp32", max_batch: int = 32, device: str = "cpu"
 ) -> tuple[ServedModel, ...]:
     """Write the repository; one that this function wrote before is replaced whole.
 
@@ -102,12 +103,12 @@ def write_triton_repository(
     return models
 
 
-def served_models(bundle: Bundle, precision: str, max_batch: int, device: str) -> tuple[ServedModel, ServedModel]:
+def served_models(bundle: Bundle, precision: Precision, max_batch: int, device: str) -> tuple[ServedModel, ServedModel]:
     """The image and the attribute encoder as models of a repository; see `write_triton_repository`."""
     prefix = "sal_" + re.sub(r"[^A-Za-z0-9_-]+", "_", bundle.name)
     spec = bundle.image_spec
     output = Tensor("embeddings", "TYPE_FP32", (bundle.embedding_dim,))
-    image, attribute = bundle.artefact("image_encoder", precision, device), bundle.artefact("attribute_encoder")
+    image, attribute = bundle.artefact(IMAGE_ROLE, device=device, precision=precision), bundle.artefact(ATTRIBUTE_ROLE)
     layout = {key: str(value) for key, value in spec.to_json().items()}
     return (
         ServedModel(

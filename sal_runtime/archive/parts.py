@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, UInt8Array, batched
+from sal_runtime.arrays import Float32Array, Precision, UInt8Array, batched
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.encoding.encoders import CPU_BATCH_SIZE, DEFAULT_BATCH_SIZE, ImageEncoder
+from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.encoding.pipeline import encode_stream
-from sal_runtime.engines.devices import ENGINES
 from sal_runtime.errors import InputError
 from sal_runtime.files import whole_file
 from sal_runtime.gallery.items import GalleryItem
@@ -65,7 +64,7 @@ class EncodingJob:
     fingerprint: str
     out: str
     device: str
-    precision: str
+    precision: Precision
     cpus: int
 
 
@@ -105,18 +104,11 @@ class PartEncoder:
                 f"bundle {job.bundle_path}: is {bundle.fingerprint[:12]} on a worker, expected {job.fingerprint[:12]}; "
                 "put the same bundle on every machine"
             )
-        on_cpu = ENGINES[job.device].on_cpu
         self._spec = bundle.image_spec
         self._job = job
         self._origin = EmbeddingOrigin(bundle.fingerprint, bundle.embedding_dim, job.precision, bundle.name)
         # Batches of one size, each on one core: then nothing depends on the number of workers or cores.
-        self._encoder = ImageEncoder(
-            bundle,
-            job.device,
-            job.precision,
-            batch_size=CPU_BATCH_SIZE if on_cpu else DEFAULT_BATCH_SIZE,
-            threads=1,
-        )
+        self._encoder = ImageEncoder(bundle, device=job.device, precision=job.precision, threads=1)
 
     def encode(self, part: Part, batch_rows: int = BATCH_ROWS) -> None:
         """Write the file of a part, with row groups of about `batch_rows` items.

@@ -28,10 +28,10 @@ from sal_runtime.archive.parts import (
     remove_other_parts,
     write_failures,
 )
-from sal_runtime.arrays import Progress
-from sal_runtime.bundle.bundle import open_bundle
+from sal_runtime.arrays import Precision, Progress
+from sal_runtime.bundle.bundle import IMAGE_ROLE, open_bundle
 from sal_runtime.encoding.pipeline import MAX_ENCODERS
-from sal_runtime.engines.devices import ENGINES
+from sal_runtime.engines.devices import DEVICE_ENTRIES
 from sal_runtime.errors import BackendError, InputError, SalError, first_line
 from sal_runtime.images.folder import Listing, list_images, note_file
 
@@ -61,7 +61,7 @@ def encode_archive(  # noqa: PLR0913 - all but three have defaults that fit
     bundle_path: Path | str,
     out: Path | str,
     device: str = "cpu",
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     workers: int = 2,
     address: str | None = None,
     progress: Progress | None = None,
@@ -88,11 +88,11 @@ def encode_archive(  # noqa: PLR0913 - all but three have defaults that fit
         InputError: there is no image, the device is `auto` or unknown, or `workers` is not positive.
         SalError: a part cannot be written, or a worker failed.
     """
-    if device not in ENGINES or workers < 1:
-        devices = ", ".join(ENGINES)  # not auto, because all workers must encode alike
+    if device not in DEVICE_ENTRIES or workers < 1:
+        devices = ", ".join(DEVICE_ENTRIES)  # not auto, because all workers must encode alike
         raise InputError(f"got device {device} and {workers} workers, expected one of {devices} and at least 1")
     bundle = open_bundle(bundle_path)
-    bundle.artefact("image_encoder", precision, device)
+    bundle.artefact(IMAGE_ROLE, device=device, precision=precision)
     folder = Path(out).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def _run(ray: Any, job: EncodingJob, parts: Sequence[Part], workers: int) -> Ite
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     rows = [{"task": json.dumps([asdict(job), asdict(part)])} for part in parts]
-    gpus = {} if ENGINES[job.device].on_cpu else {"num_gpus": 1}
+    gpus = {} if DEVICE_ENTRIES[job.device].on_cpu else {"num_gpus": 1}
     encoded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _RayWorker,
         batch_size=1,

@@ -1,7 +1,7 @@
-"""The bundle: one directory (or the same as a .zip) that holds everything search needs, checked before use.
+"""The bundle: one directory, or a .zip of it, with everything that search needs; opening it checks every byte.
 
-docs/bundle.md describes the files. `manifest.json` carries the sha256 of every other file, and
-`manifest.json.sha256` (which `sha256sum -c` reads) that of the manifest, so a single changed byte anywhere is noticed.
+docs/bundle.md describes the files. `manifest.json` lists the sha256 of every other file, and `manifest.json.sha256`,
+which `sha256sum -c` reads, that of the manifest, so a single changed byte is detected.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import AnyArray, Float32Array, Precision
+from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.errors import BundleError, SchemaError
 from sal_runtime.images.pixels import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
@@ -31,6 +32,8 @@ MANIFEST_HASH = "manifest.json.sha256"
 HEADS = "heads.npz"
 GOLDEN = "golden.npz"
 MODEL_CARD = "MODEL_CARD.md"
+IMAGE_ROLE = "image_encoder"
+ATTRIBUTE_ROLE = "attribute_encoder"
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,21 @@ class Artefact:
     """One exported encoder.
 
     Attributes:
-        role: `image_encoder` or `attribute_encoder`.
-        file: name inside the bundle.
-        sha256: of the file, hex.
-        bytes: length of the file.
-        precision: of its arithmetic: fp32, fp16 or int8.
-        devices: that are to run it; there may be one int8 encoder for ONNX Runtime and one for TensorRT.
-        parity: how it compared with its source when it was exported.
+        role: `IMAGE_ROLE` or `ATTRIBUTE_ROLE`.
+        file: name of the file in the bundle.
+        sha256: sha256 of the file, hex.
+        size: size of the file in bytes.
+        precision: precision of the encoder.
+        devices: devices that run it; a bundle may have one int8 encoder for ONNX Runtime and another for TensorRT.
+        parity: comparison with the encoder it was exported from.
         metrics: retrieval metrics measured with it.
     """
 
     role: str
     file: str
     sha256: str
-    bytes: int
-    precision: str
+    size: int
+    precision: Precision
     devices: tuple[str, ...]
     parity: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -60,15 +63,24 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; every file in it has been checked.
+    """An opened bundle, checked and parsed.
+
+    Opening it checks every file. An encoder is read and checked again when it is used, because keeping all of them in
+    memory would cost an edge box more than a second hash; so what runs is always what the manifest says.
 
     Attributes:
         path: directory or .zip.
         manifest: the parsed manifest.
-        name: for people.
-        fingerprint: sha256 that identifies the embeddings it makes: schema, image spec, encoders and heads.
-        embedding_dim: d.
-        calibration: parameters of the likelihood of match, or None.
+        name: name for people.
+        fingerprint: sha256 that identifies its embeddings (`bundle_fingerprint`), hex.
+        schema: attributes that it knows.
+        image_spec: size and colour of the crops that it encodes.
+        embedding_dim: length d of an embedding.
+        statistics: frequencies of attributes among the training people.
+        calibration: likelihood of match; None if it was not fitted.
+        artefacts: the encoders.
+        attribute_head: (weight float32 `[A, d]`, bias float32 `[A]`), so that attribute logits are
+            `unit_embeddings @ weight.T + bias`.
     """
 
     path: Path
@@ -79,78 +91,67 @@ class Bundle:
     image_spec: ImageSpec
     embedding_dim: int
     statistics: AttributeStatistics
-    calibration: Mapping[str, Any] | None
+    calibration: Calibration | None = field(compare=False)
     artefacts: tuple[Artefact, ...]
-    _read: Callable[[str], bytes] = field(repr=False, compare=False)
+    attribute_head: tuple[Float32Array, Float32Array] = field(repr=False, compare=False)
 
     def read_bytes(self, file: str) -> bytes:
-        """The content of one of the bundle's files, checked again.
+        """The content of one of the bundle's files, compared with the hash in the manifest.
 
         Raises:
-            BundleError: it is not listed in the manifest, is missing, or has changed.
+            BundleError: the manifest does not list the file, or it has been altered or removed since.
         """
-        entry = self.manifest["files"].get(file)
-        if entry is None:
+        if file not in self.manifest["files"]:
             raise BundleError(f"bundle {self.path}: {file} is not listed in {MANIFEST}")
-        return _checked(self.path, file, self._read(file), entry["sha256"])
+        return _read_checked(self.path, _find_root(self.path), file, self.manifest["files"][file]["sha256"])
 
-    def artefact(self, role: str, precision: str = "fp32", device: str = "cpu") -> Artefact:
-        """The encoder of a role and precision that a device runs.
+    def artefact(self, role: str, *, device: str = "cpu", precision: Precision = "fp32") -> Artefact:
+        """The encoder with a role and a precision that runs on a device.
 
         Raises:
-            BundleError: there is none; names those there are.
+            BundleError: there is none; lists those that exist.
         """
-        there = [artefact for artefact in self.artefacts if artefact.role == role]
-        for artefact in there:
+        artefacts = [artefact for artefact in self.artefacts if artefact.role == role]
+        for artefact in artefacts:
             if artefact.precision == precision and device in artefact.devices:
                 return artefact
-        found = ", ".join(f"{artefact.precision} for {'/'.join(artefact.devices)}" for artefact in there) or "none"
+        found = ", ".join(f"{artefact.precision} for {'/'.join(artefact.devices)}" for artefact in artefacts) or "none"
         raise BundleError(
-            f"bundle {self.path}: no {role} in {precision} for {device}; there is {found}; "
-            f"`sal export --precision {precision}` makes one"
+            f"bundle {self.path}: no {role} in {precision} for {device}; there is {found}; export it in {precision}"
         )
 
     @cached_property
-    def attribute_head(self) -> tuple[Float32Array, Float32Array]:
-        """(weight float32 `[A, d]`, bias float32 `[A]`): attribute logits are `unit_embeddings @ weight.T + bias`."""
-        arrays = _arrays(self.path, HEADS, self.read_bytes(HEADS))
-        weight = np.asarray(arrays["scale"] * arrays["weight"], dtype=np.float32)
-        if weight.shape != (self.schema.num_bits, self.embedding_dim):
-            raise BundleError(
-                f"bundle {self.path}: {HEADS} holds weights {weight.shape}, "
-                f"expected {(self.schema.num_bits, self.embedding_dim)}; export it again"
-            )
-        return weight, np.asarray(arrays["bias"], dtype=np.float32)
-
-    @cached_property
-    def golden(self) -> dict[str, NDArray[Any]]:
-        """Inputs and the embeddings that they must give.
+    def golden(self) -> dict[str, AnyArray]:
+        """Inputs and the embeddings that the encoders must reproduce.
 
         `images` uint8 `[G, H, W, 3]`, `attributes` uint8 `[G, A]`, `image_embeddings` and `attribute_embeddings`
         float32 `[G, d]`.
+
+        Raises:
+            BundleError: the file does not contain arrays.
         """
         return _arrays(self.path, GOLDEN, self.read_bytes(GOLDEN))
 
 
 def open_bundle(path: Path | str) -> Bundle:
-    """Open and check a bundle.
+    """Open a bundle, check every byte of it, and parse it.
 
     Args:
         path: the directory, or a .zip of it.
 
     Raises:
-        BundleError: it is missing, of an unknown format version, or a file in it is missing or altered; names the file.
+        BundleError: the bundle is missing, has an unknown format version or a bad calibration, or a file in it is
+            missing or altered; names the file.
     """
     path = Path(path)
-    read = _zip_reader(path) if path.suffix == ".zip" else _directory_reader(path)
-    text = read(MANIFEST)
-    stated = read(MANIFEST_HASH)
-    if stated != manifest_hash_line(text):
+    root = _find_root(path)
+    text = _read(path, root, MANIFEST)
+    if _read(path, root, MANIFEST_HASH) != manifest_hash_line(text):
         raise BundleError(
-            f"bundle {path}: {MANIFEST} does not match {MANIFEST_HASH}; copy the bundle whole or export it again"
+            f"bundle {path}: {MANIFEST} does not match {MANIFEST_HASH}; copy the whole bundle again, or export it again"
         )
     try:
-        manifest = json.loads(text)
+        manifest, heads = json.loads(text), b""
         version = manifest["format_version"]
         if version != FORMAT_VERSION:
             raise BundleError(
@@ -158,14 +159,13 @@ def open_bundle(path: Path | str) -> Bundle:
                 + ("update sal" if version > FORMAT_VERSION else "export the bundle again")
             )
         for file, entry in manifest["files"].items():
-            if PurePosixPath(file).name != file:
-                raise BundleError(f"bundle {path}: {file!r} is not a plain file name")
-            _checked(path, file, read(file), entry["sha256"])
-        return _bundle_from_manifest(path, manifest, read)
+            content = _read_checked(path, root, file, entry["sha256"])
+            heads = content if file == HEADS else heads
+        return _bundle_from_manifest(path, manifest, heads)
+    except SchemaError as error:
+        raise BundleError(f"bundle {path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, SchemaError):
-            raise BundleError(f"bundle {path}: {error}") from error
-        raise BundleError(f"bundle {path}: {MANIFEST} is not complete ({error!r}); export it again") from error
+        raise BundleError(f"bundle {path}: {MANIFEST} is incomplete ({error!r}); export it again") from error
 
 
 def manifest_hash_line(manifest: bytes) -> bytes:
@@ -174,10 +174,10 @@ def manifest_hash_line(manifest: bytes) -> bytes:
 
 
 def bundle_fingerprint(manifest: Mapping[str, Any]) -> str:
-    """sha256 (hex) over what determines embeddings and evidence: schema, image spec, dimension, encoders, heads.
+    """sha256 (hex) of all that determines embeddings and evidence: schema, image spec, dimension, encoders, heads.
 
-    Of the encoders those in fp32: the others are made from them and give, within the gate, the same embeddings. So a
-    gallery stays valid when its bundle is exported again with int8.
+    Only the fp32 encoders count: the others are made from them and produce, within the gate, the same embeddings. So a
+    gallery stays valid if its bundle is exported again with int8.
     """
     hashed = [entry["file"] for entry in manifest["artefacts"] if entry["precision"] == "fp32"] + [HEADS]
     identity = {
@@ -189,26 +189,14 @@ def bundle_fingerprint(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _bundle_from_manifest(path: Path, manifest: dict[str, Any], read: Callable[[str], bytes]) -> Bundle:
-    schema = AttributeSchema.from_json(manifest["schema"])
-    artefacts = tuple(
-        Artefact(
-            role=entry["role"],
-            file=entry["file"],
-            sha256=manifest["files"][entry["file"]]["sha256"],
-            bytes=manifest["files"][entry["file"]]["bytes"],
-            precision=entry["precision"],
-            devices=tuple(entry.get("devices", ("cpu", "cuda", "trt"))),
-            parity=entry.get("parity", {}),
-            metrics=entry.get("metrics", {}),
-        )
-        for entry in manifest["artefacts"]
-    )
+def _bundle_from_manifest(path: Path, manifest: dict[str, Any], heads: bytes) -> Bundle:
     fingerprint = bundle_fingerprint(manifest)
     if fingerprint != manifest["fingerprint"]:
         raise BundleError(
-            f"bundle {path}: fingerprint {fingerprint[:12]}... is not that of {MANIFEST}; export it again"
+            f"bundle {path}: fingerprint {fingerprint[:12]}... does not match {MANIFEST}; export it again"
         )
+    schema = AttributeSchema.from_json(manifest["schema"])
+    embedding_dim = int(manifest["embedding_dim"])
     return Bundle(
         path=path,
         manifest=manifest,
@@ -216,58 +204,90 @@ def _bundle_from_manifest(path: Path, manifest: dict[str, Any], read: Callable[[
         fingerprint=fingerprint,
         schema=schema,
         image_spec=ImageSpec.from_json(manifest["image"]),
-        embedding_dim=int(manifest["embedding_dim"]),
+        embedding_dim=embedding_dim,
         statistics=AttributeStatistics.from_json(manifest["statistics"], schema),
-        calibration=manifest["calibration"],
-        artefacts=artefacts,
-        _read=read,
+        calibration=_calibration(path, manifest["calibration"]),
+        artefacts=tuple(_artefact(path, entry, manifest["files"]) for entry in manifest["artefacts"]),
+        attribute_head=_attribute_head(path, heads, (schema.num_bits, embedding_dim)),
     )
 
 
-def _checked(bundle: Path, file: str, content: bytes, sha256: str) -> bytes:
+def _artefact(path: Path, entry: Mapping[str, Any], files: Mapping[str, Any]) -> Artefact:
+    if entry["precision"] not in get_args(Precision):
+        raise BundleError(
+            f"bundle {path}: {entry['file']} has precision {entry['precision']!r}, expected one of "
+            f"{', '.join(get_args(Precision))}; update sal, or export the bundle again"
+        )
+    return Artefact(
+        role=entry["role"],
+        file=entry["file"],
+        sha256=files[entry["file"]]["sha256"],
+        size=files[entry["file"]]["bytes"],
+        precision=entry["precision"],
+        devices=tuple(entry.get("devices", ("cpu", "cuda", "trt"))),
+        parity=entry.get("parity", {}),
+        metrics=entry.get("metrics", {}),
+    )
+
+
+def _calibration(path: Path, data: Mapping[str, Any] | None) -> Calibration | None:
+    try:
+        return None if data is None else Calibration.from_json(data)
+    except BundleError as error:
+        raise BundleError(f"bundle {path}: {error}") from error
+
+
+def _attribute_head(path: Path, content: bytes, shape: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
+    arrays = _arrays(path, HEADS, content)
+    try:
+        weight = np.asarray(arrays["scale"] * arrays["weight"], dtype=np.float32)
+        bias = np.asarray(arrays["bias"], dtype=np.float32)
+    except KeyError as error:
+        raise BundleError(f"bundle {path}: {HEADS} lacks {error}; export it again") from error
+    if weight.shape != shape:
+        raise BundleError(f"bundle {path}: {HEADS} holds weights {weight.shape}, expected {shape}; export it again")
+    return weight, bias
+
+
+def _read_checked(path: Path, root: Path | zipfile.Path, file: str, sha256: str) -> bytes:
+    if PurePosixPath(file).name != file:
+        raise BundleError(f"bundle {path}: {file!r} is not a plain file name")
+    content = _read(path, root, file)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise BundleError(
-            f"bundle {bundle}: {file} has sha256 {found[:12]}..., the manifest says {sha256[:12]}...; "
-            "copy the bundle whole, or export it again"
+            f"bundle {path}: {file} has sha256 {found[:12]}..., the manifest says {sha256[:12]}...; "
+            "copy the whole bundle again, or export it again"
         )
     return content
 
 
-def _arrays(bundle: Path, file: str, content: bytes) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, file: str, content: bytes) -> dict[str, AnyArray]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return dict(arrays)
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BundleError(f"bundle {bundle}: {file} cannot be read ({error}); export it again") from error
+        raise BundleError(f"bundle {path}: {file} cannot be read ({error}); export it again") from error
 
 
-def _directory_reader(path: Path) -> Callable[[str], bytes]:
-    if not path.is_dir():
-        raise BundleError(f"bundle {path}: no such directory; expected the folder (or .zip) that `sal export` wrote")
-
-    def read(file: str) -> bytes:
-        try:
-            return (path / file).read_bytes()
-        except OSError as error:
-            raise BundleError(f"bundle {path}: {file}: {error.strerror}; copy the bundle whole") from error
-
-    return read
-
-
-def _zip_reader(path: Path) -> Callable[[str], bytes]:
-    """Files at the top of the archive or in its only folder."""
+def _find_root(path: Path) -> Path | zipfile.Path:
+    """The directory of the files: the bundle itself, or the top of a .zip, or its only folder."""
+    if path.suffix != ".zip":
+        if not path.is_dir():
+            raise BundleError(f"bundle {path}: no such directory; expected the folder (or .zip) of an exported bundle")
+        return path
     try:
-        with zipfile.ZipFile(path) as archive:
-            contents = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+        top = zipfile.Path(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"bundle {path}: cannot be read as a .zip ({error})") from error
-    folders = {name.partition("/")[0] for name in contents}
-    prefix = f"{folders.pop()}/" if MANIFEST not in contents and len(folders) == 1 else ""
+    entries = list(top.iterdir())
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else top
 
-    def read(file: str) -> bytes:
-        if prefix + file not in contents:
-            raise BundleError(f"bundle {path}: {file} is missing; zip the folder that `sal export` wrote")
-        return contents[prefix + file]
 
-    return read
+def _read(path: Path, root: Path | zipfile.Path, file: str) -> bytes:
+    try:
+        return (root / file).read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(f"bundle {path}: {file} is missing; copy the whole bundle again") from error
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"bundle {path}: {file} cannot be read ({error}); copy the whole bundle again") from error

@@ -1,7 +1,7 @@
-"""The likelihood that a hit matches its query: a logistic regression that travels in the manifest.
+"""The likelihood that a hit matches its query: a logistic regression in the manifest of a bundle.
 
-It is fitted in training (sal_train/evaluation/calibrate.py) and only applied here. Its inputs describe one pair of
-query and image; none depends on the rest of the gallery, so that a hit keeps its likelihood whatever else is searched.
+Training fits it (sal_train/evaluation/calibrate.py); here it is only applied. Its inputs describe one pair of query and
+image and do not depend on the rest of the gallery, so a hit keeps its likelihood whatever else is searched.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float64Array
+from sal_runtime.arrays import AnyArray, Float32Array, Float64Array
 from sal_runtime.errors import BundleError
 
 FEATURES = ("cosine", "evidence_logit", "num_terms", "log_prior", "cosine_x_log_prior")
 CERTAIN = 1e-6
-"""A joint evidence is taken as at most 1 - CERTAIN, so that its logit stays finite."""
+"""Joint evidence is capped at 1 - CERTAIN, so that its logit stays finite."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,10 @@ class Calibration:
     """Logistic regression on standardised features: `likelihood = sigmoid(bias + weights . (x - mean) / scale)`.
 
     Attributes:
-        mean: of each feature of `FEATURES`, subtracted from it.
-        scale: what it is then divided by; positive.
-        weights: of the standardised features.
-        bias: of the logit.
+        mean: float64 `[len(FEATURES)]`, subtracted from the features.
+        scale: float64 `[len(FEATURES)]`, positive; the differences are divided by it.
+        weights: float64 `[len(FEATURES)]`, weights of the standardised features.
+        bias: constant term of the logit.
     """
 
     mean: Float64Array
@@ -37,14 +36,14 @@ class Calibration:
     weights: Float64Array
     bias: float
 
-    def likelihood(self, features: Float64Array) -> NDArray[np.float32]:
-        """Likelihood of match in 0..1, float32 `[N]`, of the features `[N, len(FEATURES)]`."""
+    def likelihood(self, features: Float64Array) -> Float32Array:
+        """Likelihoods of match in 0..1, float32 `[N]`, for features float64 `[N, len(FEATURES)]`."""
         logits = (features - self.mean) / self.scale @ self.weights + self.bias
-        # The half-angle form of the sigmoid overflows nowhere.
+        # the half-angle form of the sigmoid never overflows
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        """What goes under `calibration` in the manifest; `from_json` reads it back."""
+        """The content of `calibration` in the manifest; `from_json` reads it back."""
         return {
             "method": "logistic",
             "features": list(FEATURES),
@@ -56,10 +55,10 @@ class Calibration:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Calibration:
-        """Read the form `to_json` writes; other keys (how it was fitted) are left alone.
+        """Read what `to_json` writes; other keys, such as how it was fitted, are ignored.
 
         Raises:
-            BundleError: it is of another method, on other features, or not made of finite numbers.
+            BundleError: the method or the features differ, or a number is missing or not finite.
         """
         method, features = data.get("method"), tuple(data.get("features", ()))
         if method != "logistic" or features != FEATURES:
@@ -71,7 +70,7 @@ class Calibration:
             mean, scale, weights = (np.array(data[key], dtype=np.float64) for key in ("mean", "scale", "weights"))
             bias = float(data["bias"])
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"calibration: cannot read it: {error!r}; export the bundle again") from error
+            raise BundleError(f"calibration: cannot be read ({error!r}); export the bundle again") from error
         shapes_fit = all(values.shape == (len(FEATURES),) for values in (mean, scale, weights))
         if not shapes_fit or not np.isfinite([*mean, *scale, *weights, bias]).all() or (scale <= 0).any():
             raise BundleError(
@@ -81,16 +80,16 @@ class Calibration:
         return Calibration(mean, scale, weights, bias)
 
 
-def match_features(cosine: NDArray[Any], log_evidence: NDArray[Any], num_terms: int, log_prior: float) -> Float64Array:
-    """What the calibration looks at, float64 `[N, len(FEATURES)]`.
+def match_features(cosine: AnyArray, log_evidence: AnyArray, num_terms: int, log_prior: float) -> Float64Array:
+    """Features of the calibration, float64 `[N, len(FEATURES)]`.
 
-    The logit of the joint evidence is what the answer would be if the attribute head were right and its attributes
-    independent. The last feature lets the cosine count for more the rarer what is asked.
+    The logit of the joint evidence would be the answer if the attribute head were right and its attributes independent.
+    The last feature gives the cosine more weight the rarer the query is.
 
     Args:
-        cosine: of the images and the query vector of the rule `marginalised`, `[N]`.
-        log_evidence: log-likelihood of the asked terms under the attribute head, `[N]`.
-        num_terms: asked.
+        cosine: cosines of the images and the query vector of the rule `marginalised`, `[N]`.
+        log_evidence: log-likelihoods of the query's terms under the attribute head, `[N]`.
+        num_terms: number of terms in the query.
         log_prior: log of the share of training people who satisfy the query, at most 0.
     """
     log_evidence = np.minimum(log_evidence, np.log1p(-CERTAIN))

@@ -1,4 +1,4 @@
-"""The bundle that comes with sal."""
+"""The bundle that is shipped with sal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ENVIRONMENT_VARIABLE = "SAL_BUNDLE"
 
 
 def default_bundle_path() -> Path:
-    """The bundle that comes with sal: inside the installed package, or in the repository that it runs from.
+    """Path of the shipped bundle: inside the installed package, or in the repository that it runs from.
 
     Raises:
-        BundleError: this installation has none.
+        BundleError: this installation contains none.
     """
     package = Path(__file__).resolve().parents[1]
     places = [parent / "bundles" / SHIPPED_NAME for parent in (package, package.parent)]
@@ -22,6 +22,6 @@ def default_bundle_path() -> Path:
         if (place / "manifest.json").is_file():
             return place
     raise BundleError(
-        f"no bundle is named and this installation ships none (looked for {places[0]}); name one with --bundle or "
+        f"no bundle is named and this installation ships none (looked for {places[0]}); name a bundle, or set "
         f"${ENVIRONMENT_VARIABLE}"
     )

@@ -1,4 +1,4 @@
-"""Writing a bundle so that at every moment either the old one or the new one is there, whole."""
+"""Writes a bundle; at every moment either the old one or the new one exists, complete."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from sal_runtime.files import replace_directory
 
 
 def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle directory, in place of the one that is there if any.
+    """Write a bundle directory; an existing bundle is replaced.
 
     Everything is written and checked under a temporary name beside the destination, then swapped in by one rename.
 
     Args:
         destination: the directory.
-        manifest: all keys but format_version, files and fingerprint, which are worked out here.
-        files: content by file name; must hold every artefact's file.
+        manifest: all keys but format_version, files and fingerprint, which are computed here.
+        files: content by file name; must contain the file of every artefact.
 
     Returns:
         The bundle, opened.
 
     Raises:
-        BundleError: the destination is something else than a bundle, or cannot be written; nothing has changed then.
+        BundleError: the destination exists and is not a bundle, or cannot be written; then nothing has changed.
     """
     if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
-        raise BundleError(f"{destination} exists and is not a bundle; name another --out")
+        raise BundleError(f"{destination} exists and is not a bundle; name another destination")
     complete = _complete_manifest(manifest, files)
     text = (json.dumps(complete, indent=1) + "\n").encode()
     try:

@@ -1,6 +1,6 @@
 """What works on this machine, and what to install for what does not.
 
-doctor.py   every check of `sal doctor`
+doctor.py   the checks of `sal doctor`
 machine.py  processor, GPUs, versions
 """
 

@@ -1,7 +1,7 @@
-"""Finding out what works on this machine and why the rest does not: nothing is believed that was not tried.
+"""Finds out what works on this machine, and why the rest does not, by trying everything.
 
-A device works if every encoder of the bundle that is meant for it opens there and gives the bundle's golden embeddings.
-Nothing in here raises: it is for installations that are broken.
+A device works if every encoder of the bundle that is meant for it opens there and reproduces the golden embeddings.
+Nothing here raises, because it is for broken installations.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sal_runtime.bundle.bundle import GOLDEN, Artefact, Bundle, open_bundle
+from sal_runtime.arrays import Precision
+from sal_runtime.bundle.bundle import GOLDEN, IMAGE_ROLE, Artefact, Bundle, open_bundle
 from sal_runtime.bundle.golden import measure_golden, missed_limit
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.doctor.machine import Gpu, find_gpus, int8_instructions, machine, versions
-from sal_runtime.engines.devices import AUTO, ENGINES, open_backend
+from sal_runtime.engines.devices import AUTO, DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.installed import wheels_conflict
 from sal_runtime.errors import BundleError, SalError
 from sal_runtime.gallery.choices import choose_bundle_path
 
-IMAGE_ROLE = "image_encoder"
 GOLDEN_ARRAYS = {"images", "attributes", "image_embeddings", "attribute_embeddings"}
 
 
@@ -30,18 +30,18 @@ class EncoderCheck:
     """One encoder on one device.
 
     Attributes:
-        role: `image_encoder` or `attribute_encoder`.
-        precision: of its arithmetic.
-        works: it opened and gives the golden embeddings within the limit of its precision.
-        max_abs: largest difference of a coordinate to them; None if it did not run.
-        min_cosine: smallest cosine to them; None if it did not run.
-        placement: nodes of the graph by what runs them; empty where an engine is one piece, None where this version of
-            ONNX Runtime cannot tell.
-        problem: why it does not work; empty if it does.
+        role: `IMAGE_ROLE` or `ATTRIBUTE_ROLE`.
+        precision: precision of the encoder.
+        works: whether it opened and reproduces the golden embeddings within the limit of its precision.
+        max_abs: largest difference of a coordinate from the golden embeddings; None if the encoder did not run.
+        min_cosine: smallest cosine to the golden embeddings; None if the encoder did not run.
+        placement: number of graph nodes by the provider that runs them; empty for TensorRT, None if this version of
+            ONNX Runtime does not report it.
+        problem: why the encoder does not work; empty if it does.
     """
 
     role: str
-    precision: str
+    precision: Precision
     works: bool
     max_abs: float | None
     min_cosine: float | None
@@ -55,10 +55,10 @@ class DeviceCheck:
 
     Attributes:
         device: `cpu`, `cuda` or `trt`.
-        works: every encoder of the bundle that is meant for it works on it, and there is one.
-        problem: why not; empty if it works.
-        extra: what brings its engine library, such as `sal-person-search[gpu]`.
-        encoders: what was tried.
+        works: whether the bundle has encoders for the device and all of them work.
+        problem: why the device does not work; empty if it does.
+        extra: what installs its library, for example `sal-person-search[gpu]`.
+        encoders: the encoders that were tried.
     """
 
     device: str
@@ -73,12 +73,12 @@ class BundleCheck:
     """Whether a bundle is whole.
 
     Attributes:
-        path: of the bundle; empty if there is none.
-        whole: every byte is as its manifest says.
-        problem: what is wrong with it; empty if nothing is.
-        name: for people; None if it cannot be opened.
-        fingerprint: None if it cannot be opened.
-        precisions: of its image encoders.
+        path: path of the bundle; empty if there is none.
+        whole: whether every byte is as the manifest says.
+        problem: what is wrong; empty if nothing is.
+        name: name of the bundle; None if it cannot be opened.
+        fingerprint: fingerprint of the bundle; None if it cannot be opened.
+        precisions: precisions of its image encoders.
     """
 
     path: str
@@ -86,26 +86,26 @@ class BundleCheck:
     problem: str
     name: str | None
     fingerprint: str | None
-    precisions: tuple[str, ...]
+    precisions: tuple[Precision, ...]
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What `sal doctor` found.
+    """The findings of `sal doctor`.
 
     Attributes:
-        ok: the bundle is whole, images can be decoded, and the device that was asked for works.
-        asked: that device: `cpu`, `cuda`, `trt`, or `auto` for any.
-        versions: of sal, Python and the packages that are installed, by name.
+        ok: whether the bundle is whole, images can be decoded, and the requested device works.
+        asked: the requested device: `cpu`, `cuda`, `trt`, or `auto` for any.
+        versions: versions of sal, Python and installed packages, by name.
         machine: processor, cores, operating system.
-        int8_instructions: whether the processor has what makes int8 fast, by name; empty where it is not known.
+        int8_instructions: whether the processor has each instruction set that makes int8 fast; empty if unknown.
         gpus: NVIDIA GPUs.
-        gpu_problem: why there are none; empty if there are.
-        bundle: the one that was asked for.
-        tried_with: path of the bundle that the devices were tried with; another one if that one cannot be opened; None
-            if there was none.
+        gpu_problem: why there are no GPUs; empty if there are.
+        bundle: the requested bundle.
+        tried_with: path of the bundle that the devices were tried with, the shipped one if the requested one cannot be
+            opened; None without any.
         devices: in the order cpu, cuda, trt.
-        problems: what else is wrong, a line each.
+        problems: other problems, one line each.
     """
 
     ok: bool
@@ -121,7 +121,7 @@ class DoctorReport:
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-serialisable form; a number that is none (NaN, infinite) becomes null."""
+        """A JSON-serialisable form; NaN and infinite numbers become null."""
         document = asdict(self)
         for device in document["devices"]:
             for encoder in device["encoders"]:
@@ -131,18 +131,18 @@ class DoctorReport:
 
 
 def examine(bundle: Path | None = None, device: str = "cpu") -> DoctorReport:
-    """Look at the installation, the bundle and every device. Never raises; may take minutes where TensorRT builds.
+    """Check the installation, the bundle and every device. Never raises; may take minutes if TensorRT builds an engine.
 
     Args:
-        bundle: None takes $SAL_BUNDLE, else the shipped one. If it cannot be opened, the shipped one is still tried on
-            the devices.
-        device: that must work for the report to be `ok`.
+        bundle: None for $SAL_BUNDLE, else the shipped one. If it cannot be opened, the devices are tried with the
+            shipped one.
+        device: device that must work for the report to be `ok`.
     """
     checked, opened = check_bundle(bundle)
     tried = opened or _shipped_bundle()
-    devices = tuple(check_device(tried, one) for one in reversed(ENGINES))
+    devices = tuple(check_device(tried, name) for name in reversed(DEVICE_ENTRIES))
     decoder_problem = _decoder_problem()
-    works = any(one.works for one in devices if device in (one.device, AUTO))
+    works = any(check.works for check in devices if device in (check.device, AUTO))
     gpus, gpu_problem = find_gpus()
     return DoctorReport(
         ok=checked.whole and works and not decoder_problem,
@@ -160,16 +160,14 @@ def examine(bundle: Path | None = None, device: str = "cpu") -> DoctorReport:
 
 
 def check_bundle(named: Path | None) -> tuple[BundleCheck, Bundle | None]:
-    """Read every byte of a bundle, and the arrays in it; it is given back, opened, if it is whole."""
+    """Read every byte of a bundle and the arrays in it; returns the bundle too if it is whole."""
     path = ""
     try:
-        place = choose_bundle_path(named)
-        path = str(place)
-        bundle = open_bundle(place)
+        path = str(choose_bundle_path(named))
+        bundle = open_bundle(path)
         missing = GOLDEN_ARRAYS - bundle.golden.keys()
         if missing:
             raise BundleError(f"bundle {path}: {GOLDEN} lacks {', '.join(sorted(missing))}; export it again")
-        bundle.attribute_head  # noqa: B018 - reads it
     except Exception as error:
         return BundleCheck(path, False, _text(error), None, None, ()), None
     precisions = tuple(artefact.precision for artefact in bundle.artefacts if artefact.role == IMAGE_ROLE)
@@ -177,18 +175,15 @@ def check_bundle(named: Path | None) -> tuple[BundleCheck, Bundle | None]:
 
 
 def check_device(bundle: Bundle | None, device: str) -> DeviceCheck:
-    """Try the image encoders of a bundle that are meant for a device on it; on the CPU the attribute encoder, too.
-
-    The attribute encoder is never run elsewhere.
-    """
-    engine = ENGINES[device]
-    extra = f"sal-person-search[{engine.extra}]"
+    """Try the image encoders that a bundle has for a device; on the CPU also the attribute encoder."""
+    entry = DEVICE_ENTRIES[device]
+    extra = f"sal-person-search[{entry.extra}]"
     if bundle is None:
         return DeviceCheck(device, False, "not tried: there is no whole bundle to try it with", extra, ())
     wanted = [
         artefact
         for artefact in bundle.artefacts
-        if device in artefact.devices and (artefact.role == IMAGE_ROLE or engine.on_cpu)
+        if device in artefact.devices and (artefact.role == IMAGE_ROLE or entry.on_cpu)
     ]
     if not wanted:
         return DeviceCheck(device, False, "the bundle has no encoder for it", extra, ())
@@ -200,12 +195,12 @@ def check_device(bundle: Bundle | None, device: str) -> DeviceCheck:
 def check_encoder(bundle: Bundle, artefact: Artefact, device: str) -> EncoderCheck:
     """Open an encoder on a device and run the golden inputs through it."""
     try:
-        backend = open_backend(bundle.read_bytes(artefact.file), device, precision=artefact.precision)
+        backend = open_backend(bundle.read_bytes(artefact.file), device=device, precision=artefact.precision)
         difference = measure_golden(bundle, artefact.role, backend.run, f"{artefact.file} on {device}")
     except Exception as error:
         return EncoderCheck(artefact.role, artefact.precision, False, None, None, None, _text(error))
     limit = missed_limit(difference, artefact.precision)
-    problem = f"{artefact.file} does not give the golden embeddings: expected {limit}" if limit else ""
+    problem = f"{artefact.file} does not reproduce the golden embeddings: expected {limit}" if limit else ""
     return EncoderCheck(
         role=artefact.role,
         precision=artefact.precision,
@@ -225,18 +220,18 @@ def _shipped_bundle() -> Bundle | None:
 
 
 def _unproven(devices: tuple[DeviceCheck, ...]) -> str:
-    """What to do where ONNX Runtime ran an encoder and cannot tell where; empty where it can."""
+    """What to do if ONNX Runtime ran an encoder and does not report where; empty if it does."""
     ran = [encoder for device in devices for encoder in device.encoders if encoder.max_abs is not None]
     if all(encoder.placement is not None for encoder in ran):
         return ""
-    return "where the nodes of a graph ran is not provable with this version of ONNX Runtime; 1.24 and later tell"
+    return "this version of ONNX Runtime does not prove where the nodes of a graph ran; use 1.24 or later"
 
 
 def _decoder_problem() -> str:
     """Why images cannot be decoded; empty if they can."""
     try:
         import cv2  # noqa: F401
-    except Exception as error:  # a missing libGL.so.1 is the usual reason
+    except Exception as error:  # usually a missing libGL.so.1
         return f"images cannot be decoded, OpenCV does not load: {_text(error)}"
     return ""
 

@@ -1,4 +1,4 @@
-"""What this machine has that decides where an encoder can run: processor, GPUs, and the installed engine libraries."""
+"""What decides where and how fast an encoder runs on this machine: processor, GPUs, installed packages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from sal_runtime.engines.installed import installed_version
 from sal_runtime.version import __version__
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "tensorrt", "tensorrt-rtx", "torch")
-"""Whatever may decide how fast something is."""
-
-
+"""Packages that may decide where and how fast something runs."""
 INT8_INSTRUCTIONS = {
     "flags": ("avx2", "avx_vnni", "avx512_vnni", "amx_int8"),
     "Features": ("asimddp", "i8mm"),
 }
-"""That make int8 fast, by the line of /proc/cpuinfo that names them: on x86 and on 64-bit ARM."""
+"""Instruction sets that make int8 fast, by the line of /proc/cpuinfo that lists them: on x86 and on 64-bit ARM."""
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader")
 NVIDIA_SMI_SECONDS = 20
-"""A driver that hangs must not hang us."""
+"""Timeout, so that a hung driver cannot block the doctor."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Gpu:
     """An NVIDIA GPU as its driver describes it.
 
     Attributes:
-        name: of the model.
-        driver: version.
-        memory: with its unit.
-        compute_capability: such as 8.6.
+        name: model name.
+        driver: version of the driver.
+        memory: size of its memory with the unit.
+        compute_capability: for example `8.6`.
     """
 
     name: str
@@ -47,10 +45,10 @@ def int8_instructions(cpuinfo: str | None = None) -> dict[str, bool]:
     """Whether the processor has each of the instruction sets that make int8 fast.
 
     Args:
-        cpuinfo: the content of /proc/cpuinfo; read if None.
+        cpuinfo: content of /proc/cpuinfo; None to read it.
 
     Returns:
-        By name; empty where it is not known.
+        By name; empty if it is unknown.
     """
     if cpuinfo is None:
         file = Path("/proc/cpuinfo")
@@ -63,29 +61,30 @@ def int8_instructions(cpuinfo: str | None = None) -> dict[str, bool]:
     return {}
 
 
-def find_gpus() -> tuple[tuple[Gpu, ...], str]:
-    """The NVIDIA GPUs, and why there are none (empty if there are)."""
+def find_gpus(timeout: float = NVIDIA_SMI_SECONDS) -> tuple[tuple[Gpu, ...], str]:
+    """The NVIDIA GPUs, and why there are none (empty if there are), after at most `timeout` seconds."""
     try:
-        listed = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False)
+        listed = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=timeout, check=False)
     except FileNotFoundError:
         return (), "nvidia-smi is not installed"
     except (OSError, subprocess.TimeoutExpired) as error:
-        return (), f"nvidia-smi cannot be asked: {error}"
+        return (), f"nvidia-smi cannot be run: {error}"
     if listed.returncode != 0:
-        said = (listed.stdout + listed.stderr).strip().splitlines()
-        return (), f"nvidia-smi says: {said[0] if said else f'exit code {listed.returncode}'}"
+        output = (listed.stdout + listed.stderr).strip().splitlines()
+        return (), f"nvidia-smi says: {output[0] if output else f'exit code {listed.returncode}'}"
     rows = [[cell.strip() for cell in line.split(",")] for line in listed.stdout.splitlines()]
     found = tuple(Gpu(*row) for row in rows if len(row) == 4)
     return found, "" if found else "nvidia-smi lists none"
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, GPU (None without one) and operating system; no names of hosts or people."""
-    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": _gpu_name(), "os": platform.platform()}
+    """Processor, cores, first GPU (None without one) and operating system; no names of hosts or people."""
+    gpu = next((gpu.name for gpu in find_gpus()[0]), None)
+    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "os": platform.platform()}
 
 
 def versions() -> dict[str, str]:
-    """Of sal, Python and those of `PACKAGES` that are installed."""
+    """Versions of sal, Python and the installed ones of `PACKAGES`, by name."""
     found = {package: installed_version(package) for package in PACKAGES}
     installed = {package: text for package, text in found.items() if text is not None}
     return {"sal": __version__, "python": platform.python_version(), **installed}
@@ -98,14 +97,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpu_name() -> str | None:
-    """Of the first NVIDIA GPU."""
-    try:
-        listed = subprocess.run(
-            ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"), capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return next(iter(listed.stdout.splitlines()), None)

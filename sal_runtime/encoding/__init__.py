@@ -1,7 +1,7 @@
-"""From images and attribute vectors to unit vectors of the common space.
+"""Encodes images and attribute vectors as unit vectors of the common space.
 
 encoders.py  the two encoders of a bundle
-pipeline.py  reading and encoding in bulk, on all cores, in order, in bounded memory
+pipeline.py  reads and encodes in bulk, on all cores, in order, in bounded memory
 bulk.py      the same for programs that embed the runtime
 """
 

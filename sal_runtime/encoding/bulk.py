@@ -1,10 +1,10 @@
-"""Encoding in bulk for programs that embed the runtime: any sources in, embeddings in their order out.
+"""Encodes in bulk for programs that embed the runtime: any sources in, embeddings in the same order out.
 
     encoder = bulk_image_encoder(open_bundle("bundles/edge"))
     for batch in encode_images(encoder, (Crop(frame, box) for frame, box in detections), colour="BGR"):
         store(batch.positions, batch.embeddings)
 
-Who owns what while it runs, and how to stop it: docs/encoding.md.
+docs/encoding.md says who owns which array while it runs, and how to stop it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.encoding.pipeline import EncodedBatch, encode_stream
 from sal_runtime.images.folder import list_images
@@ -27,7 +26,7 @@ from sal_runtime.images.sources import Colour, ImageSource, check_colour, read_s
 
 _Numbered = tuple[int, ImageSource]
 ImageProgress = Callable[[int, int | None], None]
-"""Called with the number of sources done and the number of all; None where that is not known, as of a generator."""
+"""Called with the number of sources done and the total, which is None if it is unknown, as for a generator."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class FailedImage:
     """A source that could not be encoded.
 
     Attributes:
-        position: among the sources, from 0; None for what could not even be listed in a folder.
-        source: as it was given.
-        reason: one line.
+        position: index of the source, from 0; None for a file of a folder that could not be listed.
+        source: the source as the caller passed it.
+        reason: one line for people.
     """
 
     position: int | None
@@ -47,13 +46,13 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What became of a batch of sources, in their order.
+    """The results for a batch of sources, in their order.
 
     Attributes:
-        positions: of the encoded ones among all sources, from 0, `[n]`.
-        sources: the encoded ones, as they were given, `[n]`.
-        embeddings: unit vectors float32 `[n, d]`; `[0, 0]` where none of the batch could be encoded.
-        failed: those that could not be encoded.
+        positions: indices of the encoded sources among all sources, from 0, `[n]`.
+        sources: the encoded sources as the caller passed them, `[n]`.
+        embeddings: unit vectors float32 `[n, d]`; `[0, 0]` if no source of the batch could be encoded.
+        failed: sources that could not be encoded.
     """
 
     positions: tuple[int, ...]
@@ -72,23 +71,23 @@ def encode_images(
     progress: ImageProgress | None = None,
     cancel: threading.Event | None = None,
 ) -> Generator[EncodedImages, None, None]:
-    """Encode every source; batches come out in the order of the sources.
+    """Encode every source; yields batches in the order of the sources.
 
-    A source that cannot be encoded is in `failed`, and never stops the others. Close the iterator to stop early: after
-    that, or an error, nothing is read or encoded any more.
+    A source that cannot be encoded is in `failed` and never stops the others. Close the iterator to stop early: after
+    that, or after an error, nothing is read or encoded.
 
     Args:
         encoder: from `bulk_image_encoder`; any number of calls may share it.
-        sources: a folder, whose images are taken in the order of `list_images`; or any iterable of sources. It is read
-            lazily, from the calling thread, never more than a few batches ahead of the caller.
-        colour: order of the channels of arrays and frames: RGB, or BGR as OpenCV reads them.
-        batch_size: sources per batch; that of the encoder if None.
-        threads: that read and encode; one for each core if None.
-        progress: told how many are done after each batch, from the calling thread.
-        cancel: once it is set, by any thread, the iterator ends without an error.
+        sources: a folder, whose images are encoded in the order of `list_images`; or any iterable of sources, which is
+            read lazily, from the calling thread, at most a few batches ahead of the caller.
+        colour: channel order of arrays and frames: RGB, or BGR as OpenCV reads them.
+        batch_size: sources per batch; None for the encoder's batch size.
+        threads: threads that read and encode; None for one per core.
+        progress: called after each batch, from the calling thread.
+        cancel: once any thread sets it, the iterator ends without an error.
 
     Raises:
-        InputError: there is no such folder, or an argument is out of range.
+        InputError: the folder does not exist, or an argument is out of range.
     """
     check_colour(colour)
     unlisted: tuple[FailedImage, ...] = ()
@@ -98,11 +97,11 @@ def encode_images(
         sources = [file.path for file in listing.files.values()]
     spec = encoder.bundle.image_spec
 
-    def load(numbered: _Numbered) -> tuple[_Numbered, NDArray[np.uint8]]:
+    def load(numbered: _Numbered) -> tuple[_Numbered, UInt8Array]:
         return numbered, read_source(numbered[1], spec, colour)
 
     size = encoder.batch_size if batch_size is None else batch_size
-    stream = encode_stream(enumerate(sources), load, encoder.encode, size, threads, cancel)
+    stream = encode_stream(enumerate(sources), load, encoder.encode, batch_size=size, threads=threads, cancel=cancel)
     total = len(sources) if isinstance(sources, Sized) else None
     return _encoded(stream, unlisted, total, progress)
 

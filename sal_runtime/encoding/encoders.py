@@ -4,64 +4,68 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, UInt8Array
-from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.arrays import AnyArray, Float32Array, Precision, UInt8Array
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Bundle
 from sal_runtime.encoding.pipeline import num_encoders
-from sal_runtime.engines.devices import ENGINES, Backend, DeviceChoice, choose_backend, open_backend
+from sal_runtime.engines.devices import DEVICE_ENTRIES, Backend, DeviceChoice, choose_backend, open_backend
 from sal_runtime.errors import InputError
 
 DEFAULT_BATCH_SIZE = 32
 CPU_BATCH_SIZE = 16
-"""Where each core works on a batch of its own, more images leave its cache."""
+"""Images per run on the CPU: when each core works on its own batch, more images do not fit into its cache."""
 ATTRIBUTE_BATCH_SIZE = 1024
 
 
 class ImageEncoder:
-    """Encodes person crops. One encoder may be used from many threads; they share its session.
+    """Encodes person crops. Threads may share an encoder; they share its session.
 
     Args:
-        bundle: opened.
-        device: `cpu`, `cuda` or `trt`, exactly; or `auto`, the first of trt, cuda and cpu that can be had.
-        precision: of the artefact to run, exactly.
-        batch_size: images per run of the graph; larger inputs are cut up.
-        threads: of one run on the CPU; None for all cores. Other devices do without.
+        bundle: the opened bundle.
+        device: `cpu`, `cuda` or `trt`, exactly; or `auto`, the first of trt, cuda and cpu that is available.
+        precision: precision of the encoder, exactly.
+        batch_size: images per run of the graph; larger inputs are split. None for `CPU_BATCH_SIZE` on the CPU and
+            `DEFAULT_BATCH_SIZE` on other devices.
+        threads: CPU threads per run, None for all cores; other devices ignore it.
 
     Attributes:
-        choice: the device it runs on, and why on that one.
+        choice: the device it runs on, and the reason.
 
     Raises:
-        BackendError: the device cannot be had.
-        BundleError: the bundle has no image encoder of that precision.
+        BackendError: the device is unknown or unavailable.
+        BundleError: the bundle has no image encoder of that precision for the device.
+        InputError: `batch_size` is not positive.
     """
 
     def __init__(
         self,
         bundle: Bundle,
+        *,
         device: str = "cpu",
-        precision: str = "fp32",
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        precision: Precision = "fp32",
+        batch_size: int | None = None,
         threads: int | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.bundle = bundle
-        self.batch_size = batch_size
 
-        def open_on(chosen: str) -> Backend:
-            artefact = bundle.artefact("image_encoder", precision, chosen)
-            return open_backend(bundle.read_bytes(artefact.file), chosen, threads, precision)
+        def model_for(candidate: str) -> bytes:
+            return bundle.read_bytes(bundle.artefact(IMAGE_ROLE, device=candidate, precision=precision).file)
 
-        self._backend, self.choice = choose_backend(device, open_on)
+        self._backend, self.choice = choose_backend(model_for, device=device, precision=precision, threads=threads)
+        on_cpu = DEVICE_ENTRIES[self.choice.device].on_cpu
+        self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else DEFAULT_BATCH_SIZE)
 
     def encode(self, images: UInt8Array) -> Float32Array:
-        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`, as `load_image` gives them.
+        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`, as `load_image` returns them.
 
         Raises:
-            InputError: another dtype or shape.
+            InputError: the dtype or the shape differs.
+            BackendError: the device failed.
         """
         spec = self.bundle.image_spec
         if images.dtype != np.uint8 or images.shape[1:] != (spec.height, spec.width, 3):
@@ -69,79 +73,71 @@ class ImageEncoder:
                 f"images are {images.dtype} {images.shape}, expected uint8 [N, {spec.height}, {spec.width}, 3]; "
                 "load_image and resize_image make them"
             )
-        embeddings = np.empty((len(images), self.bundle.embedding_dim), dtype=np.float32)
-        for start in range(0, len(images), self.batch_size):
-            batch = np.ascontiguousarray(images[start : start + self.batch_size])
-            embeddings[start : start + len(batch)] = self._backend.run(batch)
-        return embeddings
+        return _encode_in_batches(self._backend, images, self.batch_size, self.bundle.embedding_dim)
 
 
-def bulk_image_encoder(bundle: Bundle, device: str = "cpu", precision: str = "fp32") -> ImageEncoder:
-    """An image encoder for many images, of which `encode_images` and `encode_stream` encode several batches at once.
+def bulk_image_encoder(bundle: Bundle, *, device: str = "cpu", precision: Precision = "fp32") -> ImageEncoder:
+    """An image encoder for `encode_images` and `encode_stream`, which encode several batches in parallel.
 
-    On the CPU each batch gets its share of the cores, and is small enough for their caches.
+    On the CPU each batch gets its share of the cores.
 
     Args:
-        bundle: opened.
+        bundle: the opened bundle.
         device: as for `ImageEncoder`.
         precision: as for `ImageEncoder`.
 
     Raises:
-        BackendError: the device cannot be had.
-        BundleError: the bundle has no image encoder of that precision.
+        BackendError: the device is unknown or unavailable.
+        BundleError: the bundle has no image encoder of that precision for the device.
     """
-    encoder = ImageEncoder(bundle, device, precision, threads=max(1, (os.cpu_count() or 1) // num_encoders()))
-    if ENGINES[encoder.choice.device].on_cpu:
-        encoder.batch_size = CPU_BATCH_SIZE
-    return encoder
+    threads = max(1, (os.cpu_count() or 1) // num_encoders())
+    return ImageEncoder(bundle, device=device, precision=precision, threads=threads)
 
 
 class LazyImageEncoder:
-    """An image encoder that is made when it is first needed: often nothing is to be encoded.
+    """A `bulk_image_encoder` that is opened on first use, because often there is nothing to encode.
 
-    Args:
-        make: makes it; may take long, is called once.
+    Arguments and errors are those of `bulk_image_encoder`; the errors are raised on first use.
     """
 
-    def __init__(self, make: Callable[[], ImageEncoder]) -> None:
-        self._make = make
-        self._made: ImageEncoder | None = None
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", precision: Precision = "fp32") -> None:
+        self._open = partial(bulk_image_encoder, bundle, device=device, precision=precision)
+        self._encoder: ImageEncoder | None = None
         self._lock = threading.Lock()
 
     @property
     def choice(self) -> DeviceChoice | None:
-        """The device it runs on; None while it was not needed."""
-        return None if self._made is None else self._made.choice
+        """The device it runs on, and the reason; None before the first use."""
+        return None if self._encoder is None else self._encoder.choice
 
     def __call__(self, images: UInt8Array) -> Float32Array:
-        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`; from any number of threads."""
+        """Unit vectors float32 `[N, d]` of crops uint8 RGB `[N, height, width, 3]`; threads may share it."""
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-        return self._made.encode(images)
+            if self._encoder is None:
+                self._encoder = self._open()
+        return self._encoder.encode(images)
 
 
 class AttributeEncoder:
-    """Encodes attribute vectors; always on the CPU, where it costs microseconds. May be used from many threads."""
+    """Encodes attribute vectors; always on the CPU, where it takes microseconds. Threads may share it."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self._backend = open_backend(bundle.read_bytes(bundle.artefact("attribute_encoder").file), threads=1)
+        self._backend = open_backend(bundle.read_bytes(bundle.artefact(ATTRIBUTE_ROLE).file), threads=1)
 
     def encode(self, vectors: UInt8Array) -> Float32Array:
-        """Unit vectors float32 `[Q, d]` of attribute vectors of 0 and 1, `[Q, A]`.
+        """Unit vectors float32 `[Q, d]` of attribute vectors of 0 and 1, uint8 `[Q, A]`.
 
         Raises:
-            SchemaError: another shape, or other values.
+            SchemaError: the shape differs, or a value is not 0 or 1.
         """
         checked = self.bundle.schema.check_vectors(vectors).astype(np.float32)
-        embeddings = np.empty((len(checked), self.bundle.embedding_dim), dtype=np.float32)
-        for start in range(0, len(checked), ATTRIBUTE_BATCH_SIZE):
-            batch = checked[start : start + ATTRIBUTE_BATCH_SIZE]
-            embeddings[start : start + len(batch)] = self._backend.run(batch)
-        return embeddings
+        return _encode_in_batches(self._backend, checked, ATTRIBUTE_BATCH_SIZE, self.bundle.embedding_dim)
 
 
-def image_encoder(bundle: Bundle, device: str, precision: str = "fp32") -> LazyImageEncoder:
-    """The image encoder of a bundle for `encode_stream`, made when there is something to encode."""
-    return LazyImageEncoder(lambda: bulk_image_encoder(bundle, device, precision))
+def _encode_in_batches(backend: Backend, inputs: AnyArray, batch_size: int, embedding_dim: int) -> Float32Array:
+    embeddings = np.empty((len(inputs), embedding_dim), dtype=np.float32)
+    for start in range(0, len(inputs), batch_size):
+        batch = np.ascontiguousarray(inputs[start : start + batch_size])
+        embeddings[start : start + len(batch)] = backend.run(batch)
+    return embeddings

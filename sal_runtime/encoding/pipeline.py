@@ -1,10 +1,10 @@
-"""Images to embeddings in bulk: every core reads and encodes, results come in order, memory stays bounded.
+"""Encodes images in bulk: every core reads and encodes, results are in order, memory is bounded.
 
 Each worker takes a batch of sources, reads it and encodes it, so that an image goes through the network while it is in
 the cache, and no core waits for another. Few batches are encoded at a time, each with its share of the cores: several
-cores on one batch wait for the slowest at every layer. At most `QUEUED_BATCHES` more batches of sources than there are
-workers are taken ahead of the caller, so a caller who is slow holds everything back. An image that cannot be used never
-stops the others: it comes out as a failure, beside the batch it was to be part of.
+cores on one batch wait for the slowest at every layer. A slow caller holds the workers back: they are at most
+`QUEUED_BATCHES` more batches ahead of it than there are workers. An unusable image never stops the others; it is
+reported as a failure of its batch.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, UInt8Array, batched
+from sal_runtime.arrays import Encode, Float32Array, UInt8Array, batched
 from sal_runtime.errors import InputError
 
 MAX_ENCODERS = 4
-"""Batches that are encoded beside each other at most; each holds its own activations in memory."""
+"""Most batches that are encoded in parallel; each holds its own activations in memory."""
 MAX_THREADS = 16
-"""Workers at most, unless the caller says so; what they read is more than any encoder takes."""
+"""Most workers by default; they read faster than any encoder encodes."""
 QUEUED_BATCHES = 2
-"""Batches beyond those of the workers: one that is done, and one for whoever is ready first."""
+"""Batches beyond those of the workers: a finished one, and one for the next idle worker."""
 
 Source = TypeVar("Source")
 Record = TypeVar("Record")
 
 
 def num_encoders() -> int:
-    """How many batches are encoded beside each other: one for each core, `MAX_ENCODERS` at most."""
+    """Default number of batches that are encoded in parallel: one per core, at most `MAX_ENCODERS`."""
     return min(MAX_ENCODERS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class EncodedBatch(Generic[Source, Record]):
-    """What became of up to `batch_size` sources, in their order.
+    """The results for up to `batch_size` sources, in their order.
 
     Attributes:
-        records: what `load` returned beside each image, `[n]`.
-        embeddings: unit vectors float32 `[n, d]`; `[0, 0]` where nothing of the batch could be read.
-        failed: each source that could not be read, with the reason.
+        records: the records that `load` returned with the images, `[n]`.
+        embeddings: unit vectors float32 `[n, d]`; `[0, 0]` if no source of the batch could be read.
+        failed: (source, reason) for each source that could not be read.
     """
 
     records: tuple[Record, ...]
@@ -54,43 +54,46 @@ class EncodedBatch(Generic[Source, Record]):
 
 
 class _Stopped(Exception):  # noqa: N818 - no error
-    """The caller has had enough; nobody sees it."""
+    """The caller has stopped the stream; never leaves this module."""
 
 
 def encode_stream(
     sources: Iterable[Source],
     load: Callable[[Source], tuple[Record, UInt8Array]],
-    encode: Callable[[UInt8Array], Float32Array],
+    encode: Encode,
+    *,
     batch_size: int = 32,
     threads: int | None = None,
-    cancel: threading.Event | None = None,
     encoders: int | None = None,
+    cancel: threading.Event | None = None,
 ) -> Generator[EncodedBatch[Source, Record], None, None]:
-    """Load and encode every source; batches come out in the order of the sources.
+    """Load and encode every source; yields batches in the order of the sources.
 
-    Closing the iterator (`close()`, or Ctrl-C in the loop over it) drops what is still queued and waits for the
-    workers: after it, nothing is read or encoded any more. Batches already given are complete. An error of `sources`
-    or `encode`, or another one of `load`, is raised once, and ends the stream in the same way.
+    Closing the iterator (`close()`, or Ctrl-C in the loop over it) drops queued sources and waits for the workers;
+    nothing is read or encoded afterwards. Batches that were yielded are complete. An exception of `sources` or
+    `encode`, or one of `load` other than InputError and OSError, is raised once and ends the stream in the same way.
 
     Args:
         sources: read lazily, from the calling thread only.
-        load: gives a record of the caller's choice and the image, uint8 `[H, W, 3]` RGB, all of one size; runs in
-            several threads. What it refuses with InputError or OSError is reported and skipped.
-        encode: uint8 `[n, H, W, 3]` to float32 `[n, d]`; runs in up to `encoders` threads at once. Called only if there
-            is something to do.
-        batch_size: sources per batch; a batch has fewer images where some cannot be read.
-        threads: workers; one for each core if None, `MAX_THREADS` at most.
-        cancel: once it is set, by any thread, the iterator ends at the next image or batch of each worker.
-        encoders: batches that are encoded at the same time; `num_encoders()` if None.
+        load: returns a record of the caller's choice and the image, uint8 `[H, W, 3]` RGB, all of one size; runs in
+            several threads. A source that it refuses with InputError or OSError is reported and skipped.
+        encode: encodes a batch; runs in up to `encoders` threads at once, and only if there are images.
+        batch_size: sources per batch; a batch has fewer images if some cannot be read.
+        threads: workers; None for one per core, at most `MAX_THREADS`.
+        encoders: batches that are encoded in parallel; None for `num_encoders()`.
+        cancel: once any thread sets it, the iterator ends at the next image or batch of each worker.
 
     Raises:
-        InputError: `batch_size` or `threads` is not positive.
+        InputError: `batch_size`, `threads` or `encoders` is not positive.
     """
-    count = min(MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
-    if batch_size < 1 or count < 1:
-        raise InputError(f"got batch_size {batch_size} and threads {count}, expected both to be at least 1")
-    work = _Work(load, encode, cancel or threading.Event(), num_encoders() if encoders is None else encoders)
-    return _stream(sources, work, batch_size, count)
+    threads = min(MAX_THREADS, os.cpu_count() or 1) if threads is None else threads
+    encoders = num_encoders() if encoders is None else encoders
+    if min(batch_size, threads, encoders) < 1:
+        raise InputError(
+            f"got batch_size {batch_size}, threads {threads} and encoders {encoders}, expected each to be at least 1"
+        )
+    work = _Work(load, encode, encoders, cancel or threading.Event())
+    return _stream(sources, work, batch_size, threads)
 
 
 def _stream(
@@ -103,7 +106,7 @@ def _stream(
             if work.is_stopped():
                 return
             waiting.append(workers.submit(work, batch))
-            # what is done goes out at once: the next source may take its time
+            # a finished batch is yielded at once: the next source may take long
             if waiting[0].done() or len(waiting) >= threads + QUEUED_BATCHES:
                 yield waiting.popleft().result()
         while waiting and not work.is_stopped():
@@ -116,14 +119,14 @@ def _stream(
 
 
 class _Work(Generic[Source, Record]):
-    """What a worker does with a batch of sources: load each, encode them together."""
+    """The work on a batch of sources: load each, encode them together."""
 
     def __init__(
         self,
         load: Callable[[Source], tuple[Record, UInt8Array]],
-        encode: Callable[[UInt8Array], Float32Array],
-        cancel: threading.Event,
+        encode: Encode,
         encoders: int,
+        cancel: threading.Event,
     ) -> None:
         self.closed = False
         self._load = load

@@ -1,29 +1,28 @@
-"""What runs an encoder graph: one small protocol, the engines there are, and the choice among them."""
+"""How a graph is opened on a device: one small protocol, one table of devices, and the choice among them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
-
+from sal_runtime.arrays import AnyArray, Precision
 from sal_runtime.errors import BackendError, BundleError
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Engine:
+class DeviceEntry:
     """How a device is opened.
 
     Attributes:
-        opener: `module:function`, imported when the device is asked for. The function takes the content of an .onnx
-            file and the precision of its arithmetic (and `threads`, if `on_cpu`), gives a `Backend` that runs on this
-            device and no other, and raises BackendError if it cannot.
-        extra: of this package that installs what it needs.
-        on_cpu: it computes on the cores that everything else computes on.
+        opener: `module:callable`, imported when the device is first used. It is called as `open_backend` is, returns a
+            `Backend` that runs on this device and no other, and raises BackendError if it cannot.
+        extra: extra of this package that installs the library for the device.
+        on_cpu: whether the device shares the CPU cores with the rest of the process.
     """
 
     opener: str
@@ -31,86 +30,93 @@ class Engine:
     on_cpu: bool = False
 
 
-ENGINES: dict[str, Engine] = {
-    "trt": Engine("sal_runtime.engines.tensorrt.backend:open_tensorrt_backend", "trt"),
-    "cuda": Engine("sal_runtime.engines.onnx:open_cuda_backend", "gpu"),
-    "cpu": Engine("sal_runtime.engines.onnx:open_cpu_backend", "cpu", on_cpu=True),
+DEVICE_ENTRIES: dict[str, DeviceEntry] = {
+    "trt": DeviceEntry("sal_runtime.engines.tensorrt.backend:open_tensorrt_backend", "trt"),
+    "cuda": DeviceEntry("sal_runtime.engines.onnx:OnnxBackend", "gpu"),
+    "cpu": DeviceEntry("sal_runtime.engines.onnx:OnnxBackend", "cpu", on_cpu=True),
 }
-"""By device, in the order in which `auto` tries them."""
+"""Every device by name, in the order in which `auto` tries them."""
 
-DEVICES = (*reversed(ENGINES), AUTO)
+DEVICES = (*reversed(DEVICE_ENTRIES), AUTO)
 
 
 class Backend(Protocol):
-    """A loaded graph with one input and one output, both with a free first axis. Safe to call from many threads.
+    """A loaded graph with one input and one output, both with a free first axis. Threads may share it.
 
-    One that can tell also has `placement`, the number of the graph's nodes by what runs them.
+    A backend that knows it also has `placement`, the number of graph nodes by the provider that runs them.
     """
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Device that the graph runs on."""
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The output for a batch; the dtype and the other axes must be the graph's."""
+    def run(self, batch: AnyArray) -> AnyArray:
+        """Run the graph on a batch; its dtype and all axes but the first must be those of the graph's input."""
 
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """Where a graph was opened, and why there.
+    """The device a graph was opened on, and the reason.
 
     Attributes:
         device: `cpu`, `cuda` or `trt`.
-        reason: one line for people; where `auto` chose, it says why what it tried before cannot be had.
+        reason: one line for people; for `auto` it says why the devices tried before were refused.
     """
 
     device: str
     reason: str
 
 
-def open_backend(model: bytes, device: str = "cpu", threads: int | None = None, precision: str = "fp32") -> Backend:
-    """Load an ONNX graph.
+def open_backend(
+    model: bytes, *, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None
+) -> Backend:
+    """Load an ONNX graph on exactly the given device.
 
     Args:
-        model: the content of an .onnx file.
-        device: `cpu`, `cuda` or `trt`, and no other is ever used in its place; or `auto`, see `choose_backend`.
-        threads: of one run on the CPU; None for all cores. Other devices do without.
-        precision: of the graph's arithmetic: fp32, fp16 or int8.
+        model: content of an .onnx file.
+        device: key of `DEVICE_ENTRIES`.
+        precision: precision of the graph.
+        threads: CPU threads per run, None for all cores; other devices ignore it.
 
     Raises:
-        BackendError: the device is unknown or cannot be had, the engine library is missing, or the graph is unusable.
+        BackendError: the device is unknown or unavailable, its library is missing, or the graph cannot be loaded.
     """
-
-    def open_on(chosen: str) -> Backend:
-        engine = ENGINES[chosen]
-        module, _, function = engine.opener.partition(":")
-        opener = getattr(import_module(module), function)
-        backend: Backend = opener(model, precision, threads) if engine.on_cpu else opener(model, precision)
-        return backend
-
-    return choose_backend(device, open_on)[0]
+    _check_device(device, tuple(reversed(DEVICE_ENTRIES)))
+    module, _, name = DEVICE_ENTRIES[device].opener.partition(":")
+    opener: Callable[..., Backend] = getattr(import_module(module), name)
+    return opener(model, device=device, precision=precision, threads=threads)
 
 
-def choose_backend(device: str, open_on: Callable[[str], Backend]) -> tuple[Backend, DeviceChoice]:
-    """Open a graph on a device, or with `auto` on the first of trt, cuda and cpu on which it really opens.
+def choose_backend(
+    model_for: Callable[[str], bytes], *, device: str, precision: Precision = "fp32", threads: int | None = None
+) -> tuple[Backend, DeviceChoice]:
+    """Load a graph on the given device, or with `auto` on the first of trt, cuda and cpu on which it loads.
 
     Args:
+        model_for: returns the content of the .onnx file for a device; files may differ between devices.
         device: one of `DEVICES`.
-        open_on: opens the graph on one of `ENGINES`; which file that is may depend on the device.
+        precision: precision of the graph.
+        threads: as for `open_backend`.
 
     Raises:
-        BackendError: the device is unknown, or with `auto` none can be had; and whatever `open_on` raises.
+        BackendError: the device is unknown or unavailable, or with `auto` every device is; and whatever `model_for`
+            raises.
     """
-    if device not in DEVICES:
-        raise BackendError(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
+    _check_device(device, (*reversed(DEVICE_ENTRIES), AUTO))
+    open_model = partial(open_backend, precision=precision, threads=threads)
     if device != AUTO:
-        return open_on(device), DeviceChoice(device, "asked for")
-    refused: list[str] = []
-    for candidate in ENGINES:
+        return open_model(model_for(device), device=device), DeviceChoice(device, "requested")
+    refusals: list[str] = []
+    for candidate in DEVICE_ENTRIES:
         try:
-            backend = open_on(candidate)
+            backend = open_model(model_for(candidate), device=candidate)
         except (BackendError, BundleError) as error:
-            refused.append(f"{candidate} cannot be had ({error})")
+            refusals.append(f"{candidate} is unavailable ({error})")
         else:
-            return backend, DeviceChoice(candidate, "; ".join(refused) or "the first choice")
-    raise BackendError(f"no device can be had: {'; '.join(refused)}")
+            return backend, DeviceChoice(candidate, "; ".join(refusals) or "first choice")
+    raise BackendError(f"no device is available: {'; '.join(refusals)}")
+
+
+def _check_device(device: str, known: tuple[str, ...]) -> None:
+    if device not in known:
+        raise BackendError(f"device is {device!r}, expected one of {', '.join(known)}")

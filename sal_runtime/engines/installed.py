@@ -1,4 +1,4 @@
-"""What is installed here that an engine needs."""
+"""Installed packages that decide which library runs a graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ONNX_RUNTIME_WHEELS = ("onnxruntime", "onnxruntime-gpu")
 
 
 def installed_version(package: str) -> str | None:
-    """Of a package, or None if it is not installed."""
+    """Version of a package, or None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -16,7 +16,7 @@ def installed_version(package: str) -> str | None:
 
 
 def wheels_conflict() -> str:
-    """What to do where both packages that bring the module onnxruntime are installed; empty where they are not."""
+    """How to resolve the conflict if both packages that contain the module onnxruntime are installed; else empty."""
     found = {wheel: installed_version(wheel) for wheel in ONNX_RUNTIME_WHEELS}
     if None in found.values():
         return ""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sal_runtime.arrays import Precision
 from sal_runtime.bundle.shipped import ENVIRONMENT_VARIABLE, default_bundle_path
 from sal_runtime.errors import InputError
 
@@ -31,7 +32,7 @@ def choose_bundle_path(named: Path | str | None, gallery: Gallery | None = None)
     return default_bundle_path()
 
 
-def choose_precision(asked: str | None, gallery: Gallery | None) -> str:
+def choose_precision(asked: Precision | None, gallery: Gallery | None) -> Precision:
     """The precision to encode images in: that of the gallery, else the one asked for, else fp32.
 
     Args:

@@ -16,11 +16,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.arrays import Float32Array, Int64Array, Precision
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
@@ -83,7 +83,7 @@ class Gallery:
         self.fingerprint = self.meta["fingerprint"]
         self.embedding_dim = int(self.meta["embedding_dim"])
         self.bundle_name = self.meta["bundle_name"]
-        self.precision = self.meta.get("precision", "fp32")
+        self.precision = cast(Precision, self.meta.get("precision", "fp32"))
         self._loaded = LoadedGallery(self.embedding_dim)
 
     @staticmethod

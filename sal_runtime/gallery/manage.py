@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from sal_runtime.arrays import Progress
+from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.encoding.encoders import image_encoder
+from sal_runtime.encoding.encoders import LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.adding import add_images
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
@@ -27,7 +27,7 @@ def update_gallery(
     bundle_path: Path | None,
     device: str,
     *,
-    precision: str | None = None,
+    precision: Precision | None = None,
     capture: Capture = NOTHING_KNOWN,
     progress: Progress | None = None,
 ) -> UpdateReport:
@@ -57,7 +57,7 @@ def update_gallery(
     with Gallery.open(path) if path.is_file() else nullcontext() as gallery:
         bundle = open_bundle(choose_bundle_path(bundle_path, gallery))
         chosen = choose_precision(precision, gallery)
-        encode = image_encoder(bundle, device, chosen)
+        encode = LazyImageEncoder(bundle, device=device, precision=chosen)
         if is_folder:
             report = sync_folder(place, bundle, encode, gallery=gallery, precision=chosen, progress=progress)
         else:
@@ -72,7 +72,7 @@ def reindex_gallery(
     bundle_path: Path,
     device: str,
     *,
-    precision: str | None = None,
+    precision: Precision | None = None,
     drop_missing: bool = False,
     progress: Progress | None = None,
 ) -> ReindexReport:
@@ -94,7 +94,7 @@ def reindex_gallery(
         chosen = precision or gallery.precision
         if (bundle.fingerprint, chosen) == (gallery.fingerprint, gallery.precision):
             raise InputError(f"gallery {gallery.path}: is of bundle {bundle.name} in {chosen} already; nothing to do")
-        encode = image_encoder(bundle, device, chosen)
+        encode = LazyImageEncoder(bundle, device=device, precision=chosen)
         return reindex(gallery, bundle, encode, chosen, drop_missing=drop_missing, progress=progress)
 
 

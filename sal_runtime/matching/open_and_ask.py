@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sal_runtime.arrays import Progress
+from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.encoding.encoders import image_encoder
+from sal_runtime.encoding.encoders import LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
@@ -39,7 +39,7 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
     where: ItemFilter | None = None,
     approximate: bool = False,
     device: str | None = None,
-    precision: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Rank a gallery by a description. Ask a gallery that is open through `PersonSearch`.
@@ -85,7 +85,7 @@ def _search_folder(
     bundle: Bundle | Path | str | None,
     where: ItemFilter | None,
     approximate: bool,
-    encoding: tuple[str | None, str | None],
+    encoding: tuple[str | None, Precision | None],
     progress: Progress | None,
 ) -> SearchResult:
     """Bring the gallery of a folder up to date and ask it; `encoding` is device and precision."""
@@ -96,7 +96,7 @@ def _search_folder(
         opened = _open(bundle, gallery)
         query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
         chosen = choose_precision(precision, gallery)
-        encode = image_encoder(opened, device or "cpu", chosen)
+        encode = LazyImageEncoder(opened, device=device or "cpu", precision=chosen)
         report = sync_folder(folder, opened, encode, gallery=gallery, precision=chosen, progress=progress)
         if gallery is None:
             gallery = stack.enter_context(Gallery.open(path))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.arrays import Float32Array, Float64Array, UInt8Array
-from sal_runtime.bundle.calibration import Calibration, match_features
+from sal_runtime.bundle.calibration import match_features
 from sal_runtime.query.schema import AttributeSchema
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def assess(
         embeddings: unit vectors float32 `[N, d]` of the images.
         chunk_rows: images judged at a time.
     """
-    calibration = Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None
+    calibration = bundle.calibration
     log_prior = query_log_prior(query, bundle.statistics)
     weight, bias = bundle.attribute_head
     count = len(embeddings)

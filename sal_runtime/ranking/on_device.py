@@ -55,7 +55,7 @@ class DeviceRanking:
         self._no_vectors = parts[0][:0]
         self._ends = [0, *accumulate(len(part) for part in parts)]
         graph = files("sal_runtime.ranking") / GRAPH
-        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device)
+        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device=device)
         known = {} if earlier is None else earlier._copies
         # the arrays are kept with their copies, so that no other array gets their place in memory
         self._copies: dict[tuple[int, int], tuple[Float32Array, Any, Any]] = {}

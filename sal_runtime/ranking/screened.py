@@ -93,7 +93,7 @@ class ScreenedRanking:
             raise InputError("got no part of a gallery, expected at least one; it may be empty")
         core.check_shapes(parts[0], parts)
         graph = files("sal_runtime.ranking") / GRAPH
-        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), "cpu", threads=1)
+        self._session: Any = earlier._session if earlier else open_session(graph.read_bytes(), device="cpu", threads=1)
         known = {} if earlier is None else earlier._coded
         keys = [(part.ctypes.data, len(part)) for part in parts]
         missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in known}

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sal_runtime.arrays import Precision
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.errors import ConfigError, InputError
@@ -58,7 +59,7 @@ class Options:
     partial: bool = True
     held_out: bool = False
     test_time: bool = False
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     seed: int = 0
 
 
@@ -123,7 +124,7 @@ def evaluate_bundle(path: Path, dataset: SearchDataset, options: Options, consol
     bundle = open_bundle(path)
     subject = bundle_subject(bundle, options.device, options.precision)
     _check_schema(subject, dataset)
-    return evaluate(subject, protocol_of_test_split(dataset), options, console, bundle.calibration)
+    return evaluate(subject, protocol_of_test_split(dataset), options, console, bundle.manifest["calibration"])
 
 
 def _check_schema(subject: Subject, dataset: SearchDataset) -> None:

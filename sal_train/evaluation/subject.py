@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import Float32Array, Precision
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
@@ -98,7 +98,7 @@ def run_subject(run: Run, device: str) -> Subject:
     )
 
 
-def bundle_subject(bundle: Bundle, device: str, precision: str = "fp32") -> Subject:
+def bundle_subject(bundle: Bundle, device: str, precision: Precision = "fp32") -> Subject:
     """A bundle, computed by ONNX Runtime with the exported encoders.
 
     Raises:
@@ -126,7 +126,7 @@ def bundle_subject(bundle: Bundle, device: str, precision: str = "fp32") -> Subj
         image_spec=bundle.image_spec,
         encode_attributes=attribute_encoder.encode,
         encode_images=encode_images,
-        calibration=Calibration.from_json(bundle.calibration) if bundle.calibration is not None else None,
+        calibration=bundle.calibration,
     )
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_cli.bench.record import command_line, commit
-from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Bundle, open_bundle
 from sal_runtime.doctor.machine import find_gpus, machine, versions
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.tensorrt.key import Profile
@@ -129,7 +129,7 @@ def embed_on_cpu(subject: Subject, crops: NDArray[np.uint8]) -> tuple[NDArray[An
     """
     bundle = subject.bundle
     try:
-        backend = open_backend(bundle.read_bytes(bundle.artefact("image_encoder").file))
+        backend = open_backend(bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file))
     except BackendError as error:
         if isinstance(subject.modules, str):
             raise BackendError(f"no reference on the CPU: {error}; pytorch: {subject.modules}") from error
@@ -190,7 +190,7 @@ def check_retrieval_of(
         from sal_train.datasets import load_dataset
 
         dataset = load_dataset(options.dataset, options.data)
-        attribute_encoder = bundle.read_bytes(bundle.artefact("attribute_encoder").file)
+        attribute_encoder = bundle.read_bytes(bundle.artefact(ATTRIBUTE_ROLE).file)
         tasks.append(retrieval_task(dataset, bundle.image_spec, attribute_encoder, options.cache))
         return {"images": len(tasks[0].images), "queries": len(tasks[0].queries)}
 

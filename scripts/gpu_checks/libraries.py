@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.arrays import Precision
+from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
-from sal_runtime.engines.tensorrt.backend import engine_key, open_tensorrt_backend, stored_engine
-from sal_runtime.engines.tensorrt.cuda import Gpu, cuda_call, current_gpu, load_cuda
+from sal_runtime.engines.tensorrt.backend import engine_key, open_tensorrt_backend, prepare_engine
+from sal_runtime.engines.tensorrt.cuda import CudaDevice, cuda_call, current_gpu, load_cuda
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.engines.tensorrt.library import TensorRT, find_tensorrt
 from sal_runtime.engines.tensorrt.store import Mismatch, find_engine, list_engines
@@ -72,16 +73,16 @@ def onnxruntime_encoders(subject: Subject, record: Record, opened: ExitStack) ->
         BackendError: ONNX Runtime cannot run the fp32 encoder on the device.
     """
     device, bundle = subject.device, subject.bundle
-    open_backend(bundle.read_bytes(bundle.artefact("image_encoder").file), device)
+    open_backend(bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file), device=device)
     placements: dict[str, Any] = {}
     record.parts["onnxruntime"] = {"device": device, "placement": placements}
     found = []
-    for artefact in (one for one in bundle.artefacts if one.role == "image_encoder" and device in one.devices):
+    for artefact in (one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices):
         model, precision = bundle.read_bytes(artefact.file), artefact.precision
         name = f"onnxruntime {precision}"
 
-        def open_session(name: str = name, model: bytes = model, precision: str = precision) -> CheckedEncoder:
-            backend = open_backend(model, device, precision=precision)
+        def open_session(name: str = name, model: bytes = model, precision: Precision = precision) -> CheckedEncoder:
+            backend = open_backend(model, device=device, precision=precision)
             placements[precision] = getattr(backend, "placement", None)
             return CheckedEncoder(name, precision, backend.run)
 
@@ -100,16 +101,16 @@ def tensorrt_encoders(subject: Subject, record: Record, opened: ExitStack) -> li
     library, gpu = find_tensorrt(), current_gpu()
     record.parts["tensorrt"] = versions(library, gpu)
     bundle, found = subject.bundle, []
-    for artefact in (one for one in bundle.artefacts if one.role == "image_encoder" and "trt" in one.devices):
+    for artefact in (one for one in bundle.artefacts if one.role == IMAGE_ROLE and "trt" in one.devices):
         model, precision = bundle.read_bytes(artefact.file), artefact.precision
         name = f"tensorrt {precision}"
 
-        def open_engine(name: str = name, model: bytes = model, precision: Any = precision) -> CheckedEncoder:
-            backend = open_tensorrt_backend(model, precision, subject.profile, subject.store)
+        def open_engine(name: str = name, model: bytes = model, precision: Precision = precision) -> CheckedEncoder:
+            backend = open_tensorrt_backend(model, precision=precision, profile=subject.profile, store=subject.store)
             opened.callback(backend.close)
             return CheckedEncoder(name, precision, backend.run)
 
-        if build_and_find(library, gpu, model, precision, subject, record):
+        if build_and_find(library, model, precision, subject, record):
             found += opened_one(record, name, open_engine)
     return found
 
@@ -126,32 +127,32 @@ def opened_one(record: Record, name: str, open_it: Callable[[], CheckedEncoder])
     return found
 
 
-def build_and_find(library: TensorRT, gpu: Gpu, model: bytes, precision: Any, subject: Subject, record: Record) -> bool:
+def build_and_find(library: TensorRT, model: bytes, precision: Precision, subject: Subject, record: Record) -> bool:
     """Build an engine, prove its precision and find it in the store; returns whether it was built."""
     store, profile = subject.store, subject.profile
 
     def build() -> dict[str, Any]:
         started = time.perf_counter()
-        folder = stored_engine(engine_key(library, gpu, model, precision, profile), model, store, None)
+        folder = prepare_engine(model, precision=precision, profile=profile, store=store)
         seconds = time.perf_counter() - started
         (engine,) = (engine for engine in list_engines(store) if engine.folder == folder)
         if library.kind == "tensorrt" and engine.inspection["engine"] is None:
             raise ParityError("the engine inspector was not asked")
-        return {"seconds": seconds, "bytes": engine.bytes, "proof": engine.inspection}
+        return {"seconds": seconds, "bytes": engine.size, "proof": engine.inspection}
 
     def preflight() -> str:
-        wanted = engine_key(library, gpu, model, precision, profile)
+        wanted = engine_key(library, model, precision=precision, profile=profile)
         if isinstance(find_engine(store, wanted), Mismatch):
             raise BackendError("the engine that was just built is not found")
         larger = Profile(profile.min_batch, profile.opt_batch, profile.max_batch + 1)
-        return str(find_engine(store, engine_key(library, gpu, model, precision, larger)))
+        return str(find_engine(store, replace(wanted, profile=larger)))
 
     built = record.attempt(f"tensorrt {precision} build", build) is not None
     record.attempt(f"tensorrt {precision} preflight", preflight)
     return built
 
 
-def versions(library: TensorRT, gpu: Gpu) -> dict[str, Any]:
+def versions(library: TensorRT, gpu: CudaDevice) -> dict[str, Any]:
     """Versions of TensorRT, the GPU and CUDA."""
     cuda = load_cuda()
     return {

@@ -57,7 +57,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     library = fake_tensorrt.install(monkeypatch)
     library.image, library.dim, library.answer = (SPEC.height, SPEC.width, 3), DIM, embed_image
 
-    def build(model: bytes, precision: Any, profile: Profile, *_: Any) -> BuiltEngine:
+    def build(model: bytes, *, precision: Any, profile: Profile, **_: Any) -> BuiltEngine:
         made = fake_tensorrt.plan(profile.min_batch, profile.opt_batch, profile.max_batch)
         return BuiltEngine(made, PrecisionProof({precision: 1}, {precision: 1}, None, len(made)))
 
@@ -107,9 +107,9 @@ def test_only_what_is_meant_for_tensorrt_is_built(library: FakeTensorRT, tmp_pat
     built: list[bytes] = []
     build = backend.build_engine
 
-    def noted(model: bytes, *rest: Any) -> BuiltEngine:
+    def noted(model: bytes, **options: Any) -> BuiltEngine:
         built.append(model)
-        return build(model, *rest)
+        return build(model, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "build_engine", noted)
@@ -156,7 +156,7 @@ def test_a_wrong_engine_fails_and_the_other_parts_still_run(library: FakeTensorR
 def test_a_failed_build_is_in_the_record(
     library: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def build(*_: Any) -> BuiltEngine:
+    def build(*_: Any, **__: Any) -> BuiltEngine:
         raise MemoryError("no room")
 
     monkeypatch.setattr(backend, "build_engine", build)
@@ -196,7 +196,7 @@ def test_without_tensorrt_the_other_libraries_are_checked(tmp_path: Path, monkey
         raise BackendError("TensorRT is not installed")
 
     monkeypatch.setattr(checked_libraries, "find_tensorrt", missing)
-    monkeypatch.setattr(checked_libraries, "open_backend", lambda model, device, **_: open_backend(model))
+    monkeypatch.setattr(checked_libraries, "open_backend", lambda model, **_: open_backend(model))
     code, record = run(tmp_path)
     assert (code, record["failed"]) == (0, [])
     assert record["tensorrt"] == "left out: TensorRT is not installed"

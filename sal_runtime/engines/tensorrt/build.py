@@ -1,6 +1,6 @@
-"""Building a TensorRT engine of an image encoder: one code path for TensorRT 10.12 and later, 11, and TensorRT-RTX.
+"""Builds a TensorRT engine of an image encoder: one code path for TensorRT 10.12 and later, 11, and TensorRT-RTX.
 
-The precision is in the graph (half weights, explicit QuantizeLinear and DequantizeLinear); no flag asks for one.
+The graph determines the precision (half weights, explicit QuantizeLinear and DequantizeLinear); no flag does.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from sal_runtime.engines.tensorrt.cuda import current_gpu
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.engines.tensorrt.library import TensorRT, find_tensorrt
 from sal_runtime.engines.tensorrt.precision import PrecisionProof, check_engine, check_graph, check_weights
-from sal_runtime.engines.tensorrt.store import replace_file
+from sal_runtime.engines.tensorrt.store import PRIVATE
 from sal_runtime.errors import BackendError
+from sal_runtime.files import whole_file
 
 INPUT = "images"
 OUTPUT = "embeddings"
 WORKSPACE_BYTES = 2 << 30
-"""Scratch memory that a kernel may use at most."""
+"""Most scratch memory that a kernel may use."""
 WEIGHTS_MESSAGE = "Total Weights Memory:"
+"""Beginning of the builder's message that states the size of the engine's weights."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a phase, the steps done and their number; phases nest and overlap."""
+BuildProgress = Callable[[str, int, int], None]
+"""Called with the name of a build phase, the steps done and the total steps; phases nest and overlap."""
 
 _logger = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ class BuiltEngine:
     """A serialised engine and the proof of its precision.
 
     Attributes:
-        plan: what a runtime of the same library version loads.
-        proof: how the precision was verified.
+        plan: serialised engine, for a runtime of the same library version.
+        proof: proof of the precision.
     """
 
     plan: bytes
@@ -47,25 +49,27 @@ class BuiltEngine:
 
 def build_engine(
     model: bytes,
+    *,
     precision: Precision,
     profile: Profile,
     timing_cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: BuildProgress | None = None,
     compute_capabilities: Sequence[str] | None = None,
 ) -> BuiltEngine:
     """Build an engine.
 
     Args:
-        model: the content of an .onnx file: `images` uint8 `[batch, H, W, 3]` to `embeddings` float32 `[batch, d]`.
-        precision: what the graph must be in; checked in the graph and, where there is a GPU, in the engine.
+        model: content of an .onnx file that takes `images` uint8 `[batch, H, W, 3]` and returns `embeddings` float32
+            `[batch, d]`.
+        precision: required precision; checked in the graph and, with TensorRT, in the built engine.
         profile: batch sizes.
-        timing_cache: file of kernel timings, read and replaced; makes the next build faster. TensorRT-RTX has none.
-        progress: told about each step. An exception that it raises ends the build.
-        compute_capabilities: of the GPUs to build for, such as `["8.9", "12.0"]`; TensorRT-RTX only. None: this GPU.
+        timing_cache: file of kernel timings, read and replaced; speeds up the next build. TensorRT-RTX has none.
+        progress: called at each step; an exception that it raises ends the build.
+        compute_capabilities: GPUs to build for, for example `["8.9", "12.0"]`; TensorRT-RTX only. None for this GPU.
 
     Raises:
-        BackendError: no library, no GPU, a graph that cannot be built or is not in the precision; says which node and
-            why.
+        BackendError: the library or a GPU is missing, or the graph cannot be built or has another precision; names the
+            node and the reason.
     """
     library = find_tensorrt()
     targets = target_capabilities(library, compute_capabilities)
@@ -78,7 +82,7 @@ def build_engine(
     with _timings(library, config, timing_cache), _watched(library, config, progress):
         library.log.clear()
         serialised = builder.build_serialized_network(network, config)
-    del parser  # owns memory that the network refers to
+    del parser  # not before: it owns memory that the network refers to
     if serialised is None:
         raise BackendError(f"{library.title} cannot build the engine: {library.log.errors()}")
     plan = bytes(memoryview(serialised))
@@ -91,7 +95,11 @@ def build_engine(
 
 
 def target_capabilities(library: TensorRT, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The compute capabilities an engine is built for, sorted.
+    """The compute capabilities to build an engine for, sorted.
+
+    Args:
+        library: library that builds the engine.
+        asked: compute capabilities that the caller named; None for this GPU.
 
     Raises:
         BackendError: the library cannot build for them here.
@@ -107,8 +115,9 @@ def target_capabilities(library: TensorRT, asked: Sequence[str] | None) -> tuple
     known = [name for name in dir(library.module.ComputeCapability) if name.startswith("SM")]
     for target in targets:
         if _capability_name(target) not in known:
-            there = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in sorted(known, key=lambda name: int(name[2:])))
-            raise BackendError(f"{library.title} does not build for compute capability {target}; it knows {there}")
+            names = sorted(known, key=lambda name: int(name[2:]))
+            supported = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in names)
+            raise BackendError(f"{library.title} does not build for compute capability {target}, only for {supported}")
     return targets
 
 
@@ -118,8 +127,8 @@ def _capability_name(capability: str) -> str:
 
 def _parse(library: TensorRT, builder: Any, model: bytes) -> tuple[Any, Any]:
     module = library.module
-    # TensorRT 11 and TensorRT-RTX know strongly typed networks only, TensorRT 10 has to be asked; where the flag is
-    # still there it does no harm
+    # TensorRT 11 and TensorRT-RTX have strongly typed networks only, TensorRT 10 needs the flag; it does no harm where
+    # it still exists
     flag = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = module.OnnxParser(network, library.log.logger)
@@ -132,7 +141,7 @@ def _parse(library: TensorRT, builder: Any, model: bytes) -> tuple[Any, Any]:
 
 
 def _describe(error: Any) -> str:
-    """A parser error in words: operator, node, message, and what helps where that is known."""
+    """A parser error in words: operator, node, message, and the remedy if it is known."""
     message = " ".join(error.desc().split())
     remedy = " (uint8 must be cast before anything else is done with it)" if "UInt8" in message else ""
     return f"{error.node_operator() or 'graph'} {error.node_name() or 'without a name'}: {message}{remedy}"
@@ -154,19 +163,19 @@ def _check_interface(library: TensorRT, network: Any) -> None:
         fits = (len(image), image[0], image[-1], len(embedding), embedding[0]) == (4, -1, 3, 2, -1)
     if not fits:
         raise BackendError(
-            f"the graph takes {taken} and gives {given}; expected one input {INPUT} UINT8 (-1, H, W, 3) and one output "
-            f"{OUTPUT} FLOAT (-1, d), -1 for a free batch size; export the bundle again"
+            f"the graph takes {taken} and returns {given}; expected one input {INPUT} UINT8 (-1, H, W, 3) and one "
+            f"output {OUTPUT} FLOAT (-1, d), -1 for a free batch size; export the bundle again"
         )
 
 
 def _configure(library: TensorRT, builder: Any, network: Any, profile: Profile) -> Any:
     module = library.module
     config = builder.create_builder_config()
-    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # else the inspector knows names only
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # otherwise the inspector reports names only
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     if hasattr(module.BuilderFlag, "TF32"):
-        config.clear_flag(module.BuilderFlag.TF32)  # on by default, and it cuts fp32 products to 10 bits of mantissa
+        config.clear_flag(module.BuilderFlag.TF32)  # default, cuts fp32 products to 10 bits of mantissa
     batches = builder.create_optimization_profile()
     image = tuple(network.get_input(0).shape)[1:]
     sizes = (profile.min_batch, profile.opt_batch, profile.max_batch)
@@ -183,22 +192,24 @@ def _set_targets(library: TensorRT, config: Any, targets: Sequence[str]) -> None
 
 @contextlib.contextmanager
 def _timings(library: TensorRT, config: Any, path: Path | None) -> Iterator[None]:
-    """Load the timing cache before the build and write it after; TensorRT-RTX times nothing when it builds."""
+    """Load the timing cache before the build and write it afterwards; TensorRT-RTX times nothing when it builds."""
     if path is None or library.kind == "tensorrt_rtx":
         yield
         return
     stored = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(stored)
     if cache is None or not config.set_timing_cache(cache, False):
-        _logger.warning("timing cache %s is not of this library and GPU; starting a new one", path)
+        _logger.warning("timing cache %s is for another library or GPU; starting a new one", path)
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
-    replace_file(path, bytes(memoryview(config.get_timing_cache().serialize())))
+    path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(memoryview(config.get_timing_cache().serialize()))
 
 
 @contextlib.contextmanager
-def _watched(library: TensorRT, config: Any, progress: Progress | None) -> Iterator[None]:
-    """Tell `progress` about each step; what it raises ends the build and is raised again after it."""
+def _watched(library: TensorRT, config: Any, progress: BuildProgress | None) -> Iterator[None]:
+    """Report each step to `progress`; an exception that it raises ends the build and is raised again afterwards."""
     if progress is None:
         yield
         return
@@ -235,7 +246,7 @@ def _watched(library: TensorRT, config: Any, progress: Progress | None) -> Itera
 
 
 def _inspected(library: TensorRT, plan: bytes, profile: Profile, precision: Precision) -> dict[str, int]:
-    """The engine inspector's account at the best batch size; types are only known for a shape."""
+    """Products by precision, from the engine inspector at the best batch size; it knows types only for a set shape."""
     module = library.module
     library.log.clear()
     runtime = module.Runtime(library.log.logger)

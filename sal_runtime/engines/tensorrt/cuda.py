@@ -1,4 +1,4 @@
-"""The CUDA runtime through NVIDIA's cuda-bindings: the only file that imports it. Every return code is looked at."""
+"""The CUDA runtime through NVIDIA's cuda-bindings; the only file that imports it. Every return code is checked."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from sal_runtime.arrays import AnyArray
 from sal_runtime.errors import BackendError
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """A CUDA device.
+class CudaDevice:
+    """A GPU as the CUDA runtime sees it.
 
     Attributes:
-        ordinal: among those CUDA_VISIBLE_DEVICES leaves.
-        name: the model.
-        compute_capability: such as 8.9.
+        ordinal: number among the devices that CUDA_VISIBLE_DEVICES leaves visible, from 0.
+        name: model name.
+        compute_capability: for example `8.9`.
     """
 
     ordinal: int
@@ -29,7 +30,7 @@ class Gpu:
 
 
 def load_cuda() -> Any:
-    """The module `cuda.bindings.runtime`.
+    """Import the module `cuda.bindings.runtime`.
 
     Raises:
         BackendError: it is not installed.
@@ -44,10 +45,10 @@ def load_cuda() -> Any:
 
 
 def cuda_call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of `cuda.bindings.runtime` returns behind its error code: nothing, one value or a tuple.
+    """Call a function of `cuda.bindings.runtime`; returns its values without the error code: one value or a tuple.
 
     Raises:
-        BackendError: the code is not success; says which function and why.
+        BackendError: the error code is not success; names the function and the reason.
     """
     code, *values = function(*arguments)
     if int(code) != 0:
@@ -56,11 +57,11 @@ def cuda_call(function: Callable[..., Any], *arguments: Any) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def current_gpu() -> Gpu:
-    """The device that this thread uses.
+def current_gpu() -> CudaDevice:
+    """The GPU that this thread uses.
 
     Raises:
-        BackendError: there is none, or no driver for it.
+        BackendError: no GPU is visible, or its driver is missing.
     """
     cuda = load_cuda()
     code, count = cuda.cudaGetDeviceCount()
@@ -68,19 +69,19 @@ def current_gpu() -> Gpu:
         _, reason = cuda.cudaGetErrorString(code)
         raise BackendError(
             f"no CUDA device: {reason.decode() if int(code) else 'none is visible'}; "
-            "TensorRT engines run on an NVIDIA GPU only, use --device cpu here"
+            "TensorRT engines run on NVIDIA GPUs only, use device cpu here"
         )
     ordinal = cuda_call(cuda.cudaGetDevice)
     attributes = cuda.cudaDeviceAttr
     major = cuda_call(cuda.cudaDeviceGetAttribute, attributes.cudaDevAttrComputeCapabilityMajor, ordinal)
     minor = cuda_call(cuda.cudaDeviceGetAttribute, attributes.cudaDevAttrComputeCapabilityMinor, ordinal)
     name = cuda_call(cuda.cudaGetDeviceProperties, ordinal).name
-    return Gpu(int(ordinal), name.split(b"\0")[0].decode(), f"{major}.{minor}")
+    return CudaDevice(int(ordinal), name.split(b"\0")[0].decode(), f"{major}.{minor}")
 
 
-def pinned_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """A view of page-locked host memory, which must outlive it."""
+def pinned_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> AnyArray:
+    """View page-locked host memory as an array; the memory must outlive it."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
-    view: NDArray[Any] = memory.view(dtype).reshape(shape)
+    view: AnyArray = memory.view(dtype).reshape(shape)
     return view

@@ -1,4 +1,4 @@
-"""What decides whether a TensorRT engine fits: the key that it is stored under."""
+"""The key that a TensorRT engine is stored under, which decides whether it fits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sal_runtime.errors import BackendError
 
 @dataclass(frozen=True)
 class Profile:
-    """The batch sizes that an engine takes.
+    """The batch sizes that an engine accepts.
 
     Attributes:
-        min_batch: smallest.
-        opt_batch: the one it is tuned for.
-        max_batch: largest; buffers are made for it.
+        min_batch: smallest batch.
+        opt_batch: batch that the engine is tuned for.
+        max_batch: largest batch; buffers are allocated for it.
     """
 
     min_batch: int = 1
@@ -40,15 +40,15 @@ class Profile:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What an engine was made from and for.
+    """What an engine was built from and for.
 
     Attributes:
-        artefact_sha256: of the .onnx file, hex.
-        precision: fp32, fp16 or int8.
+        artefact_sha256: sha256 of the .onnx file, hex.
+        precision: precision of the engine.
         library: `TensorRT` or `TensorRT-RTX`.
         library_version: full build version.
-        compute_capabilities: of the GPUs it is for; TensorRT builds for one, TensorRT-RTX for one or more.
-        gpu: model of the GPU it was tuned on; None where it was built for a GPU that was not there.
+        compute_capabilities: GPUs that it runs on; TensorRT builds for one, TensorRT-RTX for one or more.
+        gpu: model of the GPU that it was tuned on; None if it was built without one.
         platform: operating system and machine.
         profile: batch sizes.
     """
@@ -63,30 +63,27 @@ class EngineKey:
     profile: Profile
 
     @property
-    def hash(self) -> str:
-        """sha256 over all fields, hex."""
+    def digest(self) -> str:
+        """sha256 of all fields, hex."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EngineKey:
         """The inverse of `dataclasses.asdict`."""
-        lists = {
-            "compute_capabilities": tuple(value["compute_capabilities"]),
-            "profile": Profile(**value["profile"]),
-        }
-        return cls(**{**value, **lists})
+        capabilities, profile = tuple(value["compute_capabilities"]), Profile(**value["profile"])
+        return cls(**{**value, "compute_capabilities": capabilities, "profile": profile})
 
 
 def this_platform() -> str:
-    """Operating system and machine, such as linux-x86_64."""
+    """Operating system and machine, for example `linux-x86_64`."""
     return f"{platform.system()}-{platform.machine()}".lower()
 
 
 def differences(built: EngineKey, wanted: EngineKey) -> list[str]:
-    """How an engine that was built does not fit what is wanted, in words, most telling first; empty where it fits.
+    """Why a built engine does not fit, in words, the most telling reason first; empty if it fits.
 
-    One built for more compute capabilities than the wanted ones fits.
+    An engine that was built for more compute capabilities than the wanted ones fits.
     """
     built_by, this_is = (f"{key.library} {key.library_version}" for key in (built, wanted))
     words = {

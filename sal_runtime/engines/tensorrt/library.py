@@ -1,7 +1,7 @@
-"""Finding TensorRT or TensorRT-RTX, and keeping what it says: the only file that imports either.
+"""Finds TensorRT or TensorRT-RTX and keeps its messages; the only file that imports either.
 
-Both have the same Python interface. TensorRT builds for the GPU it runs on; TensorRT-RTX also builds for GPUs that are
-elsewhere, so it builds on a machine without one.
+Both have the same Python interface. TensorRT builds for the GPU it runs on. TensorRT-RTX also builds for other GPUs, so
+it works on a machine without one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ Kind = Literal["tensorrt", "tensorrt_rtx"]
 
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 OLDEST = (10, 12)
+"""First TensorRT whose strongly typed networks sal can build."""
 KEPT_MESSAGES = 200
 
 _logger = logging.getLogger(__name__)
 
 
 class MessageLog:
-    """The library's logger: warnings go to `logging`, errors wait for `errors()` to put them into an exception's text.
+    """Logger of a library: warnings go to `logging`, errors are kept so that an exception can quote them.
 
-    TensorRT takes one logger for a whole process, hence one instance for each library.
+    TensorRT accepts one logger per process, so there is one instance for each library.
     """
 
     def __init__(self, module: ModuleType) -> None:
@@ -50,7 +51,7 @@ class MessageLog:
         self.logger = Logger()
 
     def clear(self) -> None:
-        """Forget what was said before the work that comes now."""
+        """Forget all messages; call it before new work."""
         self._errors.clear()
         self._notes.clear()
 
@@ -59,7 +60,7 @@ class MessageLog:
         return "; ".join(" ".join(message.split()) for message in self._errors) or "it gave no reason"
 
     def find(self, beginning: str) -> str | None:
-        """The rest of the latest information that begins so, or None."""
+        """Rest of the latest non-error message with this beginning, or None."""
         for message in reversed(self._notes):
             if message.startswith(beginning):
                 return message.removeprefix(beginning).strip()
@@ -73,8 +74,8 @@ class TensorRT:
     Attributes:
         module: `tensorrt` or `tensorrt_rtx`.
         kind: the module's name.
-        version: the full build version, such as 11.4.0.106: engines are good for exactly one.
-        log: its messages.
+        version: full build version, for example `11.4.0.106`; an engine runs on exactly one version.
+        log: messages of the library.
     """
 
     module: Any
@@ -84,15 +85,15 @@ class TensorRT:
 
     @property
     def title(self) -> str:
-        """Name and version for messages."""
+        """Name and version, for messages."""
         return f"{TITLES[self.kind]} {self.version}"
 
 
 def find_tensorrt() -> TensorRT:
-    """TensorRT where it is installed, else TensorRT-RTX.
+    """Import TensorRT if it is installed, else TensorRT-RTX.
 
     Raises:
-        BackendError: neither is installed, the one that is does not load, or TensorRT is older than 10.12.
+        BackendError: neither is installed, the installed one does not load, or TensorRT is older than `OLDEST`.
     """
     kind, module = _import_library()
     version = str(module.__version__)
@@ -128,6 +129,6 @@ def _import_library() -> tuple[Kind, ModuleType]:
 
 
 def _refuse_broken(name: str, error: Exception) -> None:
-    """Installed but unusable is an error of its own: the other library would only hide it."""
+    """Raise if a library is installed but unusable; falling back to the other one would hide that."""
     if not (isinstance(error, ModuleNotFoundError) and error.name == name):
         raise BackendError(f"{name} is installed but does not load: {error}") from error

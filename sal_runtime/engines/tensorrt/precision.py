@@ -1,13 +1,13 @@
-"""The proof that an engine computes in the precision that was asked for.
+"""Proof that an engine computes in the requested precision.
 
-Networks are strongly typed: TensorRT may not change the type of a tensor, so the precision is that of the graph. Still,
-engines that were fp16 in name only have been shipped by others, so both ends are looked at:
+Networks are strongly typed: TensorRT may not change the type of a tensor, so the graph determines the precision. Still,
+others have shipped engines that were fp16 in name only, so both ends are checked:
 
-* the parsed network, everywhere: the type that each convolution and matrix product takes, where int8 means that data
-  and weights come out of a DequantizeLinear of int8;
-* the built engine, where it can be loaded, which takes a GPU: the engine inspector's account of the layers. A
-  TensorRT-RTX engine is one opaque layer, of which the device compiles the kernels; there the builder's own sum of the
-  weights must not be larger than the graph's: weights that were widened to fp32 would be two or four times as large.
+* the parsed network, always: the input type of each convolution and matrix product. It is int8 if data and weights come
+  from an int8 DequantizeLinear;
+* the built engine, if a GPU can load it: the layers that the engine inspector lists. A TensorRT-RTX engine is one
+  opaque layer whose kernels the device compiles; there the builder's sum of the weights must not exceed the graph's,
+  because weights that were widened to fp32 would be two or four times as large.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from sal_runtime.arrays import Precision
 from sal_runtime.engines.tensorrt.library import TensorRT
 from sal_runtime.errors import BackendError
 
-LEAST_SHARE = {"fp32": 1.0, "fp16": 0.5, "int8": 0.5}
-"""More than half of an fp16 or int8 encoder's products; its first layer and its head may be kept in more. All of an
-fp32 encoder's."""
+LEAST_SHARE: dict[Precision, float] = {"fp32": 1.0, "fp16": 0.5, "int8": 0.5}
+"""Share of products that must be in the precision: all of an fp32 encoder's, more than half of an fp16 or int8
+encoder's, whose first layer and head may be kept in a higher precision."""
 ARITHMETIC_NAMES = ("conv", "gemm", "matmul", "matrixmultiply", "correlation")
-"""Of the inspector's layer types: CaskConvolution, CaskGemmConvolution, gemm, MatrixMultiply, ..."""
+"""Parts of the inspector's layer types: CaskConvolution, CaskGemmConvolution, gemm, MatrixMultiply, ..."""
 WIDENED = 1.5
-"""Engine weights over graph bytes; equal but for alignment where nothing was widened."""
+"""Largest ratio of engine weights to graph bytes; about 1, but for alignment, if nothing was widened."""
 
 
 @dataclass(frozen=True)
 class PrecisionProof:
-    """In what the convolutions and matrix products compute.
+    """The precisions that convolutions and matrix products compute in.
 
     Attributes:
-        graph: their number by precision in the parsed network.
-        engine: the same from the engine inspector; None where it could not be asked.
-        weight_bytes: of the engine, by the builder; None where it did not say.
-        plan_bytes: length of the serialised engine.
+        graph: number of products by precision in the parsed network.
+        engine: the same from the engine inspector; None if it was not available.
+        weight_bytes: size of the engine's weights as the builder reports it; None if it does not.
+        plan_bytes: size of the serialised engine.
     """
 
     graph: dict[str, int]
@@ -47,7 +47,7 @@ class PrecisionProof:
     plan_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """For engine.json."""
+        """The content of `inspection` in engine.json."""
         return asdict(self)
 
 
@@ -55,13 +55,11 @@ def check_graph(library: TensorRT, network: Any, precision: Precision) -> dict[s
     """Count the products of a parsed network by precision.
 
     Raises:
-        BackendError: it is not in the asked precision.
+        BackendError: the network is not in the requested precision.
     """
     module = library.module
     layers = [network.get_layer(number) for number in range(network.num_layers)]
-    producers = {
-        layer.get_output(number).name: layer for layer in layers for number in range(layer.num_outputs)
-    }  # of each tensor
+    producers = {layer.get_output(number).name: layer for layer in layers for number in range(layer.num_outputs)}
     types = (module.LayerType.CONVOLUTION, module.LayerType.MATRIX_MULTIPLY, module.LayerType.DECONVOLUTION)
     counted = Counter(_graph_precision(module, layer, producers) for layer in layers if layer.type in types)
     _require(counted, precision, "graph", f"export the bundle in {precision}, or ask for the precision it has")
@@ -73,10 +71,10 @@ def check_engine(information: str, precision: Precision) -> dict[str, int]:
 
     Args:
         information: the engine inspector's JSON for the whole engine, with a shape set.
-        precision: asked for.
+        precision: requested precision.
 
     Raises:
-        BackendError: it was not built in that precision, or the inspector does not say.
+        BackendError: the engine was not built in that precision, or the inspector does not tell.
     """
     layers = [layer for layer in json.loads(information).get("Layers", ()) if isinstance(layer, dict)]
     counted = Counter(
@@ -89,10 +87,10 @@ def check_engine(information: str, precision: Precision) -> dict[str, int]:
 
 
 def check_weights(weight_bytes: int | None, graph_bytes: int, precision: Precision) -> None:
-    """The engine's weights must not be much larger than the graph's.
+    """Check that the engine's weights are not much larger than the graph's.
 
     Raises:
-        BackendError: they were widened.
+        BackendError: the weights were widened.
     """
     if weight_bytes is not None and weight_bytes > WIDENED * graph_bytes:
         raise BackendError(
@@ -101,14 +99,14 @@ def check_weights(weight_bytes: int | None, graph_bytes: int, precision: Precisi
         )
 
 
-def _require(counted: Counter[str], precision: str, what: str, remedy: str) -> None:
+def _require(counted: Counter[str], precision: Precision, what: str, remedy: str) -> None:
     total = counted.total()
-    there = ", ".join(f"{number} {name}" for name, number in counted.most_common()) or "none that can be read"
+    found = ", ".join(f"{number} {name}" for name, number in counted.most_common()) or "none that can be read"
     share = counted[precision] / total if total else 0.0
     enough = share == 1.0 if LEAST_SHARE[precision] == 1.0 else share > LEAST_SHARE[precision]
     if not enough:
         raise BackendError(
-            f"asked for {precision}, but of the {what}'s convolutions and matrix products there are {there}; {remedy}"
+            f"asked for {precision}, but of the {what}'s convolutions and matrix products there are {found}; {remedy}"
         )
 
 
@@ -122,7 +120,7 @@ def _graph_precision(module: Any, layer: Any, producers: dict[str, Any]) -> str:
 
 
 def _is_dequantised(module: Any, tensor: Any, producers: dict[str, Any]) -> bool:
-    """Out of a DequantizeLinear of int8, directly or moved about in between."""
+    """Whether a tensor comes from an int8 DequantizeLinear, directly or through shuffles."""
     layer = producers.get(tensor.name)
     while layer is not None and layer.type in (module.LayerType.SHUFFLE, module.LayerType.IDENTITY):
         layer = producers.get(layer.get_input(0).name)
@@ -134,7 +132,7 @@ def _is_dequantised(module: Any, tensor: Any, producers: dict[str, Any]) -> bool
 
 
 def _engine_precision(layer: dict[str, Any]) -> str:
-    """By the first input; TensorRT 10 calls the field Format/Datatype, TensorRT 11 has DataType apart from Format."""
+    """Precision of the first input; its field is Format/Datatype in TensorRT 10, and DataType in TensorRT 11."""
     inputs = layer.get("Inputs") or [{}]
     stated = inputs[0].get("DataType") or inputs[0].get("Format/Datatype") or layer.get("Weights", {}).get("Type") or ""
     word = str(stated).lower()

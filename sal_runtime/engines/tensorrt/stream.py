@@ -1,4 +1,4 @@
-"""One CUDA stream with everything that runs an engine on it: execution contexts, buffers, captured graphs."""
+"""One CUDA stream with all that an engine needs to run on it: execution contexts, buffers, captured graphs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import AnyArray
 from sal_runtime.engines.tensorrt.cuda import cuda_call, load_cuda, pinned_array
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.engines.tensorrt.library import TensorRT
 from sal_runtime.errors import BackendError
 
 MAX_GRAPHS = 3
-"""Batch sizes with a captured CUDA graph on each stream; each holds an execution context with its own device memory."""
+"""Batch sizes per stream with a captured CUDA graph; each has an execution context with its own device memory."""
 RUNS_BEFORE_CAPTURE = 2
-"""A batch size that came only once, such as the last one of a folder, is not worth a graph."""
+"""Runs of a batch size before it is captured: one that occurs once, such as a folder's last, is not worth a graph."""
 
 _logger = logging.getLogger(__name__)
 
@@ -29,45 +29,45 @@ class LoadedEngine:
     """A deserialised engine with one input and one output, both with a free first axis.
 
     Attributes:
-        library: that loaded it.
-        runtime: that deserialised it, and must live as long.
-        engine: its `ICudaEngine`.
-        input: name of the input.
-        input_shape: without the batch axis.
-        input_dtype: of numpy.
-        output: name of the output.
-        output_shape: without the batch axis.
-        output_dtype: of numpy.
+        library: library that loaded the engine.
+        runtime: `IRuntime` that deserialised the engine and must live as long.
+        engine: the `ICudaEngine`.
+        input_name: name of the input.
+        input_shape: shape of the input without the batch axis.
+        input_dtype: dtype of the input.
+        output_name: name of the output.
+        output_shape: shape of the output without the batch axis.
+        output_dtype: dtype of the output.
         profile: batch sizes.
     """
 
     library: TensorRT
     runtime: Any
     engine: Any
-    input: str
+    input_name: str
     input_shape: tuple[int, ...]
     input_dtype: np.dtype[Any]
-    output: str
+    output_name: str
     output_shape: tuple[int, ...]
     output_dtype: np.dtype[Any]
     profile: Profile
 
     @property
     def input_bytes(self) -> int:
-        """Of one row."""
+        """Size of one input row."""
         return int(np.prod(self.input_shape)) * self.input_dtype.itemsize
 
     @property
     def output_bytes(self) -> int:
-        """Of one row."""
+        """Size of one output row."""
         return int(np.prod(self.output_shape)) * self.output_dtype.itemsize
 
 
 def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
-    """Deserialise an engine. Plans are executable code: only what `read_engine` gave, or what was just built.
+    """Deserialise an engine. Plans are executable code: pass only what `read_engine` returned or what was just built.
 
     Raises:
-        BackendError: the library does not take it, or it is not an encoder.
+        BackendError: the library rejects the plan, or it is not an encoder.
     """
     module = library.module
     library.log.clear()
@@ -85,10 +85,10 @@ def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
         library=library,
         runtime=runtime,
         engine=engine,
-        input=inputs[0],
+        input_name=inputs[0],
         input_shape=tuple(engine.get_tensor_shape(inputs[0]))[1:],
         input_dtype=np.dtype(module.nptype(engine.get_tensor_dtype(inputs[0]))),
-        output=outputs[0],
+        output_name=outputs[0],
         output_shape=tuple(engine.get_tensor_shape(outputs[0]))[1:],
         output_dtype=np.dtype(module.nptype(engine.get_tensor_dtype(outputs[0]))),
         profile=Profile(smallest, best, largest),
@@ -96,14 +96,19 @@ def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
 
 
 class EngineStream:
-    """Runs batches of up to the profile's largest size, one at a time. Not safe to share between threads.
+    """Runs batches of up to the profile's largest size, one at a time. Threads must not share it.
+
+    Args:
+        loaded: the engine.
+        max_graphs: batch sizes that are captured as CUDA graphs.
 
     Raises:
         BackendError: device or page-locked memory is exhausted, or another CUDA or TensorRT error.
     """
 
-    def __init__(self, loaded: LoadedEngine) -> None:
+    def __init__(self, loaded: LoadedEngine, max_graphs: int = MAX_GRAPHS) -> None:
         self._loaded = loaded
+        self._max_graphs = max_graphs
         self._cuda = load_cuda()
         self._seen: Counter[int] = Counter()
         self._graphs: dict[int, Any] = {}
@@ -124,9 +129,9 @@ class EngineStream:
             self._context = self._new_context()
             self._cleanup = cleanup.pop_all()
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The output rows of a batch, valid until the next run."""
-        # a batch below the profile's smallest runs at that size; what is behind it in the buffer counts for nothing
+    def run(self, batch: AnyArray) -> AnyArray:
+        """Output rows of a batch; the array is overwritten by the next run."""
+        # a batch below the profile's smallest runs at that size; the buffer rows behind it are ignored
         size = max(len(batch), self._loaded.profile.min_batch)
         self._host_input[: len(batch)] = batch
         graph = self._graphs.get(size)
@@ -141,15 +146,15 @@ class EngineStream:
         return self._host_output[: len(batch)]
 
     def close(self) -> None:
-        """Free everything; nothing may run any more."""
+        """Free all memory; the stream must not run any more."""
         self._cleanup.close()
 
     def _set_size(self, context: Any, size: int) -> None:
-        if not context.set_input_shape(self._loaded.input, (size, *self._loaded.input_shape)):
+        if not context.set_input_shape(self._loaded.input_name, (size, *self._loaded.input_shape)):
             raise self._failed(f"take a batch of {size}")
 
     def _enqueue(self, context: Any, size: int) -> None:
-        """Copy in, compute, copy out: in order, on the stream; the context has been told the size."""
+        """Enqueue copy in, compute, copy out, in order; `_set_size` has set the context's size."""
         loaded, cuda = self._loaded, self._cuda
         kinds = cuda.cudaMemcpyKind
         host_input, host_output = self._addresses
@@ -163,25 +168,25 @@ class EngineStream:
         cuda_call(cuda.cudaMemcpyAsync, *to_host)
 
     def _consider_graph(self, size: int) -> None:
-        """Capture a size that keeps coming; it then costs one launch instead of one for each kernel."""
+        """Capture a size that recurs; a run then costs one launch instead of one for each kernel."""
         self._seen[size] += 1
-        if not self._may_capture or self._seen[size] < RUNS_BEFORE_CAPTURE or len(self._graphs) == MAX_GRAPHS:
+        if not self._may_capture or self._seen[size] < RUNS_BEFORE_CAPTURE or len(self._graphs) == self._max_graphs:
             return
         try:
             self._graphs[size] = self._capture(size)
         except BackendError as error:
             self._may_capture = False
-            del self._contexts[1 + len(self._graphs) :]  # the one that could not be captured holds device memory
+            del self._contexts[1 + len(self._graphs) :]  # frees the device memory of the failed capture
             _logger.warning("no CUDA graphs on this stream, runs are enqueued one by one: %s", error)
 
     def _capture(self, size: int) -> Any:
-        """A graph with a context of its own: another shape set on a shared one would change what it refers to."""
+        """Capture a graph with its own context: a shared context's next shape would change what the graph refers to."""
         cuda = self._cuda
         context = self._new_context()
         self._set_size(context, size)
-        self._enqueue(context, size)  # what a context does once, it does outside of the capture
+        self._enqueue(context, size)  # so that one-time work of the context is outside the capture
         cuda_call(cuda.cudaStreamSynchronize, self._stream)
-        # TensorRT-RTX can say beforehand that a capture would fail
+        # TensorRT-RTX can tell beforehand that a capture would fail
         if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(int(self._stream)):
             raise BackendError(f"{self._loaded.library.title} cannot be captured at batch {size}")
         cuda_call(
@@ -190,7 +195,7 @@ class EngineStream:
         try:
             self._enqueue(context, size)
         except BackendError:
-            cuda.cudaStreamEndCapture(self._stream)  # leave the mode; its error is that of the enqueue
+            cuda.cudaStreamEndCapture(self._stream)  # leaves capture mode; its error repeats the enqueue's
             cuda.cudaGetLastError()
             raise
         graph = cuda_call(cuda.cudaStreamEndCapture, self._stream)
@@ -208,7 +213,7 @@ class EngineStream:
         if context is None:
             raise self._failed("make an execution context")
         self._contexts.append(context)
-        for name, address in ((loaded.input, self._device_input), (loaded.output, self._device_output)):
+        for name, address in ((loaded.input_name, self._device_input), (loaded.output_name, self._device_output)):
             if not context.set_tensor_address(name, int(address)):
                 raise self._failed(f"bind {name}")
         return context
@@ -220,6 +225,6 @@ class EngineStream:
         cleanup.callback(cuda_call, free, address)
         return int(address)
 
-    def _failed(self, what: str) -> BackendError:
+    def _failed(self, action: str) -> BackendError:
         library = self._loaded.library
-        return BackendError(f"{library.title} cannot {what}: {library.log.errors()}")
+        return BackendError(f"{library.title} cannot {action}: {library.log.errors()}")

@@ -11,8 +11,6 @@ import pytest
 
 from sal_cli.bench import engine as engine_bench
 from sal_cli.bench.engine import (
-    ATTRIBUTE_ROLE,
-    IMAGE_ROLE,
     BenchOptions,
     Contender,
     bench_document,
@@ -22,7 +20,7 @@ from sal_cli.bench.engine import (
     random_batch,
 )
 from sal_cli.bench.timing import TimingSettings
-from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Bundle, open_bundle
 from sal_runtime.errors import BackendError, BundleError, ParityError
 from tests.runtime.tiny_bundle import embed_attributes, embed_image, make_tiny_bundle
 from tests.runtime.varied_bundle import make_varied_bundle
@@ -67,7 +65,7 @@ class FakeBackend:
 
     present = ("cpu", "trt")
 
-    def __init__(self, model: bytes, device: str, threads: int, precision: str) -> None:
+    def __init__(self, model: bytes, *, device: str, precision: str, threads: int) -> None:
         if device not in self.present:
             raise BackendError(f"device {device}: not here")
         self.device = device
@@ -130,8 +128,8 @@ def test_an_encoder_that_a_device_cannot_load_is_left_out_alone(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Picky(FakeBackend):
-        def __init__(self, model: bytes, device: str, threads: int, precision: str) -> None:
-            super().__init__(model, device, threads, precision)
+        def __init__(self, model: bytes, *, device: str, precision: str, threads: int) -> None:
+            super().__init__(model, device=device, precision=precision, threads=threads)
             if device == "trt" and precision == "int8":
                 raise BackendError("too coarse for me")
 

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from sal_cli.bench import plots
-from sal_cli.bench.engine import IMAGE_ROLE, Contender, Row
+from sal_cli.bench.engine import Contender, Row
 from sal_cli.bench.plots import check_plot, draw_latency_plot
 from sal_cli.bench.timing import Timing
+from sal_runtime.bundle.bundle import IMAGE_ROLE
 from sal_runtime.errors import ConfigError
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -34,7 +34,7 @@ def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     rows = [line for line in lines if line.startswith("image_encoder ")]
     for row, precision in zip(rows, ("fp32", "int8"), strict=True):
         assert precision in row
-        assert f"{bundle.artefact('image_encoder', precision).parity['max_abs']:.1e}" in row
+        assert f"{bundle.artefact('image_encoder', precision=precision).parity['max_abs']:.1e}" in row
 
 
 def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

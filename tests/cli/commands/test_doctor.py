@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from sal_cli.commands.doctor import doctor
-from sal_runtime.engines.devices import ENGINES, Engine
+from sal_runtime.engines.devices import DEVICE_ENTRIES, DeviceEntry
 from tests.command_line import Outcome
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
@@ -28,7 +28,8 @@ def run_doctor(tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     """Runs the command where neither CUDA nor TensorRT can be had; gives exit code, stdout and stderr."""
     monkeypatch.setenv("SAL_BUNDLE", str(tiny))
     for device in ("cuda", "trt"):
-        monkeypatch.setitem(ENGINES, device, Engine("tests.runtime.fake_engines:open_refused", ENGINES[device].extra))
+        entry = DeviceEntry("tests.runtime.fake_backends:open_refused", DEVICE_ENTRIES[device].extra)
+        monkeypatch.setitem(DEVICE_ENTRIES, device, entry)
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(doctor)
 

@@ -18,7 +18,7 @@ from sal_runtime.archive.parts import EncodingJob, PartEncoder, is_complete, pla
 from sal_runtime.archive.ray import ArchiveReport, encode_archive
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
-from sal_runtime.encoding.encoders import ImageEncoder, image_encoder
+from sal_runtime.encoding.encoders import ImageEncoder, LazyImageEncoder
 from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.errors import BackendError, BundleError, InputError, SalError
 from sal_runtime.gallery.items import GalleryItem
@@ -65,7 +65,7 @@ def in_one_process(folder: Path, bundle: Bundle) -> Encoded:
     def load(uri: str) -> tuple[GalleryItem, NDArray[np.uint8]]:
         return load_item(files[uri].path, uri, bundle.image_spec)
 
-    encode = image_encoder(bundle, "cpu")
+    encode = LazyImageEncoder(bundle)
     batches = list(encode_stream(sorted(files), load, encode))
     return {
         item.uri: (item, vector)
@@ -117,7 +117,7 @@ def test_the_edge_bundle(two_workers: RayProcess, archive: Path, tmp_path: Path)
     bundle = open_bundle(default_bundle_path())
     files = list_images(archive / "cam1").files
     images = [load_item(file.path, uri, bundle.image_spec)[1] for uri, file in files.items()]
-    expected = image_encoder(bundle, "cpu", "int8")(np.stack(images))
+    expected = LazyImageEncoder(bundle, precision="int8")(np.stack(images))
     found = in_parts(tmp_path / "out")
     assert list(found) == list(files)
     np.testing.assert_allclose(np.stack([vector for _, vector in found.values()]), expected, rtol=0, atol=1e-6)

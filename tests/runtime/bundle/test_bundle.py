@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sal_runtime import files
 from sal_runtime.bundle import bundle as bundle_module
 from sal_runtime.bundle import writing
 from sal_runtime.bundle.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
+from sal_runtime.bundle.calibration import FEATURES, Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from sal_runtime.errors import BackendError, BundleError, InputError, SchemaError
 from tests.runtime.tiny_bundle import DIM, SCHEMA, SPEC, embed_attributes, embed_image, make_tiny_bundle
@@ -52,13 +55,30 @@ def test_one_flipped_byte_anywhere_is_refused(tiny: Path, tmp_path: Path, file: 
         open_bundle(copy)
 
 
-def test_a_file_that_changes_after_opening_is_noticed(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_used_is_what_was_checked_whatever_happens_to_the_files(
+    tiny: Path, tmp_path: Path, packed: bool
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
-    bundle = open_bundle(copy)
-    (copy / "image_encoder.onnx").write_bytes(b"something else")
-    with pytest.raises(BundleError, match=r"image_encoder\.onnx"):
-        ImageEncoder(bundle)
+    path = Path(shutil.make_archive(str(copy), "zip", copy)) if packed else copy
+    bundle = open_bundle(path)
+    for file in copy.iterdir():
+        file.write_bytes(b"something else")
+    (tmp_path / "copy.zip").write_bytes(b"something else")
+    images, vectors = bundle.golden["images"], bundle.golden["attributes"]
+    assert np.allclose(ImageEncoder(bundle).encode(images), embed_image(images), atol=1e-5)
+    assert np.allclose(AttributeEncoder(bundle).encode(vectors), embed_attributes(vectors), atol=1e-5)
+    with pytest.raises(BundleError, match=r"cannot be read as a \.zip|does not match"):
+        open_bundle(path)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_read(tiny: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"notes\.txt is not listed in manifest\.json"):
+        open_bundle(copy).read_bytes("notes.txt")
 
 
 @pytest.mark.parametrize("prefix", ["", "tiny/"])
@@ -87,8 +107,10 @@ def rewrite_manifest(folder: Path, change: dict[str, object]) -> None:
         ({"format_version": 2}, "format version 2, this version of sal reads 1; update sal"),
         ({"embedding_dim": 9}, "fingerprint"),
         ({"files": {"../secret": {"sha256": "0", "bytes": 0}}}, "plain file name"),
-        ({"artefacts": [{}]}, "not complete"),
+        ({"artefacts": [{}]}, "incomplete"),
         ({"statistics": {"count": 1, "parents": [-1], "tables": [[1.0]]}}, "do not fit"),
+        ({"calibration": {"method": "isotonic"}}, r"copy: calibration: got 'isotonic' on nothing, expected 'logistic'"),
+        ({"calibration": [1.0]}, "incomplete"),
     ],
 )
 def test_manifests_that_cannot_be_used(tiny: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -99,13 +121,79 @@ def test_manifests_that_cannot_be_used(tiny: Path, tmp_path: Path, change: dict[
         open_bundle(copy)
 
 
+def test_a_precision_that_this_version_does_not_know(tiny: Path, tmp_path: Path) -> None:
+    manifest = json.loads((tiny / MANIFEST).read_text())
+    manifest["artefacts"].append({"role": "image_encoder", "file": "image_encoder.onnx", "precision": "int4"})
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    rewrite_manifest(copy, {"artefacts": manifest["artefacts"]})
+    with pytest.raises(
+        BundleError, match=r"image_encoder\.onnx has precision 'int4', expected one of fp32, fp16, int8"
+    ):
+        open_bundle(copy)
+
+
+def test_the_calibration_is_read_once_when_the_bundle_is_opened(tiny: Path, tmp_path: Path) -> None:
+    assert open_bundle(tiny).calibration is None
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    numbers = np.arange(1.0, 1.0 + len(FEATURES))
+    fitted = Calibration(numbers, 2 * numbers, 3 * numbers, -1.0)
+    rewrite_manifest(copy, {"calibration": fitted.to_json() | {"fitted_on": "nobody"}})
+    calibration = open_bundle(copy).calibration
+    assert calibration is not None
+    assert calibration.to_json() == fitted.to_json()
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        ({"weight": np.ones((3, DIM)), "bias": np.ones(3), "scale": 1.0}, rf"holds weights \(3, {DIM}\), expected"),
+        ({"weight": np.ones((SCHEMA.num_bits, DIM)), "scale": 1.0}, "lacks 'bias'"),
+        (b"not arrays", "cannot be read"),
+    ],
+)
+def test_a_bundle_without_its_attribute_head_is_refused(
+    tiny: Path, tmp_path: Path, heads: dict[str, Any] | bytes, message: str
+) -> None:
+    bundle = open_bundle(tiny)
+    files = {file: bundle.read_bytes(file) for file in bundle.manifest["files"]}
+    if isinstance(heads, dict):
+        buffer = io.BytesIO()
+        np.savez(buffer, **heads)
+        heads = buffer.getvalue()
+    with pytest.raises(BundleError, match=rf"heads\.npz {message}"):
+        writing.write_bundle(tmp_path / "bad", bundle.manifest, files | {"heads.npz": heads})
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_damaged_or_incomplete_zip_is_refused(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in tiny.iterdir():
+            archive.write(file, file.name)
+    whole = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        places = [info.header_offset + 30 + len(info.filename) + 5 for info in archive.infolist()]
+    for place in places:
+        damaged = whole.copy()
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        with pytest.raises(BundleError):
+            open_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tiny / MANIFEST, MANIFEST)
+    with pytest.raises(BundleError, match=r"manifest\.json\.sha256 is missing"):
+        open_bundle(path)
+
+
 def test_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such directory"):
         open_bundle(tmp_path / "nothing")
     (tmp_path / "x.zip").write_bytes(b"not a zip")
     with pytest.raises(BundleError, match=r"cannot be read as a \.zip"):
         open_bundle(tmp_path / "x.zip")
-    with pytest.raises(BundleError, match=r"manifest\.json: No such file"):
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
         open_bundle(tmp_path)
 
 

@@ -62,7 +62,7 @@ def test_low_precision_may_turn_embeddings_a_little(
         difference = check_golden(bundle, "image_encoder", precision, encode, "encoder")
         assert difference.min_cosine == pytest.approx(cosine, abs=1e-5)
     else:
-        with pytest.raises(ParityError, match=f"encoder does not give the golden .* for {precision}"):
+        with pytest.raises(ParityError, match=f"encoder does not reproduce the golden .* for {precision}"):
             check_golden(bundle, "image_encoder", precision, encode, "encoder")
 
 
@@ -88,5 +88,5 @@ def test_nonsense_never_passes(bundle: Bundle, precision: str, value: float) -> 
 
 
 def test_another_shape_is_an_error(bundle: Bundle) -> None:
-    with pytest.raises(ParityError, match=r"gives \(4, 7\), the golden embeddings are \(4, 8\)"):
+    with pytest.raises(ParityError, match=r"returns \(4, 7\), the golden embeddings are \(4, 8\)"):
         check_golden(bundle, "image_encoder", "fp32", lambda images: embed_image(images)[:, :7], "e")

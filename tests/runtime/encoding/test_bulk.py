@@ -177,7 +177,8 @@ def test_errors_of_progress_and_of_the_encoder_are_raised(
 
 
 def test_batches_are_those_of_the_encoder_unless_asked_otherwise(encoder: ImageEncoder) -> None:
-    assert encoder.batch_size == CPU_BATCH_SIZE
+    assert encoder.batch_size == ImageEncoder(encoder.bundle).batch_size == CPU_BATCH_SIZE
+    assert ImageEncoder(encoder.bundle, batch_size=5).batch_size == 5
     assert [len(batch.positions) for batch in encode_images(encoder, boxes(40))] == [16, 16, 8]
     assert [len(batch.positions) for batch in encode_images(encoder, boxes(40), batch_size=40)] == [40]
     with pytest.raises(InputError, match="at least 1"):

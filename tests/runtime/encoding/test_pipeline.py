@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sal_runtime.encoding.pipeline import QUEUED_BATCHES, encode_stream, num_encoders
+from sal_runtime.encoding.pipeline import MAX_ENCODERS, QUEUED_BATCHES, encode_stream, num_encoders
 from sal_runtime.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -53,7 +53,7 @@ def test_results_and_failures_are_those_of_a_plain_loop(count: int, batch_size: 
             expected_records.append(record)
             expected_numbers.append(float(image[0, 0, 0]))
 
-    batches = list(encode_stream(range(count), load_number, encode_number, batch_size, threads))
+    batches = list(encode_stream(range(count), load_number, encode_number, batch_size=batch_size, threads=threads))
 
     assert [record for batch in batches for record in batch.records] == expected_records
     assert [row[0] for batch in batches for row in batch.embeddings] == expected_numbers
@@ -89,7 +89,8 @@ def test_a_slow_caller_holds_reading_and_decoding_back() -> None:
     stream.close()
 
 
-def test_few_batches_are_encoded_at_a_time() -> None:
+@pytest.mark.parametrize("encoders", [None, 1])
+def test_few_batches_are_encoded_at_a_time(encoders: int | None) -> None:
     """Every batch in the encoder holds its activations."""
     inside, most = 0, 0
     lock = threading.Lock()
@@ -104,9 +105,25 @@ def test_few_batches_are_encoded_at_a_time() -> None:
             inside -= 1
         return encode_number(images)
 
-    for _ in encode_stream(range(1, 400, 2), load_number, encode, batch_size=4, threads=3 * num_encoders()):
+    threads = 3 * num_encoders()
+    for _ in encode_stream(range(1, 400, 2), load_number, encode, batch_size=4, threads=threads, encoders=encoders):
         pass
-    assert 1 <= most <= num_encoders()
+    assert 1 <= most <= (encoders or num_encoders())
+
+
+def test_as_many_batches_are_encoded_at_a_time_as_the_caller_wants() -> None:
+    """More than by default: each waits until all of them are in the encoder."""
+    count = MAX_ENCODERS + 1
+    together = threading.Barrier(count, timeout=30)
+
+    def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        together.wait()
+        return encode_number(images)
+
+    sources = [1 + 10 * number for number in range(2 * count)]
+    loaded = {number: load_number(1) for number in sources}
+    batches = encode_stream(sources, loaded.__getitem__, encode, batch_size=1, threads=count, encoders=count)
+    assert sum(len(batch.records) for batch in batches) == 2 * count
 
 
 @pytest.mark.parametrize("stop", ["close", "interrupt"])
@@ -225,7 +242,7 @@ def test_an_error_of_the_caller_is_raised_once_and_leaves_no_thread(broken: str)
     assert list(stream) == []
 
 
-@pytest.mark.parametrize(("batch_size", "threads"), [(0, 1), (1, 0)])
-def test_sizes_are_checked_before_the_first_batch(batch_size: int, threads: int) -> None:
-    with pytest.raises(InputError, match="at least 1"):
-        encode_stream([1], load_number, encode_number, batch_size, threads)
+@pytest.mark.parametrize("wrong", ["batch_size", "threads", "encoders"])
+def test_sizes_are_checked_before_the_first_batch(wrong: str) -> None:
+    with pytest.raises(InputError, match=f"{wrong} 0.*at least 1"):
+        encode_stream([1], load_number, encode_number, **{wrong: 0})  # type: ignore[arg-type]

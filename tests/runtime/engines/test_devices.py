@@ -1,9 +1,10 @@
-"""No device but the one asked for, `auto` in its order and with its reasons, and what the machine has."""
+"""No device but the requested one, `auto` in its order and with its reasons, and what the machine has."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -13,22 +14,28 @@ import pytest
 
 from sal_cli.options import DeviceOption, print_choice
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.doctor import machine as devices
 from sal_runtime.doctor.machine import Gpu, find_gpus, int8_instructions
-from sal_runtime.encoding.encoders import CPU_BATCH_SIZE, ImageEncoder, image_encoder
-from sal_runtime.engines import devices as backends
-from sal_runtime.engines.devices import DEVICES, ENGINES, Backend, DeviceChoice, Engine, choose_backend, open_backend
+from sal_runtime.encoding.encoders import CPU_BATCH_SIZE, ImageEncoder, LazyImageEncoder
+from sal_runtime.engines.devices import (
+    DEVICE_ENTRIES,
+    DEVICES,
+    Backend,
+    DeviceChoice,
+    DeviceEntry,
+    choose_backend,
+    open_backend,
+)
 from sal_runtime.engines.installed import wheels_conflict
 from sal_runtime.errors import BackendError, BundleError
 from sal_runtime.matching.open_and_ask import search
-from tests.runtime import fake_engines
-from tests.runtime.fake_engines import FakeBackend
+from tests.runtime import fake_backends
+from tests.runtime.fake_backends import FakeBackend
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
 from tests.runtime.varied_bundle import make_varied_bundle
 
 Array = np.ndarray
-FAKES = "tests.runtime.fake_engines"
+FAKES = "tests.runtime.fake_backends"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, SPEC.height, SPEC.width, 3), dtype=np.uint8)
 
 
@@ -38,28 +45,27 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Replaces engines by those of fake_engines: `engines(trt="right", cuda="refused")`."""
-    monkeypatch.setattr(fake_engines, "opened", [])
+def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces devices by those of fake_backends: `devices(trt="right", cuda="refused")`."""
+    monkeypatch.setattr(fake_backends, "opened", [])
 
     def replace(**by_device: str) -> None:
         for device, kind in by_device.items():
-            monkeypatch.setitem(ENGINES, device, Engine(f"{FAKES}:open_{kind}", ENGINES[device].extra))
+            extra = DEVICE_ENTRIES[device].extra if device in DEVICE_ENTRIES else device
+            monkeypatch.setitem(DEVICE_ENTRIES, device, DeviceEntry(f"{FAKES}:open_{kind}", extra))
 
     return replace
 
 
-def refusing(*refused: str) -> tuple[list[str], Callable[[str], Backend]]:
-    """A list of what is tried, and what opens every device but these."""
+def choose(device: str) -> tuple[list[str], DeviceChoice]:
+    """The devices that `choose_backend` tried, in order, and its choice."""
     tried: list[str] = []
 
-    def open_on(device: str) -> Backend:
-        tried.append(device)
-        if device in refused:
-            raise BackendError(f"{device} is broken")
-        return FakeBackend()
+    def model_for(candidate: str) -> bytes:
+        tried.append(candidate)
+        return candidate.encode()
 
-    return tried, open_on
+    return tried, choose_backend(model_for, device=device)[1]
 
 
 def test_the_command_line_offers_the_devices_there_are() -> None:
@@ -68,97 +74,106 @@ def test_the_command_line_offers_the_devices_there_are() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "trt"])
-def test_a_device_that_cannot_be_had_is_an_error_and_nothing_else_is_tried(device: str) -> None:
-    tried, open_on = refusing(device)
-    with pytest.raises(BackendError, match=f"{device} is broken"):
-        choose_backend(device, open_on)
-    assert tried == [device]
+def test_an_unavailable_device_is_an_error_and_nothing_else_is_tried(device: str, devices: Callable[..., None]) -> None:
+    devices(**{name: "refused" if name == device else "right" for name in ("cpu", "cuda", "trt")})
+    with pytest.raises(BackendError, match="no such hardware"):
+        choose(device)
+    assert fake_backends.opened == []
 
 
-@pytest.mark.parametrize(
-    ("refused", "taken"), [((), "trt"), (("trt",), "cuda"), (("trt", "cuda"), "cpu"), (("cuda",), "trt")]
-)
-def test_auto_takes_the_first_that_opens_and_says_why_not_the_others(refused: tuple[str, ...], taken: str) -> None:
-    tried, open_on = refusing(*refused)
-    _, choice = choose_backend("auto", open_on)
+@pytest.mark.parametrize("refused", [(), ("trt",), ("trt", "cuda"), ("cuda",)])
+def test_auto_takes_the_first_that_opens_and_says_why_not_the_others(
+    refused: tuple[str, ...], devices: Callable[..., None]
+) -> None:
+    devices(**{name: "refused" if name in refused else "right" for name in ("cpu", "cuda", "trt")})
+    tried, choice = choose("auto")
+    taken = next(name for name in ("trt", "cuda", "cpu") if name not in refused)
     assert choice.device == taken
     assert tried == ["trt", "cuda", "cpu"][: len(tried)]
+    assert [(model, options["device"]) for model, options in fake_backends.opened] == [(taken.encode(), taken)]
     for device in tried[:-1]:
-        assert f"{device} cannot be had ({device} is broken)" in choice.reason
+        assert f"{device} is unavailable (no such hardware;" in choice.reason
     assert "\n" not in choice.reason
-    assert f"{taken} cannot" not in choice.reason
+    assert f"{taken} is" not in choice.reason
 
 
 def test_what_auto_took_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    _, choice = choose_backend("auto", refusing("trt")[1])
-    print_choice("auto", choice)
-    assert capsys.readouterr() == ("", "sal: --device auto took cuda: trt cannot be had (trt is broken)\n")
-    print_choice("cuda", DeviceChoice("cuda", "asked for"))
+    print_choice("auto", DeviceChoice("cuda", "trt is unavailable (broken)"))
+    assert capsys.readouterr() == ("", "sal: --device auto took cuda: trt is unavailable (broken)\n")
+    print_choice("cuda", DeviceChoice("cuda", "requested"))
     print_choice("auto", None)
     assert capsys.readouterr() == ("", "")
 
 
-def test_auto_with_nothing_that_works_names_every_reason() -> None:
-    _, open_on = refusing("trt", "cuda", "cpu")
-    with pytest.raises(BackendError, match=r"trt is broken.*cuda is broken.*cpu is broken"):
-        choose_backend("auto", open_on)
+def test_auto_with_nothing_that_works_names_every_reason(devices: Callable[..., None]) -> None:
+    devices(trt="refused", cuda="refused", cpu="refused")
+    with pytest.raises(BackendError, match=r"no device is available: trt is unavail.*cuda is unavail.*cpu is unavail"):
+        choose("auto")
 
 
-def test_auto_does_not_hide_bugs() -> None:
-    def open_on(device: str) -> Backend:
-        raise ZeroDivisionError
-
+def test_auto_does_not_hide_bugs(devices: Callable[..., None]) -> None:
+    devices(trt="bug")
     with pytest.raises(ZeroDivisionError):
-        choose_backend("auto", open_on)
+        choose("auto")
+
+
+def test_an_unknown_device_is_refused_before_anything_is_read() -> None:
+    def unreadable(device: str) -> bytes:
+        raise AssertionError
+
+    with pytest.raises(BackendError, match="device is 'tpu', expected one of cpu, cuda, trt, auto"):
+        choose_backend(unreadable, device="tpu")
+    with pytest.raises(BackendError, match=r"device is 'auto', expected one of cpu, cuda, trt$"):
+        open_backend(b"", device="auto")
 
 
 def test_trt_goes_to_the_tensorrt_backend_with_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("sal_runtime.engines.tensorrt.backend")
     given: list[tuple[bytes, str]] = []
 
-    def open_tensorrt_backend(model: bytes, precision: str) -> Backend:
+    def open_tensorrt_backend(model: bytes, *, device: str, precision: str, threads: int | None) -> Backend:
         given.append((model, precision))
         return FakeBackend()
 
     module.open_tensorrt_backend = open_tensorrt_backend  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert isinstance(open_backend(b"graph", "trt", threads=3, precision="fp16"), FakeBackend)
+    assert isinstance(open_backend(b"graph", device="trt", precision="fp16", threads=3), FakeBackend)
     assert given == [(b"graph", "fp16")]
 
 
-def test_a_further_engine_is_one_entry(monkeypatch: pytest.MonkeyPatch, engines: Callable[..., None]) -> None:
-    """As docs/devices.md describes it; one that computes on the CPU is given the number of threads."""
-    monkeypatch.setitem(ENGINES, "openvino", Engine(f"{FAKES}:open_on_cpu", "openvino", on_cpu=True))
-    monkeypatch.setattr(backends, "DEVICES", (*DEVICES, "openvino"))
-    assert isinstance(open_backend(b"graph", "openvino", threads=2, precision="int8"), FakeBackend)
-    assert fake_engines.opened == [(b"graph", "int8 with 2 threads")]
+def test_a_further_device_is_one_entry(devices: Callable[..., None]) -> None:
+    """As docs/devices.md describes it."""
+    devices(openvino="right")
+    assert isinstance(open_backend(b"graph", device="openvino", precision="int8", threads=2), FakeBackend)
+    assert fake_backends.opened == [(b"graph", {"device": "openvino", "precision": "int8", "threads": 2})]
 
 
-def test_an_image_encoder_says_where_it_runs(bundle: Bundle, engines: Callable[..., None]) -> None:
-    engines(trt="refused", cuda="refused")
-    assert ImageEncoder(bundle).choice == DeviceChoice("cpu", "asked for")
-    chosen = ImageEncoder(bundle, "auto")
+def test_an_image_encoder_says_where_it_runs(bundle: Bundle, devices: Callable[..., None]) -> None:
+    devices(trt="refused", cuda="refused")
+    assert ImageEncoder(bundle).choice == DeviceChoice("cpu", "requested")
+    chosen = ImageEncoder(bundle, device="auto")
     assert chosen.choice.device == "cpu"
     assert chosen.choice.reason.count("no such hardware") == 2
     assert np.allclose(chosen.encode(IMAGES), embed_image(IMAGES), atol=1e-6)
     with pytest.raises(BackendError, match="no such hardware"):
-        ImageEncoder(bundle, "trt")
+        ImageEncoder(bundle, device="trt")
 
 
-def test_each_device_gets_the_file_that_is_meant_for_it(tmp_path: Path, engines: Callable[..., None]) -> None:
+def test_each_device_gets_the_file_that_is_meant_for_it(tmp_path: Path, devices: Callable[..., None]) -> None:
     bundle = make_varied_bundle(tmp_path / "varied", precisions=("int8",))
     for artefact in bundle.manifest["artefacts"]:
         if artefact["precision"] == "int8":
             artefact["devices"] = ["trt"]
     bundle = open_bundle_again(bundle)
-    engines(trt="right", cuda="right")
-    assert ImageEncoder(bundle, "auto", "int8").choice.device == "trt"
-    assert fake_engines.opened == [(bundle.read_bytes("image_encoder.int8.onnx"), "int8")]
+    devices(trt="right", cuda="right")
+    assert ImageEncoder(bundle, device="auto", precision="int8").choice.device == "trt"
+    ((model, options),) = fake_backends.opened
+    assert (model, options["precision"]) == (bundle.read_bytes("image_encoder.int8.onnx"), "int8")
     with pytest.raises(BundleError, match="no image_encoder in int8 for cuda"):
-        ImageEncoder(bundle, "cuda", "int8")
-    engines(trt="refused")
+        ImageEncoder(bundle, device="cuda", precision="int8")
+    devices(trt="refused")
     with pytest.raises(BackendError, match=r"no such hardware.*no image_encoder in int8 for cpu"):
-        ImageEncoder(bundle, "auto", "int8")
+        ImageEncoder(bundle, device="auto", precision="int8")
 
 
 def open_bundle_again(bundle: Bundle) -> Bundle:
@@ -170,7 +185,7 @@ def open_bundle_again(bundle: Bundle) -> Bundle:
 
 
 def test_encoders_of_galleries_are_opened_when_needed_and_cut_batches_on_the_cpu_only(
-    bundle: Bundle, engines: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, devices: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
     encode = ImageEncoder.encode
@@ -180,25 +195,25 @@ def test_encoders_of_galleries_are_opened_when_needed_and_cut_batches_on_the_cpu
         return encode(self, images)
 
     monkeypatch.setattr(ImageEncoder, "encode", recorded)
-    engines(trt="right", cuda="refused")
+    devices(trt="right", cuda="refused")
     for device, taken, batch_size in (("trt", "trt", 32), ("auto", "trt", 32), ("cpu", "cpu", CPU_BATCH_SIZE)):
-        encoder = image_encoder(bundle, device)
+        encoder = LazyImageEncoder(bundle, device=device)
         before = encoder.choice
         assert np.allclose(encoder(IMAGES), embed_image(IMAGES), atol=1e-6)
         after = encoder.choice
         assert (before, after and after.device, sizes.pop()) == (None, taken, batch_size)
-    refused = image_encoder(bundle, "cuda")
+    refused = LazyImageEncoder(bundle, device="cuda")
     with pytest.raises(BackendError, match="no such hardware"):
         refused(IMAGES)
 
 
-def test_a_search_says_where_images_were_encoded(bundle: Bundle, engines: Callable[..., None], tmp_path: Path) -> None:
-    engines(trt="refused", cuda="right")
+def test_a_search_says_where_images_were_encoded(bundle: Bundle, devices: Callable[..., None], tmp_path: Path) -> None:
+    devices(trt="refused", cuda="right")
     folder = make_folder(tmp_path / "crops")
     first = search(folder, "male", bundle=bundle, device="auto")
     assert first.device is not None
     assert first.device.device == "cuda"
-    assert first.to_json()["device"]["reason"].startswith("trt cannot be had (no such hardware")
+    assert first.to_json()["device"]["reason"].startswith("trt is unavailable (no such hardware")
     again = search(folder, "male", bundle=bundle, device="auto")
     assert again.device is None
     assert again.to_json()["device"] is None
@@ -253,8 +268,7 @@ def test_no_nvidia_smi_and_one_that_hangs(tmp_path: Path, monkeypatch: pytest.Mo
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     program.chmod(0o755)
-    monkeypatch.setattr(devices, "NVIDIA_SMI_SECONDS", 0.1)
-    found, problem = find_gpus()
+    found, problem = find_gpus(timeout=0.1)
     assert found == ()
     assert "timed out" in problem
 
@@ -272,9 +286,7 @@ def test_both_wheels_of_onnx_runtime_are_noticed(monkeypatch: pytest.MonkeyPatch
     assert wheels_conflict() == ""
 
 
-def test_every_engine_can_be_found() -> None:
-    from importlib import import_module
-
-    for engine in backends.ENGINES.values():
-        module, _, function = engine.opener.partition(":")
-        assert callable(getattr(import_module(module), function))
+def test_every_opener_can_be_found() -> None:
+    for entry in DEVICE_ENTRIES.values():
+        module, _, name = entry.opener.partition(":")
+        assert callable(getattr(import_module(module), name))

@@ -15,7 +15,7 @@ import pytest
 from sal_runtime.doctor.machine import find_gpus
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.installed import installed_version
-from sal_runtime.engines.onnx import AssignedNode, OnnxBackend, check_placement, run_bound
+from sal_runtime.engines.onnx import AssignedNode, OnnxBackend, check_placement, run_on_device, to_device
 from sal_runtime.errors import BackendError
 from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
 
@@ -36,7 +36,7 @@ def test_on_the_cpu_every_node_is_accounted_for(model: bytes, tmp_path: Path) ->
     options.optimized_model_filepath = str(tmp_path / "simplified.onnx")
     onnxruntime.InferenceSession(model, options, providers=[CPU])
     num_nodes = len(onnx.load(tmp_path / "simplified.onnx").graph.node)
-    backend = OnnxBackend(model, "cpu", threads=1)
+    backend = OnnxBackend(model, threads=1)
     assert np.allclose(backend.run(IMAGES), embed_image(IMAGES), atol=1e-6)
     if hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
         assert backend.placement == {CPU: num_nodes}
@@ -49,7 +49,7 @@ def test_a_run_with_bound_memory_gives_the_same(model: bytes) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(model, providers=[CPU])
     for images in (IMAGES, IMAGES[::-2, :, ::-1]):
-        found = run_bound(session, "images", "embeddings", images, "cpu")
+        (found,) = run_on_device(session, {"images": to_device(images, "cpu")}, "cpu")
         assert np.allclose(found, embed_image(np.ascontiguousarray(images)), atol=1e-6)
 
 
@@ -103,6 +103,7 @@ class FakeOnnxRuntime(ModuleType):
         self.config: dict[str, str] = {}
         self.asked: dict[str, Any] = {}
         self.severities: list[int] = []
+        self.reports = 0
         module = self
 
         class Session:
@@ -118,6 +119,7 @@ class FakeOnnxRuntime(ModuleType):
             get_outputs = get_inputs
 
         def parts(self: Session) -> list[Any]:
+            module.reports += 1
             return [
                 SimpleNamespace(
                     ep_name=provider, get_nodes=lambda name=operation: [SimpleNamespace(op_type=name, name="node")]
@@ -151,8 +153,8 @@ def test_cuda_is_asked_for_strictly_and_proven(
 ) -> None:
     fake = FakeOnnxRuntime([("Conv", CUDA), ("Shape", CUDA), ("Concat", CPU)])
     install(monkeypatch, fake)
-    backend = open_backend(b"", "cuda")
-    assert backend.device == "cuda"
+    backend = open_backend(b"", device="cuda")
+    assert (backend.device, fake.reports) == ("cuda", 1)
     assert getattr(backend, "placement", None) == {CUDA: 2, CPU: 1}
     assert fake.asked == {"providers": [(CUDA, {"use_tf32": "0"})], "enable_fallback": 0}
     assert fake.config["session.record_ep_graph_assignment_info"] == "1"
@@ -160,22 +162,31 @@ def test_cuda_is_asked_for_strictly_and_proven(
     assert capsys.readouterr() == ("", "")
 
 
+def test_opening_a_session_reads_no_package_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is only needed for the text of an error."""
+    install(monkeypatch, FakeOnnxRuntime([("Conv", CUDA)]))
+    asked: list[str] = []
+    monkeypatch.setattr("sal_runtime.engines.installed.installed_version", asked.append)
+    open_backend(b"", device="cuda")
+    assert asked == []
+
+
 def test_a_session_on_the_cpu_in_place_of_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeOnnxRuntime([("Conv", CPU)], took=[CPU]))
     with pytest.raises(BackendError, match=r"cannot start CUDA \(.*cannot open shared object file.*onnxruntime-gpu\["):
-        open_backend(b"", "cuda")
+        open_backend(b"", device="cuda")
 
 
 def test_a_graph_partly_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeOnnxRuntime([("Conv", CUDA), ("Conv", CPU)]))
     with pytest.raises(BackendError, match="1 of 2 nodes elsewhere"):
-        open_backend(b"", "cuda")
+        open_backend(b"", device="cuda")
 
 
 def test_a_version_that_cannot_tell_must_refuse_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeOnnxRuntime(tells=False)
     install(monkeypatch, fake)
-    assert getattr(open_backend(b"", "cuda"), "placement", "missing") is None
+    assert getattr(open_backend(b"", device="cuda"), "placement", "missing") is None
     assert fake.config["session.disable_cpu_ep_fallback"] == "1"
 
 
@@ -184,7 +195,7 @@ def test_no_onnx_runtime_and_half_of_one(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[cpu\]"'):
         open_backend(b"")
     with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[gpu\]"'):
-        open_backend(b"", "cuda")
+        open_backend(b"", device="cuda")
     install(monkeypatch, ModuleType("onnxruntime"))
     with pytest.raises(BackendError, match=r"damaged.*pip uninstall onnxruntime onnxruntime-gpu"):
         open_backend(b"")
@@ -201,17 +212,17 @@ def test_both_wheels_are_named_where_cuda_is_missing(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fake, "get_available_providers", lambda: [CPU])
     install(monkeypatch, fake)
     with pytest.raises(BackendError, match=r'has no CUDAExecutionProvider; pip uninstall onnxruntime && pip install "'):
-        open_backend(b"", "cuda")
+        open_backend(b"", device="cuda")
     monkeypatch.setattr("sal_runtime.engines.installed.installed_version", lambda wheel: "9.9")
     with pytest.raises(BackendError, match=r"onnxruntime 9\.9 and onnxruntime-gpu 9\.9 are both installed"):
-        open_backend(b"", "cuda")
+        open_backend(b"", device="cuda")
 
 
 @pytest.mark.gpu
 def test_on_cuda_everything_runs_there_and_gives_the_same(model: bytes) -> None:
     if installed_version("onnxruntime-gpu") is None or not find_gpus()[0]:
         pytest.skip("needs onnxruntime-gpu and an NVIDIA GPU")
-    backend = OnnxBackend(model, "cuda", threads=None)
+    backend = OnnxBackend(model, device="cuda")
     assert backend.placement is None or CUDA in backend.placement
     for images in (IMAGES, IMAGES[:1], IMAGES[::-2, :, ::-1]):
         assert np.allclose(backend.run(images), embed_image(np.ascontiguousarray(images)), atol=1e-5)

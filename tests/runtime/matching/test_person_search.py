@@ -216,7 +216,7 @@ def test_which_bundle_is_used(folder: Path, bundle: Bundle, monkeypatch: pytest.
 def test_no_bundle_at_all_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAL_BUNDLE", raising=False)
     monkeypatch.setattr("sal_runtime.bundle.shipped.SHIPPED_NAME", "nowhere")
-    with pytest.raises(BundleError, match="name one with --bundle"):
+    with pytest.raises(BundleError, match="name a bundle, or set"):
         choose_bundle_path(None)
 
 

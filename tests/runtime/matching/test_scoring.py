@@ -70,7 +70,7 @@ def unit_rows(count: int, seed: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_bundle(calibration: dict[str, Any] | None = None) -> Any:
+def make_bundle(calibration: Calibration | None = None) -> Any:
     generator = np.random.default_rng(11)
     head = (
         generator.standard_normal((SCHEMA.num_bits, DIMENSION)).astype(np.float32),
@@ -193,7 +193,7 @@ def assessed(
 
 def test_likelihood_is_the_logistic_of_the_features() -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(6, 8)
-    bundle = make_bundle(CALIBRATION.to_json() | {"fitted_on": "nobody"})
+    bundle = make_bundle(CALIBRATION)
     cosines = gallery @ query_vector(query, bundle.statistics, encode)
     scores = assess(bundle, query, cosines, gallery)
     population = bundle.statistics
@@ -214,8 +214,8 @@ def test_no_calibration_no_likelihood() -> None:
 
 def test_chunks_change_nothing() -> None:
     query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(50, 10)
-    whole = assessed(query, gallery, CALIBRATION.to_json())
-    chunked = assessed(query, gallery, CALIBRATION.to_json(), chunk_rows=7)
+    whole = assessed(query, gallery, CALIBRATION)
+    chunked = assessed(query, gallery, CALIBRATION, chunk_rows=7)
     for name in ("likelihood", "evidence"):
         np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
 

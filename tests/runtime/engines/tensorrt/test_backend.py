@@ -15,10 +15,9 @@ import pytest
 
 from sal_runtime.engines.tensorrt import backend as backend_tensorrt
 from sal_runtime.engines.tensorrt import build as tensorrt_build
-from sal_runtime.engines.tensorrt import stream as tensorrt_stream
 from sal_runtime.engines.tensorrt.backend import TensorRTBackend, open_tensorrt_backend
 from sal_runtime.engines.tensorrt.build import BuiltEngine
-from sal_runtime.engines.tensorrt.cuda import Gpu, cuda_call, current_gpu
+from sal_runtime.engines.tensorrt.cuda import CudaDevice, cuda_call, current_gpu
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.engines.tensorrt.library import find_tensorrt
 from sal_runtime.engines.tensorrt.precision import PrecisionProof
@@ -32,7 +31,7 @@ from tests.runtime.tiny_encoder import HEIGHT as TINY_HEIGHT
 from tests.runtime.tiny_encoder import WIDTH as TINY_WIDTH
 from tests.runtime.tiny_encoder import tiny_encoder
 
-GPU = Gpu(0, "NVIDIA Pretended", "8.9")
+GPU = CudaDevice(0, "NVIDIA Pretended", "8.9")
 MODEL = b"the bytes of an encoder"
 
 
@@ -41,8 +40,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     return fake_tensorrt.install(monkeypatch)
 
 
-def backend(streams: int = 1, **profile: int) -> TensorRTBackend:
-    return TensorRTBackend(load_engine(find_tensorrt(), plan(**profile)), GPU, streams)
+def backend(streams: int = 1, max_graphs: int = MAX_GRAPHS, **profile: int) -> TensorRTBackend:
+    return TensorRTBackend(load_engine(find_tensorrt(), plan(**profile)), GPU, streams, max_graphs)
 
 
 def images(count: int, seed: int = 0) -> Any:
@@ -53,12 +52,9 @@ def images(count: int, seed: int = 0) -> Any:
     ("count", "pieces"),
     [(0, []), (1, [1]), (3, [3]), (17, [17]), (32, [32]), (33, [32, 1]), (64, [32, 32]), (100, [32, 32, 32, 4])],
 )
-def test_any_batch_is_cut_to_the_profile(
-    library: FakeTensorRT, count: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tensorrt_stream, "MAX_GRAPHS", 0)
+def test_any_batch_is_cut_to_the_profile(library: FakeTensorRT, count: int, pieces: list[int]) -> None:
     batch = images(count)
-    output = backend().run(batch)
+    output = backend(max_graphs=0).run(batch)
     assert (output.dtype, output.shape) == (np.float32, (count, DIM))
     assert np.array_equal(output, answer(batch))
     assert library.executed == pieces
@@ -222,10 +218,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was asked of `build_engine`, which gives a pretended engine."""
     asked: list[tuple[Any, ...]] = []
 
-    def build(
-        model: bytes, precision: Any, profile: Profile, timings: Path, progress: Any, capabilities: Any
-    ) -> BuiltEngine:
-        asked.append((model, precision, profile, timings, progress))
+    def build(model: bytes, *, precision: Any, profile: Profile, **others: Any) -> BuiltEngine:
+        asked.append((model, precision, profile))
         made = plan(profile.min_batch, profile.opt_batch, profile.max_batch)
         return BuiltEngine(made, PrecisionProof({precision: 3}, {precision: 3}, None, len(made)))
 
@@ -239,12 +233,12 @@ def test_an_engine_is_built_once_and_found_after(
     store = tmp_path / "engines"
     batch = images(3)
     for _ in range(2):
-        encoder = open_tensorrt_backend(MODEL, "fp16", Profile(1, 4, 16), store)
+        encoder = open_tensorrt_backend(MODEL, precision="fp16", profile=Profile(1, 4, 16), store=store)
         assert encoder.device == "trt"
         assert encoder.profile == Profile(1, 4, 16)
         assert np.array_equal(encoder.run(batch), answer(batch))
     assert len(builds) == 1
-    assert builds[0][:3] == (MODEL, "fp16", Profile(1, 4, 16))
+    assert builds[0] == (MODEL, "fp16", Profile(1, 4, 16))
     (engine,) = list_engines(store)
     assert (engine.key.gpu, engine.key.compute_capabilities) == ("NVIDIA Pretended", ("8.9",))
     assert engine.inspection["engine"] == {"fp16": 3}
@@ -253,27 +247,35 @@ def test_an_engine_is_built_once_and_found_after(
     ]
 
 
+def test_engines_are_kept_in_the_users_cache_unless_a_store_is_named(
+    library: FakeTensorRT, builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    open_tensorrt_backend(MODEL, precision="fp16")
+    assert len(list_engines(tmp_path / "sal" / "engines")) == 1
+
+
 def test_a_stale_engine_is_built_again_and_the_reason_is_logged(
     library: FakeTensorRT, builds: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    open_tensorrt_backend(MODEL, "fp16", store=tmp_path)
+    open_tensorrt_backend(MODEL, precision="fp16", store=tmp_path)
     library.__version__ = "11.5.0.42"
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        open_tensorrt_backend(MODEL, "fp16", store=tmp_path)
+        open_tensorrt_backend(MODEL, precision="fp16", store=tmp_path)
     assert len(builds) == 2
     assert "built by TensorRT 11.4.0.106, this is TensorRT 11.5.0.42" in caplog.text
 
 
 def test_an_altered_engine_never_reaches_tensorrt(library: FakeTensorRT, builds: list[Any], tmp_path: Path) -> None:
-    open_tensorrt_backend(MODEL, "fp16", store=tmp_path)
+    open_tensorrt_backend(MODEL, precision="fp16", store=tmp_path)
     (engine,) = list_engines(tmp_path)
     path = engine.folder / "engine.plan"
     altered = path.read_bytes().replace(b"32", b"31")
     path.write_bytes(altered)
     library.deserialised.clear()
     with pytest.raises(BackendError, match="was altered"):
-        open_tensorrt_backend(MODEL, "fp16", store=tmp_path)
+        open_tensorrt_backend(MODEL, precision="fp16", store=tmp_path)
     assert library.deserialised == []
 
 
@@ -284,8 +286,8 @@ def test_a_plan_that_tensorrt_does_not_take_says_why(library: FakeTensorRT) -> N
 
 def test_without_a_gpu_the_error_says_so(library: FakeTensorRT, tmp_path: Path) -> None:
     library.cuda.devices = 0
-    with pytest.raises(BackendError, match=r"no CUDA device: none is visible; .*--device cpu"):
-        open_tensorrt_backend(MODEL, "fp16", store=tmp_path)
+    with pytest.raises(BackendError, match=r"no CUDA device: none is visible; .* use device cpu"):
+        open_tensorrt_backend(MODEL, precision="fp16", store=tmp_path)
     library.cuda.fails["cudaGetDeviceCount"] = 35
     with pytest.raises(BackendError, match="no CUDA device: driver is too old"):
         current_gpu()
@@ -345,7 +347,7 @@ def test_the_pretended_cuda_takes_the_same_arguments_as_the_real_one() -> None:
 
 
 @pytest.fixture
-def real_gpu() -> Gpu:
+def real_gpu() -> CudaDevice:
     try:
         find_tensorrt()
         return current_gpu()
@@ -355,10 +357,14 @@ def real_gpu() -> Gpu:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("fp16", 0.999), ("int8", 0.99)])
-def test_engines_give_what_onnx_runtime_gives(real_gpu: Gpu, tmp_path: Path, precision: Any, least: float) -> None:
+def test_engines_give_what_onnx_runtime_gives(
+    real_gpu: CudaDevice, tmp_path: Path, precision: Any, least: float
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     reference = onnxruntime.InferenceSession(tiny_encoder("fp32"), providers=["CPUExecutionProvider"])
-    encoder = open_tensorrt_backend(tiny_encoder(precision), precision, Profile(1, 8, 32), tmp_path)
+    encoder = open_tensorrt_backend(
+        tiny_encoder(precision), precision=precision, profile=Profile(1, 8, 32), store=tmp_path
+    )
     rng = np.random.default_rng(5)
     for count in (1, 2, 3, 17, 32, 33, 17, 17, 17):
         batch = rng.integers(0, 256, (count, TINY_HEIGHT, TINY_WIDTH, 3), np.uint8)

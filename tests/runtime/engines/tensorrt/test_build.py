@@ -31,7 +31,7 @@ def rtx() -> Any:
 
 
 def build(model: bytes, precision: Any, **options: Any) -> tensorrt_build.BuiltEngine:
-    return build_engine(model, precision, PROFILE, compute_capabilities=ADA, **options)
+    return build_engine(model, precision=precision, profile=PROFILE, compute_capabilities=ADA, **options)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -69,8 +69,10 @@ def test_builds_the_shipped_encoder(rtx: Any) -> None:
 
 
 def test_one_engine_for_several_gpus(rtx: Any) -> None:
-    one = build_engine(tiny_encoder("fp16"), "fp16", PROFILE, compute_capabilities=["8.9"]).plan
-    two = build_engine(tiny_encoder("fp16"), "fp16", PROFILE, compute_capabilities=["12.0", "8.9"]).plan
+    one = build_engine(tiny_encoder("fp16"), precision="fp16", profile=PROFILE, compute_capabilities=["8.9"]).plan
+    two = build_engine(
+        tiny_encoder("fp16"), precision="fp16", profile=PROFILE, compute_capabilities=["12.0", "8.9"]
+    ).plan
     assert b"sm89" in one
     assert b"sm120" not in one
     assert b"sm89" in two
@@ -91,14 +93,14 @@ def test_what_is_not_onnx_is_an_error(rtx: Any) -> None:
 
 def test_a_graph_with_other_names_is_refused(rtx: Any) -> None:
     with pytest.raises(
-        BackendError, match=rf"gives \[\('vectors', 'FLOAT', \(-1, {DIM}\)\)\]; expected one input images"
+        BackendError, match=rf"returns \[\('vectors', 'FLOAT', \(-1, {DIM}\)\)\]; expected one input images"
     ):
         build(tiny_encoder("fp32", output="vectors"), "fp32")
 
 
 def test_an_unknown_compute_capability_names_those_there_are(rtx: Any) -> None:
-    with pytest.raises(BackendError, match=r"not build for compute capability 9\.0; it knows .*8\.9, 12\.0"):
-        build_engine(tiny_encoder("fp32"), "fp32", PROFILE, compute_capabilities=["9.0"])
+    with pytest.raises(BackendError, match=r"not build for compute capability 9\.0, only for .*8\.9, 12\.0"):
+        build_engine(tiny_encoder("fp32"), precision="fp32", profile=PROFILE, compute_capabilities=["9.0"])
 
 
 def test_progress_counts_every_phase_to_its_end(rtx: Any) -> None:
