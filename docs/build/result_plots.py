@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed.measurement import RESULTS
 from docs.build.result_tables import DATASETS, RULES, read_result
-from sal_cli.bench.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
+from sal_cli.show.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
 from sal_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -56,7 +56,8 @@ def engine(  # noqa: PLR0913 - one parameter is one option
     from sal_cli.bench.eager import eager_contenders
     from sal_cli.bench.engine import BATCH_SIZES, BenchOptions, bench_engine
     from sal_cli.bench.timing import TimingSettings
-    from sal_cli.show.bench_engine import check_report, report_bench
+    from sal_cli.show.bench_engine import report_bench
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.terminal import progress_bar
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
@@ -98,7 +99,7 @@ def encode(
     """
     from sal_cli.bench.encode import EncodeBenchOptions, bench_encode
     from sal_cli.show.bench_encode import report_encode_bench
-    from sal_cli.show.bench_engine import check_report
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.terminal import progress_bar
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
@@ -135,7 +136,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
     """
     from sal_cli.bench.search import SearchOptions, bench_search
     from sal_cli.bench.timing import TimingSettings
-    from sal_cli.show.bench_engine import check_report
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.bench_search import report_search
     from sal_cli.show.terminal import progress_bar
 
