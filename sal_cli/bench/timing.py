@@ -81,7 +81,7 @@ def time_in_turn(
     timings = [Timing() for _ in runs]
     while waiting := [pair for pair in zip(runs, timings, strict=True) if not _is_enough(pair[1], settings)]:
         for run, timing in waiting:
-            run()  # not timed: the caches hold what the contender before it left there
+            run()  # not timed: the caches still hold the data of another contender
             latencies, seconds = _run_slice(run, SLICE_SECONDS, settings.streams, clock)
             timing.latencies_ms += [1000 * latency for latency in latencies]
             timing.seconds += seconds

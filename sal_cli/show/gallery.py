@@ -64,7 +64,7 @@ def print_archive(report: ArchiveReport, *, as_json: bool) -> None:
         print_json(vars(report))
     else:
         print(
-            f"{report.images:,} images in {report.parts:,} files, {report.unchanged:,} of them there before; "
+            f"{report.images:,} images in {report.parts:,} files, {report.unchanged:,} of them from an earlier run; "
             f"{report.failed:,} failed"
         )
 

@@ -32,7 +32,7 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
     *,
     where: ItemFilter | None = None,
     approximate: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     precision: str | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -47,7 +47,7 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
         where: only these images are ranked; None for all.
         approximate: let the index of a gallery file propose images, where its vectors do not fit into memory; some of
             the best can be missed.
-        device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
+        device: where images are encoded: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had; None is `cpu`.
         precision: images are encoded in; None takes that of the gallery, or fp32 for a new one.
         progress: told how far encoding is.
 
@@ -63,16 +63,19 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
         path = gallery.path if isinstance(gallery, Gallery) else None
         return PersonSearch(_open(bundle, path), gallery).ask(attrs, k, where=where)
     if is_collection(str(gallery)):
+        _refuse(str(gallery), device=device, precision=precision, approximate=approximate or None)
         with open_place(str(gallery)) as collection:
             return PersonSearch(_open(bundle, None), collection).ask(attrs, k, where=where)
     place = Path(gallery)
     if not os.path.exists(place):  # Path.exists raises where a name is too long
-        raise InputError(f"{place}: there is no such folder or gallery file")
+        raise InputError(f"{place}: there is no such folder or gallery file", parameter="gallery")
+    if not place.is_dir():
+        _refuse(str(place), device=device, precision=precision)
     path = gallery_path_for(place) if place.is_dir() else place
     opened = _open(bundle, path)
     parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
     chosen = choose_precision(precision, path)
-    encoder = image_encoder(opened, device, chosen)
+    encoder = image_encoder(opened, device or "cpu", chosen)
     report = sync_folder(place, opened, encoder, progress, chosen) if place.is_dir() else None
     with Gallery.open(path) as stored:
         if approximate:
@@ -80,6 +83,13 @@ def search(  # noqa: PLR0913 - all but three have defaults that fit
         result = PersonSearch(opened, stored).ask(attrs, k, where=where)
     encoded, failed = (0, ()) if report is None else (report.added + report.changed, report.failed)
     return replace(result, num_encoded=encoded, failed=failed, device=encoder.choice)
+
+
+def _refuse(gallery: str, **settings: str | bool | None) -> None:
+    for parameter, value in settings.items():
+        if value is not None:
+            message = f"{gallery}: {parameter} has no effect unless a folder is encoded; leave it out"
+            raise InputError(message, parameter=parameter)
 
 
 def _open(bundle: Bundle | Path | str | None, gallery_path: Path | None) -> Bundle:

@@ -352,6 +352,7 @@ def test_a_collection_of_milvus_is_a_gallery(folder: Path, sal: Sal, tmp_path: P
     assert [hit["score"] for hit in found[0]] == pytest.approx([hit["score"] for hit in found[1]], abs=1e-6)
     check_one_error(sal("search", "-a", "male", "-g", f"{tmp_path}/milvus.db/none"), 2, "no collection none")
     check_one_error(sal("search", "-a", "male", "-g", "http://localhost:1"), 2, "names no collection")
+    check_one_error(sal("search", "-a", "male", "-g", collection, "--approximate"), 2, "(--approximate)")
 
 
 def test_an_approximate_index(folder: Path, sal: Sal, tmp_path: Path) -> None:
@@ -378,5 +379,5 @@ def test_encoding_an_archive_says_what_it_came_to(
 
     monkeypatch.setattr(ray, "encode_archive", encode_archive)
     code, out, _ = sal("gallery", "encode", folder, "--out", tmp_path / "parts", "--workers", 3, "--precision", "int8")
-    assert (code, out) == (1, "6 images in 1 files, 0 of them there before; 1 failed\n")
+    assert (code, out) == (1, "6 images in 1 files, 0 of them from an earlier run; 1 failed\n")
     assert asked == [(folder, bundle, tmp_path / "parts", "cpu", "int8", 3, None)]

@@ -6,12 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from sal_cli.options import DeviceOption, print_choice
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.doctor import machine as devices
 from sal_runtime.doctor.machine import Gpu, find_gpus, int8_instructions
@@ -62,11 +60,6 @@ def refusing(*refused: str) -> tuple[list[str], Callable[[str], Backend]]:
     return tried, open_on
 
 
-def test_the_command_line_offers_the_devices_there_are() -> None:
-    literal, *_ = get_args(DeviceOption)
-    assert get_args(literal) == DEVICES == ("cpu", "cuda", "trt", "auto")
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda", "trt"])
 def test_a_device_that_cannot_be_had_is_an_error_and_nothing_else_is_tried(device: str) -> None:
     tried, open_on = refusing(device)
@@ -87,15 +80,6 @@ def test_auto_takes_the_first_that_opens_and_says_why_not_the_others(refused: tu
         assert f"{device} cannot be had ({device} is broken)" in choice.reason
     assert "\n" not in choice.reason
     assert f"{taken} cannot" not in choice.reason
-
-
-def test_what_auto_took_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    _, choice = choose_backend("auto", refusing("trt")[1])
-    print_choice("auto", choice)
-    assert capsys.readouterr() == ("", "sal: --device auto took cuda: trt cannot be had (trt is broken)\n")
-    print_choice("cuda", DeviceChoice("cuda", "asked for"))
-    print_choice("auto", None)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_auto_with_nothing_that_works_names_every_reason() -> None:
