@@ -1,0 +1,10 @@
+"""The command `sal`. It is not an API: services import `sal_runtime`.
+
+app.py       the groups of commands, exit codes, how an error ends a command
+parsing.py   what every command shares: an option that takes one value is given once
+options.py   options that several commands share, and options that cannot take effect
+hints.py     the option or extra that mends an error
+commands/    parse options, call one function, print: one file a group
+bench/       measures: `sal bench`
+show/        prints and draws what was found or measured
+"""

@@ -1,4 +1,4 @@
-"""`python -m sal_cli`, and `torchrun -m sal_cli train`."""
+"""Runs `sal` as `python -m sal_cli`, and under torchrun as `torchrun -m sal_cli train`."""
 
 from sal_cli.app import main
 

@@ -1,86 +1,151 @@
-"""Options and exit codes that several commands share."""
+"""Exit codes, options that several commands share, and what follows from options before any work starts."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
+
+from sal_runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice
     from sal_runtime.gallery.items import ItemFilter
+    from sal_train.datasets import SearchDataset
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
-
-class Precision(StrEnum):
-    """Of an image encoder's arithmetic."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
+PrecisionChoice = Literal["fp32", "fp16", "int8"]
+"""`sal_runtime.arrays.Precision`, which is not imported because that loads numpy for every help text."""
 
 BundleOption = Annotated[
     Path | None,
     typer.Option(
-        "--bundle", "-b", help="Trained encoders. Default: $SAL_BUNDLE, else the gallery's own, else the shipped ones."
+        "--bundle",
+        "-b",
+        help="The trained encoders. Default: $SAL_BUNDLE, else the bundle that made the gallery, else the shipped one.",
     ),
 ]
 DeviceOption = Annotated[
-    Literal["cpu", "cuda", "trt", "auto"],
+    Literal["cpu", "cuda", "trt", "auto"] | None,
     typer.Option(
         "--device",
-        help="Where to compute. Nothing else is used in its place; auto takes the first of trt, cuda and cpu that can "
-        "be had, and says which.",
+        help="Compute on this device, or fail; auto takes the first of trt, cuda and cpu that works, and says which. "
+        "Default: cpu.",
     ),
 ]
 PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="Images are encoded in. Default: that of the gallery, or fp32 for a new one."),
+    PrecisionChoice | None,
+    typer.Option(
+        "--precision", help="The arithmetic that encodes images. Default: the gallery's, or fp32 for a new gallery."
+    ),
 ]
 CapabilityOption = Annotated[
     list[str] | None,
     typer.Option(
         "--compute-capability",
         metavar="X.Y",
-        help="Build engines for GPUs that need not be here (TensorRT-RTX only); may be repeated. Default: this GPU.",
+        help="Build engines for GPUs that this machine need not have (TensorRT-RTX only); repeatable. "
+        "Default: this machine's GPU.",
     ),
 ]
 CameraOption = Annotated[
-    list[str] | None, typer.Option("--camera", help="Only images of this camera; may be repeated, any of them.")
+    list[str] | None, typer.Option("--camera", help="Take only images of this camera; repeatable: of any of them.")
 ]
-TrackOption = Annotated[list[str] | None, typer.Option("--track", help="Only images of this track; may be repeated.")]
+TrackOption = Annotated[
+    list[str] | None, typer.Option("--track", help="Take only images of this track; repeatable: of any of them.")
+]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", help="Only images captured at this moment or later: ISO 8601, such as 2026-11-23T14:00."),
+    typer.Option(
+        "--from", help="Take only images captured at this moment or later: ISO 8601, such as 2026-11-23T14:00."
+    ),
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", help="Only images captured before this moment.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Take only images captured before this moment.")]
 MetadataOption = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="Only images with this; may be repeated: any value, every key."),
-]
-ApproximateOption = Annotated[
-    bool, typer.Option("--approximate", help="Let the index of `sal gallery index` propose; some hits can be missed.")
-]
-LikelihoodOption = Annotated[
-    float | None,
     typer.Option(
-        "--min-likelihood", min=0, max=1, help="Leave out hits whose calibrated likelihood of match, 0 to 1, is lower."
+        "--meta",
+        metavar="KEY=VALUE",
+        help="Take only images with this metadata; repeatable: an image matches every key by any of its values.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="market1501, peta, market1501+peta, or your own folder or .csv/.jsonl file.")
 ]
-CacheOption = Annotated[
-    Path, typer.Option("--cache", help="Where decoded images are kept between runs.", show_default="~/.cache/sal")
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="The folder that holds the data set. Default: the current folder.")
 ]
-DataOption = Annotated[Path, typer.Option("--data", help="Folder that holds the data set.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Keep decoded images in this folder between runs. Default: $XDG_CACHE_HOME/sal or ~/.cache/sal."
+    ),
+]
+
+
+def refuse_options(given: Mapping[str, object], reason: str) -> None:
+    """Refuse options that cannot take effect.
+
+    Args:
+        given: values by option; None, False and empty lists are options that were not given.
+        reason: why they cannot take effect, and what to do; ends the message.
+
+    Raises:
+        ConfigError: an option was given.
+    """
+    useless = [option for option, value in given.items() if value is not None and value is not False and value != []]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)} cannot take effect: {reason}")
+
+
+def check_precisions(option: str, precisions: Sequence[str] | None) -> list[PrecisionChoice]:
+    """The precisions that a repeatable option gives; typer checks choices only where one is taken.
+
+    Args:
+        option: that gave them, such as `--precision`.
+        precisions: the words after it; None where it was not given.
+
+    Raises:
+        ConfigError: a word is not a precision.
+    """
+    choices = get_args(PrecisionChoice)
+    for precision in precisions or ():
+        if precision not in choices:
+            raise ConfigError(f"{option} {precision}: expected one of {', '.join(choices)}")
+    return cast("list[PrecisionChoice]", list(precisions or ()))
+
+
+def cache_or_default(cache: Path | None) -> Path:
+    """The folder for decoded images; it may not exist yet.
+
+    Raises:
+        SalError: no folder was given, and there is no home directory for the default.
+    """
+    from sal_runtime.files import cache_folder
+
+    return cache_folder() if cache is None else cache.expanduser()
+
+
+def dataset_from(dataset: str, data: Path | None) -> SearchDataset:
+    """The data set that `--dataset` and `--data` name.
+
+    Raises:
+        ConfigError: `--data` was given, but the data set is found without it.
+        InputError: there is no such data set, or it breaks its protocol.
+    """
+    from sal_train.datasets import PUBLISHED, load_dataset
+
+    is_published = set(dataset.split("+")) <= set(PUBLISHED)
+    if not is_published and Path(dataset).exists():
+        refuse_options({"--data": data}, f"{dataset} is found without it; leave it out")
+    return load_dataset(dataset, data or Path())
 
 
 def item_filter(
@@ -93,27 +158,27 @@ def item_filter(
     """The filter that options describe.
 
     Raises:
-        InputError: a moment or a KEY=VALUE cannot be understood.
+        InputError: a moment or a KEY=VALUE cannot be understood, or a text is not UTF-8.
     """
     from sal_runtime.gallery.items import ItemFilter
     from sal_runtime.gallery.moments import parse_moment
 
-    asked: dict[str, list[str]] = {}
+    check_texts({"--camera": camera, "--track": track})
+    wanted: dict[str, list[str]] = {}
     for key, value in key_values(metadata):
-        asked.setdefault(key, []).append(value)
+        wanted.setdefault(key, []).append(value)
     start = None if captured_from is None else parse_moment(captured_from)
     stop = None if until is None else parse_moment(until)
-    return ItemFilter(camera or (), track or (), start, stop, asked)
+    return ItemFilter(camera or (), track or (), start, stop, wanted)
 
 
 def key_values(options: list[str] | None) -> list[tuple[str, str]]:
-    """What `KEY=VALUE` options say.
+    """The pairs that `KEY=VALUE` options give.
 
     Raises:
-        InputError: one has no key or no `=`.
+        InputError: an option has no key or no `=`, or is not UTF-8.
     """
-    from sal_runtime.errors import InputError
-
+    check_texts({"--meta": options})
     pairs = [option.partition("=") for option in options or ()]
     wrong = [key + sign for key, sign, _ in pairs if not key or not sign]
     if wrong:
@@ -121,7 +186,24 @@ def key_values(options: list[str] | None) -> list[tuple[str, str]]:
     return [(key, value) for key, _, value in pairs]
 
 
-def print_choice(asked: str, choice: DeviceChoice | None) -> None:
-    """Say on stderr, in one line, what `--device auto` took and why; nothing for a device that was asked for."""
+def check_texts(options: Mapping[str, Sequence[str] | None]) -> None:
+    """Refuse texts that no gallery can hold.
+
+    Args:
+        options: the texts by option.
+
+    Raises:
+        InputError: a text holds bytes that are not UTF-8.
+    """
+    for option, texts in options.items():
+        for text in texts or ():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{option} {text!r}: is not UTF-8 text; give it in UTF-8") from None
+
+
+def print_choice(asked: str | None, choice: DeviceChoice | None) -> None:
+    """Say on stderr, in one line, which device `--device auto` took and why; nothing for any other request."""
     if asked == "auto" and choice is not None:
         print(f"sal: --device auto took {choice.device}: {choice.reason}", file=sys.stderr)

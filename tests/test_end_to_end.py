@@ -218,13 +218,13 @@ def test_reduced_precision_needs_the_data(world: World, tmp_path: Path, capsys: 
 
 
 def test_errors_are_one_line(world: World, tmp_path: Path, capsys: Capsys) -> None:
-    train = ("train", "--recipe", "tiny", "--dataset", world.data, "--cache", world.cache)
-    check_one_error(run_sal(capsys, *train, "--out", tmp_path / "r", "--set", "stages.0.epoch=2"), 2, "epoch")
-    check_one_error(run_sal(capsys, *train, "--out", tmp_path / "r", "--recipe", "best"), 2, "best")
-    code, _, err = run_sal(capsys, *train, "--out", world.run)
+    train = ("train", "--dataset", world.data, "--cache", world.cache, "--recipe")
+    check_one_error(run_sal(capsys, *train, "tiny", "--out", tmp_path / "r", "--set", "stages.0.epoch=2"), 2, "epoch")
+    check_one_error(run_sal(capsys, *train, "best", "--out", tmp_path / "r"), 2, "best")
+    code, _, err = run_sal(capsys, *train, "tiny", "--out", world.run)
     assert code == 2
     assert "already holds a run" in err
-    code, _, err = run_sal(capsys, *train, "--out", tmp_path / "r", "--resume")
+    code, _, err = run_sal(capsys, *train, "tiny", "--out", tmp_path / "r", "--resume")
     assert code == 2
     assert "holds no run" in err
     score = ("eval", "--dataset", world.data, "--cache", world.cache)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from docs.build.results import read_result
 from docs.build.tables import DATASETS, RULES
-from sal_cli.bench.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
+from sal_cli.show.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
 from sal_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Drawn images for measuring: people as JPEG files, and people in the frames of a camera. They find nobody."""
+"""Drawn images to measure with: people as JPEG files, and people in the frames of a camera."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FRAME_HEIGHT, FRAME_WIDTH = 1080, 1920
 NUM_FRAMES = 4
 PERSON_WIDTHS = (60, 150)
 PERSON_ASPECT = (2.4, 2.7)
-"""Height of a person to the width of its box."""
+"""Least and greatest ratio of the height of a person to the width."""
 JPEG_QUALITY = 90
 NOISE = 4.0
-"""Standard deviation, as of a cheap camera; it decides how large a JPEG is and how long it takes to decode."""
+"""Standard deviation like that of a cheap camera; it decides how large a JPEG is and how long it takes to decode."""
 
 
 def draw_person(height: int, width: int, rng: np.random.Generator) -> UInt8Array:
-    """A figure before a wall, uint8 `[height, width, 3]`; a new one with every call."""
+    """A figure in front of a wall, uint8 `[height, width, 3]`, different with every call."""
     import cv2
 
     wall = np.linspace(rng.uniform(70, 190, 3), rng.uniform(70, 190, 3), height)
@@ -41,7 +41,7 @@ def draw_person(height: int, width: int, rng: np.random.Generator) -> UInt8Array
 
 
 def write_people(folder: Path, count: int, spec: ImageSpec, seed: int = 0) -> list[Path]:
-    """Write `count` JPEG files of drawn people of the encoder's size; the same seed gives the same files."""
+    """Write `count` JPEG files of drawn people in the encoder's size; the same seed gives the same files."""
     import cv2
 
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def write_people(folder: Path, count: int, spec: ImageSpec, seed: int = 0) -> li
 
 
 def draw_crops(count: int, seed: int = 0) -> list[Crop]:
-    """Boxes of realistic size of people in `NUM_FRAMES` frames of 1080p; the same seed gives the same crops."""
+    """Crops of realistic size from `NUM_FRAMES` drawn frames of 1080p; the same seed gives the same crops."""
     rng = np.random.default_rng(seed)
     frames = [draw_person(FRAME_HEIGHT, FRAME_WIDTH, rng) for _ in range(NUM_FRAMES)]
     crops = []

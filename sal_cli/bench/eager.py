@@ -1,6 +1,6 @@
-"""PyTorch's eager mode as a contender of `sal bench engine`: what an export is compared with.
+"""PyTorch's eager mode as a contender of `sal bench engine`, to compare exported encoders with.
 
-PyTorch is only imported where it is installed, so that the command runs without it.
+PyTorch is imported only where it is installed, so that the command runs without it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ TORCH_DEVICES = ("cpu", "cuda")
 def eager_contenders(
     bundle: Bundle, devices: Sequence[str], threads: int, run: Path | None = None
 ) -> tuple[list[Contender], list[str]]:
-    """The image encoder in PyTorch's eager mode, channels-last, fp32, on those of `devices` that PyTorch has.
+    """The image encoder in PyTorch's eager mode, channels-last, fp32, on those of `devices` that PyTorch supports.
 
     Args:
         bundle: its manifest states the architecture (`training.model`).
-        devices: that are measured.
-        threads: of one run on the CPU.
-        run: a training run whose weights are taken; without it they are random, which costs the same time.
+        devices: the devices that are measured.
+        threads: number of threads of one run on the CPU.
+        run: a training run to take the weights from; None takes random weights, which cost the same time.
 
     Returns:
-        The contenders, and a line for each that cannot be had.
+        The contenders, and a line for each that is missing.
 
     Raises:
-        BundleError: the manifest's `training.model` is none.
-        ConfigError: a run was given and PyTorch is not installed, or the run's encoder is not like the bundle's.
+        BundleError: the manifest's `training.model` is not a model's configuration.
+        ConfigError: a run was given and PyTorch is not installed, or the run's encoder differs from the bundle's.
         InputError: `run` is not the folder of a finished training run.
     """
     if any(find_spec(package) is None for package in NEEDED):
@@ -56,16 +56,16 @@ def eager_contenders(
         ]
     import torch
 
-    # fp32 is what the row says: convolutions in TF32 would be another precision
+    # the row says fp32; convolutions in TF32 would be another precision
     torch.backends.cudnn.allow_tf32 = False
     contenders, notes = [], []
     for device in (device for device in devices if device in TORCH_DEVICES):
         if device == "cuda" and not torch.cuda.is_available():
             notes.append(f"not measured: {ARTEFACT} on cuda: PyTorch {torch.__version__} finds no CUDA device")
         else:
-            engine = f"torch {torch.__version__}"
+            library = f"torch {torch.__version__}"
             encode = _encode(networks, device, threads)
-            contenders.append(Contender(IMAGE_ROLE, ARTEFACT, "fp32", device, engine, encode))
+            contenders.append(Contender(IMAGE_ROLE, ARTEFACT, "fp32", device, library, encode))
     return contenders, notes
 
 
@@ -78,14 +78,14 @@ def _run_networks(bundle: Bundle, run: Path) -> Networks:
     expected = (spec.height, spec.width, bundle.embedding_dim)
     if found != expected:
         raise ConfigError(
-            f"--run {run}: its encoder has height, width and embedding_dim {found}, that of bundle {bundle.name} has "
-            f"{expected}; give the run that the bundle was exported from"
+            f"--run {run}: its encoder has height, width and embedding_dim {found}, expected {expected} as in "
+            f"bundle {bundle.name}; give the run that the bundle was exported from"
         )
     return networks
 
 
 def _untrained_networks(bundle: Bundle) -> Networks | None:
-    """The bundle's architecture with random weights; None where the manifest does not state it."""
+    """The bundle's architecture with random weights; None if the manifest does not state the architecture."""
     section = bundle.manifest["training"].get("model")
     if section is None:
         return None
@@ -99,7 +99,7 @@ def _untrained_networks(bundle: Bundle) -> Networks | None:
 
 
 def _encode(networks: Networks, device: str, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Host memory to host memory, as the other engines are measured; the process keeps its number of threads."""
+    """Encodes from host memory to host memory, as all contenders do; the process keeps its number of threads."""
     import torch
 
     from sal_export.encoders import DeployedImageEncoder

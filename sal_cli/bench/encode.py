@@ -1,8 +1,8 @@
-"""`sal bench encode`: how fast images become embeddings, from JPEG files, crops of frames, and into a gallery.
+"""Measures for `sal bench encode`: how fast images become embeddings, from JPEG files, crops of frames, and a folder.
 
-What limits it is the network, so that is what it is measured against: a bare ONNX Runtime session with its defaults
-(all cores on one batch), on the same images decoded beforehand; and the same engine arranged like the pipeline, which
-is as fast as the pipeline could be if decoding cost nothing.
+The network limits this speed, so the pipeline is compared with the network alone: a bare ONNX Runtime session with its
+defaults (all cores on one batch), on the same images decoded beforehand; and the same engine arranged like the
+pipeline, which is as fast as the pipeline could be if decoding cost nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_cli.bench.drawn import draw_crops, write_people
-from sal_cli.bench.record import commit
+from sal_cli.bench.record import now, result_document
 from sal_cli.bench.timing import Clock
 from sal_runtime.arrays import Precision, UInt8Array
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.bundle.golden import check_golden
-from sal_runtime.doctor.machine import machine, versions
 from sal_runtime.encoding.bulk import encode_images
 from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder
 from sal_runtime.encoding.pipeline import num_encoders
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 Run = Callable[[UInt8Array], NDArray[np.float32]]
 
 MAX_ABS = {"fp32": 1e-4, "int8": 1e-4, "fp16": 1e-2}
-"""Largest difference of a coordinate: the same arithmetic on the same pixels, in batches of another size."""
+"""Largest accepted difference of a coordinate: the same arithmetic on the same pixels, in batches of another size."""
 SESSION, SIDE_BY_SIDE, JPEG, CROPS, GALLERY = "session", "side by side", "jpeg files", "frame crops", "gallery"
 WORK = {
     SESSION: "bare session with its defaults, batches in memory",
@@ -52,7 +51,7 @@ WORK = {
     CROPS: "boxes of people in 1080p frames in memory, resized",
     GALLERY: "a folder of the same JPEG files, listed, hashed, decoded and stored in a gallery file",
 }
-"""What each contender does, by name; the first is what the others are compared with."""
+"""The work of each contender, by its name; the others are compared with the first."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,10 @@ class EncodeBenchOptions:
     """What to measure.
 
     Attributes:
-        precisions: of the image encoder; None for all in the bundle that the device runs.
+        precisions: precisions of the image encoder; None measures all in the bundle that the device runs.
         device: `cpu`, `cuda` or `trt`.
-        images: in a turn.
-        rounds: turns of each contender.
+        images: number of images in a turn.
+        rounds: number of turns of each contender.
     """
 
     precisions: Sequence[Precision] | None = None
@@ -77,10 +76,10 @@ class EncodeRow:
     """One contender in one precision.
 
     Attributes:
-        precision: of the image encoder.
+        precision: arithmetic of the image encoder.
         work: a key of `WORK`.
-        throughputs: images per second of each turn, `[rounds]`.
-        ratios: of these to the bare session in the same round, `[rounds]`.
+        throughputs: images per second in each turn, `[rounds]`.
+        ratios: throughputs divided by those of the bare session in the same round, `[rounds]`.
     """
 
     precision: str
@@ -88,16 +87,26 @@ class EncodeRow:
     throughputs: tuple[float, ...]
     ratios: tuple[float, ...]
 
+    @property
+    def images_per_second(self) -> dict[str, float]:
+        """`median`, `min` and `max` of the throughputs."""
+        return spread(self.throughputs)
+
+    @property
+    def to_session(self) -> dict[str, float]:
+        """`median`, `min` and `max` of the ratios."""
+        return spread(self.ratios)
+
 
 @dataclass(frozen=True)
 class EncodeBench:
     """The result.
 
     Attributes:
-        created: when, UTC.
-        batch_sizes: of the pipeline, by precision.
+        created: when the measurement began, UTC.
+        batch_sizes: batch size of the pipeline, by precision.
         max_abs: largest difference of a coordinate between pipeline and bare session, by precision.
-        rows: by precision, then in the order of `WORK`.
+        rows: rows sorted by precision, then in the order of `WORK`.
     """
 
     bundle: Bundle
@@ -110,7 +119,13 @@ class EncodeBench:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """The same images for all: as files below a folder, as crops, and decoded, uint8 `[n, H, W, 3]`."""
+    """The images that all contenders encode.
+
+    Attributes:
+        folder: JPEG files.
+        sources: these files, and crops of frames, by name of the work.
+        pixels: the same images decoded, uint8 `[n, H, W, 3]`, by name of the work.
+    """
 
     folder: Path
     sources: dict[str, Sequence[ImageSource]]
@@ -123,25 +138,27 @@ def bench_encode(
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> EncodeBench:
-    """Check that the pipeline gives what the bare session gives, then measure all contenders in turn.
+    """Check that the pipeline and the bare session give the same embeddings, then measure all contenders in turn.
 
     Args:
         bundle: opened.
         options: what to measure.
-        progress: told (rounds done, rounds in all).
-        clock: seconds; tests pass in their own.
+        progress: called with rounds done and rounds in all.
+        clock: returns seconds; tests pass their own.
 
     Raises:
         InputError: there is nothing to measure.
-        BackendError: the device cannot be had, or an encoder fails.
-        BundleError: the bundle has no image encoder of a precision.
-        ParityError: embeddings differ, from the golden ones or between contenders; nothing is measured.
+        BackendError: the device does not work, or an encoder fails.
+        BundleError: the bundle has no image encoder in a requested precision.
+        ParityError: embeddings differ from the golden ones or between contenders; nothing is measured.
     """
     if options.images < 1 or options.rounds < 1:
         raise InputError(f"got {options.images} images and {options.rounds} rounds, expected at least 1 of each")
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    created = now()
     precisions = options.precisions or [
-        one.precision for one in bundle.artefacts if one.role == IMAGE_ROLE and options.device in one.devices
+        artefact.precision
+        for artefact in bundle.artefacts
+        if artefact.role == IMAGE_ROLE and options.device in artefact.devices
     ]
     encoders = {
         precision: bulk_image_encoder(bundle, device=options.device, precision=precision) for precision in precisions
@@ -166,7 +183,8 @@ def _draw_inputs(folder: Path, bundle: Bundle, count: int) -> _Inputs:
         CROPS: draw_crops(count),
     }
     pixels = {
-        work: np.stack([read_source(source, bundle.image_spec) for source in those]) for work, those in sources.items()
+        work: np.stack([read_source(source, bundle.image_spec) for source in images])
+        for work, images in sources.items()
     }
     return _Inputs(folder, sources, pixels)
 
@@ -190,29 +208,29 @@ def open_bare_session(bundle: Bundle, device: str, precision: Precision) -> Run:
 
 
 def check_agreement(encoder: ImageEncoder, precision: Precision, session: Run, inputs: _Inputs) -> float:
-    """The largest difference of a coordinate between what the pipeline and the bare session give.
+    """The largest difference of a coordinate between the embeddings of the pipeline and of the bare session.
 
     Raises:
-        ParityError: it is too large, or the encoder does not give the golden embeddings.
+        ParityError: it is too large, or the encoder does not reproduce the golden embeddings.
     """
     device = encoder.choice.device
     check_golden(encoder.bundle, IMAGE_ROLE, precision, encoder.encode, f"{precision} image encoder on {device}")
-    worst = 0.0
+    largest = 0.0
     for work, sources in inputs.sources.items():
         found = np.concatenate([batch.embeddings for batch in encode_images(encoder, sources)])
         expected = np.concatenate([session(batch) for batch in _batches(inputs.pixels[work], DEFAULT_BATCH_SIZE)])
         difference = float(np.abs(found - expected).max())
-        worst = max(worst, difference)
+        largest = max(largest, difference)
         if not difference <= MAX_ABS[precision]:
             raise ParityError(
                 f"{work}: the pipeline and the bare session differ by {difference:.1e} in {precision} on {device}, "
                 f"expected at most {MAX_ABS[precision]:.0e}; nothing was measured"
             )
-    return worst
+    return largest
 
 
 def _tasks(encoder: ImageEncoder, precision: str, session: Run, inputs: _Inputs) -> dict[str, Callable[[], object]]:
-    """What each contender does in a turn, by name."""
+    """One turn of each contender, by its name."""
     pixels = inputs.pixels[JPEG]
     gallery = gallery_path_for(inputs.folder)
 
@@ -249,38 +267,27 @@ def _batches(images: UInt8Array, size: int) -> Iterator[UInt8Array]:
 def time_rounds(
     tasks: Mapping[tuple[str, str], Callable[[], object]], rounds: int, progress: Progress, clock: Clock
 ) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each task in each round; one after the other, so that a slow minute of the machine hits all alike."""
+    """Seconds of each task in each round; tasks take turns, so that a slow minute of the machine slows all of them."""
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in tasks}
     for number in range(rounds + 1):
         for name, task in tasks.items():
             started = clock()
             task()
-            if number > 0:  # the first is the warm-up
+            if number > 0:  # the first round is the warm-up
                 seconds[name].append(clock() - started)
         progress(number, rounds)
     return seconds
 
 
 def _rows(seconds: Mapping[tuple[str, str], Sequence[float]], images: int) -> Iterator[EncodeRow]:
-    for (precision, work), those in seconds.items():
-        ratios = (bare / one for bare, one in zip(seconds[precision, SESSION], those, strict=True))
-        yield EncodeRow(precision, work, tuple(images / one for one in those), tuple(ratios))
+    for (precision, work), turns in seconds.items():
+        ratios = (bare / turn for bare, turn in zip(seconds[precision, SESSION], turns, strict=True))
+        yield EncodeRow(precision, work, tuple(images / turn for turn in turns), tuple(ratios))
 
 
-def encode_document(bench: EncodeBench, command: str) -> dict[str, Any]:
-    """The JSON document, with machine, versions and commit.
-
-    Args:
-        bench: the result.
-        command: that made it, as `machine_record.command_line` gives it.
-    """
-    return {
-        "tool": "sal bench encode",
-        "command": command,
-        "commit": commit(),
-        "created": bench.created,
-        "machine": machine(),
-        "versions": versions(),
+def encode_document(bench: EncodeBench) -> dict[str, Any]:
+    """The JSON document of a result."""
+    content = {
         "bundle": {"name": bench.bundle.name, "fingerprint": bench.bundle.fingerprint},
         "settings": {
             "device": bench.options.device,
@@ -295,14 +302,15 @@ def encode_document(bench: EncodeBench, command: str) -> dict[str, Any]:
             {
                 "precision": row.precision,
                 "contender": row.work,
-                "images_per_second": spread(row.throughputs),
-                "to_session": spread(row.ratios),
+                "images_per_second": row.images_per_second,
+                "to_session": row.to_session,
             }
             for row in bench.rows
         ],
     }
+    return result_document("sal bench encode", bench.created, content)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest."""
+    """`median`, `min` and `max` of values."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}

@@ -1,6 +1,7 @@
-"""`sal bench engine`: latency and throughput of a bundle's encoders on every device, golden vectors checked first.
+"""Measures for `sal bench engine`: latency and throughput of a bundle's encoders on every device.
 
-The document is that of the C++ bench (docs/benchmarks.md): same keys, same formulas.
+Golden vectors are checked before anything is timed. The JSON document has the keys and formulas of the C++ bench
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_cli.bench.record import commit
+from sal_cli.bench.record import now, result_document
 from sal_cli.bench.statistics import latency_summary
 from sal_cli.bench.timing import Clock, Timing, TimingSettings, time_in_turn
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Artefact, Bundle
 from sal_runtime.bundle.golden import GoldenDifference, check_golden
-from sal_runtime.doctor.machine import machine, versions
 from sal_runtime.engines.devices import AUTO, DEVICES, open_backend
 from sal_runtime.engines.installed import installed_version
 from sal_runtime.errors import BackendError
@@ -30,34 +30,35 @@ BATCH_SIZES = (1, 8, 16, 32)
 MEASURED_DEVICES = tuple(device for device in DEVICES if device != AUTO)
 ONNX_RUNTIME = "onnxruntime"
 ENGINE_PACKAGES = {"trt": ("tensorrt", "tensorrt-rtx")}
-"""Of devices that ONNX Runtime does not run."""
+"""Distributions that may run a device, first those that are preferred, for devices that ONNX Runtime does not run."""
 HARDWARE = {"trt": "cuda"}
-"""Where a device that is an engine of its own computes: TensorRT is compared with ONNX Runtime on the same GPU."""
+"""The hardware below a device that is an engine of its own: TensorRT is compared with ONNX Runtime on the same GPU."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that encodes a batch, from an array in host memory to an array in host memory.
+    """An encoder that takes a batch from host memory and returns its embeddings to host memory.
 
     Attributes:
         role: `image_encoder` or `attribute_encoder`.
-        artefact: file in the bundle, or what else it is.
-        precision: of its arithmetic: fp32, fp16 or int8.
-        device: where it computes.
-        engine: library and version.
-        run: the embeddings float32 `[n, d]` of a batch; may be called from many threads.
+        artefact: file in the bundle, or a name for an encoder that is not in it.
+        precision: arithmetic of the encoder: fp32, fp16 or int8.
+        device: device that computes.
+        library: name and version of the library that runs it.
+        run: takes a batch as `random_batch` makes it, returns embeddings float32 `[n, d]`; safe to call from many
+            threads.
     """
 
     role: str
     artefact: str
     precision: Precision
     device: str
-    engine: str
+    library: str
     run: Callable[[NDArray[Any]], NDArray[Any]]
 
 
-Beside = Callable[[Bundle, Sequence[str], int], tuple[list[Contender], list[str]]]
-"""Bundle, devices and threads to contenders that are not in the bundle, and one line for each that cannot be had."""
+OpenOthers = Callable[[Bundle, Sequence[str], int], tuple[list[Contender], list[str]]]
+"""Takes a bundle, devices and threads; returns contenders from outside the bundle, and a line for each missing one."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class BenchOptions:
     """What to measure.
 
     Attributes:
-        precisions: of the image encoder; None for all in the bundle.
-        devices: each must be had; None for all that are there.
-        batch_sizes: rows of a batch.
-        threads: of one run on the CPU.
-        timing: how long, and in how many streams.
+        precisions: precisions of the image encoder; None measures all in the bundle.
+        devices: devices that must work; None measures all that do.
+        batch_sizes: numbers of rows in a batch.
+        threads: number of threads of one run on the CPU.
+        timing: how long to measure, and in how many streams.
     """
 
     precisions: Sequence[Precision] | None
@@ -84,8 +85,8 @@ class Row:
     """One contender at one batch size.
 
     Attributes:
-        relative_throughput: to ONNX Runtime, fp32, on the same hardware with the same batch size; None if that was not
-            measured.
+        relative_throughput: throughput divided by that of ONNX Runtime in fp32, on the same hardware with the same
+            batch size; None if that was not measured.
     """
 
     contender: Contender
@@ -104,8 +105,9 @@ class EngineBench:
     """The result.
 
     Attributes:
-        golden: how far each artefact is from its golden embeddings, the worst over all devices.
-        notes: what was left out, and why; a line each.
+        created: when the measurement began, UTC.
+        golden: difference of each artefact from its golden embeddings, the largest over all devices.
+        notes: a line for each contender that was left out, with the reason.
     """
 
     bundle: Bundle
@@ -119,7 +121,7 @@ class EngineBench:
 def bench_engine(
     bundle: Bundle,
     options: BenchOptions,
-    beside: Beside | None = None,
+    open_others: OpenOthers | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> EngineBench:
@@ -128,32 +130,32 @@ def bench_engine(
     Args:
         bundle: opened.
         options: what to measure.
-        beside: gives contenders from outside the bundle.
-        progress: told (rows done, rows in all).
-        clock: seconds; tests pass in their own.
+        open_others: opens contenders from outside the bundle.
+        progress: called with rows done and rows in all.
+        clock: returns seconds; tests pass their own.
 
     Raises:
-        BackendError: a device that was asked for cannot be had, or an encoder fails.
-        BundleError: the bundle has no image encoder of a precision.
-        ParityError: an encoder does not give the golden embeddings; nothing is measured.
+        BackendError: a requested device does not work, or an encoder fails.
+        BundleError: the bundle has no image encoder in a requested precision.
+        ParityError: an encoder does not reproduce the golden embeddings; nothing is measured.
     """
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    created = now()
     contenders, notes = open_contenders(bundle, options)
     golden = check_contenders(bundle, contenders)
-    if beside is not None:
+    if open_others is not None:
         devices = tuple(dict.fromkeys(contender.device for contender in contenders))
-        others, reasons = beside(bundle, devices, options.threads)
+        others, reasons = open_others(bundle, devices, options.threads)
         contenders, notes = contenders + others, notes + reasons
     rows = measure(bundle, contenders, options, progress or (lambda done, total: None), clock)
     return EngineBench(bundle, options, created, golden, tuple(rows), tuple(notes))
 
 
 def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contender], list[str]]:
-    """The chosen image encoders and the attribute encoder on every device; and a line for each that cannot be had.
+    """The chosen image encoders and the attribute encoder on every device; and a line for each that does not open.
 
     Raises:
-        BackendError: an encoder cannot be had on a device that was asked for, or there is no device at all.
-        BundleError: the bundle has no image encoder of a precision.
+        BackendError: an encoder does not open on a requested device, or on no device at all.
+        BundleError: the bundle has no image encoder in a requested precision.
     """
     contenders: list[Contender] = []
     notes: list[str] = []
@@ -179,32 +181,33 @@ def open_contenders(bundle: Bundle, options: BenchOptions) -> tuple[list[Contend
 
 
 def _artefacts(bundle: Bundle, options: BenchOptions, device: str) -> list[Artefact]:
-    """The image encoders that are meant for a device, all or those asked for; the attribute encoder where it runs.
+    """The image encoders for a device, all or the requested ones; and the attribute encoder on the CPU, where it runs.
 
     Raises:
         BackendError: there is no such device.
-        BundleError: the bundle has no image encoder of a precision for it.
+        BundleError: the bundle has no image encoder in a requested precision for the device.
     """
     if device not in MEASURED_DEVICES:
         raise BackendError(f"device is {device!r}, expected one of {', '.join(MEASURED_DEVICES)}")
     if options.precisions is not None:
         images = [bundle.artefact(IMAGE_ROLE, device=device, precision=precision) for precision in options.precisions]
     else:
-        images = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
+        images = [
+            artefact for artefact in bundle.artefacts if artefact.role == IMAGE_ROLE and device in artefact.devices
+        ]
     return [*images, bundle.artefact(ATTRIBUTE_ROLE)] if device == "cpu" else images
 
 
 def _open(bundle: Bundle, artefact: Artefact, device: str, threads: int) -> Contender:
-    backend = open_backend(
-        bundle.read_bytes(artefact.file), device=device, precision=artefact.precision, threads=threads
-    )
+    model = bundle.read_bytes(artefact.file)
+    backend = open_backend(model, device=device, precision=artefact.precision, threads=threads)
     return Contender(
-        artefact.role, artefact.file, artefact.precision, backend.device, _engine(backend.device), backend.run
+        artefact.role, artefact.file, artefact.precision, backend.device, _library(backend.device), backend.run
     )
 
 
-def _engine(device: str) -> str:
-    """Library and version that run a device."""
+def _library(device: str) -> str:
+    """Name and version of the library that runs a device."""
     for package in ENGINE_PACKAGES.get(device, (ONNX_RUNTIME, "onnxruntime-gpu")):
         version = installed_version(package)
         if version is not None:
@@ -213,23 +216,23 @@ def _engine(device: str) -> str:
 
 
 def check_contenders(bundle: Bundle, contenders: Sequence[Contender]) -> dict[str, GoldenDifference]:
-    """The difference of each artefact to its golden embeddings, the worst over all devices.
+    """The difference of each artefact from its golden embeddings, the largest over all devices.
 
     Raises:
-        ParityError: one of them is outside its limits.
+        ParityError: a difference is outside its limits.
     """
     golden: dict[str, GoldenDifference] = {}
-    for one in contenders:
-        name = f"{one.artefact} on {one.device} ({one.engine})"
-        difference = check_golden(bundle, one.role, one.precision, one.run, name)
-        golden[one.artefact] = difference.worse(golden.get(one.artefact, difference))
+    for contender in contenders:
+        name = f"{contender.artefact} on {contender.device} ({contender.library})"
+        difference = check_golden(bundle, contender.role, contender.precision, contender.run, name)
+        golden[contender.artefact] = difference.worse(golden.get(contender.artefact, difference))
     return golden
 
 
 def measure(
     bundle: Bundle, contenders: Sequence[Contender], options: BenchOptions, progress: Progress, clock: Clock
 ) -> list[Row]:
-    """Rows by batch size; those of one batch size are measured in turn."""
+    """The rows of each batch size; contenders with one batch size are timed in turn."""
     rows: list[Row] = []
     total = len(contenders) * len(options.batch_sizes)
     progress(0, total)
@@ -250,16 +253,16 @@ def _one_run(contender: Contender, batch: NDArray[Any]) -> Callable[[], object]:
 
 
 def _baseline(contender: Contender, contenders: Sequence[Contender]) -> int | None:
-    """Index of ONNX Runtime's fp32 on the same hardware, if it is among them."""
+    """Index of ONNX Runtime in fp32 on the same hardware; None if it is not among the contenders."""
     wanted = (contender.role, "fp32", HARDWARE.get(contender.device, contender.device))
-    for index, one in enumerate(contenders):
-        if (one.role, one.precision, one.device) == wanted and one.engine.startswith(ONNX_RUNTIME):
+    for index, other in enumerate(contenders):
+        if (other.role, other.precision, other.device) == wanted and other.library.startswith(ONNX_RUNTIME):
             return index
     return None
 
 
 def random_batch(bundle: Bundle, role: str, size: int) -> NDArray[Any]:
-    """Always the same: crops uint8 `[size, H, W, 3]`, or attribute vectors float32 of 0 and 1, `[size, A]`."""
+    """The same batch at every call: crops uint8 `[size, H, W, 3]`, or vectors of 0 and 1 float32 `[size, A]`."""
     rng = np.random.default_rng(0)
     if role == IMAGE_ROLE:
         spec = bundle.image_spec
@@ -267,21 +270,10 @@ def random_batch(bundle: Bundle, role: str, size: int) -> NDArray[Any]:
     return rng.integers(0, 2, (size, bundle.schema.num_bits)).astype(np.float32)
 
 
-def bench_document(bench: EngineBench, command: str) -> dict[str, Any]:
-    """The JSON document, with machine, versions and commit.
-
-    Args:
-        bench: the result.
-        command: that made it, as `machine_record.command_line` gives it.
-    """
+def bench_document(bench: EngineBench) -> dict[str, Any]:
+    """The JSON document of a result."""
     timing = bench.options.timing
-    return {
-        "tool": "sal bench engine",
-        "command": command,
-        "commit": commit(),
-        "created": bench.created,
-        "machine": machine(),
-        "versions": versions(),
+    content = {
         "bundle": {"name": bench.bundle.name, "fingerprint": bench.bundle.fingerprint},
         "settings": {
             "warmup_ms": timing.warmup_ms,
@@ -291,6 +283,7 @@ def bench_document(bench: EngineBench, command: str) -> dict[str, Any]:
         "golden": {artefact: vars(difference) for artefact, difference in bench.golden.items()},
         "rows": [_row_json(row, bench.options) for row in bench.rows],
     }
+    return result_document("sal bench engine", bench.created, content)
 
 
 def _row_json(row: Row, options: BenchOptions) -> dict[str, Any]:
@@ -298,7 +291,7 @@ def _row_json(row: Row, options: BenchOptions) -> dict[str, Any]:
         "artefact": row.contender.artefact,
         "precision": row.contender.precision,
         "device": row.contender.device,
-        "engine": row.contender.engine,
+        "engine": row.contender.library,
         "batch": row.batch_size,
         "threads": options.threads,
         "streams": options.timing.streams,

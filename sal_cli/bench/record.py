@@ -1,13 +1,46 @@
-"""What a measured number must name: the machine, the versions, the commit and the command that made it."""
+"""What a result says about its origin: the machine, the versions, the commit and the command that made it."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from sal_runtime.doctor.machine import machine, versions
+from sal_runtime.engines.installed import installed_version
 from sal_runtime.version import __version__
+
+
+def now() -> str:
+    """The time in UTC, such as `2026-11-23T14:00:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def result_document(
+    tool: str, created: str, content: Mapping[str, Any], packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The JSON document of a result.
+
+    Args:
+        tool: the command that measured, such as `sal bench engine`.
+        created: when the measurement began, from `now`.
+        content: settings and rows of the tool.
+        packages: distributions whose versions matter besides those that all results name.
+    """
+    peers = {package: version for package in packages if (version := installed_version(package)) is not None}
+    return {
+        "tool": tool,
+        "command": command_line(sys.argv),
+        "commit": commit(),
+        "created": created,
+        "machine": machine(),
+        "versions": {**versions(), **peers},
+        **content,
+    }
 
 
 def commit() -> str:

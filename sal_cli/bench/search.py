@@ -1,7 +1,8 @@
-"""`sal bench search`: exact top-k of a made-up gallery beside what bounds it and what others take.
+"""Measures for `sal bench search`: exact top-k of a made-up gallery, its lower bounds, and other libraries.
 
-One query cannot be ranked before all vectors have been read from memory, many not before they have been multiplied.
-Both are measured in the same run, in several ways of which the fastest counts. Answers are checked before.
+One query cannot be ranked before all vectors have been read from memory; many queries, not before all vectors have been
+multiplied with them. Both bounds are measured in the same run, in several ways of which the fastest counts. Answers are
+checked before anything is timed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sal_cli.bench.record import commit
+from sal_cli.bench.record import now, result_document
 from sal_cli.bench.search_contenders import (
     FAISS,
     GEMM,
+    PART_ROWS,
     READ,
     SHARES,
     SearchContender,
@@ -29,18 +31,16 @@ from sal_cli.bench.search_contenders import (
     own_contenders,
     peer_contenders,
 )
-from sal_cli.bench.statistics import latency_summary, percentile
+from sal_cli.bench.statistics import latency_summary
 from sal_cli.bench.timing import Clock, Timing, TimingSettings, time_in_turn
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
-from sal_runtime.doctor.machine import machine, versions
-from sal_runtime.engines.installed import installed_version
 from sal_runtime.errors import InputError, ParityError
 
 if TYPE_CHECKING:
     from sal_runtime.arrays import Progress
 
 TOLERANCE = 1e-5
-"""Within which scores count as equal: sums of float32 in another order."""
+"""Largest difference of scores that count as equal: they are sums of float32 in another order."""
 BASELINES = (READ, GEMM, FAISS)
 PEERS = ("faiss-cpu", "usearch")
 
@@ -50,13 +50,14 @@ class SearchOptions:
     """What to measure.
 
     Attributes:
-        items: vectors in the gallery.
-        dimension: of the vectors.
-        k: hits wanted.
+        items: number of vectors in the gallery.
+        dimension: number of coordinates of a vector.
+        k: number of hits.
         queries: numbers of queries that are ranked together.
-        seed: of the vectors.
-        approximate: whether the approximate index is measured too; building it takes minutes.
-        timing: how long.
+        seed: the same seed gives the same vectors.
+        approximate: also measure the approximate index; building it takes minutes.
+        timing: how long to measure.
+        part_rows: number of vectors in each part of the gallery, as a gallery keeps them in memory.
     """
 
     items: int = 1_000_000
@@ -66,9 +67,10 @@ class SearchOptions:
     seed: int = 0
     approximate: bool = False
     timing: TimingSettings = field(default_factory=TimingSettings)
+    part_rows: int = PART_ROWS
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured.
+        """Refuse options that cannot be measured.
 
         Raises:
             InputError: a number is below 1, or the strictest filter would leave fewer than k rows.
@@ -85,8 +87,8 @@ class SearchRow:
     """One contender with one number of queries.
 
     Attributes:
-        recall: share of the k exact hits that it finds; 1 where it is exact, None where it is no ranking.
-        relative: its median latency over that of the fastest READ, GEMM and FAISS that were measured.
+        recall: share of the k exact hits that the contender finds; 1 if it is exact, None if it does not rank.
+        relative: median latency divided by that of the fastest contender of each baseline that was measured.
     """
 
     contender: SearchContender
@@ -101,7 +103,8 @@ class SearchBench:
     """The result.
 
     Attributes:
-        notes: what was left out, and why; a line each.
+        created: when the measurement began, UTC.
+        notes: a line for each contender that was left out, with the reason.
     """
 
     options: SearchOptions
@@ -117,29 +120,30 @@ def bench_search(
 
     Args:
         options: what to measure.
-        progress: told (numbers of queries done, numbers of queries in all).
-        clock: seconds; tests pass in their own.
+        progress: called with numbers of queries done and in all.
+        clock: returns seconds; tests pass their own.
 
     Raises:
-        BackendError: the approximate index is wanted, and usearch is not installed.
+        BackendError: the approximate index is requested, and usearch is not installed.
         ParityError: an exact contender gives a wrong answer; nothing is measured.
     """
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    created = now()
     rng = np.random.default_rng(options.seed)
-    vectors = made_up_vectors(rng, options.items + max(options.queries), options.dimension)
+    vectors = made_up_vectors(rng, options.items + max(options.queries), options.dimension, options.part_rows)
     gallery, queries = vectors[: options.items], vectors[options.items :]
-    contenders = [*bounds(gallery), *own_contenders(gallery, options.k, rng)]
+    parts = [gallery[start : start + options.part_rows] for start in range(0, len(gallery), options.part_rows)]
+    contenders = [*bounds(gallery), *own_contenders(parts, options.k, rng)]
     peers, notes = peer_contenders(gallery, options.k)
     contenders += peers
     rows: list[SearchRow] = []
     with tempfile.TemporaryDirectory(prefix="sal-bench-") as folder:
         if options.approximate:
-            contenders.append(approximate_contender(gallery, options.k, Path(folder) / "index"))
+            contenders.append(approximate_contender(gallery, parts, options.k, Path(folder) / "index"))
         recalls = check_answers(contenders, gallery, queries, options)
         for done, num_queries in enumerate(options.queries):
             if progress is not None:
                 progress(done, len(options.queries))
-            runs = [partial(one.run, queries[:num_queries]) for one in contenders]
+            runs = [partial(contender.run, queries[:num_queries]) for contender in contenders]
             rows += compare(contenders, num_queries, time_in_turn(runs, options.timing, clock), recalls)
     return SearchBench(options, created, tuple(rows), tuple(notes))
 
@@ -150,27 +154,28 @@ def check_answers(
     """The recall of each contender, after its answers to each number of queries have been checked.
 
     Raises:
-        ParityError: an exact one gives other rows than a full sort does, and not because of equal scores.
+        ParityError: an exact contender gives other rows than a full sort does, and not because of equal scores.
     """
     expected: dict[int, Int64Array] = {}
-    for mask in {id(one.allowed): one.allowed for one in contenders}.values():
+    for mask in {id(contender.allowed): contender.allowed for contender in contenders}.values():
         expected[id(mask)] = by_full_sort(gallery, queries, options.k, mask)
     recalls: list[float | None] = []
-    for one in contenders:
-        reference = expected[id(one.allowed)]
+    for contender in contenders:
+        allowed = contender.allowed
+        reference = expected[id(allowed)]
         recall = None
-        for num_queries in options.queries if one.kind != "bound" else ():
-            rows = one.run(queries[:num_queries])
-            if one.kind == "exact":
-                check_exact(one.name, rows, reference[:num_queries], gallery, queries[:num_queries], one.allowed)
+        for num_queries in options.queries if contender.kind != "bound" else ():
+            rows = contender.run(queries[:num_queries])
+            if contender.kind == "exact":
+                check_exact(contender.name, rows, reference[:num_queries], gallery, queries[:num_queries], allowed)
             pairs = zip(rows, reference, strict=False)
             recall = sum(len(np.intersect1d(*pair)) for pair in pairs) / (num_queries * options.k)
-        recalls.append(1.0 if one.kind == "exact" else recall)
+        recalls.append(1.0 if contender.kind == "exact" else recall)
     return recalls
 
 
 def by_full_sort(gallery: Float32Array, queries: Float32Array, k: int, allowed: BoolArray | None) -> Int64Array:
-    """The k best rows int64 `[Q, k]`, in the plainest way there is."""
+    """The k best rows int64 `[Q, k]`, best first, by sorting all scores."""
     rows = np.arange(len(gallery)) if allowed is None else np.flatnonzero(allowed)
     answers = np.empty((len(queries), k), np.int64)
     for number, query in enumerate(queries):
@@ -188,14 +193,14 @@ def check_exact(
     queries: Float32Array,
     allowed: BoolArray | None,
 ) -> None:
-    """Refuse an answer with other scores than the expected ones, or with rows that are twice in it or do not compete.
+    """Refuse an answer with other scores than expected, with a row twice, or with a row that does not compete.
 
     Raises:
-        ParityError: it is one.
+        ParityError: the answer is wrong.
     """
-    fits = rows.shape == expected.shape and all(len(np.unique(one)) == len(one) for one in rows)
-    if fits and (allowed is None or allowed[rows].all()):
-        wanted, got = (np.einsum("qd,qkd->qk", queries, gallery[each], dtype=np.float64) for each in (expected, rows))
+    are_distinct = rows.shape == expected.shape and all(len(np.unique(hits)) == len(hits) for hits in rows)
+    if are_distinct and (allowed is None or allowed[rows].all()):
+        wanted, got = (np.einsum("qd,qkd->qk", queries, gallery[hits], dtype=np.float64) for hits in (expected, rows))
         if np.abs(wanted - got).max() <= TOLERANCE:
             return
     raise ParityError(f"{name} does not give the rows that a full sort gives for {len(queries)} queries; nothing timed")
@@ -208,34 +213,24 @@ def compare(
     recalls: Sequence[float | None],
 ) -> list[SearchRow]:
     """The rows of one number of queries."""
-    medians = [percentile(timing.latencies_ms, 50) for timing in timings]
-    fastest = {
-        baseline: min(median for one, median in zip(contenders, medians, strict=True) if one.baseline == baseline)
-        for baseline in BASELINES
-        if any(one.baseline == baseline for one in contenders)
-    }
+    medians = [timing.percentile_ms(50) for timing in timings]
+    fastest: dict[str, float] = {}
+    for baseline in BASELINES:
+        measured = [
+            median for contender, median in zip(contenders, medians, strict=True) if contender.baseline == baseline
+        ]
+        if measured:
+            fastest[baseline] = min(measured)
     return [
-        SearchRow(one, num_queries, timing, recall, {name: median / least for name, least in fastest.items()})
-        for one, timing, recall, median in zip(contenders, timings, recalls, medians, strict=True)
+        SearchRow(contender, num_queries, timing, recall, {name: median / least for name, least in fastest.items()})
+        for contender, timing, recall, median in zip(contenders, timings, recalls, medians, strict=True)
     ]
 
 
-def search_document(bench: SearchBench, command: str) -> dict[str, Any]:
-    """The JSON document, with machine, versions and commit.
-
-    Args:
-        bench: the result.
-        command: that made it, as `machine_record.command_line` gives it.
-    """
+def search_document(bench: SearchBench) -> dict[str, Any]:
+    """The JSON document of a result."""
     options = bench.options
-    peers = {package: version for package in PEERS if (version := installed_version(package)) is not None}
-    return {
-        "tool": "sal bench search",
-        "command": command,
-        "commit": commit(),
-        "created": bench.created,
-        "machine": machine(),
-        "versions": {**versions(), **peers},
+    content = {
         "settings": {
             "items": options.items,
             "dimension": options.dimension,
@@ -247,12 +242,13 @@ def search_document(bench: SearchBench, command: str) -> dict[str, Any]:
         },
         "rows": [_row_json(row) for row in bench.rows],
     }
+    return result_document("sal bench search", bench.created, content, PEERS)
 
 
 def _row_json(row: SearchRow) -> dict[str, Any]:
     return {
         "contender": row.contender.name,
-        "engine": row.contender.engine,
+        "engine": row.contender.library,
         "kind": row.contender.kind,
         "queries": row.num_queries,
         "recall": row.recall,

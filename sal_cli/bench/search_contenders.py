@@ -1,4 +1,4 @@
-"""What `sal bench search` measures: what bounds exact ranking, our own ranking, and what others take."""
+"""The contenders of `sal bench search`: lower bounds of exact ranking, our own ranking, and other libraries."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from sal_runtime.ranking.exact import top_k
 from sal_runtime.ranking.screened import ScreenedRanking
 
 PART_ROWS = 32_768
-"""Of the parts that a gallery keeps in memory."""
+"""Rows in a part of the gallery, as many as a gallery keeps together in memory."""
 SHARES = (0.1, 0.5, 0.9)
-"""Of rows that filters let through."""
+"""Shares of the rows that filters let through."""
 GROUPS = 1000
-"""Of similar vectors, as people who look alike are; without any, nearness means little in many dimensions."""
+"""Number of groups of similar vectors, like people who look alike; else all vectors are about equally far apart."""
 SPREAD = 0.8
-"""Length of a vector's difference to the middle of its group, which has the length 1."""
+"""Length of a vector's difference from the middle of its group, which has the length 1."""
 BLAS_ROWS, SMALL_ROWS = 16_384, 32
-"""Of one product: BLAS starts threads of its own, or stays in the thread that calls it."""
+"""Rows of one product: for the first BLAS starts threads of its own, for the second it stays in the calling thread."""
 CHUNK_ROWS = 2048
-"""That one of our threads multiplies before it takes the next ones."""
+"""Rows per work item of a thread of ours."""
 READ, GEMM, FAISS = "read", "GEMM", "faiss"
 
 
 @dataclass(frozen=True)
 class SearchContender:
-    """Something that is timed.
+    """A way to rank the gallery, or a part of that work that bounds it.
 
     Attributes:
-        name: what it does.
-        engine: library and version.
-        run: takes queries float32 `[Q, d]`; gives rows int64 `[Q, k]` where it ranks.
-        kind: `exact`, `approximate`, or `bound`, which is no ranking.
-        allowed: bool `[N]`, rows that compete; None for all.
+        name: says what it does.
+        library: name and version of the library that does it.
+        run: takes queries float32 `[Q, d]`; returns rows int64 `[Q, k]` unless it is a bound.
+        kind: `exact`, `approximate`, or `bound`, which does not rank.
+        allowed: rows that compete, bool `[N]`; None lets all compete.
         baseline: READ, GEMM or FAISS if others are compared with it.
-        is_own: whether it is ours.
+        is_own: whether sal ranks this way.
     """
 
     name: str
-    engine: str
+    library: str
     run: Callable[[Float32Array], Any]
     kind: str = "exact"
     allowed: BoolArray | None = None
@@ -58,13 +58,13 @@ class SearchContender:
     is_own: bool = False
 
 
-def made_up_vectors(rng: np.random.Generator, count: int, dimension: int) -> Float32Array:
+def made_up_vectors(rng: np.random.Generator, count: int, dimension: int, part_rows: int = PART_ROWS) -> Float32Array:
     """Unit vectors float32 `[count, dimension]` in `GROUPS` groups, in random order."""
     middles = rng.standard_normal((GROUPS, dimension), dtype=np.float32)
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     vectors = np.empty((count, dimension), np.float32)
-    for start in range(0, count, PART_ROWS):
-        part = vectors[start : start + PART_ROWS]
+    for start in range(0, count, part_rows):
+        part = vectors[start : start + part_rows]
         rng.standard_normal(out=part, dtype=np.float32)
         part *= SPREAD / dimension**0.5
         part += middles[rng.integers(0, GROUPS, len(part))]
@@ -72,21 +72,30 @@ def made_up_vectors(rng: np.random.Generator, count: int, dimension: int) -> Flo
     return vectors
 
 
-def bounds(gallery: Float32Array) -> Iterator[SearchContender]:
-    """Reading all vectors, and multiplying them with the queries, each in several ways."""
-    engine, threads = f"numpy {np.__version__}", os.cpu_count() or 1
+def bounds(
+    gallery: Float32Array, *, blas_rows: int = BLAS_ROWS, chunk_rows: int = CHUNK_ROWS
+) -> Iterator[SearchContender]:
+    """Reading all vectors, and multiplying them with the queries, each in several ways.
+
+    Args:
+        gallery: unit vectors float32 `[N, d]`.
+        blas_rows: rows of one product of BLAS with threads of its own.
+        chunk_rows: rows per work item of our threads.
+    """
+    library, threads = f"numpy {np.__version__}", os.cpu_count() or 1
     numbers = gallery.reshape(-1)
-    yield SearchContender("read: BLAS dot", engine, lambda _: np.dot(numbers, numbers), "bound", baseline=READ)
+    yield SearchContender("read: BLAS dot", library, lambda _: np.dot(numbers, numbers), "bound", baseline=READ)
     pieces = np.array_split(numbers, threads)
     for name, reduce in (("max", np.maximum.reduce), ("sum", np.add.reduce)):
 
         def read(_: Float32Array, reduce: Callable[[Any], object] = reduce) -> None:
             _in_threads(threads, reduce, pieces)
 
-        yield SearchContender(f"read: {name}, {threads} threads", engine, read, "bound", baseline=READ)
-    yield SearchContender("GEMM: BLAS threads", engine, partial(_multiply, gallery), "bound", baseline=GEMM)
-    in_blocks = partial(_multiply_in_blocks, gallery, threads)
-    yield SearchContender(f"GEMM: small, {threads} threads", engine, in_blocks, "bound", baseline=GEMM)
+        yield SearchContender(f"read: {name}, {threads} threads", library, read, "bound", baseline=READ)
+    whole = partial(_multiply, gallery, blas_rows)
+    yield SearchContender("GEMM: BLAS threads", library, whole, "bound", baseline=GEMM)
+    in_blocks = partial(_multiply_in_blocks, gallery, chunk_rows, threads)
+    yield SearchContender(f"GEMM: small, {threads} threads", library, in_blocks, "bound", baseline=GEMM)
 
 
 def _in_threads(threads: int, work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
@@ -94,24 +103,24 @@ def _in_threads(threads: int, work: Callable[[Any], object], tasks: Sequence[Any
         list(pool.map(work, tasks))
 
 
-def _multiply(gallery: Float32Array, queries: Float32Array) -> None:
-    """All products, into memory that is used again."""
+def _multiply(gallery: Float32Array, blas_rows: int, queries: Float32Array) -> None:
+    """Compute all products, into memory that is used again."""
     transposed = np.ascontiguousarray(queries.T)
-    scores = np.empty((BLAS_ROWS, len(queries)), np.float32)
-    for start in range(0, len(gallery), BLAS_ROWS):
-        chunk = gallery[start : start + BLAS_ROWS]
+    scores = np.empty((blas_rows, len(queries)), np.float32)
+    for start in range(0, len(gallery), blas_rows):
+        chunk = gallery[start : start + blas_rows]
         np.matmul(chunk, transposed, out=scores[: len(chunk)])
 
 
-def _multiply_in_blocks(gallery: Float32Array, threads: int, queries: Float32Array) -> None:
-    """The same without threads of BLAS."""
+def _multiply_in_blocks(gallery: Float32Array, chunk_rows: int, threads: int, queries: Float32Array) -> None:
+    """Compute all products in threads of ours, in products too small for BLAS to start its own."""
     transposed = np.ascontiguousarray(queries.T)
-    starts = iter(range(0, len(gallery), CHUNK_ROWS))
+    starts = iter(range(0, len(gallery), chunk_rows))
 
     def work(_: int) -> None:
-        scores = np.empty((CHUNK_ROWS // SMALL_ROWS, SMALL_ROWS, len(queries)), np.float32)
+        scores = np.empty((chunk_rows // SMALL_ROWS, SMALL_ROWS, len(queries)), np.float32)
         for start in starts:
-            chunk = gallery[start : start + CHUNK_ROWS]
+            chunk = gallery[start : start + chunk_rows]
             blocks, rest = divmod(len(chunk), SMALL_ROWS)
             whole = chunk[: len(chunk) - rest].reshape(blocks, SMALL_ROWS, -1)
             np.matmul(whole, transposed, out=scores[:blocks])
@@ -121,11 +130,17 @@ def _multiply_in_blocks(gallery: Float32Array, threads: int, queries: Float32Arr
     _in_threads(threads, work, range(threads))
 
 
-def own_contenders(gallery: Float32Array, k: int, rng: np.random.Generator) -> Iterator[SearchContender]:
-    """What `Gallery.nearest` does, for all rows and for random shares of them; codes are there before it is timed."""
-    parts = [gallery[start : start + PART_ROWS] for start in range(0, len(gallery), PART_ROWS)]
+def own_contenders(parts: Sequence[Float32Array], k: int, rng: np.random.Generator) -> Iterator[SearchContender]:
+    """The ranking of `Gallery.nearest`, for all rows and for random shares of them; codes are made beforehand.
+
+    Args:
+        parts: the gallery, unit vectors float32 `[n, d]` in each part.
+        k: number of hits.
+        rng: draws the rows that filters let through.
+    """
     screened = ScreenedRanking(parts)
-    masks = {f"sal, {share:.0%} allowed": rng.random(len(gallery)) < share for share in SHARES}
+    num_rows = sum(map(len, parts))
+    masks = {f"sal, {share:.0%} allowed": rng.random(num_rows) < share for share in SHARES}
     for name, allowed in {"sal": None, **masks}.items():
 
         def run(queries: Float32Array, allowed: BoolArray | None = allowed) -> Int64Array:
@@ -134,23 +149,23 @@ def own_contenders(gallery: Float32Array, k: int, rng: np.random.Generator) -> I
             return top_k(queries, parts, k, allowed)[0]
 
         runtime = installed_version("onnxruntime") or installed_version("onnxruntime-gpu")
-        engine = f"numpy {np.__version__}, ONNX Runtime {runtime}"
-        yield SearchContender(name, engine, run, allowed=allowed, is_own=True)
+        library = f"numpy {np.__version__}, ONNX Runtime {runtime}"
+        yield SearchContender(name, library, run, allowed=allowed, is_own=True)
     yield SearchContender(
         "sal, without codes", f"numpy {np.__version__}", lambda queries: top_k(queries, parts, k)[0], is_own=True
     )
 
 
 def peer_contenders(gallery: Float32Array, k: int) -> tuple[list[SearchContender], list[str]]:
-    """Exact search by faiss and usearch; and a line for each that is not installed."""
-    found: list[SearchContender] = []
+    """Exact search by faiss and usearch; and a line for each library that is not installed."""
+    contenders: list[SearchContender] = []
     notes: list[str] = []
     for name, make in (("faiss", _faiss), ("usearch", _usearch)):
         try:
-            found.append(make(gallery, k))
+            contenders.append(make(gallery, k))
         except ImportError:
             notes.append(f'not measured: {name} is not installed; pip install "sal-person-search[bench]"')
-    return found, notes
+    return contenders, notes
 
 
 def _faiss(gallery: Float32Array, k: int) -> SearchContender:
@@ -160,7 +175,7 @@ def _faiss(gallery: Float32Array, k: int) -> SearchContender:
     index.add(gallery)
 
     def run(queries: Float32Array) -> Int64Array:
-        # the number of OpenMP threads may be shared with PyTorch, whose results depend on it: put back at once
+        # PyTorch may share this number of OpenMP threads, and its results depend on it: restore the number at once
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(os.cpu_count() or 1)
         try:
@@ -183,27 +198,25 @@ def _usearch(gallery: Float32Array, k: int) -> SearchContender:
     return SearchContender("usearch exact", f"usearch {usearch.__version__}", run)
 
 
-def approximate_contender(gallery: Float32Array, k: int, path: Path) -> SearchContender:
+def approximate_contender(gallery: Float32Array, parts: Sequence[Float32Array], k: int, path: Path) -> SearchContender:
     """The approximate index, whose proposals are ranked by the vectors themselves.
 
     Args:
         gallery: unit vectors float32 `[N, d]`.
-        k: hits wanted.
-        path: of the file to build.
+        parts: the same vectors in parts.
+        k: number of hits.
+        path: of the index file to build.
 
     Raises:
         BackendError: usearch is not installed.
     """
     stamp = GalleryVersion("made up", str(len(gallery)))
-    rows = np.arange(len(gallery))
-    starts = range(0, len(gallery), PART_ROWS)
-    build_index(
-        path, ((rows[start : start + PART_ROWS], gallery[start : start + PART_ROWS]) for start in starts), stamp
-    )
+    firsts = np.cumsum([0, *map(len, parts[:-1])])
+    build_index(path, ((first + np.arange(len(part)), part) for first, part in zip(firsts, parts, strict=True)), stamp)
     index = open_index(path, stamp)
 
     def run(queries: Float32Array) -> Int64Array:
         return index.search(queries, k, gallery.__getitem__)[0]
 
-    engine = f"usearch {installed_version('usearch')}"
-    return SearchContender("approximate index", engine, run, "approximate", is_own=True)
+    library = f"usearch {installed_version('usearch')}"
+    return SearchContender("approximate index", library, run, "approximate", is_own=True)

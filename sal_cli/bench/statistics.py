@@ -19,11 +19,11 @@ Values = Sequence[float] | NDArray[np.float64]
 def percentile(values: Values, percent: int) -> float:
     """Nearest-rank percentile: the value at rank ceil(percent / 100 * n), counted from 1, of the sorted values.
 
-    Always one of the values, never between two of them.
+    The result is always one of the values, never between two of them.
 
     Args:
-        values: `[n]`, in any order, at least one.
-        percent: 1..100.
+        values: at least one number `[n]`, in any order.
+        percent: whole number in 1..100.
 
     Raises:
         InputError: there is no value.

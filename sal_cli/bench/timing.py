@@ -1,4 +1,4 @@
-"""Timing several contenders beside each other in short slices, so that a slow minute of the machine hits all alike."""
+"""Timing several contenders in turn, in short slices, so that a slow minute of the machine slows all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from sal_cli.bench.statistics import STABLE_VARIATION, coefficient_of_variation
+from sal_cli.bench.statistics import STABLE_VARIATION, coefficient_of_variation, percentile
 
 SLICE_SECONDS = 0.5
 
@@ -19,10 +19,10 @@ class TimingSettings:
     """How long to measure.
 
     Attributes:
-        warmup_ms: before anything is timed, for each contender; at least one run of each stream.
-        min_seconds: timed wall clock of each contender, and
-        min_iterations: timed runs of each contender, both at least.
-        streams: threads that run one contender at the same time.
+        warmup_ms: untimed runs of each contender before anything is timed; at least one run in each stream.
+        min_seconds: least wall clock that each contender is timed for.
+        min_iterations: least number of timed runs of each contender.
+        streams: number of threads that run one contender at the same time.
     """
 
     warmup_ms: int = 200
@@ -33,11 +33,11 @@ class TimingSettings:
 
 @dataclass
 class Timing:
-    """What was measured of one contender.
+    """The timed runs of one contender.
 
     Attributes:
-        latencies_ms: of each run, of all streams.
-        seconds: wall clock during which these runs were made.
+        latencies_ms: latency of each run of every stream, in milliseconds.
+        seconds: wall clock that all these runs took together.
     """
 
     latencies_ms: list[float] = field(default_factory=list)
@@ -45,8 +45,12 @@ class Timing:
 
     @property
     def runs_per_second(self) -> float:
-        """Of wall clock, all streams together."""
+        """Runs of all streams in a second of wall clock."""
         return len(self.latencies_ms) / self.seconds
+
+    def percentile_ms(self, percent: int) -> float:
+        """Nearest-rank percentile (1..100) of the latencies, in milliseconds."""
+        return percentile(self.latencies_ms, percent)
 
     @property
     def variation(self) -> float:
@@ -66,18 +70,18 @@ def time_in_turn(
 
     Args:
         runs: one run of each contender; called from several threads at once if there are several streams.
-        settings: how long.
-        clock: seconds; tests pass in their own.
+        settings: how long to time them.
+        clock: returns seconds; tests pass their own.
 
     Returns:
-        One for each of `runs`. Every timed run is in it.
+        A timing for each of `runs`; no timed run is dropped.
     """
     for run in runs:
         _run_slice(run, settings.warmup_ms / 1000, settings.streams, clock)
     timings = [Timing() for _ in runs]
     while waiting := [pair for pair in zip(runs, timings, strict=True) if not _is_enough(pair[1], settings)]:
         for run, timing in waiting:
-            run()  # not timed: the caches hold what the contender before it left there
+            run()  # not timed: the caches still hold the data of another contender
             latencies, seconds = _run_slice(run, SLICE_SECONDS, settings.streams, clock)
             timing.latencies_ms += [1000 * latency for latency in latencies]
             timing.seconds += seconds

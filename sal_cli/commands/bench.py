@@ -1,69 +1,91 @@
-"""The commands `sal bench ...`: how fast a bundle is on this machine."""
+"""The commands `sal bench ...`: how fast this machine encodes and ranks."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from sal_cli.options import BundleOption, JsonOption, Precision
+from sal_cli.options import BundleOption, JsonOption, check_precisions, refuse_options
+from sal_cli.parsing import CommandModule
 
 OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON.")]
-PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the result as .svg.")]
-app = typer.Typer(
-    help="Measure how fast a bundle is on this machine.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Also draw the result as .svg.")]
+PrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8",
+        help="Measure only image encoders in this precision; repeatable. Default: all in the bundle.",
+    ),
+]
+DevicesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device", metavar="cpu|cuda|trt", help="Measure on this device; repeatable. Default: all that work."
+    ),
+]
+BatchOption = Annotated[
+    list[int] | None,
+    typer.Option("--batch", min=1, help="Measure batches of this size; repeatable. Default: 1 8 16 32."),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Use this many threads a run on the CPU. Default: all cores.")
+]
+StreamsOption = Annotated[
+    int, typer.Option("--streams", min=1, help="Run each encoder from this many threads at the same time.")
+]
+SecondsOption = Annotated[float, typer.Option("--min-seconds", min=0, help="Time each row at least this long.")]
+app = CommandModule(help="Measure how fast this machine encodes and ranks.")
 
 
 @app.command(epilog="See also: docs/benchmarks.md, sal export --run RUN --out BUNDLE")
 def engine(  # noqa: PLR0913 - one parameter is one option
     bundle: BundleOption = None,
-    precision: Annotated[
-        list[Precision] | None,
-        typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option("--device", help="cpu, cuda, ...; may be repeated. Default: all that are there."),
-    ] = None,
-    batch: Annotated[
-        list[int] | None, typer.Option("--batch", min=1, help="Rows of a batch; may be repeated. Default: 1 8 16 32.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of one run on the CPU. Default: all cores.")
-    ] = None,
-    streams: Annotated[int, typer.Option("--streams", min=1, help="Threads that use an encoder at a time.")] = 1,
-    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="At least, of each row.")] = 3.0,
+    precision: PrecisionsOption = None,
+    device: DevicesOption = None,
+    batch: BatchOption = None,
+    threads: ThreadsOption = None,
+    streams: StreamsOption = 1,
+    min_seconds: SecondsOption = 3.0,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Weights for PyTorch; random ones, which are as fast, without it."),
+        typer.Option("--run", help="Take PyTorch's weights from this run. Default: random weights, as fast."),
     ] = None,
     out: OutOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency and throughput of a bundle's encoders on every device, beside PyTorch where it is installed.
+    r"""Measure latency and throughput of a bundle's encoders on every device, and of PyTorch where it is installed.
 
-    The golden vectors are checked first; if an encoder does not give them, nothing is measured. Contenders take turns
-    in slices of half a second, so that a slow minute of the machine hits all alike:
+    The golden vectors are checked first; if an encoder does not reproduce them, nothing is measured. Encoders take
+    turns in slices of half a second, so that a slow minute of the machine slows all of them:
 
-        sal bench engine --bundle market.sal --device cpu --threads 2 --out engine.json --plot engine.svg
+    ```
+    sal bench engine --bundle market.bundle --device cpu --threads 2 \
+        --out engine.json --plot engine.svg
+    ```
     """
     import os
     from functools import partial
 
-    from sal_cli.bench.eager import eager_contenders
+    from sal_cli.bench.eager import TORCH_DEVICES, eager_contenders
     from sal_cli.bench.engine import BATCH_SIZES, BenchOptions, bench_engine
     from sal_cli.bench.timing import TimingSettings
-    from sal_cli.show.bench_engine import check_report, report_bench
+    from sal_cli.show.bench_engine import report_bench
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.terminal import progress_bar
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
     check_report(out, plot)
+    if device and "cpu" not in device:
+        refuse_options({"--threads": threads}, "nothing is measured on the CPU; add --device cpu")
+    if device and not set(device) & set(TORCH_DEVICES):
+        refuse_options({"--run": run}, "PyTorch is measured on cpu and cuda; add one with --device")
     options = BenchOptions(
-        precisions=[one.value for one in precision] if precision else None,
+        precisions=check_precisions("--precision", precision) or None,
         devices=device,
         batch_sizes=batch or BATCH_SIZES,
         threads=threads or os.cpu_count() or 1,
@@ -78,33 +100,33 @@ def engine(  # noqa: PLR0913 - one parameter is one option
 @app.command(epilog="See also: docs/encoding.md, sal bench engine")
 def encode(
     bundle: BundleOption = None,
-    precision: Annotated[
-        list[Precision] | None,
-        typer.Option("--precision", help="Only these image encoders; may be repeated. Default: all in the bundle."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or trt.")] = "cpu",
-    images: Annotated[int, typer.Option("--images", min=1, help="Images in a turn.")] = 1024,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each contender.")] = 9,
+    precision: PrecisionsOption = None,
+    device: Annotated[Literal["cpu", "cuda", "trt"], typer.Option("--device", help="Encode on this device.")] = "cpu",
+    images: Annotated[int, typer.Option("--images", min=1, help="Encode this many images in a turn.")] = 1024,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Give each contender this many turns.")] = 9,
     out: OutOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how fast images become embeddings, beside a bare ONNX Runtime session.
+    r"""Measure how fast images become embeddings, compared with a bare ONNX Runtime session.
 
-    From JPEG files, from boxes in frames, and from a folder into a gallery file. Before anything is measured, the
-    pipeline and the bare session have to give the same embeddings:
+    Images come from JPEG files, from boxes in frames, and from a folder that becomes a gallery file. The pipeline and
+    the bare session must give the same embeddings, or nothing is measured:
 
-        sal bench encode --bundle market.sal --images 2048 --out encode.json --plot encode.svg
+    ```
+    sal bench encode --bundle market.bundle --images 2048 \
+        --out encode.json --plot encode.svg
+    ```
     """
     from sal_cli.bench.encode import EncodeBenchOptions, bench_encode
     from sal_cli.show.bench_encode import report_encode_bench
-    from sal_cli.show.bench_engine import check_report
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.terminal import progress_bar
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
     check_report(out, plot)
-    options = EncodeBenchOptions([one.value for one in precision] if precision else None, device, images, rounds)
+    options = EncodeBenchOptions(check_precisions("--precision", precision) or None, device, images, rounds)
     with progress_bar("measuring") as progress:
         bench = bench_encode(open_bundle(choose_bundle_path(bundle)), options, progress)
     report_encode_bench(bench, out, plot, as_json=as_json)
@@ -112,30 +134,33 @@ def encode(
 
 @app.command(epilog="See also: docs/ranking.md, sal search")
 def search(  # noqa: PLR0913 - one parameter is one option
-    items: Annotated[int, typer.Option("--items", min=1, help="Vectors in the made-up gallery.")] = 1_000_000,
-    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Of the vectors.")] = 128,
-    k: Annotated[int, typer.Option("-k", "--top", min=1, help="Hits wanted.")] = 10,
+    items: Annotated[int, typer.Option("--items", min=1, help="Rank this many made-up vectors.")] = 1_000_000,
+    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Give each vector this many numbers.")] = 128,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="Ask for this many hits.")] = 10,
     queries: Annotated[
-        list[int] | None, typer.Option("--queries", min=1, help="Ranked together; may be repeated. Default: 1 64.")
+        list[int] | None,
+        typer.Option("--queries", min=1, help="Rank this many queries together; repeatable. Default: 1 64."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the vectors.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same vectors.")] = 0,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Also build and measure the approximate index; takes minutes.")
     ] = False,
-    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="At least, of each row.")] = 3.0,
+    min_seconds: SecondsOption = 3.0,
     out: OutOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure exact ranking beside one read of the vectors, the bare matrix product, faiss and usearch.
+    r"""Measure exact ranking, compared with reading the vectors, the bare matrix product, faiss and usearch.
 
-    All give the same hits, or nothing is measured. faiss and usearch come with the extra `bench`:
+    All exact contenders must give the same hits, or nothing is measured. The extra `bench` installs faiss and usearch:
 
-        sal bench search --items 1000000 --out search.json --plot search.svg
+    ```
+    sal bench search --items 1000000 --out search.json --plot search.svg
+    ```
     """
     from sal_cli.bench.search import SearchOptions, bench_search
     from sal_cli.bench.timing import TimingSettings
-    from sal_cli.show.bench_engine import check_report
+    from sal_cli.show.bench_report import check_report
     from sal_cli.show.bench_search import report_search
     from sal_cli.show.terminal import progress_bar
 

@@ -7,26 +7,29 @@ from typing import Annotated, Literal
 
 import typer
 
-from sal_cli.options import EXIT_FAILED, CapabilityOption, JsonOption, Precision
+from sal_cli.options import EXIT_FAILED, CapabilityOption, JsonOption, PrecisionChoice, check_precisions
+from sal_cli.parsing import CommandModule
 
-app = typer.Typer(
-    help="Look into a bundle, sign it, hand it to other inference servers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = CommandModule(help="Look into a bundle, sign it, and hand it to other inference servers.")
 
 ShownOption = Annotated[
-    Path | None, typer.Option("--bundle", "-b", help="Trained encoders. Default: $SAL_BUNDLE, else the shipped ones.")
+    Path | None, typer.Option("--bundle", "-b", help="The bundle. Default: $SAL_BUNDLE, else the shipped one.")
 ]
 SignedOption = Annotated[Path, typer.Option("--bundle", "-b", help="The bundle, a directory.")]
-MaxBatchOption = Annotated[int, typer.Option("--max-batch", min=1, max=1024, help="Most crops in one run.")]
+MaxBatchOption = Annotated[
+    int, typer.Option("--max-batch", min=1, max=1024, help="Encode at most this many crops in one run.")
+]
 
 
 @app.command(epilog="See also: the bundle's MODEL_CARD.md, docs/bundle.md")
 def show(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
-    """Say what a bundle is: encoders, size, how they compared with PyTorch, test numbers, attributes, licence.
+    """Say what a bundle is: encoders, sizes, differences from PyTorch, test numbers, attributes, licence.
 
+    The test numbers are those that `sal eval --attach` wrote:
+
+    ```
     sal bundle show --bundle bundles/edge
+    ```
     """
     from sal_cli.show.bundle import print_summary
     from sal_runtime.bundle.bundle import open_bundle
@@ -38,15 +41,17 @@ def show(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
 @app.command(epilog="See also: sal bundle verify --bundle BUNDLE --key public.pem")
 def sign(
     bundle: SignedOption,
-    key: Annotated[Path, typer.Option("--key", help="Private elliptic-curve key, PEM.")],
+    key: Annotated[Path, typer.Option("--key", help="Your private elliptic-curve key, PEM.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a bundle with your key, offline; whoever has your public key can tell that it is what you signed.
+    """Sign a bundle with your key, offline; everybody with your public key can verify the signature.
 
-        sal bundle sign --bundle market.bundle --key private.pem
+    ```
+    sal bundle sign --bundle market.bundle --key private.pem
+    ```
 
-    The signature, OpenSSF Model Signing's model.sig, lies in the bundle and covers every other file. Writing the bundle
-    anew (sal export, sal eval --attach) removes it: sign again. Needs the extra `sign`.
+    The signature, model.sig of OpenSSF Model Signing, is part of the bundle and covers every other file. `sal export`
+    and `sal eval --attach` write the bundle anew without it: sign again. Needs the extra `sign`.
     """
     from sal_cli.show.terminal import print_json
     from sal_export.interop.signing import sign_bundle
@@ -61,12 +66,16 @@ def sign(
 @app.command(epilog="See also: sal bundle sign --bundle BUNDLE --key private.pem")
 def verify(
     bundle: SignedOption,
-    key: Annotated[Path, typer.Option("--key", help="Public key of who signed it, PEM.")],
+    key: Annotated[Path, typer.Option("--key", help="The public key of the signer, PEM.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a bundle is exactly what the owner of a key signed. Exit code 1 if not, or if it is not signed.
+    """Check that a bundle is exactly what the owner of a key signed.
 
+    The exit code is 1 if the bundle differs or is not signed:
+
+    ```
     sal bundle verify --bundle market.bundle --key public.pem
+    ```
     """
     from sal_cli.show.gallery import print_problems
     from sal_export.interop.signing import verify_bundle
@@ -81,28 +90,32 @@ def verify(
 def engine(
     bundle: ShownOption = None,
     precision: Annotated[
-        list[Precision] | None, typer.Option("--precision", help="May be repeated. Default: fp16.")
+        list[str] | None,
+        typer.Option(
+            "--precision", metavar="fp32|fp16|int8", help="Build in this precision; repeatable. Default: fp16."
+        ),
     ] = None,
     compute_capability: CapabilityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build TensorRT engines of the image encoder into the engine store, before they are needed.
 
-        sal bundle engine --bundle market.bundle --precision fp16 --precision int8
+    ```
+    sal bundle engine --bundle market.bundle --precision fp16 --precision int8
+    ```
 
-    `--device trt` builds what is missing by itself; this command does it beforehand. An engine is for one TensorRT
-    version and one kind of GPU. That the asked precision was built is proven, or the exit code is 1.
+    `--device trt` builds missing engines by itself; this command builds them beforehand. An engine works for one
+    version of TensorRT and one kind of GPU. If an engine turns out to have another precision, the exit code is 1.
     """
-    from rich.console import Console
-
     from sal_cli.show.engines import print_engines
+    from sal_cli.show.terminal import console
     from sal_export.engines import build_engines
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
+    precisions = check_precisions("--precision", precision or ["fp16"])
     opened = open_bundle(choose_bundle_path(bundle))
-    console = Console(stderr=True)
-    engines = build_engines(opened, [one.value for one in precision or [Precision.fp16]], compute_capability, console)
+    engines = build_engines(opened, precisions, compute_capability, console(stderr=True))
     print_engines(engines, as_json=as_json)
 
 
@@ -110,16 +123,21 @@ def engine(
 def triton(
     out: Annotated[Path, typer.Option("--out", help="The model repository to write.")],
     bundle: ShownOption = None,
-    precision: Annotated[Precision, typer.Option(help="Of the image encoder.")] = Precision.fp32,
+    precision: Annotated[
+        PrecisionChoice, typer.Option("--precision", help="The arithmetic of the image encoder.")
+    ] = "fp32",
     max_batch: MaxBatchOption = 32,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where the image encoder runs.")] = "cpu",
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option("--device", help="Run the image encoder on this device.")
+    ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Write a model repository for Triton Inference Server, with both encoders for its ONNX Runtime.
 
-        sal bundle triton --bundle market.bundle --out repository/ --device cuda
-
-        tritonserver --model-repository repository/
+    ```
+    sal bundle triton --bundle market.bundle --out repository/ --device cuda
+    tritonserver --model-repository repository/
+    ```
 
     A repository that this command wrote before is replaced in one step; anything else is left alone.
     """
@@ -129,7 +147,7 @@ def triton(
     from sal_runtime.gallery.choices import choose_bundle_path
 
     opened = open_bundle(choose_bundle_path(bundle))
-    models = write_triton_repository(opened, out, precision.value, max_batch, device)
+    models = write_triton_repository(opened, out, precision, max_batch, device)
     if as_json:
         served = [model.to_json() for model in models]
         print_json({"repository": str(out), "fingerprint": opened.fingerprint, "models": served})
@@ -142,17 +160,20 @@ def deepstream(
     out: Annotated[Path, typer.Option("--out", help="The directory to write.")],
     bundle: ShownOption = None,
     max_batch: MaxBatchOption = 32,
-    gie_id: Annotated[int, typer.Option("--gie-id", min=1, help="Number of this engine in your pipeline.")] = 2,
-    detector_id: Annotated[int, typer.Option("--detector-id", min=1, help="Number of your detector.")] = 1,
-    person_class: Annotated[int, typer.Option("--person-class", min=0, help="Class of a person there.")] = 0,
+    gie_id: Annotated[int, typer.Option("--gie-id", min=1, help="The number of this engine in your pipeline.")] = 2,
+    detector_id: Annotated[int, typer.Option("--detector-id", min=1, help="The number of your detector.")] = 1,
+    person_class: Annotated[int, typer.Option("--person-class", min=0, help="The detector's class for people.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a configuration of DeepStream's Gst-nvinfer that gives every person of a detector an embedding.
+    r"""Write a configuration of DeepStream's Gst-nvinfer that gives every detected person an embedding.
 
-        sal bundle deepstream --bundle market.bundle --out deepstream/ --detector-id 1 --person-class 0
+    ```
+    sal bundle deepstream --bundle market.bundle --out deepstream/ \
+        --detector-id 1 --person-class 0
+    ```
 
-    nvinfer feeds float32 and no uint8, so the graph is rewritten to take that, and compared with the bundle's before
-    anything is written. Needs the extra `export`.
+    nvinfer feeds float32 where the bundle takes uint8; the graph is rewritten to match, and compared with the bundle's
+    before it is written. Needs the extra `export`.
     """
     from sal_cli.show.terminal import print_json
     from sal_export.interop.deepstream import write_deepstream_config

@@ -13,50 +13,64 @@ from sal_cli.options import (
     DatasetOption,
     DeviceOption,
     JsonOption,
-    Precision,
+    PrecisionChoice,
+    cache_or_default,
+    dataset_from,
+    refuse_options,
 )
-from sal_runtime.errors import ConfigError
+from sal_cli.parsing import CommandModule
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = CommandModule()
 
 
 @app.command("eval", epilog="See also: sal train, sal export --run RUN --out BUNDLE")
 def evaluate(  # noqa: PLR0913 - one parameter is one option
     dataset: DatasetOption,
-    bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="Measure a bundle's exported encoders.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Measure a training run.")] = None,
-    data: DataOption = Path(),
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Measure the exported encoders of this bundle.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Measure the networks of this training run.")] = None,
+    data: DataOption = None,
     partial: Annotated[bool, typer.Option(help="Also ask queries that leave attributes open.")] = True,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Search the training categories the run held out, to choose settings.")
+        bool, typer.Option("--held-out", help="Search the training categories that the run held out.")
     ] = False,
     test_time: Annotated[
-        bool, typer.Option("--test-time", help="Also rank with mirror images, CSLS and the attribute head.")
+        bool, typer.Option("--test-time", help="Also rank with mirrored images, CSLS and the attribute head.")
     ] = False,
-    precision: Annotated[Precision, typer.Option(help="Of the bundle's image encoder.")] = Precision.fp32,
-    seed: Annotated[int, typer.Option(help="Of the partial queries.")] = 0,
+    precision: Annotated[
+        PrecisionChoice | None,
+        typer.Option("--precision", help="The arithmetic of the bundle's image encoder. Default: fp32."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draw completions and partial queries from this seed.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Write the numbers into the bundle's manifest and model card.")
     ] = False,
-    device: DeviceOption = "cpu",
-    cache: CacheOption = Path("~/.cache/sal"),
+    device: DeviceOption = None,
+    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run or a bundle on the test split of a data set.
+    r"""Measure a run or a bundle on the test split of a data set.
 
-    mAP and rank-k of full queries, of seen and unseen categories, beside ranking by attribute recognition alone; mAP
-    of queries that give 1, 2, 3, 5, 10 and all attributes under each scoring rule; calibration of the likelihood:
+    The report has mAP and rank-k of full queries, for seen and unseen categories, beside ranking by attribute
+    recognition alone; mAP of queries that give 1, 2, 3, 5, 10 and all attributes under each scoring rule; and the
+    calibration of the likelihood. Choose settings with `--held-out`, never on the test split:
 
-        sal eval --bundle market.sal --dataset market1501 --data DATA --out report.json
+    ```
+    sal eval --bundle market.bundle --dataset market1501 --data DATA \
+        --out report.json
+    ```
     """
-    from sal_train.datasets import load_dataset
+    from sal_cli.show.terminal import check_places
     from sal_train.evaluation.evaluate import Options, evaluate_and_print
 
-    if attach and bundle is None:
-        raise ConfigError("--attach needs --bundle: a run has no model card")
-    options = Options(cache.expanduser(), device, partial, held_out, test_time, precision.value, seed)
-    report = evaluate_and_print(bundle, run, load_dataset(dataset, data), options, out, as_json=as_json)
+    if run is not None and bundle is None:
+        refuse_options({"--attach": attach}, "a run has no model card; measure its bundle with --bundle")
+        refuse_options({"--precision": precision}, "a run computes in fp32; measure its bundle with --bundle")
+    check_places(out)
+    options = Options(cache_or_default(cache), device or "cpu", partial, held_out, test_time, precision or "fp32", seed)
+    report = evaluate_and_print(bundle, run, dataset_from(dataset, data), options, out, as_json=as_json)
     if attach and bundle is not None:
         from sal_export.publish import attach_metrics
 

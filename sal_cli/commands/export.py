@@ -11,56 +11,76 @@ from sal_cli.options import (
     CacheOption,
     CapabilityOption,
     DataOption,
-    Precision,
+    cache_or_default,
+    check_precisions,
+    dataset_from,
+    refuse_options,
 )
+from sal_cli.parsing import CommandModule
 
-app = typer.Typer(pretty_exceptions_enable=False)
+PrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp16|int8",
+        help="Add an image encoder in this precision to the one in fp32; repeatable.",
+    ),
+]
+EnginesOption = Annotated[
+    list[str] | None,
+    typer.Option("--trt", metavar="fp32|fp16|int8", help="Also build a TensorRT engine in this precision; repeatable."),
+]
+app = CommandModule()
 
 
 @app.command("export", epilog="See also: sal eval --bundle BUNDLE, sal search --bundle BUNDLE")
 def export_bundle(  # noqa: PLR0913 - one parameter is one option
-    run: Annotated[Path, typer.Option("--run", help="Folder of a finished `sal train`.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle to write; one that is there is replaced whole.")],
+    run: Annotated[Path, typer.Option("--run", help="The folder of a finished `sal train`.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write; an existing bundle is replaced whole.")],
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="What the run was trained on; without it the gate runs on drawings.")
+        str | None,
+        typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
     ] = None,
-    data: DataOption = Path(),
-    precision: Annotated[
-        list[Precision] | None, typer.Option("--precision", help="Of the image encoder, beside fp32; may be repeated.")
-    ] = None,
-    trt: Annotated[
-        list[Precision] | None,
-        typer.Option("--trt", help="Also build a TensorRT engine in this precision; may be repeated."),
-    ] = None,
+    data: DataOption = None,
+    precision: PrecisionsOption = None,
+    trt: EnginesOption = None,
     compute_capability: CapabilityOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the bundle; default: that of the folder.")] = None,
-    cache: CacheOption = Path("~/.cache/sal"),
+    name: Annotated[
+        str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder.")
+    ] = None,
+    cache: CacheOption = None,
 ) -> None:
-    """Export a run to a bundle: image and attribute encoder in ONNX, with all that search needs.
+    r"""Export a run to a bundle: image and attribute encoder in ONNX, with all that search needs.
 
-    ONNX Runtime is compared with PyTorch on crops in batches of 1, 2, 3, 17, 64 and 65; if they differ, nothing is
+    ONNX Runtime is compared with PyTorch on crops in batches of 1, 2, 3, 17, 64 and 65; if they differ, no bundle is
     written. With the data set the gate runs on real crops and the likelihood of match is calibrated:
 
-        sal export --run runs/peta --out bundles/peta --dataset peta --data DATA --precision fp16 --precision int8
+    ```
+    sal export --run runs/peta --out peta.bundle \
+        --dataset peta --data DATA --precision fp16 --precision int8
+    ```
 
-    fp16 may lose 0.5 points of mAP and of rank-1 against fp32, int8 one point; otherwise, too, nothing is written.
-    Engines (--trt) go into the engine store of this machine, never into the bundle; `sal bundle engine` builds them
-    from a bundle.
+    A precision passes the gate if it loses at most 0.5 points (fp16) or 1 point (int8) of mAP and of rank-1 against
+    fp32; if one does not pass, no bundle is written. Engines go into the engine store of this machine, never into the
+    bundle; `sal bundle engine` builds them from a bundle.
     """
-    from rich.console import Console
-
     from sal_cli.show.engines import print_engines
+    from sal_cli.show.terminal import console
     from sal_export.engines import build_engines, check_engines_can_be_built
     from sal_export.package import artefacts_for, export_run
     from sal_train.checkpoint import load_run
-    from sal_train.datasets import load_dataset
 
-    if trt:
+    engines = check_precisions("--trt", trt)
+    wanted = artefacts_for(check_precisions("--precision", precision), engines)
+    if dataset is None:
+        refuse_options({"--data": data, "--cache": cache}, "no data set is named; add --dataset")
+    if engines:
         check_engines_can_be_built(compute_capability)
-    trained_on = load_dataset(dataset, data) if dataset is not None else None
-    console = Console(stderr=True)
-    wanted = artefacts_for(precision or [], trt or [])
-    bundle = export_run(load_run(run), out, trained_on, cache.expanduser(), console, name, wanted)
+    else:
+        refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
+    trained_on = None if dataset is None else dataset_from(dataset, data)
+    progress = console(stderr=True)
+    bundle = export_run(load_run(run), out, trained_on, cache_or_default(cache), progress, name, wanted)
     print(bundle.path)
-    if trt:
-        print_engines(build_engines(bundle, [one.value for one in trt], compute_capability, console), as_json=False)
+    if engines:
+        print_engines(build_engines(bundle, engines, compute_capability, progress), as_json=False)

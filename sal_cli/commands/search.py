@@ -9,13 +9,11 @@ import typer
 
 from sal_cli.options import (
     EXIT_FAILED,
-    ApproximateOption,
     BundleOption,
     CameraOption,
     DeviceOption,
     FromOption,
     JsonOption,
-    LikelihoodOption,
     MetadataOption,
     PrecisionOption,
     TrackOption,
@@ -23,21 +21,31 @@ from sal_cli.options import (
     item_filter,
     print_choice,
 )
+from sal_cli.parsing import CommandModule
 
-app = typer.Typer(pretty_exceptions_enable=False)
+AttrsOption = Annotated[
+    str, typer.Option("--attrs", "-a", help="The description, such as male,backpack,no-hat,upper=red|pink.")
+]
+PlaceOption = Annotated[
+    str,
+    typer.Option("--gallery", "-g", help="A folder of person crops, a gallery file, or http://HOST:19530/COLLECTION."),
+]
+ApproximateOption = Annotated[
+    bool, typer.Option("--approximate", help="Let the index of `sal gallery index` propose hits; it can miss some.")
+]
+LikelihoodOption = Annotated[
+    float | None,
+    typer.Option("--min-likelihood", min=0, max=1, help="Leave out hits whose likelihood of match is lower."),
+]
+app = CommandModule()
 
 
 @app.command(epilog="See also: sal gallery status crops/")
 def search(  # noqa: PLR0913 - one parameter is one option
-    attrs: Annotated[str, typer.Option("--attrs", "-a", help="Description, e.g. male,backpack,!hat,upper=red|pink")],
-    gallery: Annotated[
-        str,
-        typer.Option(
-            "--gallery", "-g", help="A folder of person crops, a gallery file, or http://HOST:19530/COLLECTION."
-        ),
-    ],
+    attrs: AttrsOption,
+    gallery: PlaceOption,
     bundle: BundleOption = None,
-    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many hits to show.")] = 20,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="Show at most this many hits.")] = 20,
     camera: CameraOption = None,
     track: TrackOption = None,
     captured_from: FromOption = None,
@@ -45,24 +53,28 @@ def search(  # noqa: PLR0913 - one parameter is one option
     meta: MetadataOption = None,
     approximate: ApproximateOption = False,
     min_likelihood: LikelihoodOption = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a sheet of the hits for a browser.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the hits as a page for a browser.")] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the hits as one JPEG.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = None,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank the people of a gallery by a description.
 
-    What the description does not mention may be anything. `,` is and, `!` is not, `|` is one of:
+    Attributes that the description leaves out may have any value. `,` means and, `|` means or, `no-` or `!` means not:
 
-        sal search --attrs "female,!backpack,upper=red|pink" --gallery crops/
+    ```
+    sal search --attrs 'female,no-backpack,upper=red|pink' --gallery crops/
+    ```
 
-    Images can be left out before ranking, by camera, time and anything else that `sal gallery add` was told:
+    Filters leave images out before ranking, by camera, track, time and the metadata that `sal gallery add` recorded:
 
-        sal search --attrs male,backpack --gallery yard.sal --camera door --from 2026-11-23T14:00 --meta zone=north
+    ```
+    sal search -a male,backpack -g yard.sal --camera door --meta zone=north
+    ```
 
-    A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches only encode what is new
-    or has changed. Images that cannot be read are named, the others are searched, and the exit code is 1.
+    A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches encode only what is new
+    or has changed. Unreadable images are named and skipped, and the exit code is 1.
     """
     from sal_cli.show.search import print_search
     from sal_cli.show.terminal import check_places, progress_bar
@@ -78,8 +90,8 @@ def search(  # noqa: PLR0913 - one parameter is one option
             bundle=bundle,
             where=where,
             approximate=approximate,
-            device=None if device == "cpu" else device,
-            precision=precision.value if precision else None,
+            device=device,
+            precision=precision,
             progress=progress,
         )
     if min_likelihood is not None:

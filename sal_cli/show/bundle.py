@@ -1,14 +1,12 @@
-"""What `sal bundle show` says of a bundle."""
+"""A bundle in short, for `sal bundle show`."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sal_cli.show.search import SENSITIVE_MARK
-from sal_cli.show.terminal import print_json
+from sal_cli.show.terminal import SENSITIVE_MARK, console, print_json, table
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 
 WIDTH = 80
@@ -50,25 +48,26 @@ def bundle_summary(bundle: Bundle) -> dict[str, Any]:
                 },
                 "metrics": _main_metrics(artefact.metrics),
             }
-            for artefact in sorted(bundle.artefacts, key=lambda one: (one.role != IMAGE_ROLE, one.precision))
+            for artefact in sorted(
+                bundle.artefacts, key=lambda artefact: (artefact.role != IMAGE_ROLE, artefact.precision)
+            )
         ],
         "licence": bundle.manifest["licence"],
     }
 
 
 def _main_metrics(metrics: Mapping[str, Any]) -> dict[str, float] | None:
-    found = {key: float(metrics[key]) for key in METRICS if key in metrics}
-    return found or None
+    return {key: float(metrics[key]) for key in METRICS if key in metrics} or None
 
 
 def print_summary(bundle: Bundle, *, as_json: bool) -> None:
-    """The bundle in short: what it takes, what it knows, how its encoders compared with PyTorch, its licence."""
+    """Print the bundle in short: its input, its words, the differences of its encoders from PyTorch, its licence."""
     summary = bundle_summary(bundle)
     if as_json:
         print_json(summary)
         return
     image, schema = summary["image"], summary["schema"]
-    sensitive = ", ".join(f"{name} {SENSITIVE_MARK}" for name in schema["sensitive"]) or "none of them sensitive"
+    sensitive = ", ".join(f"{name} {SENSITIVE_MARK}" for name in schema["sensitive"]) or "none is sensitive"
     lines = {
         "bundle": f"{summary['name']} ({summary['fingerprint'][:12]})",
         "made": f"{summary['created']} by sal {summary['sal_version']}",
@@ -80,7 +79,7 @@ def print_summary(bundle: Bundle, *, as_json: bool) -> None:
         "test": _percentages(summary["metrics"]),
         "licence": summary["licence"],
     }
-    print(f"{'path':<12}{summary['path']}")  # whole, whatever its length, so that it can be copied
+    print(f"{'path':<12}{summary['path']}")  # never wrapped, so that it can be copied
     for name, value in lines.items():
         print(textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=INDENT))
     _print_artefacts(summary["artefacts"])
@@ -88,22 +87,16 @@ def print_summary(bundle: Bundle, *, as_json: bool) -> None:
 
 def _percentages(metrics: Mapping[str, float] | None) -> str:
     if metrics is None:
-        return "not measured; sal eval --attach does"
+        return "not measured; `sal eval --attach` measures"
     return ", ".join(f"{METRICS[key]} {100 * value:.1f}" for key, value in metrics.items()) + " (percent)"
 
 
 def _print_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> None:
-    """A row for each encoder; the differences are those from PyTorch when it was exported."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("encoder", "precision", "MB", "max abs", "min cosine", "top-10", "mAP"):
-        table.add_column(column, justify="left" if column in ("encoder", "precision") else "right", no_wrap=True)
+    """Print a row for each encoder, with its differences from PyTorch at the time of the export."""
+    made = table("encoder", "precision", "MB", "max abs", "min cosine", "top-10", "mAP", left=2)
     for artefact in artefacts:
         parity, metrics = artefact["parity"], artefact["metrics"] or {}
-        table.add_row(
+        made.add_row(
             artefact["role"],
             artefact["precision"],
             f"{artefact['bytes'] / 1e6:.2f}",
@@ -112,7 +105,7 @@ def _print_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> None:
             _number(parity["top10_agreement"], ".1%"),
             _number(metrics.get("mAP"), ".1%"),
         )
-    console.print(table)
+    console().print(made)
 
 
 def _number(value: float | None, form: str) -> str:

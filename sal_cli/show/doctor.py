@@ -1,4 +1,4 @@
-"""What `sal doctor` shows to people: 80 columns, and nothing but Python needed to print them."""
+"""The report of `sal doctor` for people: 80 columns, printed with nothing but Python."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, EncoderCheck
 
 WIDTH = 80
 LABEL = 9
-"""Characters of the first column."""
+"""Width of the first column, in characters."""
 ENCODER = "{:11}{:10}{:>9}{:>10}   {}"
 
 
 def report_lines(report: DoctorReport) -> list[str]:
-    """The report, a line each of at most 80 characters."""
+    """The report as lines of at most 80 characters."""
     lines = [*_field("sal", _versions(report.versions)), *_field("machine", _machine(report))]
     lines += _field("GPU", _gpus(report))
     lines += _field("bundle", _bundle(report))
@@ -49,8 +49,8 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def _machine(report: DoctorReport) -> str:
     known = report.int8_instructions
-    has = [name for name, there in known.items() if there]
-    lacks = [name for name, there in known.items() if not there]
+    has = [name for name, is_present in known.items() if is_present]
+    lacks = [name for name, is_present in known.items() if not is_present]
     int8 = f"for int8: {', '.join(has) or 'nothing'}" + (f"; not {', '.join(lacks)}" if lacks else "")
     parts = [str(report.machine["cpu"]), f"{report.machine['cores']} cores", int8 if known else "int8: not known"]
     return ", ".join([*parts, str(report.machine["os"])])
@@ -72,11 +72,11 @@ def _bundle(report: DoctorReport) -> str:
 
 
 def _device_lines(device: DeviceCheck) -> list[str]:
-    """A row for each encoder that ran, then why the others did not; the device's name stands in the first line only."""
+    """A row for each encoder that ran, then why the others did not; only the first line names the device."""
     ran = [encoder for encoder in device.encoders if encoder.max_abs is not None]
     rows = [_encoder_row(encoder) for encoder in ran]
-    said = dict.fromkeys([encoder.problem for encoder in device.encoders if encoder.problem] or [device.problem])
-    text = [line for problem in said if problem for line in _wrapped(problem)]
+    problems = dict.fromkeys([encoder.problem for encoder in device.encoders if encoder.problem] or [device.problem])
+    text = [line for problem in problems if problem for line in _wrapped(problem)]
     start = f"{device.device:{LABEL}}{'yes' if device.works else 'no':7}"
     return [(start if number == 0 else " " * len(start)) + line for number, line in enumerate([*rows, *text])]
 
@@ -89,7 +89,7 @@ def _encoder_row(encoder: EncoderCheck) -> str:
 
 
 def _placement(placement: Mapping[str, int] | None) -> str:
-    """Such as `CPU 108`."""
+    """Number of nodes of the graph on each execution provider, such as `CPU 108`."""
     if placement is None:
         return "not provable"
     counts = (f"{name.removesuffix('ExecutionProvider')} {count}" for name, count in placement.items())

@@ -1,4 +1,4 @@
-"""TensorRT engines as the command lists them."""
+"""TensorRT engines as a list."""
 
 from __future__ import annotations
 
@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 
 
 def print_engines(engines: Sequence[StoredEngine], *, as_json: bool) -> None:
-    """Where the engines are and how their precision was proven; one line each, or a JSON document, on stdout."""
+    """Print where engines are and what proves their precision: two lines each, or a JSON document, on stdout."""
     if as_json:
-        found = [
-            {"path": str(one.folder / PLAN), "key": asdict(one.key), "bytes": one.size, "proof": one.inspection}
-            for one in engines
+        described = [
+            {
+                "path": str(engine.folder / PLAN),
+                "key": asdict(engine.key),
+                "bytes": engine.size,
+                "proof": engine.inspection,
+            }
+            for engine in engines
         ]
-        print_json({"engines": found})
+        print_json({"engines": described})
         return
-    for one in engines:
-        proof = "graph and engine inspector" if one.inspection["engine"] else "graph and weights of the engine"
-        made_for = ", ".join(one.key.compute_capabilities)
-        print(f"{one.folder / PLAN}")
+    for engine in engines:
+        proof = "graph and engine inspector" if engine.inspection["engine"] else "graph and weights of the engine"
+        made_for = ", ".join(engine.key.compute_capabilities)
+        print(f"{engine.folder / PLAN}")
         print(
-            f"  {one.key.precision}, {one.size / 1e6:.1f} MB, {one.key.library} {one.key.library_version}, compute "
-            f"capability {made_for}, {one.key.profile}; precision proven by {proof}"
+            f"  {engine.key.precision}, {engine.size / 1e6:.1f} MB, {engine.key.library} "
+            f"{engine.key.library_version}, compute capability {made_for}, {engine.key.profile}; precision proven by "
+            f"{proof}"
         )

@@ -1,4 +1,4 @@
-"""What `sal gallery` prints."""
+"""What the commands `sal gallery ...` did or found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_update(report: UpdateReport, *, as_json: bool) -> None:
-    """What `sal gallery add` did."""
+    """Print how many images `sal gallery add` added, and on stderr those it skipped."""
     counts = {name: getattr(report, name) for name in ("added", "changed", "removed", "unchanged")}
     if as_json:
         print_json({**counts, "failed": [{"path": path, "reason": reason} for path, reason in report.failed]})
@@ -25,7 +25,7 @@ def print_update(report: UpdateReport, *, as_json: bool) -> None:
 
 
 def print_status(status: Status, *, as_json: bool) -> None:
-    """What `sal gallery status` found."""
+    """Print what `sal gallery status` found."""
     if as_json:
         print_json(status.to_json())
         return
@@ -41,7 +41,7 @@ def print_status(status: Status, *, as_json: bool) -> None:
 
 
 def print_count(done: str, count: int, *, as_json: bool) -> None:
-    """How many images something was done to."""
+    """Print how many images were removed, exported or imported; `done` is that word."""
     if as_json:
         print_json({done: count})
     else:
@@ -49,7 +49,7 @@ def print_count(done: str, count: int, *, as_json: bool) -> None:
 
 
 def print_reindex(report: ReindexReport, *, as_json: bool) -> None:
-    """What `sal gallery reindex` did."""
+    """Print how many images `sal gallery reindex` encoded, and on stderr those it dropped."""
     if as_json:
         dropped = [{"path": path, "reason": reason} for path, reason in report.dropped]
         print_json({"encoded": report.encoded, "kept": report.kept, "dropped": dropped})
@@ -59,18 +59,18 @@ def print_reindex(report: ReindexReport, *, as_json: bool) -> None:
 
 
 def print_archive(report: ArchiveReport, *, as_json: bool) -> None:
-    """What `sal gallery encode` did."""
+    """Print how many images `sal gallery encode` encoded, and how many failed."""
     if as_json:
         print_json(vars(report))
     else:
         print(
-            f"{report.images:,} images in {report.parts:,} files, {report.unchanged:,} of them there before; "
+            f"{report.images:,} images in {report.parts:,} files, {report.unchanged:,} of them from an earlier run; "
             f"{report.failed:,} failed"
         )
 
 
 def print_problems(problems: Sequence[str], *, as_json: bool) -> None:
-    """What `sal gallery verify` found."""
+    """Print what is wrong, a line each, or that nothing is."""
     if as_json:
         print_json({"ok": not problems, "problems": list(problems)})
     else:

@@ -23,13 +23,13 @@ FAINT = (110, 116, 124)
 
 
 def draw_grid(result: SearchResult) -> bytes:
-    """JPEG file of a contact sheet; a grey box stands for a picture that is gone."""
+    """A contact sheet as a JPEG file; a grey box replaces a picture that is gone."""
     columns = min(COLUMNS, max(len(result.hits), 4))
     rows = max(1, -(-len(result.hits) // columns))
     cell_height, cell_width = PICTURE[0] + CAPTION + MARGIN, PICTURE[1] + MARGIN
     shape = (HEADER + rows * cell_height + MARGIN, columns * cell_width + MARGIN, 3)
     sheet = np.full(shape, BACKGROUND, dtype=np.uint8)
-    query = result.query.encode("ascii", "replace").decode()  # the fonts of OpenCV hold no more
+    query = result.query.encode("ascii", "replace").decode()  # the fonts of OpenCV have no other letters
     title = f"{len(result.hits)} of {result.num_items:,}: {query}"
     _write(sheet, _fitted(title, shape[1] - 2 * MARGIN), MARGIN, HEADER - 15, TITLE_SIZE, INK)
     for position, hit in enumerate(result.hits):
@@ -39,7 +39,7 @@ def draw_grid(result: SearchResult) -> bytes:
 
 
 def _fitted(text: str, width: int) -> str:
-    """As much of a title as `width` pixels hold."""
+    """As much of a title as fits into `width` pixels."""
     import cv2
 
     def is_too_wide(shown: str) -> bool:

@@ -1,4 +1,4 @@
-"""The answer to a search as one HTML file that needs nothing else: pictures inside, no script, no network."""
+"""The answer to a search as one self-contained HTML file: pictures inside, no script, no network."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import base64
 from datetime import UTC, datetime
 from html import escape
 
+from sal_cli.show.terminal import SENSITIVE_MARK
 from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
 from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 
 PICTURE = (256, 128)
 """Height and width of the box a picture is fitted into, pixels."""
-SENSITIVE_MARK = "◆"
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f8; --card: #fff; --ink: #1c2126; --faint: #656d76; --line: #dde1e5;
@@ -99,7 +99,7 @@ def _card(hit: Hit, terms: tuple[AskedTerm, ...]) -> str:
 
 
 def _seen(hit: Hit) -> str:
-    """Where and when the person was seen, as far as that is known."""
+    """Camera, time and metadata of the image, as far as they are known."""
     item = hit.item
     known = [] if item.camera is None else [item.camera]
     if item.captured_at is not None:

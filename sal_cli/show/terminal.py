@@ -1,9 +1,8 @@
-"""What the commands show to people: a progress bar and a table; results on stdout, everything else on stderr."""
+"""What all commands show with: tables, JSON, files and a progress bar; results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,25 +10,57 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_runtime.errors import InputError, SalError
+from sal_runtime.files import whole_file
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from sal_runtime.arrays import Progress
+
+UNCUT = 100_000
+"""Width in characters where no person is looking: a pipe gets every line whole."""
+SENSITIVE_MARK = "◆"
+"""Follows the name of a sensitive attribute, such as gender or age."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Stdout or stderr for tables and text: as wide as the terminal; in a pipe, nothing is cut or wrapped."""
+    from rich.console import Console
+
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, width=None if is_terminal else UNCUT)
+
+
+def table(*columns: str, left: int = 1) -> Table:
+    """A table without lines.
+
+    Args:
+        columns: the headers.
+        left: number of columns, from the first, that are aligned to the left; all others are numbers.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+    return made
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr that appears with the first call of what it gives, and only where a person is looking.
+    """A bar on stderr, which appears when its progress is first called, and only on a terminal.
 
     Usage: `with progress_bar("encoding") as progress: progress(done, total)`.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    bar = Bar(TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, console=console(stderr=True))
     task = bar.add_task(label)
 
     def show(done: int, total: int) -> None:
@@ -44,7 +75,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document of a command, on stdout."""
+    """Print the one JSON document of a command on stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -54,34 +85,30 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         SalError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise SalError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     print(f"wrote {path}", file=sys.stderr)
 
 
 def check_places(*files: Path | None) -> None:
-    """Refuse results that cannot be written, before the work is done.
+    """Refuse files that could not be written, before the work is done.
 
     Raises:
-        InputError: the folder of a file does not exist.
+        InputError: a file is a folder, or its folder does not exist.
     """
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise InputError(f"{file}: the folder {file.parent} does not exist; make it first")
+        if file is not None and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file")
 
 
 def printable(text: str) -> str:
     """`text` with escapes for what cannot be printed: the name of a file must not steer a terminal."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def print_failed(failed: Sequence[tuple[str, str]]) -> None:

@@ -14,7 +14,7 @@ JPEG_QUALITY = 85
 
 
 def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | None:
-    """An image scaled to fit into a box, its proportions kept.
+    """An image scaled to fit into a box, with its proportions.
 
     Returns:
         uint8 RGB `[h, w, 3]` with h <= height and w <= width; None if the image is gone or cannot be read any more.
@@ -32,7 +32,7 @@ def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | N
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """JPEG file of a uint8 RGB image `[h, w, 3]`."""
+    """A uint8 RGB image `[h, w, 3]` as a JPEG file."""
     import cv2
 
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

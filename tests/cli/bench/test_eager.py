@@ -1,4 +1,4 @@
-"""PyTorch beside the exported encoders: the same architecture, the run's weights, and what it says where it cannot."""
+"""PyTorch as a contender: the same architecture, the run's weights, and a reason where it is missing."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_the_stated_architecture_with_random_weights(bundle: Bundle) -> None:
     threads = torch.get_num_threads()
-    (one,), notes = eager_contenders(bundle, ("cpu", "trt"), threads=threads + 1)
+    (contender,), notes = eager_contenders(bundle, ("cpu", "trt"), threads=threads + 1)
     assert notes == []
-    assert (one.role, one.artefact, one.precision, one.device) == ("image_encoder", "pytorch eager", "fp32", "cpu")
-    assert one.engine == f"torch {torch.__version__}"
-    embeddings = one.run(random_batch(bundle, "image_encoder", 3))
+    assert (contender.role, contender.artefact, contender.precision, contender.device) == (
+        "image_encoder",
+        "pytorch eager",
+        "fp32",
+        "cpu",
+    )
+    assert contender.library == f"torch {torch.__version__}"
+    embeddings = contender.run(random_batch(bundle, "image_encoder", 3))
     assert torch.get_num_threads() == threads  # results of training depend on it
     assert (embeddings.dtype, embeddings.shape) == (np.float32, (3, 8))
     assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
@@ -63,11 +68,11 @@ def test_a_run_gives_its_weights(bundle: Bundle, tmp_path: Path) -> None:
     images.mkdir()
     config = tiny_config(("embed_image",), 1, model={"height": 16, "width": 8})
     train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
-    (one,), _ = eager_contenders(bundle, ("cpu",), threads=1, run=tmp_path / "run")
+    (contender,), _ = eager_contenders(bundle, ("cpu",), threads=1, run=tmp_path / "run")
     batch = random_batch(bundle, "image_encoder", 3)
     with torch.no_grad():
         expected = DeployedImageEncoder(load_run(tmp_path / "run").networks)(torch.from_numpy(batch)).numpy()
-    assert one.run(batch) == pytest.approx(expected, abs=1e-5)
+    assert contender.run(batch) == pytest.approx(expected, abs=1e-5)
     other = dataclasses.replace(bundle, embedding_dim=9)
     with pytest.raises(ConfigError, match=r"\(16, 8, 8\).*\(16, 8, 9\)"):
         eager_contenders(other, ("cpu",), threads=1, run=tmp_path / "run")

@@ -104,7 +104,7 @@ def test_what_cannot_be_measured_is_refused(bundle: Bundle) -> None:
 
 def test_document_table_and_plot(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = bench_encode(bundle, EncodeBenchOptions(("int8",), images=20, rounds=2))
-    document = encode_document(bench, "sal bench encode")
+    document = encode_document(bench)
     assert list(document) == [
         "tool", "command", "commit", "created", "machine", "versions", "bundle", "settings", "contenders",
         "agreement_max_abs", "rows",
@@ -131,12 +131,12 @@ def test_document_table_and_plot(bundle: Bundle, tmp_path: Path, capsys: pytest.
 
 def test_drawn_images_are_always_the_same(tmp_path: Path) -> None:
     spec = ImageSpec(128, 64)
-    for name in ("one", "other"):
+    for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    one, other = write_people(tmp_path / "one", 3, spec), write_people(tmp_path / "other", 3, spec)
-    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
-    assert len({path.read_bytes() for path in one}) == 3
-    assert load_image(one[0], spec).shape == (128, 64, 3)
+    first, second = write_people(tmp_path / "first", 3, spec), write_people(tmp_path / "second", 3, spec)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert len({path.read_bytes() for path in first}) == 3
+    assert load_image(first[0], spec).shape == (128, 64, 3)
     for crop in draw_crops(30):
         _, _, width, height = crop.box
         assert crop.pixels().shape == (height, width, 3)  # none is cut off by the frame

@@ -56,7 +56,7 @@ class FakeTime:
             self.now += price * len(batch)
             return batch
 
-        what = {"artefact": "a.onnx", "precision": "fp32", "device": "cpu", "engine": "onnxruntime 1", **differs}
+        what = {"artefact": "a.onnx", "precision": "fp32", "device": "cpu", "library": "onnxruntime 1", **differs}
         return Contender(role=role, run=run, **what)
 
 
@@ -79,7 +79,7 @@ def test_throughput_latency_and_ratios_by_hand(bundle: Bundle) -> None:
     contenders = [
         fake.contender(0.25),
         fake.contender(0.0625, artefact="b.onnx", precision="int8"),
-        fake.contender(0.5, artefact="pytorch eager", engine="torch 2"),
+        fake.contender(0.5, artefact="pytorch eager", library="torch 2"),
         fake.contender(0.125, artefact="c.onnx", role=ATTRIBUTE_ROLE),
     ]
     told: list[tuple[int, int]] = []
@@ -100,11 +100,11 @@ def test_throughput_latency_and_ratios_by_hand(bundle: Bundle) -> None:
 def test_the_baseline_is_onnx_runtime_in_fp32_on_the_same_hardware(bundle: Bundle) -> None:
     fake = FakeTime()
     contenders = [
-        fake.contender(0.5, engine="torch 2", device="cuda"),
+        fake.contender(0.5, library="torch 2", device="cuda"),
         fake.contender(8.0),
         fake.contender(2.0, device="cuda"),
-        fake.contender(0.25, device="trt", engine="tensorrt 11", precision="fp16"),
-        fake.contender(1.0, device="tpu", engine="other 1"),
+        fake.contender(0.25, device="trt", library="tensorrt 11", precision="fp16"),
+        fake.contender(1.0, device="tpu", library="other 1"),
     ]
     rows = measure(bundle, contenders, options(batch_sizes=(1,)), lambda done, total: None, fake.clock)
     assert [row.relative_throughput for row in rows] == [4.0, 1.0, 1.0, 8.0, None]
@@ -114,7 +114,7 @@ def test_every_encoder_on_every_device_that_is_there(bundle: Bundle, monkeypatch
     monkeypatch.setattr(engine_bench, "MEASURED_DEVICES", ("cpu", "cuda", "trt"))
     monkeypatch.setattr(engine_bench, "open_backend", FakeBackend)
     contenders, notes = open_contenders(bundle, options(devices=None))
-    assert [(one.artefact, one.precision, one.device) for one in contenders] == [
+    assert [(contender.artefact, contender.precision, contender.device) for contender in contenders] == [
         ("image_encoder.onnx", "fp32", "cpu"),
         ("image_encoder.int8.onnx", "int8", "cpu"),
         ("attribute_encoder.onnx", "fp32", "cpu"),
@@ -136,7 +136,7 @@ def test_an_encoder_that_a_device_cannot_load_is_left_out_alone(
     monkeypatch.setattr(engine_bench, "MEASURED_DEVICES", ("cpu", "trt"))
     monkeypatch.setattr(engine_bench, "open_backend", Picky)
     contenders, notes = open_contenders(bundle, options(devices=None))
-    assert [one.artefact for one in contenders if one.device == "trt"] == ["image_encoder.onnx"]
+    assert [contender.artefact for contender in contenders if contender.device == "trt"] == ["image_encoder.onnx"]
     assert notes == ["not measured: image_encoder.int8.onnx on trt: too coarse for me"]
     with pytest.raises(BackendError, match="too coarse for me"):
         open_contenders(bundle, options(devices=("trt",)))
@@ -159,7 +159,7 @@ def test_a_device_is_named_not_left_open(bundle: Bundle) -> None:
 
 def test_only_the_precisions_that_are_asked_for(bundle: Bundle) -> None:
     contenders, _ = open_contenders(bundle, options(precisions=("int8",)))
-    assert [one.artefact for one in contenders] == ["image_encoder.int8.onnx", "attribute_encoder.onnx"]
+    assert [contender.artefact for contender in contenders] == ["image_encoder.int8.onnx", "attribute_encoder.onnx"]
     with pytest.raises(BundleError, match="no image_encoder in fp16 for cpu; there is fp32 for cpu/cuda/trt, int8"):
         open_contenders(bundle, options(precisions=("fp16",)))
 
@@ -183,14 +183,14 @@ def test_batches_are_what_the_graphs_take_and_always_the_same(bundle: Bundle) ->
 
 
 def test_the_document_has_the_agreed_keys(bundle: Bundle) -> None:
-    def beside(given: Bundle, devices: Sequence[str], threads: int) -> tuple[list[Contender], list[str]]:
+    def open_others(given: Bundle, devices: Sequence[str], threads: int) -> tuple[list[Contender], list[str]]:
         assert (given, tuple(devices), threads) == (bundle, ("cpu",), 1)
         other = Contender(IMAGE_ROLE, "other", "fp32", "cpu", "other 1", lambda batch: batch)
         return [other], ["not measured: yet another"]
 
-    bench = bench_engine(bundle, options(), beside)
+    bench = bench_engine(bundle, options(), open_others)
     assert bench.notes == ("not measured: yet another",)
-    document: dict[str, Any] = bench_document(bench, "sal bench engine")
+    document: dict[str, Any] = bench_document(bench)
     assert list(document) == [
         "tool", "command", "commit", "created", "machine", "versions", "bundle", "settings", "golden", "rows",
     ]  # fmt: skip

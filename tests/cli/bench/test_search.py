@@ -31,16 +31,12 @@ from sal_cli.show.bench_search import report_search
 from sal_runtime.errors import InputError, ParityError
 
 QUICK = TimingSettings(warmup_ms=0, min_seconds=0.0, min_iterations=2)
-OPTIONS = SearchOptions(items=3000, dimension=16, k=5, queries=(1, 3), approximate=True, timing=QUICK)
+OPTIONS = SearchOptions(items=3000, dimension=16, k=5, queries=(1, 3), approximate=True, timing=QUICK, part_rows=700)
 
 
 @pytest.fixture(scope="module")
 def bench() -> SearchBench:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_contenders, "PART_ROWS", 700)
-        patch.setattr(search_contenders, "CHUNK_ROWS", 512)
-        patch.setattr(search_contenders, "BLAS_ROWS", 640)
-        return bench_search(OPTIONS)
+    return bench_search(OPTIONS)
 
 
 def contender(name: str, baseline: str | None = None) -> SearchContender:
@@ -77,14 +73,14 @@ def test_all_contenders_are_measured_with_each_number_of_queries(bench: SearchBe
 
 def test_the_bounds_do_what_they_say() -> None:
     """Every number is read and every product made: a NaN anywhere is found."""
-    gallery = np.ones((101, 4), np.float32)
+    gallery = np.ones((1001, 4), np.float32)
     gallery[-1, -1] = np.nan
-    for one in bounds(gallery):
-        if one.name.startswith("read: BLAS"):
-            assert np.isnan(one.run(gallery[:1]))
+    for contender in bounds(gallery, blas_rows=300, chunk_rows=128):
+        if contender.name.startswith("read: BLAS"):
+            assert np.isnan(contender.run(gallery[:1]))
         else:
-            one.run(gallery[:2])
-    assert len([one for one in bounds(gallery) if one.baseline == GEMM]) == 2
+            contender.run(gallery[:2])
+    assert len([contender for contender in bounds(gallery) if contender.baseline == GEMM]) == 2
 
 
 def test_made_up_vectors_are_unit_and_always_the_same() -> None:
@@ -142,7 +138,7 @@ def test_options_that_cannot_be_measured_are_refused(wrong: dict[str, Any]) -> N
 
 
 def test_the_document(bench: SearchBench) -> None:
-    document = json.loads(json.dumps(search_document(bench, "sal bench search")))
+    document = json.loads(json.dumps(search_document(bench)))
     assert list(document) == ["tool", "command", "commit", "created", "machine", "versions", "settings", "rows"]
     assert document["settings"]["items"] == 3000
     assert {"numpy", "faiss-cpu", "usearch"} <= set(document["versions"])
@@ -155,9 +151,9 @@ def test_the_document(bench: SearchBench) -> None:
 
 def made_up_bench() -> SearchBench:
     def row(name: str, number: int, latency: float, kind: str, recall: float | None) -> SearchRow:
-        one = SearchContender(name, "numpy 1", lambda queries: None, kind, is_own=kind != "bound")
+        contender = SearchContender(name, "numpy 1", lambda queries: None, kind, is_own=kind != "bound")
         relative = {READ: latency / 20, GEMM: latency / 50, FAISS: latency / 1000}
-        return SearchRow(one, number, Timing([latency] * 4, 1.0), recall, relative)
+        return SearchRow(contender, number, Timing([latency] * 4, 1.0), recall, relative)
 
     rows = [
         row(name, number, latency * number, kind, recall)
@@ -195,14 +191,14 @@ def test_json_on_stdout_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_faiss_leaves_the_process_its_number_of_threads() -> None:
-    """It can be that of PyTorch too, and what training gives depends on it."""
+    """PyTorch may share that number, and the result of training depends on it."""
     import faiss
 
     before = faiss.omp_get_max_threads()
-    (one, *_), _ = search_contenders.peer_contenders(np.eye(8, dtype=np.float32), 2)
+    (contender, *_), _ = search_contenders.peer_contenders(np.eye(8, dtype=np.float32), 2)
     try:
         faiss.omp_set_num_threads(3)
-        assert one.run(np.eye(8, dtype=np.float32)[:1])[0, 0] == 0
+        assert contender.run(np.eye(8, dtype=np.float32)[:1])[0, 0] == 0
         assert faiss.omp_get_max_threads() == 3
     finally:
         faiss.omp_set_num_threads(before)

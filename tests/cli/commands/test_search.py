@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,15 +274,37 @@ def test_verify_names_what_is_wrong_and_fails(folder: Path, sal: Sal) -> None:
     assert json.loads(out)["ok"] is False
 
 
+def without_escapes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 @pytest.mark.parametrize(("num_terms", "width", "expected"), [(2, 80, 2), (5, 80, 5), (12, 80, 0), (12, 200, 12)])
 def test_evidence_has_as_many_columns_as_fit(
-    num_terms: int, width: int, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    num_terms: int,
+    width: int,
+    expected: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     result = made_up_result(tmp_path, num_terms)
     labels = [term.understood for term in result.terms]
     assert len(evidence_headers(labels, width)) == expected
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_hits(result)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    assert max(map(len, without_escapes(capsys.readouterr().out).splitlines())) <= width
+
+
+def test_a_pipe_gets_names_and_evidence_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = made_up_result(tmp_path, 12)
+    long_name = f"{'deep/' * 40}crop.jpg"
+    first = replace(result.hits[0], item=replace(result.hits[0].item, uri=long_name))
+    print_hits(replace(result, hits=(first, *result.hits[1:])))
+    lines = capsys.readouterr().out.splitlines()
+    assert long_name in lines[2]
+    assert all(term.understood in lines[1] for term in result.terms)
 
 
 def test_searching_imports_neither_torch_nor_what_it_does_not_need(folder: Path, bundle: Path) -> None:
@@ -329,6 +353,7 @@ def test_a_collection_of_milvus_is_a_gallery(folder: Path, sal: Sal, tmp_path: P
     assert [hit["score"] for hit in found[0]] == pytest.approx([hit["score"] for hit in found[1]], abs=1e-6)
     check_one_error(sal("search", "-a", "male", "-g", f"{tmp_path}/milvus.db/none"), 2, "no collection none")
     check_one_error(sal("search", "-a", "male", "-g", "http://localhost:1"), 2, "names no collection")
+    check_one_error(sal("search", "-a", "male", "-g", collection, "--approximate"), 2, "(--approximate)")
 
 
 def test_an_approximate_index(folder: Path, sal: Sal, tmp_path: Path) -> None:
@@ -355,5 +380,5 @@ def test_encoding_an_archive_says_what_it_came_to(
 
     monkeypatch.setattr(ray, "encode_archive", encode_archive)
     code, out, _ = sal("gallery", "encode", folder, "--out", tmp_path / "parts", "--workers", 3, "--precision", "int8")
-    assert (code, out) == (1, "6 images in 1 files, 0 of them there before; 1 failed\n")
+    assert (code, out) == (1, "6 images in 1 files, 0 of them from an earlier run; 1 failed\n")
     assert asked == [(folder, bundle, tmp_path / "parts", "cpu", "int8", 3, None)]

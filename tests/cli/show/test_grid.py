@@ -21,14 +21,14 @@ def decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def centre(sheet: NDArray[np.uint8], position: int) -> NDArray[np.float64]:
-    """Mean colour in the middle of one box, a little above the words that stand for a missing picture."""
+    """Mean colour in the middle of a box, a little above the words that replace a missing picture."""
     row, column = divmod(position, COLUMNS)
     y = HEADER + row * (PICTURE[0] + CAPTION + MARGIN) + PICTURE[0] // 3
     x = MARGIN + column * (PICTURE[1] + MARGIN) + PICTURE[1] // 2
     return np.asarray(sheet[y - 4 : y + 4, x - 4 : x + 4].reshape(-1, 3).mean(axis=0))
 
 
-def test_pictures_stand_in_the_order_of_the_hits(tmp_path: Path) -> None:
+def test_pictures_are_in_the_order_of_the_hits(tmp_path: Path) -> None:
     sheet = decoded(draw_grid(made_up_result(tmp_path)))
     for position, colour in enumerate((*COLOURS, BOX)):
         assert np.abs(centre(sheet, position) - colour).max() < 12

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from sal_cli.options import DeviceOption, print_choice
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.doctor.machine import Gpu, find_gpus, int8_instructions
 from sal_runtime.encoding.encoders import CPU_BATCH_SIZE, ImageEncoder, LazyImageEncoder
 from sal_runtime.engines.devices import (
     DEVICE_ENTRIES,
-    DEVICES,
     Backend,
     DeviceChoice,
     DeviceEntry,
@@ -68,11 +65,6 @@ def choose(device: str) -> tuple[list[str], DeviceChoice]:
     return tried, choose_backend(model_for, device=device)[1]
 
 
-def test_the_command_line_offers_the_devices_there_are() -> None:
-    literal, *_ = get_args(DeviceOption)
-    assert get_args(literal) == DEVICES == ("cpu", "cuda", "trt", "auto")
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda", "trt"])
 def test_an_unavailable_device_is_an_error_and_nothing_else_is_tried(device: str, devices: Callable[..., None]) -> None:
     devices(**{name: "refused" if name == device else "right" for name in ("cpu", "cuda", "trt")})
@@ -95,14 +87,6 @@ def test_auto_takes_the_first_that_opens_and_says_why_not_the_others(
         assert f"{device} is unavailable (no such hardware;" in choice.reason
     assert "\n" not in choice.reason
     assert f"{taken} is" not in choice.reason
-
-
-def test_what_auto_took_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_choice("auto", DeviceChoice("cuda", "trt is unavailable (broken)"))
-    assert capsys.readouterr() == ("", "sal: --device auto took cuda: trt is unavailable (broken)\n")
-    print_choice("cuda", DeviceChoice("cuda", "requested"))
-    print_choice("auto", None)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_auto_with_nothing_that_works_names_every_reason(devices: Callable[..., None]) -> None:

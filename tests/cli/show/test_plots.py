@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sal_cli.bench import plots
 from sal_cli.bench.engine import Contender, Row
-from sal_cli.bench.plots import check_plot, draw_latency_plot
 from sal_cli.bench.timing import Timing
+from sal_cli.show import plots
+from sal_cli.show.plots import check_plot, draw_latency_plot
 from sal_runtime.bundle.bundle import IMAGE_ROLE
 from sal_runtime.errors import ConfigError
 
@@ -19,7 +19,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def row(artefact: str, device: str, batch_size: int, latency_ms: float) -> Row:
-    contender = Contender(IMAGE_ROLE, artefact, "fp32", device, f"engine of {device}", lambda batch: batch)
+    contender = Contender(IMAGE_ROLE, artefact, "fp32", device, f"library of {device}", lambda batch: batch)
     return Row(contender, batch_size, Timing([latency_ms] * 4, 4 * latency_ms / 1000), None)
 
 
@@ -32,7 +32,7 @@ def test_every_encoder_batch_size_and_unit_is_named() -> None:
     assert draw_latency_plot(rows, "the title", "the footer") == svg
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg"
-    # text is drawn as outlines, so that it looks the same everywhere; what it says stands in comments
+    # text is drawn as outlines, so that it looks the same everywhere; the words are in comments
     words = re.findall(r"<!-- (.*?) -->", svg.decode(), flags=re.DOTALL)
     for expected in ("the title", "the footer", "images per second", "7", "19"):
         assert expected in words

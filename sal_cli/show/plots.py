@@ -1,4 +1,4 @@
-"""Latency and throughput of several encoders as one SVG: the only file that imports matplotlib, and only to draw."""
+"""Latencies and throughputs as one SVG file. matplotlib is imported only when something is drawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_cli.bench.engine import HARDWARE, Row
-from sal_cli.bench.statistics import percentile
 from sal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#666666"
+Spread = Mapping[str, float]
+"""`median`, `min` and `max` of repeated measurements."""
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -31,7 +32,7 @@ STYLE: dict[Any, Any] = {
 
 
 def check_plot(path: Path) -> None:
-    """Refuse a plot that could not be drawn.
+    """Refuse a plot that cannot be drawn.
 
     Raises:
         ConfigError: the name does not end in .svg, or matplotlib is not installed.
@@ -49,8 +50,8 @@ def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:
 
     Args:
         rows: any number of encoders, each at several batch sizes.
-        title: above.
-        footer: below, small.
+        title: text above the panels.
+        footer: small text below the panels.
 
     Returns:
         An SVG file.
@@ -67,13 +68,13 @@ def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:
     return _draw_figure(list(panels), 3.6, draw, title, footer)
 
 
-def draw_throughput_plot(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str, footer: str) -> bytes:
-    """Images per second as bars, median with least and greatest.
+def draw_throughput_plot(panels: Mapping[str, Mapping[str, Spread]], title: str, footer: str) -> bytes:
+    """Images per second as bars: the median, with a line from the least to the greatest.
 
     Args:
-        panels: values of each bar, by the name of the bar, by the name of the panel.
-        title: above.
-        footer: below, small.
+        panels: images per second of each bar, by name of the panel and name of the bar.
+        title: text above the panels.
+        footer: small text below the panels.
 
     Returns:
         An SVG file.
@@ -81,10 +82,10 @@ def draw_throughput_plot(panels: Mapping[str, Mapping[str, Sequence[float]]], ti
 
     def draw(axes: Axes, name: str) -> None:
         bars = panels[name]
-        medians = [percentile(values, 50) for values in bars.values()]
+        medians = [speeds["median"] for speeds in bars.values()]
         spans = [
-            [median - min(values) for median, values in zip(medians, bars.values(), strict=True)],
-            [max(values) - median for median, values in zip(medians, bars.values(), strict=True)],
+            [speeds["median"] - speeds["min"] for speeds in bars.values()],
+            [speeds["max"] - speeds["median"] for speeds in bars.values()],
         ]
         colours = [colour for colour, _ in zip(cycle(COLOURS), bars)]
         axes.barh(list(bars), medians, xerr=spans, color=colours, ecolor=GREY, height=0.65)
@@ -100,7 +101,7 @@ def draw_throughput_plot(panels: Mapping[str, Mapping[str, Sequence[float]]], ti
 def _draw_figure(
     panels: Sequence[str], panel_height: float, draw: Callable[[Axes, str], None], title: str, footer: str
 ) -> bytes:
-    """Panels below each other, as an SVG file that is the same for the same numbers."""
+    """An SVG file with panels below each other; the same numbers give the same file."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -119,9 +120,9 @@ def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], ti
     """Median latencies as points on a logarithmic axis, the first at the top.
 
     Args:
-        panels: by the name of a panel a label, a latency in ms and a colour for each of its points.
-        title: above.
-        footer: below, small.
+        panels: label, latency in ms and colour of each point, by name of the panel.
+        title: text above the panels.
+        footer: small text below the panels.
 
     Returns:
         An SVG file.
@@ -148,12 +149,12 @@ def draw_medians_plot(panels: Mapping[str, Sequence[tuple[str, float, str]]], ti
 def _draw_panel(axes: Axes, lines: Sequence[Sequence[Row]]) -> None:
     for colour, marker, rows in zip(cycle(COLOURS), cycle(MARKERS), lines):
         contender = rows[0].contender
-        latencies = [percentile(row.timing.latencies_ms, 50) for row in rows]
+        latencies = [row.timing.percentile_ms(50) for row in rows]
         throughputs = [row.throughput for row in rows]
-        label = f"{contender.artefact.removesuffix('.onnx')}\n{contender.engine}, {contender.device}"
+        label = f"{contender.artefact.removesuffix('.onnx')}\n{contender.library}, {contender.device}"
         axes.plot(latencies, throughputs, color=colour, marker=marker, linewidth=1.8, label=label)
         for row, x, y in zip(rows, latencies, throughputs, strict=True):
-            # to the upper left, where a line that rises to the right never is
+            # to the upper left, where a line that rises to the right never passes
             axes.annotate(
                 f"{row.batch_size}", (x, y), (-4, 4), textcoords="offset points", ha="right", fontsize=8, color=colour
             )
