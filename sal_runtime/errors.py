@@ -5,7 +5,16 @@ A message says what was got, what was expected and what to do about it.
 
 
 class SalError(Exception):
-    """Anything sal refuses to do; the text is meant for the person at the screen."""
+    """Anything sal refuses to do; the text is meant for the person at the screen.
+
+    Args:
+        message: what was got, what was expected, what to do.
+        parameter: name of the parameter at fault, so that a command can name its option.
+    """
+
+    def __init__(self, message: str = "", *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class ConfigError(SalError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sal_runtime.errors import ConfigError
 from sal_train import distributed
@@ -195,8 +196,9 @@ def update_average(average: Networks, networks: Networks, decay: float, num_upda
     Early on the decay is (1 + n) / (10 + n), so that the random start is forgotten.
     """
     decay = min(decay, (1 + num_updates) / (10 + num_updates))
+    move_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     for name in DEPLOYED_NAMES:
         target, source = average.network(name), networks.network(name)
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1.0 - decay)
+        move_average(list(target.parameters()), list(source.parameters()), num_updates)
         for to_buffer, from_buffer in zip(target.buffers(), source.buffers(), strict=True):
             to_buffer.copy_(from_buffer)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
+from sal_runtime.doctor.machine import command_line
 from sal_runtime.version import __version__
+
+__all__ = ["command_line", "commit"]
 
 
 def commit() -> str:
@@ -25,17 +26,3 @@ def commit() -> str:
         except (OSError, subprocess.CalledProcessError):
             pass  # without git, or in a checkout git refuses, the version is all that is known
     return __version__
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """A command as it was typed, absolute paths cut to their last part: `/home/me/sal` becomes `sal`.
-
-    Args:
-        arguments: as in `sys.argv`, the program first.
-    """
-    return shlex.join(_without_folder(argument) for argument in arguments)
-
-
-def _without_folder(argument: str) -> str:
-    option, separator, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
-    return option + separator + (Path(value).name if Path(value).is_absolute() else value)

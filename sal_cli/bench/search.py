@@ -33,7 +33,6 @@ from sal_cli.bench.statistics import latency_summary, percentile
 from sal_cli.bench.timing import Clock, Timing, TimingSettings, time_in_turn
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.doctor.machine import machine, versions
-from sal_runtime.engines.installed import installed_version
 from sal_runtime.errors import InputError, ParityError
 
 if TYPE_CHECKING:
@@ -228,14 +227,13 @@ def search_document(bench: SearchBench, command: str) -> dict[str, Any]:
         command: that made it, as `machine_record.command_line` gives it.
     """
     options = bench.options
-    peers = {package: version for package in PEERS if (version := installed_version(package)) is not None}
     return {
         "tool": "sal bench search",
         "command": command,
         "commit": commit(),
         "created": bench.created,
         "machine": machine(),
-        "versions": {**versions(), **peers},
+        "versions": versions(PEERS),
         "settings": {
             "items": options.items,
             "dimension": options.dimension,

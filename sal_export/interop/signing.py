@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sal_runtime.bundle.bundle import MANIFEST, open_bundle
 from sal_runtime.errors import BackendError, BundleError, InputError, SalError
+from sal_runtime.files import whole_file
 
 SIGNATURE = "model.sig"
 
@@ -46,12 +45,8 @@ def sign_bundle(path: Path, private_key: Path) -> Path:
     except Exception as error:  # of several libraries, which share no base but Exception
         raise InputError(_key_problem("private", private_key, error)) from error
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            temporary = Path(folder, SIGNATURE)
+        with whole_file(path / SIGNATURE) as temporary:
             config.set_hashing_config(_everything_but_the_signature(library)).sign(path, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path / SIGNATURE)
     except (OSError, ValueError) as error:
         raise SalError(f"bundle {path}: cannot be signed ({error})") from error
     return path / SIGNATURE

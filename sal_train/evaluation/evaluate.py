@@ -5,9 +5,7 @@ The gallery is encoded once; every number is computed from that.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from rich.console import Console
 
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.doctor.machine import command_line, versions
 from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.matching.scoring import NUM_COMPLETIONS
 from sal_train.checkpoint import load_run, write_text
@@ -166,7 +165,7 @@ def evaluate(
             "everything": round(time.monotonic() - started, 1),
         },
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": _command(),
+        "command": command_line(["sal", *sys.argv[1:]]),
         "versions": versions(),
     }
     return report
@@ -209,19 +208,3 @@ def _counted(
     count_pairs(likelihood, one, everything, top)
     points.add(likelihood, one.relevant)
     return one
-
-
-def _command() -> str:
-    """The command line; absolute paths are cut to their last part, so that a report can be published."""
-    return " ".join(["sal", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that computed the numbers."""
-    found = {"python": platform.python_version()}
-    for package in ("sal-person-search", "numpy", "opencv-python", "torch", "onnxruntime"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -7,7 +7,6 @@ image has no metric: it is left out of the means and counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,21 +93,6 @@ def rank_queries(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> tuple[Fl
             precision[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
             first[query] = ranks[0]
     return precision, first
-
-
-def average_precision(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> Float64Array:
-    """Plain average precision `[Q]` of scores and relevance `[Q, N]`; NaN for a query without a relevant image."""
-    return rank_queries(scores, relevance)[0]
-
-
-def cmc(scores: NDArray[Any], relevance: NDArray[np.bool_], ranks: Sequence[int] = CMC_RANKS) -> Float64Array:
-    """Share of the queries with a relevant image among the first k, for each k of `ranks`: float64 `[len(ranks)]`.
-
-    Queries without a relevant image do not count; NaN if no other is left.
-    """
-    first = rank_queries(scores, relevance)[1]
-    first = first[first > 0]
-    return np.array([np.mean(first <= k) if len(first) else np.nan for k in ranks])
 
 
 def retrieval_metrics(

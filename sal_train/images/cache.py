@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.errors import InputError
+from sal_runtime.files import whole_file
 from sal_runtime.images.pixels import ImageSpec, load_image
 
 MAX_FAILURES_NAMED = 5
@@ -55,8 +56,6 @@ def _key(paths: Sequence[Path], spec: ImageSpec) -> str:
 
 
 def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
-    """Write the array under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shape = (len(paths), spec.height, spec.width, 3)
     failures: list[str] = []
 
@@ -66,9 +65,9 @@ def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
         except InputError as error:
             failures.append(str(error))
 
-    try:
+    console = Console(stderr=True)
+    with whole_file(path) as temporary:
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        console = Console(stderr=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(decode, range(len(paths)))
             for _ in track(done, "decoding images", len(paths), console=console, disable=not console.is_terminal):
@@ -77,8 +76,3 @@ def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
             named = "; ".join(sorted(failures)[:MAX_FAILURES_NAMED])
             raise InputError(f"{len(failures)} of {len(paths)} images cannot be read: {named}")
         images.flush()
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

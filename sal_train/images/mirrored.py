@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+
+from sal_runtime.files import whole_file
 
 BATCH = 128
 
@@ -44,10 +45,13 @@ def compute_mirrored(
     folder, word = cache
     path = folder / f"{word}-{_key(weights, images, rows)}.npy"
     if not path.is_file():
-        _write(path, _compute(network, images, rows, device, console))
-    computed = torch.from_numpy(np.load(path, allow_pickle=False))  # [len(rows), 2, d]
-    everything = torch.zeros(len(images), *computed.shape[1:])
-    everything[torch.as_tensor(rows)] = computed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        outputs = _compute(network, images, rows, device, console)
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, outputs)
+    kept = torch.from_numpy(np.load(path, allow_pickle=False))  # [len(rows), 2, d]
+    everything = torch.zeros(len(images), *kept.shape[1:])
+    everything[torch.as_tensor(rows)] = kept
     return everything
 
 
@@ -73,16 +77,3 @@ def _key(weights: bytes, images: NDArray[np.uint8] | Tensor, rows: NDArray[np.in
     for start in range(0, len(rows), BATCH):
         digest.update(torch.as_tensor(images[rows[start : start + BATCH]]).cpu().numpy().tobytes())
     return digest.hexdigest()[:24]
-
-
-def _write(path: Path, array: NDArray[np.float32]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

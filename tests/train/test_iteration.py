@@ -10,6 +10,7 @@ import torch
 from sal_train import iteration
 from sal_train.config import DataConfig, OptimiserConfig, StageConfig
 from sal_train.images.augment import augment
+from sal_train.networks import DEPLOYED_NAMES
 from tests.train.tiny_training import tiny_batch, tiny_config, tiny_networks
 
 
@@ -64,6 +65,26 @@ def test_moving_average_follows_its_formula() -> None:
     assert not torch.equal(average.G_V[0].weight, networks.G_V[0].weight)  # not deployed, not averaged
     iteration.update_average(average, networks, decay=0.999, num_updates=0)  # early: 1/10
     assert torch.allclose(average.E_V[0].weight, 0.1 * (before + 0.5) + 0.9 * networks.E_V[0].weight, atol=1e-6)
+
+
+def test_the_moving_average_is_the_lerp_of_each_tensor_to_the_last_bit() -> None:
+    networks = tiny_networks(tiny_config(("embed_image",)))
+    average = iteration.new_average(networks)
+    with torch.no_grad():
+        for tensor in networks.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(tensor.numel())))
+    expected = {
+        name: start.lerp(networks.state_dict()[name], 1.0 - 0.9)
+        for name, start in average.named_parameters()
+        if name.split(".")[0] in DEPLOYED_NAMES
+    }
+    iteration.update_average(average, networks, decay=0.9, num_updates=1000)
+    assert len(expected) > 100
+    for name, tensor in expected.items():
+        assert torch.equal(average.get_parameter(name), tensor), name
+    for name, buffer in networks.E_V.named_buffers():
+        assert torch.equal(average.E_V.get_buffer(name), buffer), name
 
 
 def test_bf16_computes_the_backbone_in_bf16_and_keeps_weights_in_fp32() -> None:
