@@ -93,16 +93,15 @@ def engine(
     `--device trt` builds what is missing by itself; this command does it beforehand. An engine is for one TensorRT
     version and one kind of GPU. That the asked precision was built is proven, or the exit code is 1.
     """
-    from rich.console import Console
-
-    from sal_cli.show.engines import print_engines
+    from sal_cli.show.engines import build_progress, print_engines
     from sal_export.engines import build_engines
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
     opened = open_bundle(choose_bundle_path(bundle))
-    console = Console(stderr=True)
-    engines = build_engines(opened, [one.value for one in precision or [Precision.fp16]], compute_capability, console)
+    wanted = precision or [Precision.fp16]
+    with build_progress() as progress:
+        engines = build_engines(opened, [one.value for one in wanted], compute_capability, progress=progress)
     print_engines(engines, as_json=as_json)
 
 
@@ -129,7 +128,7 @@ def triton(
     from sal_runtime.gallery.choices import choose_bundle_path
 
     opened = open_bundle(choose_bundle_path(bundle))
-    models = write_triton_repository(opened, out, precision, max_batch, device)
+    models = write_triton_repository(opened, out, precision.value, max_batch, device)
     if as_json:
         served = [model.to_json() for model in models]
         print_json({"repository": str(out), "fingerprint": opened.fingerprint, "models": served})

@@ -55,7 +55,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
 
     if attach and bundle is None:
         raise ConfigError("--attach needs --bundle: a run has no model card")
-    options = Options(cache.expanduser(), device, partial, held_out, test_time, precision, seed)
+    options = Options(cache.expanduser(), device, partial, held_out, test_time, precision.value, seed)
     report = evaluate_and_print(bundle, run, load_dataset(dataset, data), options, out, as_json=as_json)
     if attach and bundle is not None:
         from sal_export.publish import attach_metrics

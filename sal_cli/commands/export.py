@@ -49,7 +49,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     """
     from rich.console import Console
 
-    from sal_cli.show.engines import print_engines
+    from sal_cli.show.engines import build_progress, print_engines
     from sal_export.engines import build_engines, check_engines_can_be_built
     from sal_export.package import artefacts_for, export_run
     from sal_train.checkpoint import load_run
@@ -63,4 +63,6 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     bundle = export_run(load_run(run), out, trained_on, cache.expanduser(), console, name, wanted)
     print(bundle.path)
     if trt:
-        print_engines(build_engines(bundle, [one.value for one in trt], compute_capability, console), as_json=False)
+        with build_progress() as progress:
+            engines = build_engines(bundle, [one.value for one in trt], compute_capability, progress=progress)
+        print_engines(engines, as_json=False)

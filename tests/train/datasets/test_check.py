@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sal_train.datasets import seen_categories, split_from_rows
 from sal_train.datasets.check import CheckReport, check_dataset, print_check
+from sal_train.datasets.splits import seen_categories, split_from_rows
 from sal_train.datasets.stats import dataset_statistics, print_dataset_statistics
 from sal_train.datasets.synthetic import SCHEMA, write_dataset
 from sal_train.datasets.table import load_table

@@ -18,7 +18,7 @@ from sal_runtime.images.pixels import ImageSpec
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import DataConfig
-from sal_train.datasets import split_from_rows
+from sal_train.datasets.splits import split_from_rows
 from sal_train.evaluation import calibrate, evaluate, full_queries
 from sal_train.evaluation.held_out import partition
 from sal_train.evaluation.operating_points import OperatingPoints
