@@ -85,7 +85,7 @@ def _pretrained(report: Mapping[str, Any]) -> str:
 
 
 def _taught_by(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The teacher, if there was one: its data and first weights stand behind this model, too."""
+    """The teacher, if there was one: this model inherits its data and initial weights."""
     if teacher is None:
         return []
     text = f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "

@@ -159,7 +159,7 @@ class StageConfig:
     """Keys of `sal_train.phases.PHASES`."""
     epochs: int = 60
     schedule: Literal["steps", "cosine"] = "steps"
-    """Of the learning rate: `steps` halves it at `milestones`, `cosine` lowers it to 0 after `warmup`."""
+    """Schedule of the learning rate: `steps` halves it at `milestones`, `cosine` lowers it to 0 after `warmup`."""
     milestones: tuple[float, ...] = ()
     """`steps`: fractions of the stage after which the rate halves."""
     warmup: float = 0.0

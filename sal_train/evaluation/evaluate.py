@@ -207,7 +207,7 @@ def partial_queries(
             continue
         answered = answers(subject, images, queries, console, variants=options.held_out)
         if fitted is not None:
-            answered = (_counted(one, fitted, everything, top, points) for one in answered)
+            answered = (_counted(query, fitted, everything, top, points) for query in answered)
         counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
     result: dict[str, Any] = {
         "completions": NUM_COMPLETIONS,
@@ -220,9 +220,10 @@ def partial_queries(
 
 
 def _counted(
-    one: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
+    query: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
 ) -> AnsweredQuery:
-    likelihood = fitted.likelihood(features_of(one))
-    count_pairs(likelihood, one, everything, top)
-    points.add(likelihood, one.relevant)
-    return one
+    """The query itself, after its pairs have been counted."""
+    likelihood = fitted.likelihood(features_of(query))
+    count_pairs(likelihood, query, everything, top)
+    points.add(likelihood, query.relevant)
+    return query
