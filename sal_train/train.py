@@ -68,29 +68,11 @@ def train(
         keep_freed_memory()
     distributed.start_process_group(device)
     try:
-        _seed_everything(config)
-        part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
-        categories = dataset.train.category_vectors[part.train_categories]
-        teacher = open_teacher(config, dataset.schema, categories)
-        networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
-        _prepare_run_directory(config, out, resume)
-        iteration.place_networks(networks, device)
-        distributed.broadcast_state(networks)
-        if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
-            _write_data_manifest(out, config, dataset, part, provenance)
-        data = _training_data(config, dataset, part, cache_dir, device)
-        if teacher is not None:
-            taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
-            data = dataclasses.replace(data, taught=taught)
-        state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
-        if config.run.compile:
-            iteration.compile_trunk(networks)
-        at = _position(out) if resume else Position()
-        with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+        run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
+        with run.log:
             finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
-            console.print(join_linear_query(out, dataset.train, part, data.images), highlight=False)
+            console.print(join_linear_query(out, run.split, run.part, run.data.images), highlight=False)
         distributed.barrier()
         return finished
     finally:
@@ -213,6 +195,39 @@ class Training:
     cache_dir: Path
     log: TrainingLog
     at: Position
+
+
+def _prepare_run(
+    config: Config,
+    dataset: SearchDataset,
+    out: Path,
+    cache_dir: Path,
+    resume: bool,
+    device: torch.device,
+    console: Console,
+) -> Training:
+    """Build networks and data, and the run directory; the state is that of a new run, the position that of `out`."""
+    _seed_everything(config)
+    part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
+    categories = dataset.train.category_vectors[part.train_categories]
+    teacher = open_teacher(config, dataset.schema, categories)
+    networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
+    _prepare_run_directory(config, out, resume)
+    iteration.place_networks(networks, device)
+    distributed.broadcast_state(networks)
+    is_first = distributed.rank() == 0
+    if is_first and not (resume and (out / checkpoint.DATA_FILE).is_file()):
+        _write_data_manifest(out, config, dataset, part, provenance)
+    data = _training_data(config, dataset, part, cache_dir, device)
+    if teacher is not None:
+        taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
+        data = dataclasses.replace(data, taught=taught)
+    state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
+    if config.run.compile:
+        iteration.compile_trunk(networks)
+    at = _position(out) if resume else Position()
+    log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
+    return Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
 
 
 def _run_stages(run: Training, deadline: float | None) -> bool:
