@@ -140,10 +140,9 @@ def dataset_from(dataset: str, data: Path | None) -> SearchDataset:
         ConfigError: `--data` was given, but the data set is found without it.
         InputError: there is no such data set, or it breaks its protocol.
     """
-    from sal_train.datasets import PUBLISHED, load_dataset
+    from sal_train.datasets.load import PUBLISHED, load_dataset
 
-    is_published = set(dataset.split("+")) <= set(PUBLISHED)
-    if not is_published and Path(dataset).exists():
+    if dataset not in PUBLISHED and Path(dataset).exists():
         refuse_options({"--data": data}, f"{dataset} is found without it; leave it out")
     return load_dataset(dataset, data or Path())
 

@@ -1,4 +1,4 @@
-"""The two modules that are deployed: everything between a uint8 crop or an attribute vector and a unit vector."""
+"""The two modules that are deployed: from a uint8 crop, or from an attribute vector, to a unit vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sal_train.networks import Networks, unit
 
 
 class DeployedImageEncoder(nn.Module):
-    """Normalisation, image backbone, E_V and L2 norm in one graph, so that a runtime can get none of it wrong."""
+    """Normalisation, image backbone, E_V and L2 norm in one graph, so that a runtime cannot get any of them wrong."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class DeployedImageEncoder(nn.Module):
 
 
 class DeployedAttributeEncoder(nn.Module):
-    """Attribute backbone, E_A, the linear part of the query where there is one, and L2 norm."""
+    """Attribute backbone, E_A, the linear part of the query if the run has one, and L2 norm."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from sal_runtime.bundle.bundle import IMAGE_ROLE
 from sal_runtime.engines.tensorrt.backend import prepare_engine
@@ -15,16 +14,20 @@ from sal_runtime.engines.tensorrt.library import find_tensorrt
 from sal_runtime.engines.tensorrt.store import list_engines
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from sal_runtime.arrays import Precision
     from sal_runtime.bundle.bundle import Bundle
-    from sal_runtime.engines.tensorrt.build import BuildProgress
     from sal_runtime.engines.tensorrt.store import StoredEngine
 
 
+EngineProgress = Callable[[str, str, int, int], None]
+"""Called with the precision, the name of a phase of its build, the steps done and the number of steps."""
+
+
 def check_engines_can_be_built(compute_capabilities: Sequence[str] | None) -> None:
-    """Fail before the work rather than after it.
+    """Check that engines can be built, before the work that precedes them.
+
+    Args:
+        compute_capabilities: of the GPUs to build for, as for `build_engines`.
 
     Raises:
         BackendError: TensorRT is missing, or cannot build for these GPUs here.
@@ -36,37 +39,34 @@ def build_engines(
     bundle: Bundle,
     precisions: Sequence[Precision],
     compute_capabilities: Sequence[str] | None,
-    console: Console,
     store: Path | None = None,
+    progress: EngineProgress | None = None,
 ) -> list[StoredEngine]:
-    """The engines of a bundle's image encoder, from the store or built now.
+    """Find the engines of a bundle's image encoder in the store, or build them.
 
     Args:
         bundle: opened.
-        precisions: each must be in the bundle.
-        compute_capabilities: of the GPUs to build for, such as `["8.9"]`, with TensorRT-RTX; None: this GPU.
-        console: for the steps of a build; standard error.
-        store: of engines; the user's cache if None.
+        precisions: the bundle must have an image encoder for TensorRT in each.
+        compute_capabilities: of the GPUs to build for, such as `["8.9"]` (TensorRT-RTX only); None: this GPU.
+        store: folder of engines; None: the user's cache.
+        progress: called at each step of a build.
+
+    Returns:
+        One engine per precision.
 
     Raises:
-        BundleError: the bundle has no image encoder of a precision for TensorRT.
+        BundleError: the bundle has no image encoder for TensorRT in one of the precisions.
         BackendError: an engine cannot be built, or not in its precision.
     """
     artefacts = [bundle.artefact(IMAGE_ROLE, device="trt", precision=precision) for precision in precisions]
     engines = []
     for artefact in artefacts:
-        what = f"building the {artefact.precision} engine"
-        with console.status(what) as status:
-            folder = prepare_engine(
-                bundle.read_bytes(artefact.file),
-                precision=artefact.precision,
-                store=store,
-                compute_capabilities=compute_capabilities,
-                progress=_show_in(status, what),
-            )
+        folder = prepare_engine(
+            bundle.read_bytes(artefact.file),
+            precision=artefact.precision,
+            store=store,
+            compute_capabilities=compute_capabilities,
+            progress=None if progress is None else partial(progress, artefact.precision),
+        )
         engines += [engine for engine in list_engines(folder.parent) if engine.folder == folder]
     return engines
-
-
-def _show_in(status: Status, what: str) -> BuildProgress:
-    return lambda phase, done, steps: status.update(f"{what}: {phase} {done}/{steps}")

@@ -1,4 +1,4 @@
-"""The attribute head, made to work on the unit vectors that a gallery holds."""
+"""The attribute head, adapted to the unit vectors that a gallery holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class UnitHead:
         weight: float32 [A, d].
         bias: float32 [A].
         scale: positive.
-        error: how its probabilities compare with those of C_att on the same crops.
+        error: differences of its probabilities from those of C_att on the same crops: `max_probability_difference`,
+            `mean_probability_difference`, and `same_decision`, the share of equal decisions at 1/2.
     """
 
     weight: Float32Array
@@ -29,7 +30,7 @@ class UnitHead:
     error: dict[str, float]
 
     def arrays(self) -> dict[str, Any]:
-        """For heads.npz."""
+        """The arrays of heads.npz."""
         return {"weight": self.weight, "bias": self.bias, "scale": np.float32(self.scale)}
 
 
@@ -37,12 +38,12 @@ class UnitHead:
 def unit_head(networks: Networks, embeddings: torch.Tensor) -> UnitHead:
     """The head for unit vectors.
 
-    With `unit_heads` C_att saw scaled directions in training and the head is exact. Otherwise C_att saw embeddings of
-    varying length; here each is replaced by the mean length, and the error that makes is measured.
+    With `unit_heads`, C_att was trained on scaled directions and the head is exact. Otherwise C_att was trained on
+    embeddings of varying length; the head assumes their mean length, and `error` tells what that costs.
 
     Args:
         networks: in evaluation mode, on the CPU.
-        embeddings: of crops as E_V gives them, not normalised, float32 [N, d].
+        embeddings: outputs of E_V for crops, not normalised, float32 [N, d].
     """
     exact = networks.config.unit_heads
     scale = float(networks.head_scale) if exact else float(embeddings.norm(dim=1).mean())

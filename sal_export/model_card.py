@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a person must know before using a bundle."""
+"""MODEL_CARD.md: training data, test numbers, limits and licence of a bundle, for its users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ METRIC_KEYS = ("mAP", "rank1", "rank5", "rank10")
 
 
 def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
-    """The card as Markdown, from the manifest alone.
+    """The card as Markdown, made from the manifest.
 
     Args:
         manifest: with name, image, training, metrics, licence and artefacts.
@@ -29,9 +29,9 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
             [
                 ("data set", f"{training['dataset']}: {training['attribution']}"),
                 ("images, categories", _trained_on(training)),
-                ("held out for choices", f"{training['held_out_categories']} categories"),
+                ("held out to choose settings", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
-                ("its first weights", _pretrained(training["pretrained"])),
+                ("initial weights", _pretrained(training["pretrained"])),
                 *_taught_by(training.get("teacher")),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
@@ -49,24 +49,24 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
 
 LIMITS = """## Use and limits
 
-Meant for research and for engineers who build and test video-analytics software: to find candidates among crops of
-people by clothing, bags and the like, for a person to look at.
+This model is for research and for engineers who build and test video-analytics software. It finds candidates among
+crops of people by clothing, bags and the like, for a person to review.
 
-It must not be used to identify people, to decide anything about a person without a human looking, to search for people
-by ethnicity, religion, health, sexual orientation or political opinion, or where the law forbids biometric
-categorisation (in the European Union see the AI Act, Article 5 and Annex III). Gender and age are a labeller's
-impression of low-resolution pictures, not facts about a person.
+It must not be used to identify people, to decide anything about a person without human review, to search for people by
+ethnicity, religion, health, sexual orientation or political opinion, or where the law forbids biometric categorisation
+(in the European Union see the AI Act, Article 5 and Annex III). Gender and age are a labeller's impression of
+low-resolution pictures, not facts about a person.
 
-Wrong hits are normal, among the first ones too (the rank-1 above is how often the very first is right): a hit is a
-candidate, never proof. Quality drops on other cameras, countries, seasons and crops than those of the training data,
-for rare attributes and for people who are partly hidden.
+Wrong hits are normal, even among the first ones (the rank-1 above is the share of queries whose first hit is right): a
+hit is a candidate, never proof. Quality drops on cameras, countries, seasons and crops unlike those of the training
+data, for rare attributes and for people who are partly hidden.
 """
 
 
 def _trained_on(training: Mapping[str, Any]) -> str:
     text = f"{training['train_images']:,}, {training['train_categories']:,}"
     if auxiliary := training.get("auxiliary_images"):
-        text += f"; {auxiliary:,} of the images are auxiliary: other people than those the model is measured on"
+        text += f"; {auxiliary:,} of the images are auxiliary: they show people unlike those the model is measured on"
     return text
 
 
@@ -80,22 +80,22 @@ def _pretrained(report: Mapping[str, Any]) -> str:
     if trained_on := report.get("trained_on"):
         text += f", of a run trained on {' and on '.join(trained_on)}"
     if report["missing"]:
-        text += f"; these layers were NOT in the file and began random: {', '.join(report['missing'])}"
+        text += f"; these layers were NOT in the file and started at random: {', '.join(report['missing'])}"
     return text
 
 
 def _taught_by(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The run whose embeddings were imitated; its data and first weights are those of this model, too."""
+    """The teacher, if there was one: this model inherits its data and initial weights."""
     if teacher is None:
         return []
     text = f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "
-    return [("taught by", f"{text}{teacher['licence']}; its first weights {_pretrained(teacher['pretrained'])}")]
+    return [("taught by", f"{text}{teacher['licence']}; its initial weights {_pretrained(teacher['pretrained'])}")]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    """Test numbers in percent; says so when there are none."""
+    """Test numbers in percent, or a note that there are none."""
     if not metrics:
-        return "## Test numbers\n\nNot measured yet; `sal eval --bundle ... --attach` measures and writes them here.\n"
+        return "## Test numbers\n\nNot measured yet; `sal eval --bundle ... --attach` writes them here.\n"
     rows = []
     for name, values in (("all", metrics), ("unseen", metrics.get("unseen")), ("seen", metrics.get("seen"))):
         if values and values.get("num_queries"):
@@ -111,7 +111,7 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
 
 
 def _likelihood(partial: Mapping[str, Any]) -> str:
-    """How far the likelihood of match can be believed, and what a threshold on it costs; empty if not measured."""
+    """Reliability of the likelihood of match, and the cost of a threshold on it; empty if not measured."""
     if "operating_points" not in partial:
         return ""
     errors = {
@@ -120,20 +120,20 @@ def _likelihood(partial: Mapping[str, Any]) -> str:
     }
     stated = ", ".join(f"{error:.1f} over {name}" for name, error in errors.items())
     text = (
-        f"## Likelihood of match\n\nOf descriptions with one to all attributes, on the same test images. Expected "
-        f"calibration error in points: {stated} of each query. With `--min-likelihood`, percent:\n\n"
+        "## Likelihood of match\n\nMeasured for descriptions with one to all attributes, on the same test images. The "
+        f"expected calibration error, in points, is {stated} of each query. Hits above a likelihood, in percent:\n\n"
     )
     rows = []
     for point in partial["operating_points"]:
         rates = [_percent(point[name]) for name in ("precision", "recall")]
         others = "-" if point["false_positive_rate"] is None else f"{100 * point['false_positive_rate']:.2f}"
         rows.append((f"{point['min_likelihood']}", f"{point['shown_per_query']:,.0f}", *rates, others))
-    heading = ("at least", "images a query", "of them match", "of all matches shown", "of all others shown")
+    heading = ("likelihood", "images per query", "of them match", "of all matches shown", "of all others shown")
     return text + _table(heading, rows)
 
 
 def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) -> str:
-    """The attributes and, once measured, how often each is recognised where it is there and where it is not."""
+    """The attributes and, once measured, how often each is recognised on people with and without it."""
     rows: list[tuple[str, ...]] = []
     for group in schema.groups:
         name = group.name + (" (sensitive)" if group.sensitive else "")
@@ -144,15 +144,16 @@ def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) 
             if state.bit is not None:
                 value = state.name if group.kind == "exclusive" else f"{state.name} (or {group.states[0].name})"
                 rates = recognition["by_attribute"][schema.bit_names[state.bit]]
-                found, spared = (_percent(rates[f"true_{pole}_rate"]) for pole in ("positive", "negative"))
-                rows.append((name, value, f"{rates['positives']:,}", found, spared))
+                recognised, rejected = (_percent(rates[f"true_{pole}_rate"]) for pole in ("positive", "negative"))
+                rows.append((name, value, f"{rates['positives']:,}", recognised, rejected))
     if recognition is None:
         return "## Attributes\n\n" + _table(("attribute", "values"), rows)
     explained = (
-        "What the evidence beside a hit is worth: the share of test images with the attribute where it is seen, and of "
-        "those without it where it is not, both in percent at probability 1/2.\n\n"
+        "How far the evidence of a hit can be trusted: the share of test images with the attribute on which it is "
+        "recognised, and of images without it on which it is rejected, both in percent at probability 1/2.\n\n"
     )
-    return "## Attributes\n\n" + explained + _table(("attribute", "value", "images", "seen", "not seen"), rows)
+    heading = ("attribute", "value", "images", "recognised", "rejected")
+    return "## Attributes\n\n" + explained + _table(heading, rows)
 
 
 def _percent(rate: float | None) -> str:

@@ -1,4 +1,4 @@
-"""PyTorch module -> one .onnx file with a free batch axis."""
+"""Export of a PyTorch module to one .onnx file with a free batch axis."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ OUTPUT = "embeddings"
 
 
 def export_onnx(module: nn.Module, example: Tensor, input_name: str) -> bytes:
-    """Export a module of one input and one output, both with a free first axis called "batch".
+    """Export a module with one input and one output, both with a free first axis named "batch".
 
     Args:
-        module: in evaluation mode, on the CPU.
+        module: on the CPU; put into evaluation mode.
         example: an input with two rows.
-        input_name: of the graph; its output is called `embeddings`.
+        input_name: name of the input in the graph; the output is named `embeddings`.
 
     Returns:
         The content of the .onnx file, weights included.
 
     Raises:
-        ParityError: the graph is not what was asked: a fixed batch, other names, or a BatchNorm left over.
+        ParityError: the graph has a fixed batch, other names, or a BatchNorm that was not folded.
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        warnings.simplefilter("ignore")  # the exporter's warnings are about its own internals
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -55,7 +55,7 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str) -> bytes:
 
 
 def strip_source_locations(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about the source code, file paths of this machine among it."""
+    """Remove the exporter's notes on the source code, which contain file paths of this machine."""
     model.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")
     for node in model.graph.node:
@@ -68,10 +68,11 @@ def strip_source_locations(model: onnx.ModelProto) -> None:
 
 
 def check_graph(model: onnx.ModelProto, input_name: str) -> None:
-    """Names, free batch axis, no BatchNorm, valid ONNX.
+    """Check names, the free batch axis, the absence of BatchNorms, and the validity of the model.
 
     Raises:
-        ParityError: one of these does not hold.
+        ParityError: one of the first three does not hold.
+        onnx.checker.ValidationError: the model is not valid ONNX.
     """
     onnx.checker.check_model(model, full_check=True)
     names = ([value.name for value in model.graph.input], [value.name for value in model.graph.output])
@@ -81,6 +82,6 @@ def check_graph(model: onnx.ModelProto, input_name: str) -> None:
         axis = value.type.tensor_type.shape.dim[0]
         if not axis.dim_param:
             raise ParityError(f"the batch axis of {value.name} was fixed to {axis.dim_value} by the exporter")
-    left = [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
-    if left:
-        raise ParityError(f"{len(left)} BatchNorms were not folded into their layer, the first is {left[0]}")
+    norms = [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
+    if norms:
+        raise ParityError(f"{len(norms)} BatchNorms were not folded into their layers, the first is {norms[0]}")

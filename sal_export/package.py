@@ -1,4 +1,4 @@
-"""`sal export`: a trained run to a bundle, through the gate."""
+"""`sal export`: a trained run to a bundle, through the gates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
@@ -23,14 +22,14 @@ from sal_export.heads import UnitHead, unit_head
 from sal_export.onnx_export import OPSET, export_onnx
 from sal_export.precisions.reduced_precision import reduced_encoders, retrieval_task
 from sal_export.publish import publish
-from sal_runtime.arrays import UInt8Array
+from sal_runtime.arrays import AnyArray, Float32Array, UInt8Array
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
 from sal_runtime.images.pixels import ImageSpec
 from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.calibrate import fit_run_calibration
 from sal_train.evaluation.subject import bundle_subject
 
@@ -50,28 +49,30 @@ def export_run(
     name: str | None = None,
     precisions: Sequence[str] = ("fp32",),
 ) -> Bundle:
-    """Export a run.
+    """Export a run to a bundle.
 
     Args:
         run: from `load_run`.
-        out: the bundle directory; one that is there is replaced when, and only when, the new one has passed.
-        dataset: the data the run was trained on, for crops of the gate, the calibrations and the retrieval gate; None:
-            the gate runs on drawn pedestrians, the bundle has no calibrated likelihood and fp32 only.
+        out: the bundle directory; an existing bundle is replaced only after the new one has passed the gates.
+        dataset: the data the run was trained on; it gives crops for the gates and for the calibrations. None: the
+            parity gate runs on drawn pedestrians, and the bundle has no calibrated likelihood and only fp32 encoders.
         cache_dir: of decoded images.
-        console: for progress and the gate's table; standard error.
-        name: of the bundle; that of `out` if None.
-        precisions: of the image encoder: `fp16`, `int8` (for ONNX Runtime) and `int8-trt` (for TensorRT) beside `fp32`,
-            which is always there.
+        console: for progress and the table of the gates; standard error.
+        name: of the bundle; None: the name of `out`.
+        precisions: of the image encoder: any of `fp32`, which is always exported, `fp16`, `int8` (for ONNX Runtime) and
+            `int8-trt` (for TensorRT).
 
     Raises:
-        ParityError: an exported encoder differs from its source or finds less; nothing is published.
-        ConfigError: a reduced precision is asked without a data set.
+        ParityError: an exported encoder differs from its source or finds less; nothing is written.
+        ConfigError: a reduced precision is requested without a data set.
         BundleError: `out` cannot be written.
     """
     reduced = [precision for precision in precisions if precision != "fp32"]
     if reduced and dataset is None:
         raise ConfigError(
-            f"--precision {reduced[0]} needs --dataset: it is published only if mAP and rank-1 on the data set are kept"
+            f"precision {reduced[0]} needs the data set of the run: it is exported only if mAP and rank-1 on that data "
+            "set stay within fixed tolerances",
+            parameter="dataset",
         )
     spec = ImageSpec(run.config.model.height, run.config.model.width)
     inputs = gate_inputs(run, spec, dataset)
@@ -96,7 +97,7 @@ def export_run(
 
 
 def artefacts_for(precisions: Sequence[str], engines: Sequence[str]) -> list[str]:
-    """What `export_run` is to make for the precisions of the image encoder and of TensorRT engines that are asked."""
+    """The `precisions` of `export_run` for the given precisions of the image encoder and of TensorRT engines."""
     wanted = [*precisions, *("int8-trt" if precision == "int8" else precision for precision in engines)]
     return list(dict.fromkeys(["fp32", *wanted]))
 
@@ -104,7 +105,7 @@ def artefacts_for(precisions: Sequence[str], engines: Sequence[str]) -> list[str
 def fp32_encoders(
     run: Run, spec: ImageSpec, inputs: GateInputs, console: Console
 ) -> tuple[ExportedEncoder, ExportedEncoder]:
-    """The attribute and the image encoder in fp32, compared with PyTorch.
+    """Export the attribute and the image encoder in fp32, and compare them with PyTorch.
 
     Raises:
         ParityError: one of them differs.
@@ -134,7 +135,7 @@ def _fp32(role: str, content: bytes, source: Comparison) -> ExportedEncoder:
 def build_manifest(
     run: Run, spec: ImageSpec, encoders: Sequence[ExportedEncoder], head: UnitHead, name: str
 ) -> dict[str, Any]:
-    """Everything but files, fingerprint and calibration."""
+    """The manifest without files, fingerprint and calibration."""
     terms = run.provenance["licence"]
     research = "research" in terms.lower()
     return {
@@ -154,8 +155,8 @@ def build_manifest(
     }
 
 
-def golden_vectors(run: Run, spec: ImageSpec) -> dict[str, NDArray[Any]]:
-    """Drawn crops and random attribute vectors with the embeddings PyTorch gives them; nothing of any data set."""
+def golden_vectors(run: Run, spec: ImageSpec) -> dict[str, AnyArray]:
+    """Drawn crops and random attribute vectors with PyTorch's embeddings of them; nothing comes from a data set."""
     crops = drawn_crops(spec, NUM_GOLDEN)
     vectors, _ = run.statistics.sample_completions([{}], 4 * NUM_GOLDEN, seed=0)
     vectors = vectors[:NUM_GOLDEN]
@@ -177,7 +178,7 @@ def _calibrate(
     cache_dir: Path,
     console: Console,
 ) -> dict[str, Any]:
-    """Fit the likelihood of match with the exported encoders themselves."""
+    """Fit the likelihood of match with the exported encoders."""
     with tempfile.TemporaryDirectory() as folder:
         subject = bundle_subject(publish(Path(folder, "bundle"), manifest, files, run.schema), "cpu")
     return fit_run_calibration(run, dataset, subject, cache_dir, console)
@@ -185,8 +186,8 @@ def _calibrate(
 
 def _torch_encode(module: torch.nn.Module) -> Any:
     @torch.no_grad()
-    def encode(batch: NDArray[Any]) -> NDArray[np.float32]:
-        embeddings: NDArray[np.float32] = module(torch.as_tensor(batch)).numpy()
+    def encode(batch: AnyArray) -> Float32Array:
+        embeddings: Float32Array = module(torch.as_tensor(batch)).numpy()
         return embeddings
 
     return encode
@@ -194,7 +195,7 @@ def _torch_encode(module: torch.nn.Module) -> Any:
 
 @torch.no_grad()
 def _embed(run: Run, crops: UInt8Array) -> torch.Tensor:
-    """Embeddings as E_V gives them, not normalised, [N, d]."""
+    """Outputs of E_V, not normalised, float32 [N, d]."""
     return torch.cat([run.networks.embed_images(torch.as_tensor(part)) for part in np.array_split(crops, 8)])
 
 

@@ -1,4 +1,4 @@
-"""Writing a bundle with its model card, and adding test numbers to one that is there."""
+"""Writing a bundle with its model card, and adding test numbers to an existing one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from sal_runtime.query.schema import AttributeSchema
 
 
 def publish(out: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], schema: AttributeSchema) -> Bundle:
-    """Write the bundle; its model card is made from the manifest.
+    """Write a bundle, with a model card from its manifest.
 
     Raises:
-        BundleError: it cannot be written; nothing has changed then.
+        BundleError: it cannot be written; nothing has changed.
     """
     return write_bundle(out, manifest, {**files, MODEL_CARD: model_card(manifest, schema).encode()})
 
 
 def attach_metrics(path: Path, metrics: Mapping[str, Any]) -> Bundle:
-    """Write test numbers (a report of `sal eval`) into the manifest and the model card of a bundle.
+    """Write test numbers, a report of `sal eval`, into the manifest and the model card of a bundle.
 
-    The encoders, and with them the fingerprint, stay what they are.
+    The encoders and the fingerprint do not change.
+
+    Raises:
+        BundleError: the bundle cannot be opened or written.
     """
     bundle = open_bundle(path)
     files = {file: bundle.read_bytes(file) for file in bundle.manifest["files"] if file != MODEL_CARD}

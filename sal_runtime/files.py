@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sal_runtime.errors import SalError
@@ -51,8 +51,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     target = path if is_stream else Path(os.path.realpath(path))
     folder = Path(tempfile.gettempdir()) if is_stream else target.parent
     for left in temporaries(folder / target.name):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer may finish at this moment
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
     temporary = folder / f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial"
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs PyTorch (the extra `train`).
+"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs `sal-person-search[train]`.
 
 The idea of the paper, in three files:
 
@@ -6,23 +6,23 @@ networks.py   the networks, under the paper's symbols
 losses.py     one equation, one function
 phases.py     Algorithm 1 as a table: which phase moves which networks by which losses
 
-What carries it out:
+The machinery around it:
 
-config.py, recipe.py, recipes/  the settings of a run, and the recipes that are shipped
+config.py, recipe.py, recipes/  settings of a run, and the shipped recipes
 train.py                        `sal train`: from a data set and a recipe to a run
 iteration.py                    one iteration: features once, then the phases of the stage
 unseen.py                       sampling of attribute combinations that training has not seen
-training_data.py                the images and labels of a run, and the batches of an epoch
-first_weights.py                what the networks begin with
+training_data.py                images and labels of a run, and the batches of an epoch
+first_weights.py                initial weights of the networks
 frozen_trunk.py                 features of a trunk that does not learn, computed once
 teacher.py                      a finished run that a smaller network imitates
 linear_query.py                 the linear part of the attribute encoder, fitted in closed form
-checkpoint.py, training_log.py  what a run leaves behind
+checkpoint.py, training_log.py  files that a run writes
 distributed.py, cpu_memory.py   several processes under torchrun; memory on a CPU
 
 The rooms:
 
-datasets/    Market-1501, PETA, your own table, drawn people
+datasets/    Market-1501, PETA, your own tables, drawn people
 images/      decoded and augmented images
 backbones/   image trunks and their published weights
 evaluation/  protocols, metrics, calibration, reports

@@ -1,17 +1,16 @@
-"""The files of a run: checkpoint (to continue), model (to use), data manifest; read and written without pickle.
+"""The files of a run: checkpoint (to resume), model (to use), data manifest. None of them is pickled.
 
 config.toml             the resolved recipe
-data.json               data set, schema, training categories, prior, what was held out
+data.json               data set, schema, training categories, attribute statistics, held-out images
 checkpoint.safetensors  networks, moving average, optimisers, position; replaced every `run.checkpoint_every` epochs
-model.safetensors       the networks to deploy (moving average where there is one; best validation epoch)
-metrics.jsonl           one line an epoch
+model.safetensors       the networks to deploy, of the best validated epoch; the moving average if the run has one
+metrics.jsonl           one line per epoch
 tensorboard/
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import InputError
+from sal_runtime.files import whole_file
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import Config
@@ -40,7 +40,7 @@ DATA_FILE = "data.json"
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come: `epoch` epochs of stage `stage` are done."""
+    """Progress of a run: `epoch` epochs of stage `stage` are done."""
 
     stage: int = 0
     epoch: int = 0
@@ -52,12 +52,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with what it was trained from.
+    """A trained model and the data it was trained on.
 
     Attributes:
-        networks: in evaluation mode.
-        category_vectors: of the training categories, uint8 [K, A], in the order of C_cat.
-        category_counts: images of each, int64 [K].
+        path: folder of the run.
+        config: the resolved recipe.
+        schema: attributes of the data set.
+        networks: in evaluation mode, on the CPU.
+        statistics: how the attributes occur and depend on each other in training.
+        category_vectors: attribute vectors of the training categories, uint8 [K, A], in the order of C_cat.
+        category_counts: images of each category, int64 [K].
         provenance: data set, seed, epochs, weights report, licence, ... for manifests and reports.
     """
 
@@ -66,35 +70,29 @@ class Run:
     schema: AttributeSchema
     networks: Networks
     statistics: AttributeStatistics
-    category_vectors: NDArray[np.uint8]
-    category_counts: NDArray[np.int64]
+    category_vectors: UInt8Array
+    category_counts: Int64Array
     provenance: dict[str, Any]
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a .safetensors file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(arrays, temporary, dict(metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a .safetensors file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -104,7 +102,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_checkpoint(path: Path, state: TrainState, position: Position) -> None:
-    """Write everything that continuing needs. Random numbers need no state: they follow from seed and epoch."""
+    """Write everything that resuming needs. Random numbers need no state: they follow from seed and epoch."""
     tensors = {f"networks/{name}": tensor for name, tensor in state.networks.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in state.average.state_dict().items()}
@@ -115,13 +113,13 @@ def save_checkpoint(path: Path, state: TrainState, position: Position) -> None:
 
 
 def read_position(path: Path) -> Position:
-    """How far the run of a checkpoint has come."""
+    """Position of the run that wrote a checkpoint."""
     _, metadata = read_tensors(path)
     return Position(**json.loads(metadata["position"]))
 
 
 def restore_checkpoint(path: Path, state: TrainState) -> None:
-    """Load a checkpoint into `state`, whose optimisers must be those of the checkpoint's stage."""
+    """Load a checkpoint into `state`, whose optimisers must be built for the checkpoint's stage."""
     tensors, metadata = read_tensors(path)
     state.networks.load_state_dict(_under(tensors, "networks/"))
     if state.average is not None:
@@ -137,7 +135,7 @@ def restore_checkpoint(path: Path, state: TrainState) -> None:
 
 
 def _lay_out_like_parameters(optimiser: torch.optim.Optimizer) -> None:
-    """A checkpoint holds plain arrays; updates of all tensors at once want moments in the order of their parameter."""
+    """Give each moment the memory layout of its parameter: a checkpoint loses it, and fused updates need it."""
     for parameter, moments in optimiser.state.items():
         for key, value in moments.items():
             if value.shape == parameter.shape:
@@ -149,20 +147,20 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def save_model(path: Path, networks: Networks, metadata: Mapping[str, Any]) -> None:
-    """Write the networks that people use."""
+    """Write the networks to deploy, with metadata as JSON."""
     text = {key: json.dumps(value) for key, value in metadata.items()}
     write_tensors(path, networks.state_dict(), text)
 
 
 def load_run(run: Path) -> Run:
-    """Open a finished (or running) training run.
+    """Open a training run, finished or still running.
 
     Raises:
-        InputError: the folder is not a run, has no model yet, or its files do not fit each other.
+        InputError: the folder is not a run, has no model yet, or holds files that do not fit each other.
     """
     for name in (CONFIG_FILE, DATA_FILE, MODEL_FILE):
         if not (run / name).is_file():
-            raise InputError(f"{run}: no {name} here; expected the --out folder of a finished `sal train`")
+            raise InputError(f"{run}: no {name} here; expected the folder of a finished training run")
     config = load_config(str(run / CONFIG_FILE))
     data = json.loads((run / DATA_FILE).read_text(encoding="utf-8"))
     schema = AttributeSchema.from_json(data["schema"])
@@ -180,6 +178,6 @@ def load_run(run: Path) -> Run:
 
 
 def torch_versions() -> dict[str, str]:
-    """What computed the run, for its provenance."""
+    """PyTorch version and CUDA device, for the provenance of a run."""
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {"torch": torch.__version__, "cuda_device": cuda}

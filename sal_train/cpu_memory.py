@@ -1,4 +1,4 @@
-"""Memory of training on a CPU: large tensors come back from the allocator instead of from the kernel."""
+"""Memory of training on a CPU: the allocator keeps freed blocks instead of returning them to the kernel."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed, for the rest of the process.
+    """Make glibc keep freed memory for the rest of the process.
 
-    An activation of a batch takes megabytes. By default glibc maps such a block anew each time and gives it back at
-    once, so that every iteration pays for the kernel's clearing of all its memory, page by page (measured by
-    `benchmarks/speed/freed_memory.py`). The process stays as large as its largest iteration.
+    The activations of a batch take megabytes each. By default glibc maps such a block anew and unmaps it when it is
+    freed, so in every iteration the kernel clears all of that memory again, page by page (measured by
+    `benchmarks/speed/freed_memory.py`). With this setting the process stays as large as its largest iteration.
 
     Returns:
-        Whether it could be set; elsewhere than on Linux with glibc nothing is changed.
+        Whether the setting took effect. Anywhere but on Linux with glibc, nothing changes.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""The little that several processes under `torchrun` need: who am I, start equal, average gradients."""
+"""What several processes under `torchrun` need: their rank, equal initial weights, averaged gradients."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sal_runtime.errors import ConfigError
 
 
 def start_process_group(device: torch.device) -> None:
-    """Join the processes that `torchrun` started; nothing to do for a single process."""
+    """Join the processes that `torchrun` started. A single process does nothing."""
     if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def stop_process_group() -> None:
-    """Leave the group; nothing to do for a single process."""
+    """Leave the group. A single process does nothing."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -35,24 +35,24 @@ def world_size() -> int:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has reached this line."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
 
 
 def share_of_batch(batch_size: int) -> int:
-    """Images of a batch that each process takes.
+    """Images per batch and process.
 
     Raises:
-        ConfigError: the batch does not divide by the number of processes.
+        ConfigError: the batch does not divide evenly among the processes.
     """
     if batch_size % world_size():
-        raise ConfigError(f"data.batch_size {batch_size} does not divide by {world_size()} processes; change either")
+        raise ConfigError(f"data.batch_size {batch_size} is not a multiple of {world_size()} processes; change either")
     return batch_size // world_size()
 
 
 def broadcast_state(module: nn.Module) -> None:
-    """Give every process the parameters and buffers of process 0."""
+    """Copy the parameters and buffers of process 0 to every process."""
     if torch.distributed.is_initialized():
         for tensor in module.state_dict().values():
             torch.distributed.broadcast(tensor, 0)
@@ -72,7 +72,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Average the BatchNorm statistics of the processes, so that the model does not depend on which one saves it."""
+    """Average the BatchNorm statistics over the processes, so that it does not matter which one saves the model."""
     if not torch.distributed.is_initialized():
         return
     buffers: list[Tensor] = [buffer for buffer in module.buffers() if buffer.is_floating_point()]

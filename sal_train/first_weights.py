@@ -1,4 +1,4 @@
-"""The networks a run begins with: published weights, those of another run, or a teacher's attribute branch."""
+"""Initial networks of a run: published weights, the weights of another run, or a teacher's attribute branch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.query.schema import AttributeSchema
 from sal_train import distributed
@@ -22,48 +22,46 @@ from sal_train.teacher import take_attribute_branch
 
 
 def build_networks(
-    config: Config, schema: AttributeSchema, categories: NDArray[np.uint8], teacher: Run | None, console: Console
+    config: Config, schema: AttributeSchema, categories: UInt8Array, teacher: Run | None, console: Console
 ) -> tuple[Networks, dict[str, Any]]:
-    """New networks with published weights, or those of the run that this one starts from.
+    """New networks with published weights, or with those of the run that this one starts from.
 
     Args:
         config: `model` and `run.start_from` are read.
-        schema: of the data set.
-        categories: attribute vectors of the training categories, [K, A].
-        teacher: whose attribute branch and heads are taken.
-        console: is told where the weights come from.
+        schema: attributes of the data set.
+        categories: attribute vectors of the training categories, uint8 [K, A].
+        teacher: run that gives the attribute branch and the heads, or None.
+        console: prints where the weights come from.
 
     Returns:
-        The networks, and where their weights come from, for the run's provenance.
+        The networks, and the origin of their weights for the run's provenance.
 
     Raises:
-        ConfigError: there are both a run to start from and a teacher.
+        ConfigError: both `run.start_from` and a teacher are given.
         InputError: the run to start from has other networks or other training categories.
     """
     networks = Networks(config.model, schema.num_bits, len(categories))
     if config.run.start_from:
         if teacher is not None:
-            raise ConfigError(
-                "run.start_from and run.teacher: a run begins with the weights of one; leave the other out"
-            )
+            raise ConfigError("run.start_from and run.teacher exclude each other; leave one of them out")
         run = load_run(Path(config.run.start_from))
         same_categories = np.array_equal(run.category_vectors, categories)
         if run.config.model != config.model or not same_categories or run.schema != schema:
-            what = "networks" if run.config.model != config.model else "training categories"
-            raise InputError(f"run.start_from: {run.path} has other {what}; name a run of the same data and model")
+            difference = "networks" if run.config.model != config.model else "training categories"
+            raise InputError(f"run.start_from: {run.path} has other {difference}; name one of the same data and model")
         networks.load_state_dict(run.networks.state_dict())
-        if networks.linear_query is not None:  # it is fitted to what this run will become
+        if networks.linear_query is not None:  # it will be fitted to the embeddings of this run
             networks.set_linear_query(*(torch.zeros_like(part) for part in networks.linear_query.parameters()))
-        line = f"weights: those of {run.path}"
+        line = f"weights: from {run.path}"
         provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}
     else:
         report = load_pretrained(networks.image_backbone.trunk, config.model.backbone, config.model.weights)
         line, provenance = report.line(), {"pretrained": dataclasses.asdict(report)}
     if teacher is not None:
         take_attribute_branch(networks, teacher.networks)
-        line += f"\nattribute branch and heads: those of the teacher, {teacher.path}"
-        told = ("dataset", "attribution", "licence", "backbone", "pretrained")
-        provenance["teacher"] = {"run": teacher.path.name, **{key: teacher.provenance[key] for key in told}}
+        line += f"\nattribute branch and heads: from the teacher, {teacher.path}"
+        origin = ("dataset", "attribution", "licence", "backbone", "pretrained")
+        provenance["teacher"] = {"run": teacher.path.name, **{key: teacher.provenance[key] for key in origin}}
     if distributed.rank() == 0:
         console.print(line, highlight=False)
     return networks, provenance

@@ -1,37 +1,36 @@
-"""What a frozen trunk sees of every training image and of its mirror image."""
+"""Features of a frozen trunk for every training image and its mirror image."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_train.images.mirrored import compute_mirrored
 from sal_train.networks import ImageBackbone
 
 
 def pool_images(
     backbone: ImageBackbone,
-    images: NDArray[np.uint8] | Tensor,
-    rows: NDArray[np.int64],
+    images: UInt8Array | Tensor,
+    rows: Int64Array,
     cache_dir: Path,
     console: Console,
 ) -> Tensor:
     """The trunk's averaged output for the images `rows` and their mirror images.
 
     Args:
-        backbone: its trunk is run in evaluation mode.
+        backbone: its trunk runs in evaluation mode.
         images: uint8 RGB [N, H, W, 3].
-        rows: the images that are trained on.
-        cache_dir: holds the result under a name that follows from weights and pixels.
+        rows: images to train on.
+        cache_dir: folder of the result, whose name depends on weights and pixels.
         console: shows the progress.
 
     Returns:
-        float32 [N, 2, channels] on the CPU, zeros for images that are not in `rows`; [:, 1] is of the mirror images.
+        float32 [N, 2, channels] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
     """
     digest = hashlib.sha256()
     for name, tensor in backbone.trunk.state_dict().items():

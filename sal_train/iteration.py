@@ -6,9 +6,11 @@ import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sal_runtime.errors import ConfigError
 from sal_train import distributed
@@ -19,7 +21,14 @@ from sal_train.phases import PHASES, Batch, Features, Phase, PhaseSettings
 
 @dataclass
 class TrainState:
-    """What training changes: the networks, one optimiser a network, and the moving average of the deployed ones."""
+    """The state that training changes.
+
+    Attributes:
+        networks: under training.
+        optimisers: one per trained network, by its name.
+        average: moving average of the deployed networks, None if the recipe keeps none.
+        num_updates: iterations done.
+    """
 
     networks: Networks
     optimisers: dict[str, torch.optim.Optimizer]
@@ -31,7 +40,7 @@ def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
     """The phases of a stage.
 
     Raises:
-        ConfigError: a name is not a phase, or two phases would both train a backbone on the same features.
+        ConfigError: a name is not a phase, or two phases would train a backbone on the same features.
     """
     unknown = [name for name in stage.phases if name not in PHASES]
     if unknown or not stage.phases:
@@ -45,7 +54,7 @@ def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
 
 
 def place_networks(networks: Networks, device: torch.device) -> None:
-    """Move the networks; on CUDA the kernels lie as the images do, so that no convolution reorders its weights."""
+    """Move the networks. On CUDA the kernels become channels-last like the images, so no convolution converts them."""
     networks.to(device)
     if device.type == "cuda":
         for parameter in networks.image_backbone.trunk.parameters():
@@ -54,21 +63,25 @@ def place_networks(networks: Networks, device: torch.device) -> None:
 
 
 def compile_trunk(networks: Networks) -> None:
-    """Compile the image backbone's trunk on its next use; forget what an earlier training of this process compiled."""
-    torch.compiler.reset()  # else that would count towards the limit after which nothing is compiled
+    """Compile the image backbone's trunk on its next use; forget what an earlier training in this process compiled."""
+    torch.compiler.reset()  # earlier compilations count towards the limit after which nothing is compiled
     networks.image_backbone.trunk.compile()
 
 
 def build_optimisers(
     networks: Networks, phases: Iterable[Phase], stage: StageConfig, config: OptimiserConfig
 ) -> dict[str, torch.optim.Optimizer]:
-    """One optimiser for each network that the phases train; its base rate is kept in the group as `initial_lr`."""
+    """One optimiser for each network that the phases train; `initial_lr` of a group keeps its base rate.
+
+    Raises:
+        ConfigError: `learning_rates` of the stage names an unknown network.
+    """
     trained = {name for phase in phases for name in phase.trains}
     unknown = set(stage.learning_rates) - set(NETWORK_NAMES)
     if unknown:
         raise ConfigError(
             f"stage {stage.name!r}: learning_rates names {', '.join(sorted(unknown))}; "
-            f"networks are {', '.join(NETWORK_NAMES)}"
+            f"the networks are {', '.join(NETWORK_NAMES)}"
         )
     kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
     optimisers: dict[str, torch.optim.Optimizer] = {}
@@ -93,7 +106,7 @@ def _decay_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[str,
 
 
 def learning_rate_factor(stage: StageConfig, progress: float) -> float:
-    """Factor on the base rate at `progress` in 0..1 of the stage: halving steps, or warm-up and half a cosine."""
+    """Factor on the base rate at `progress`, 0..1, of the stage: halving steps, or warm-up and half a cosine."""
     if stage.schedule == "steps":
         return float(0.5 ** sum(progress >= milestone for milestone in stage.milestones))
     if progress < stage.warmup:
@@ -117,12 +130,12 @@ def run_iteration(
     Args:
         state: changed in place.
         phases: from `stage_phases`.
-        images: augmented, RGB float [B, H, W, 3] in 0..255; or [B, channels], pooled by a frozen trunk.
-        batch: everything else of the batch.
+        images: augmented RGB images, float [B, H, W, 3] in 0..255; or [B, channels], pooled by a frozen trunk.
+        batch: the rest of the batch.
         config: losses, precision, optimiser settings.
 
     Returns:
-        Every loss term as a detached scalar tensor (not synchronised with the host).
+        Every loss term by name, a detached scalar tensor that is not synchronised with the host.
     """
     features = compute_features(state.networks, phases, images, batch, config.run.precision)
     settings = PhaseSettings(config.losses, config.optimiser.batchnorm_real_only)
@@ -136,9 +149,9 @@ def run_iteration(
 
 
 def compute_features(
-    networks: Networks, phases: Iterable[Phase], images: Tensor, batch: Batch, precision: str
+    networks: Networks, phases: Iterable[Phase], images: Tensor, batch: Batch, precision: Literal["fp32", "bf16"]
 ) -> Features:
-    """f_v and f_a of a batch; an extractor that no phase trains is fixed, in evaluation mode and without a graph."""
+    """f_v and f_a of a batch; an extractor that no phase trains runs in evaluation mode and without a graph."""
     trained = {name for phase in phases for name in phase.trains}
     for name in ("image_backbone", "attribute_backbone"):
         networks.network(name).train(name in trained)
@@ -162,7 +175,7 @@ def run_phase(
     settings: PhaseSettings,
     gradient_clip: float = 0.0,
 ) -> dict[str, Tensor]:
-    """One update of the networks that `phase` trains, everything else frozen and, if deployed, in evaluation mode."""
+    """One update of the networks that `phase` trains; all others are frozen and in evaluation mode."""
     networks = state.networks
     for name in NETWORK_NAMES:
         trains = name in phase.trains
@@ -182,7 +195,7 @@ def run_phase(
 
 
 def new_average(networks: Networks) -> Networks:
-    """A frozen copy to hold the moving average."""
+    """A frozen copy of the networks, which becomes their moving average."""
     average = copy.deepcopy(networks)
     average.requires_grad_(False)
     return average.eval()
@@ -192,11 +205,16 @@ def new_average(networks: Networks) -> Networks:
 def update_average(average: Networks, networks: Networks, decay: float, num_updates: int) -> None:
     """Set average = decay * average + (1 - decay) * networks for the deployed networks; buffers are copied.
 
-    Early on the decay is (1 + n) / (10 + n), so that the random start is forgotten.
+    Args:
+        average: changed in place.
+        networks: after update number `num_updates`.
+        decay: in 0..1; early on (1 + n) / (10 + n) if that is smaller, so that the random start is forgotten.
+        num_updates: n.
     """
     decay = min(decay, (1 + num_updates) / (10 + num_updates))
+    move_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     for name in DEPLOYED_NAMES:
         target, source = average.network(name), networks.network(name)
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1.0 - decay)
+        move_average(list(target.parameters()), list(source.parameters()), num_updates)
         for to_buffer, from_buffer in zip(target.buffers(), source.buffers(), strict=True):
             to_buffer.copy_(from_buffer)

@@ -1,4 +1,4 @@
-"""The loss terms of the paper, one function an equation. Names and symbols as in the paper; all return scalars.
+"""The loss terms of the paper, one function per equation, with its names and symbols. All return scalars.
 
 Discriminators and classifiers give logits everywhere; no function here takes a probability.
 """
@@ -13,13 +13,13 @@ from torch.nn import functional
 def attribute_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight: Tensor | None = None) -> Tensor:
     """L_att, eq. 3: sigmoid cross entropy, summed over attributes, averaged over the batch.
 
-    With smoothing e the targets are (1 - e) t + e / A, the authors' published setting (the paper gives none).
+    With smoothing e the targets are (1 - e) t + e / A, as in the authors' published code (the paper gives none).
 
     Args:
         logits: C_att(embedding), [B, A].
         target: attribute vectors of 0 and 1, [B, A].
         smoothing: e, in [0, 1).
-        weight: of each entry, [B, A], or None for 1.
+        weight: weight of each entry, [B, A], or None for 1.
     """
     smoothed = (1.0 - smoothing) * target + smoothing / target.shape[1]
     return functional.binary_cross_entropy_with_logits(logits, smoothed, weight, reduction="sum") / logits.shape[0]
@@ -42,12 +42,12 @@ def category_loss(logits: Tensor, category: Tensor, smoothing: float = 0.0) -> T
 
 
 def real_loss(logits: Tensor) -> Tensor:
-    """-E[log D]: for the discriminator on real inputs, and (non-saturating) for a generator on its own, [B, 1]."""
+    """-E[log D] of logits [B, 1]: a discriminator's loss on real inputs, a generator's (non-saturating) on its own."""
     return functional.softplus(-logits).mean()
 
 
 def fake_loss(logits: Tensor) -> Tensor:
-    """-E[log(1 - D)]: for the discriminator on fake inputs, [B, 1]."""
+    """-E[log(1 - D)] of logits [B, 1]: a discriminator's loss on fake inputs."""
     return functional.softplus(logits).mean()
 
 
@@ -63,28 +63,28 @@ def gan1_discriminator_loss(real: Tensor, fake_visual: Tensor, fake_attribute: T
 
 
 def gan1_generator_loss(fake_visual: Tensor, fake_attribute: Tensor) -> Tensor:
-    """The generators' side of eq. 4 in its non-saturating form (Goodfellow et al., 2014, sec. 3); logits as above."""
+    """The generators' side of eq. 4, non-saturating (Goodfellow et al., 2014, sec. 3); arguments as for D_1."""
     return 0.5 * real_loss(fake_visual) + 0.5 * real_loss(fake_attribute)
 
 
 def cycle_loss(f_a_cycled: Tensor, f_a: Tensor) -> Tensor:
     """L_cyc, eq. 5, one way: G_A(G_V(f_a, z)) against f_a, both [B + U, 512].
 
-    The paper writes a norm; like the authors' published setting this is the mean square over batch and dimensions,
-    here and in eq. 6.
+    The paper writes a norm. The authors' code takes the mean square over batch and dimensions, and so do we, here and
+    in eq. 6.
     """
     return functional.mse_loss(f_a_cycled, f_a)
 
 
 def consistency_loss(e_a_tilde: Tensor, e_v_tilde: Tensor, e_a: Tensor, e_v: Tensor, e_a_all: Tensor) -> Tensor:
-    """L_consis, eq. 6: four mean squares in the common space. Only the first two arguments carry a gradient.
+    """L_consis, eq. 6: four mean squares in the common space. Its phase gives a gradient to the first two arguments.
 
     Args:
         e_a_tilde: E_A(G_A(f_v)), [B, d].
-        e_v_tilde: E_V(G_V(f_a, z)) of seen, then unseen f_a, [B + U, d].
+        e_v_tilde: E_V(G_V(f_a, z)) of seen, then of unseen f_a, [B + U, d].
         e_a: E_A(f_a) of the batch, [B, d].
         e_v: E_V(f_v) of the batch, [B, d].
-        e_a_all: E_A(f_a) of seen, then unseen, [B + U, d].
+        e_a_all: E_A(f_a) of seen, then of unseen f_a, [B + U, d].
     """
     batch = e_v.shape[0]
     return (
@@ -96,17 +96,17 @@ def consistency_loss(e_a_tilde: Tensor, e_v_tilde: Tensor, e_a: Tensor, e_v: Ten
 
 
 def gan2_discriminator_loss(visual: Tensor, attribute: Tensor) -> Tensor:
-    """-L_gan2 (eq. 8), or the D_2 side of -L_aug1 (eq. 9) on synthetic features; visual counts as real.
+    """-L_gan2 (eq. 8), or on synthetic features -L_aug1 (eq. 9), for D_2; visual embeddings count as real.
 
     Args:
-        visual: logits D_2(E_V(.)), [., 1].
-        attribute: logits D_2(E_A(.)), [., 1].
+        visual: logits D_2(E_V(.)), [B, 1] or [B + U, 1].
+        attribute: logits D_2(E_A(.)), [B, 1] or [B + U, 1].
     """
     return real_loss(visual) + fake_loss(attribute)
 
 
 def gan2_generator_loss(attribute: Tensor) -> Tensor:
-    """The side of G_C = E_A in eqs. 8 and 9, non-saturating: logits D_2(E_A(.)), [., 1]."""
+    """The side of G_C = E_A in eqs. 8 and 9, non-saturating, of logits D_2(E_A(.)), [B, 1] or [B + U, 1]."""
     return real_loss(attribute)
 
 
@@ -120,16 +120,16 @@ def prototype_loss(
 ) -> Tensor:
     """Softmax over the cosines between images and the attribute embeddings of all categories (not in the paper).
 
-    This is the quantity search ranks by; additive margin as in CosFace (Wang et al., CVPR 2018).
+    Search ranks by these cosines. The margin is additive as in CosFace (Wang et al., CVPR 2018).
 
     Args:
         e_v: image embeddings, [B, d].
-        prototypes: E_A of every training category in order, then any unseen ones, [K + U, d].
-        category: int64, [B], each below K.
-        scale: of the cosine.
-        margin: taken from the true cosine.
-        neighbourhood: the wanted distribution over the prototypes, [B, K + U], as `neighbourhood` gives it; None wants
-            the true category alone.
+        prototypes: embeddings of every training category in order, then of unseen vectors if any, [K + U, d].
+        category: row of each image's category, int64 [B], below K.
+        scale: factor on the cosines.
+        margin: subtracted from the cosine to the true category.
+        neighbourhood: target distribution over the prototypes, [B, K + U], from `neighbourhood`; None: the true
+            category alone.
     """
     cosine = functional.normalize(e_v) @ functional.normalize(prototypes).T  # [B, K + U]
     true = functional.one_hot(category, prototypes.shape[0]).to(cosine.dtype)
@@ -140,13 +140,13 @@ def prototype_loss(
 def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float) -> Tensor:
     """A distribution over attribute vectors that falls with their distance: softmax(-distance / softness).
 
-    Descriptions that differ in little fit nearly as well; the cosines shall say so (the idea of the semantic margin of
+    Descriptions that differ little fit nearly as well, and the cosines should reflect that (the semantic margin of
     ASMR, Jeong et al., ICCV 2021, as soft targets).
 
     Args:
-        attributes: of the images, 0 and 1, [B, A].
-        vectors: of the prototypes, 0 and 1, [K + U, A].
-        softness: in differing attributes, above 0.
+        attributes: vectors of the images, 0 and 1, [B, A].
+        vectors: vectors of the prototypes, 0 and 1, [K + U, A].
+        softness: temperature in differing attributes, above 0.
 
     Returns:
         [B, K + U], rows sum to 1.
@@ -156,13 +156,13 @@ def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float) -> Tenso
 
 
 def distillation_losses(embedding: Tensor, taught: Tensor, prototypes: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """How far image embeddings are from a teacher's, by themselves and in their similarity to what is searched by.
+    """Distance of image embeddings from a teacher's, and of their similarities to the training categories.
 
     Args:
-        embedding: of the student, [B, d], not normalised.
-        taught: of the teacher, unit vectors [B, d].
+        embedding: the student's embeddings, [B, d], not normalised.
+        taught: the teacher's embeddings, unit vectors [B, d].
         prototypes: attribute embeddings of the training categories, [K, d], not normalised.
-        scale: of the cosines before the softmax.
+        scale: factor on the cosines before the softmax.
 
     Returns:
         The mean of 1 - cosine, in 0..2, and the mean Kullback-Leibler divergence of the student's softmax over the

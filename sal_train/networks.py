@@ -32,8 +32,11 @@ DISCRIMINATOR_HIDDEN = (512, 256)
 def mlp(sizes: tuple[int, ...], output: nn.Module | None = None, running_statistics: bool = True) -> nn.Sequential:
     """Linear layers of the given sizes with BatchNorm and ReLU between them and `output` at the end.
 
-    Without `running_statistics` the BatchNorms always use the statistics of their batch: right for networks that are
-    never deployed, whose every batch is judged beside another.
+    Args:
+        sizes: of the input, the hidden layers and the output.
+        output: last module, such as an activation.
+        running_statistics: False makes the BatchNorms use the statistics of their batch, also in evaluation mode. That
+            suits networks that are never deployed: a discriminator compares their batches with real ones.
     """
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -57,7 +60,7 @@ def discriminator(inputs: int, norm: str) -> nn.Sequential:
 
 
 class ImageBackbone(nn.Module):
-    """uint8 images -> f_v: normalisation, convolutional trunk, global average pooling, one linear layer."""
+    """RGB images -> f_v: normalisation, convolutional trunk, global average pooling, one linear layer."""
 
     mean: Tensor
     std: Tensor
@@ -76,18 +79,17 @@ class ImageBackbone(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 or float RGB [B, H, W, 3] in 0..255 -> float32 [B, 3, H, W], channels-last in memory."""
-        # float first: TensorRT takes uint8 as an input only, nothing but a cast may follow
+        # float first: TensorRT takes uint8 only as an input that a cast follows
         return (images.float().permute(0, 3, 1, 2) - self.mean) / self.std
 
     def pool(self, images: Tensor) -> Tensor:
         """RGB images in 0..255, [B, H, W, 3] -> the trunk's output averaged over the image, float32 [B, channels]."""
-        normalised = self.normalise(images).to(
-            next(self.trunk.parameters()).dtype
-        )  # fp16 where the trunk is exported so
+        dtype = next(self.trunk.parameters()).dtype  # float16 in an fp16 export
+        normalised = self.normalise(images).to(dtype)
         return cast(Tensor, self.trunk(normalised).float().mean(dim=(2, 3)))
 
     def features(self, pooled: Tensor) -> Tensor:
-        """What `pool` gives, [B, channels] -> f_v float32 [B, 512]."""
+        """Output of `pool`, [B, channels] -> f_v float32 [B, 512]."""
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,12 +98,12 @@ class ImageBackbone(nn.Module):
 
 
 class Networks(nn.Module):
-    """All networks of one model; the names are the paper's.
+    """All networks of one model, under the paper's names.
 
     Args:
         config: sizes and options.
-        num_bits: length A of the attribute vectors.
-        num_categories: K, training categories (the outputs of C_cat).
+        num_bits: A, length of the attribute vectors.
+        num_categories: K, number of training categories and of outputs of C_cat.
     """
 
     def __init__(self, config: ModelConfig, num_bits: int, num_categories: int) -> None:
@@ -146,29 +148,29 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def set_linear_query(self, weight: Tensor, bias: Tensor) -> None:
-        """Weight [d, A] and bias [d] of the query's linear part; zeros leave the direction of E_A alone."""
+        """Set weight [d, A] and bias [d] of the query's linear part; with zeros E_A alone gives the direction."""
         assert self.linear_query is not None
         self.linear_query.weight.copy_(weight)
         self.linear_query.bias.copy_(bias)
 
     def head_input(self, embedding: Tensor) -> Tensor:
-        """What C_att and C_cat see of an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
+        """Input of C_att and C_cat for an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
         if not self.config.unit_heads:
             return embedding
         return self.head_scale * functional.normalize(embedding)
 
     def attribute_logits(self, embedding: Tensor) -> Tensor:
-        """C_att of an embedding: [B, d] -> [B, A]."""
+        """Logits of C_att: embedding [B, d] -> [B, A]."""
         return cast(Tensor, self.C_att(self.head_input(embedding)))
 
     def category_logits(self, embedding: Tensor) -> Tensor:
-        """C_cat of an embedding: [B, d] -> [B, K]."""
+        """Logits of C_cat: embedding [B, d] -> [B, K]."""
         return cast(Tensor, self.C_cat(self.head_input(embedding)))
 
 
 def unit(embedding: Tensor) -> Tensor:
     """[N, d] divided by its L2 norm (at least 1e-12)."""
-    # not F.normalize: its export computes a shape, which ONNX Runtime keeps on the CPU beside a GPU
+    # not F.normalize: its export computes a shape, and ONNX Runtime would do that on the CPU even on a GPU
     length: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
     return embedding / length.clamp_min(1e-12)
 
@@ -179,7 +181,7 @@ def _embedding_output(config: ModelConfig) -> nn.Module:
 
 @torch.no_grad()
 def with_category_statistics(networks: Networks, category_vectors: Tensor) -> Networks:
-    """A copy whose attribute branch has the BatchNorm statistics of one pass over the training categories.
+    """A copy whose attribute branch takes its BatchNorm statistics from one pass over the training categories.
 
     Args:
         networks: not changed.
@@ -202,10 +204,10 @@ def with_category_statistics(networks: Networks, category_vectors: Tensor) -> Ne
 
 
 @contextmanager
-def batch_statistics(*networks: nn.Module, update_running: bool = False) -> Iterator[None]:
-    """Inside, the BatchNorms of `networks` use the statistics of their batch.
+def batch_statistics(*networks: nn.Module) -> Iterator[None]:
+    """A context in which the BatchNorms of `networks` use the statistics of their batch.
 
-    Their running statistics, which the deployed encoder uses, stay as they are unless `update_running`.
+    Their running statistics, which the deployed encoder uses, do not change.
     """
     norms = [
         module
@@ -216,7 +218,7 @@ def batch_statistics(*networks: nn.Module, update_running: bool = False) -> Iter
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
         for norm in norms:
-            norm.training, norm.track_running_stats = True, update_running
+            norm.training, norm.track_running_stats = True, False
         yield
     finally:
         for norm, (training, tracked) in zip(norms, before, strict=True):

@@ -1,15 +1,15 @@
-"""What one iteration of SAL trains, with which loss: the paper's Algorithm 1 as a table.
+"""The phases of one iteration of SAL: the paper's Algorithm 1 as a table.
 
-A phase names the networks it trains and the function that gives its loss terms; `sal_train.iteration` freezes all
-else, sums the terms and steps. A stage of a recipe lists phases, which run in that order in every iteration:
+A phase names the networks it trains and the function that gives its loss terms; `sal_train.iteration` freezes all other
+networks, sums the terms and steps. A stage of a recipe lists phases, which run in that order in every iteration:
 
     Algorithm 1, step 1   embed_image, embed_attribute     eq. 1
     Algorithm 1, step 2   synthesis_D, synthesis_G         eq. 7
     Algorithm 1, step 3   alignment_D, alignment_E         eq. 12
 
-So the ablations of the paper's Tables 2-4 are lists of phases and weights of terms, see docs/recipes.md.
-f_a stands for the attribute features of the batch followed by those of the sampled unseen vectors (sec. 3.4), `[:B]`
-for the batch alone. Tensors: B batch, U unseen, A attributes, K training categories, d embedding.
+The ablations of the paper's Tables 2-4 are lists of phases and weights of terms, see docs/recipes.md.
+f_a holds the attribute features of the batch, then those of the sampled unseen vectors (sec. 3.4); `[:B]` is the batch
+alone. Sizes: B batch, U unseen, A attributes, K training categories, d embedding.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Batch:
     """The data of one iteration, on the device.
 
     Attributes:
-        attributes: of the images, then of the unseen samples, float [B + U, A].
-        categories: of the images, int64 [B].
-        noise: z for each row of `attributes`, [B + U, 400].
-        category_vectors: attribute vectors of all training categories, float [K, A].
-        prior: training probability of each attribute, [A].
-        taught: the teacher's unit embeddings of the images, [B, d], where there is a teacher.
+        attributes: of the images, then of the unseen samples, float32 [B + U, A] of 0 and 1.
+        categories: of the images, int64 [B], 0..K-1.
+        noise: z for each row of `attributes`, float32 [B + U, 400].
+        category_vectors: attribute vectors of all training categories, float32 [K, A].
+        prior: probability of each attribute in training, float32 [A].
+        taught: the teacher's unit embeddings of the images, float32 [B, d]; None without a teacher.
     """
 
     attributes: Tensor
@@ -52,24 +52,24 @@ class Batch:
 
 @dataclass(frozen=True)
 class Features:
-    """Middle-level features, computed once an iteration; with a graph where a phase trains their extractor.
+    """Middle-level features, computed once per iteration; they carry a graph if a phase trains their extractor.
 
     Attributes:
-        f_v: [B, 512].
-        f_a: [B + U, 512].
+        f_v: float32 [B, 512].
+        f_a: float32 [B + U, 512].
     """
 
     f_v: Tensor
     f_a: Tensor
 
     def detached(self) -> tuple[Tensor, Tensor]:
-        """(f_v, f_a) as constants, which is how the two GANs see them."""
+        """(f_v, f_a) as constants: both GANs leave the extractors alone."""
         return self.f_v.detach(), self.f_a.detach()
 
 
 @dataclass(frozen=True)
 class PhaseSettings:
-    """What the phases need to know of the recipe."""
+    """Settings of the recipe that the phases use."""
 
     weights: LossConfig
     batchnorm_real_only: bool = False
@@ -80,7 +80,7 @@ PhaseLoss = Callable[[Networks, Batch, Features, PhaseSettings], Terms]
 
 @dataclass(frozen=True)
 class Phase:
-    """One update: the networks it moves, and the terms it minimises."""
+    """One update: its name, the networks it trains, and the function that gives the terms it minimises."""
 
     name: str
     trains: tuple[str, ...]
@@ -93,12 +93,12 @@ def embed_image(nets: Networks, batch: Batch, features: Features, settings: Phas
 
 
 def embed_attribute(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
-    """L_embed (eq. 1) of the attribute branch; unseen vectors have attributes but no category."""
+    """L_embed (eq. 1) of the attribute branch. Unseen vectors have attributes but no category."""
     return _embedding_terms(nets, nets.E_A(features.f_a), batch, settings.weights, "attribute")
 
 
 def embed_joint(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
-    """L_embed of both branches in one step, tied by the cosine softmax over category prototypes (not in the paper)."""
+    """L_embed of both branches in one step, with a cosine softmax over category prototypes (not in the paper)."""
     weights = settings.weights
     e_v, e_a = nets.E_V(features.f_v), nets.E_A(features.f_a)
     terms = {
@@ -109,7 +109,7 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
         vectors, categories = _prototype_categories(batch, weights.prototype_count)
         if weights.prototype_unseen:
             vectors = torch.cat([vectors, batch.attributes[len(batch.categories) :]])
-        with batch_statistics(nets.attribute_backbone, nets.E_A):  # each category once: not the image-level statistics
+        with batch_statistics(nets.attribute_backbone, nets.E_A):  # the running ones count categories once per image
             prototypes = nets.embed_attributes(vectors)  # [K + U, d]
         soft = None
         if weights.prototype_softness:
@@ -127,7 +127,7 @@ def distil(nets: Networks, batch: Batch, features: Features, settings: PhaseSett
         ConfigError: there is no teacher.
     """
     if batch.taught is None:
-        raise ConfigError("phase 'distil' needs a teacher: --set run.teacher=RUN")
+        raise ConfigError("phase 'distil' needs a teacher; set run.teacher to the folder of a finished run")
     weights = settings.weights
     with torch.no_grad():
         prototypes = nets.embed_attributes(batch.category_vectors)
@@ -169,7 +169,7 @@ def synthesis_generators(nets: Networks, batch: Batch, features: Features, setti
 
 
 def alignment_discriminator(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
-    """-L_gan2 (eq. 8) and -L_aug1 (eq. 9) for D_2. It sees embeddings as the encoders give them in training."""
+    """-L_gan2 (eq. 8) and -L_aug1 (eq. 9) for D_2, on embeddings with batch statistics, as the encoders train."""
     weights = settings.weights
     f_v, f_a = features.detached()
     with torch.no_grad(), batch_statistics(nets.E_V, nets.E_A):
@@ -188,7 +188,7 @@ def alignment_discriminator(nets: Networks, batch: Batch, features: Features, se
 def alignment_encoders(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
     """L_align-adv (eq. 12) for the encoders: eqs. 8 and 9 through G_C = E_A, eq. 10 through E_A and E_V.
 
-    Synthetic features are constants here: the generators belong to eq. 7 alone.
+    Synthetic features are constants here: only eq. 7 trains the generators.
     """
     weights = settings.weights
     f_v, f_a = features.detached()
@@ -230,13 +230,13 @@ PHASES = {
 
 
 def _prototype_categories(batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-    """Vectors [C, A] of `count` categories, among them all of the batch, and which of them each image has, [B]."""
+    """Vectors [C, A] of `count` categories, those of the batch among them, and the row of each image's own, [B]."""
     known = len(batch.category_vectors)
     if not 0 < count < known:
         return batch.category_vectors, batch.categories
     device = batch.category_vectors.device
     order = torch.rand(known, device=device)
-    order[batch.categories] = 2.0  # before all others; no size here depends on the data, so nothing waits for a GPU
+    order[batch.categories] = 2.0  # first; no size here depends on the data, so the host never waits for the GPU
     chosen = order.topk(max(count, len(batch.categories))).indices
     position = torch.empty(known, dtype=torch.long, device=device)
     position[chosen] = torch.arange(len(chosen), device=device)
@@ -244,7 +244,7 @@ def _prototype_categories(batch: Batch, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _embedding_terms(nets: Networks, embedding: Tensor, batch: Batch, weights: LossConfig, branch: str) -> Terms:
-    """L_cat + L_att (eqs. 2, 3) of embeddings [B, d] or [B + U, d]; rows after the first B have no category."""
+    """L_att and L_cat (eqs. 3, 2) of embeddings [B, d] or [B + U, d]; rows after the first B have no category."""
     terms = {}
     if weights.attribute:
         target = batch.attributes[: len(embedding)]
@@ -267,10 +267,10 @@ def _synthesise(nets: Networks, f_v: Tensor, f_a: Tensor, noise: Tensor) -> tupl
 def _judge_pairs(
     nets: Networks, f_v: Tensor, f_a: Tensor, f_v_tilde: Tensor, f_a_tilde: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits of D_1 on the two kinds of fake pairs (attribute first): [B + U, 1], [B, 1]."""
+    """Logits of D_1 for both kinds of fake pairs, (f_a, f_v_tilde) and (f_a_tilde, f_v): [B + U, 1], [B, 1]."""
     return nets.D_1(torch.cat([f_a, f_v_tilde], dim=1)), nets.D_1(torch.cat([f_a_tilde, f_v], dim=1))
 
 
 def _synthetic_statistics(network: nn.Module, settings: PhaseSettings) -> AbstractContextManager[None]:
-    """Whether a synthetic batch may enter the running statistics that the deployed encoder uses."""
+    """A context that keeps synthetic batches out of the running statistics, if the recipe asks for it."""
     return batch_statistics(network) if settings.batchnorm_real_only else nullcontext()

@@ -1,4 +1,4 @@
-"""Reading recipes: TOML plus `--set key=value` into a `Config`, strictly, and back again."""
+"""Recipes: TOML and `key=value` overrides to a `Config`, strictly, and back."""
 
 from __future__ import annotations
 
@@ -33,21 +33,25 @@ def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def config_from_tree(tree: Mapping[str, Any]) -> Config:
-    """A Config of nested dictionaries, strictly: unknown keys and wrong types are errors."""
+    """A Config from nested dictionaries.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type, or there is no stage.
+    """
     config: Config = _build(Config, tree, "")
     if not config.stages:
-        raise ConfigError("the recipe has no [[stages]]; add at least one with phases, epochs and learning_rate")
+        raise ConfigError("the recipe has no [[stages]]; add at least one, with phases, epochs and learning_rate")
     return config
 
 
 def config_to_tree(config: Config) -> dict[str, Any]:
-    """The inverse of `config_from_tree`; JSON- and TOML-serialisable."""
+    """The inverse of `config_from_tree`: nested dictionaries that JSON and TOML can hold."""
     tree: dict[str, Any] = dataclasses.asdict(config)
     return tree
 
 
 def config_to_toml(config: Config) -> str:
-    """The resolved configuration as a recipe that `load_config` reads back."""
+    """The configuration as a recipe that `load_config` reads back."""
     tree = config_to_tree(config)
     lines: list[str] = []
     for section, values in tree.items():
@@ -66,7 +70,8 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
         path = Path(recipe)
         if not path.is_file():
             raise ConfigError(
-                f"--recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file"
+                f"recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file",
+                parameter="recipe",
             )
         text = path.read_text(encoding="utf-8")
     try:
@@ -78,7 +83,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator:
-        raise ConfigError(f"--set {override}: expected key=value, as in --set data.batch_size=64")
+        raise ConfigError(f"setting {override!r}: expected key=value, such as data.batch_size=64")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -88,12 +93,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     for name in parents:
         if isinstance(node, list):
             if not name.isdigit() or int(name) >= len(node):
-                raise ConfigError(f"--set {path}: {name!r} is not a stage number; there are {len(node)} stages, from 0")
+                raise ConfigError(f"{path}: {name!r} is not a stage number; there are {len(node)} stages, from 0")
             node = node[int(name)]
         else:
             node = node.setdefault(name, {})
     if not isinstance(node, dict):
-        raise ConfigError(f"--set {path}: names no setting; expected section.key=value")
+        raise ConfigError(f"{path}: names no setting; expected section.key=value")
     node[last] = value
 
 

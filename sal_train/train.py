@@ -21,7 +21,7 @@ from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
-from sal_train.datasets import SearchDataset, Split
+from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images
@@ -48,17 +48,18 @@ def train(
     Args:
         config: the resolved recipe.
         dataset: loaded and checked.
-        out: the run directory; must not hold a run unless `resume`.
-        cache_dir: where decoded images are kept between runs.
+        out: the run directory; it must not hold a run unless `resume`.
+        cache_dir: keeps decoded images between runs.
         resume: continue the run in `out`. The result equals that of an uninterrupted run.
-        deadline: on the clock of `time.monotonic`; the run stops after the epoch in which it passes, to be resumed.
+        deadline: on the clock of `time.monotonic`, seconds; the run stops after the epoch in which it passes.
 
     Returns:
-        Whether the run is finished.
+        Whether the run is finished; if not, it can be resumed.
 
     Raises:
-        InputError: `out` holds a run already, or none to resume, or one of another configuration.
-        BackendError: the asked device cannot be had.
+        ConfigError: settings contradict each other.
+        InputError: `out` already holds a run, or holds none to resume, or one of another configuration.
+        BackendError: the requested device is unavailable.
     """
     console = Console(stderr=True)
     device = choose_device(config.run.device, console)
@@ -67,29 +68,11 @@ def train(
         keep_freed_memory()
     distributed.start_process_group(device)
     try:
-        _seed_everything(config)
-        part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
-        categories = dataset.train.category_vectors[part.train_categories]
-        teacher = open_teacher(config, dataset.schema, categories)
-        networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
-        _prepare_run_directory(config, out, resume)
-        iteration.place_networks(networks, device)
-        distributed.broadcast_state(networks)
-        if distributed.rank() == 0 and not (resume and (out / checkpoint.DATA_FILE).is_file()):
-            _write_data_manifest(out, config, dataset, part, provenance)
-        data = _training_data(config, dataset, part, cache_dir, device)
-        if teacher is not None:
-            taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
-            data = dataclasses.replace(data, taught=taught)
-        state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
-        if config.run.compile:
-            iteration.compile_trunk(networks)
-        at = _position(out) if resume else Position()
-        with TrainingLog(out, config, at.total_epochs, console, active=distributed.rank() == 0) as log:
-            run = Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+        run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
+        with run.log:
             finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
-            console.print(join_linear_query(out, dataset.train, part, data.images), highlight=False)
+            console.print(join_linear_query(out, run.split, run.part, run.data.images), highlight=False)
         distributed.barrier()
         return finished
     finally:
@@ -98,10 +81,10 @@ def train(
 
 
 def choose_device(asked: str, console: Console) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda[:N]`; `auto` says what it took.
+    """The device for `auto`, `cpu` or `cuda[:N]`; `auto` prints its choice.
 
     Raises:
-        BackendError: CUDA was asked for and is not there.
+        BackendError: CUDA is requested and unavailable.
     """
     if asked == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,13 +93,13 @@ def choose_device(asked: str, console: Console) -> torch.device:
     device = torch.device(asked)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendError(
-            f"run.device is {asked}, but PyTorch {torch.__version__} finds no CUDA device; use --set run.device=cpu"
+            f"run.device is {asked}, but PyTorch {torch.__version__} finds no CUDA device; set run.device to cpu"
         )
     return device
 
 
 def _position(out: Path) -> Position:
-    """How far the run in `out` has come."""
+    """Position of the run in `out`."""
     path = out / checkpoint.CHECKPOINT_FILE
     return checkpoint.read_position(path) if path.is_file() else Position()
 
@@ -139,12 +122,18 @@ def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
     config_path = out / checkpoint.CONFIG_FILE
     if resume:
         if not config_path.is_file():
-            raise InputError(f"--resume: {out} holds no run ({checkpoint.CONFIG_FILE} is missing); leave --resume out")
+            raise InputError(
+                f"{out} holds no run to resume ({checkpoint.CONFIG_FILE} is missing); start the run without resuming",
+                parameter="resume",
+            )
         if dataclasses.replace(load_config(str(config_path)), run=config.run) != config:
-            raise InputError(f"--resume: the recipe differs from {config_path}; use that file as --recipe")
+            raise InputError(
+                f"cannot resume: the recipe differs from {config_path}; use that file as the recipe",
+                parameter="recipe",
+            )
         _take_threads_of_run(out)
     elif config_path.exists():
-        raise InputError(f"--out {out} already holds a run; add --resume to continue it, or name another folder")
+        raise InputError(f"{out} already holds a run; resume it, or name another folder", parameter="out")
     distributed.barrier()
     if not resume and distributed.rank() == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +141,7 @@ def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
 
 
 def _take_threads_of_run(out: Path) -> None:
-    """Sums on a CPU are split among its threads, so their last bits depend on how many there are."""
+    """Use as many threads as the run did: sums on a CPU are split among them, and their last bits depend on it."""
     data = out / checkpoint.DATA_FILE
     if data.is_file():
         provenance = json.loads(data.read_text(encoding="utf-8"))["provenance"]
@@ -195,7 +184,7 @@ def _write_data_manifest(
 
 @dataclass
 class Training:
-    """A run under way."""
+    """A run in progress: its settings, data and state."""
 
     config: Config
     split: Split
@@ -208,8 +197,41 @@ class Training:
     at: Position
 
 
+def _prepare_run(
+    config: Config,
+    dataset: SearchDataset,
+    out: Path,
+    cache_dir: Path,
+    resume: bool,
+    device: torch.device,
+    console: Console,
+) -> Training:
+    """Build networks and data, and the run directory; the state is that of a new run, the position that of `out`."""
+    _seed_everything(config)
+    part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
+    categories = dataset.train.category_vectors[part.train_categories]
+    teacher = open_teacher(config, dataset.schema, categories)
+    networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
+    _prepare_run_directory(config, out, resume)
+    iteration.place_networks(networks, device)
+    distributed.broadcast_state(networks)
+    is_first = distributed.rank() == 0
+    if is_first and not (resume and (out / checkpoint.DATA_FILE).is_file()):
+        _write_data_manifest(out, config, dataset, part, provenance)
+    data = _training_data(config, dataset, part, cache_dir, device)
+    if teacher is not None:
+        taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
+        data = dataclasses.replace(data, taught=taught)
+    state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
+    if config.run.compile:
+        iteration.compile_trunk(networks)
+    at = _position(out) if resume else Position()
+    log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
+    return Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+
+
 def _run_stages(run: Training, deadline: float | None) -> bool:
-    """All stages that are still to do, from the checkpoint where there is one; whether all were done in time."""
+    """Run the remaining stages, from the checkpoint if there is one; returns whether the run is finished."""
     checkpoint_path = run.out / checkpoint.CHECKPOINT_FILE
     to_restore = run.at.total_epochs > 0
     for number, stage in enumerate(run.config.stages):
@@ -240,14 +262,14 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
 
 
 def _with_pooled(run: Training) -> TrainingData:
-    """The training data as a frozen trunk sees them."""
+    """The training data with the pooled features of the frozen trunk."""
     backbone = run.state.networks.image_backbone
     pooled = pool_images(backbone, run.data.images, run.part.train, run.cache_dir, run.log.console)
     return dataclasses.replace(run.data, pooled=pooled)
 
 
 def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:
-    """Train one epoch; returns the mean of every loss term. All randomness follows from seed, epoch and process."""
+    """Train one epoch; returns the mean of every loss term. All randomness derives from seed, epoch and process."""
     seed = (run.config.run.seed * 1_000_003 + run.at.total_epochs) * 1_000 + distributed.rank()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -267,7 +289,7 @@ def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epo
 
 
 def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], stop: bool) -> None:
-    """Validate when it is time, log, save the model if it is the one to use, then the checkpoint; process 0 alone."""
+    """In process 0: validate if due, save the model if it is the best so far, log, write the checkpoint if due."""
     if distributed.rank() == 0:
         deployed = run.state.average if run.state.average is not None else run.state.networks
         if run.config.optimiser.batchnorm_of_categories:
@@ -276,7 +298,7 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         held_out = len(run.part.validation) > 0
         metrics: dict[str, float] = {}
         if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
-            with torch.compiler.set_stance("force_eager"):  # other batches: compiling for them would take longer
+            with torch.compiler.set_stance("force_eager"):  # compiling for other batch sizes would take longer
                 result = validate(deployed, run.split, run.data.images, run.part.validation)
             metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
         improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation

@@ -1,4 +1,4 @@
-"""The training images and labels, on the device where they fit, and the batches of an epoch."""
+"""Images and labels of a run, on the device if they fit there, and the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import InputError
 from sal_train import distributed
 from sal_train.config import Config
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.held_out import Partition
 from sal_train.images.augment import augment
 from sal_train.images.device_copies import to_device
@@ -20,27 +20,30 @@ from sal_train.phases import Batch
 from sal_train.unseen import UnseenSampler
 
 RESIDENT_SHARE = 0.5
-"""Of the free device memory that the training images may take."""
+"""Share of the free device memory that the training images may take."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training images and what is drawn from them.
+    """The training images with their labels and statistics.
 
     Attributes:
-        images: uint8 RGB [N, H, W, 3], on the device when they fit there.
-        attributes: float [N, A].
-        labels: int64 [N], positions in C_cat; -1 for held-out rows.
-        category_vectors: float [K, A], on the device.
-        prior: float [A], on the device.
-        pooled: what a frozen trunk gives for the images and their mirror images, float [N, 2, channels].
-        taught: what a teacher gives for them, unit vectors [N, d].
+        images: uint8 RGB [N, H, W, 3], a tensor on the device if they fit there.
+        attributes: float32 [N, A], on the CPU.
+        labels: positions in C_cat, int64 [N], on the CPU; -1 for held-out rows.
+        rows: images to train on, int64 row numbers.
+        category_vectors: attribute vectors of the training categories, float32 [K, A], on the device.
+        prior: probability of each attribute, float32 [A], on the device.
+        sampler: draws unseen attribute vectors.
+        device: of the networks.
+        pooled: features of a frozen trunk for images and mirror images, float32 [N, 2, channels], or None.
+        taught: the teacher's embeddings of the images, unit vectors float32 [N, d], or None.
     """
 
-    images: NDArray[np.uint8] | Tensor
+    images: UInt8Array | Tensor
     attributes: Tensor
     labels: Tensor
-    rows: NDArray[np.int64]
+    rows: Int64Array
     category_vectors: Tensor
     prior: Tensor
     sampler: UnseenSampler
@@ -50,15 +53,15 @@ class TrainingData:
 
 
 def prepare_training_data(
-    config: Config, dataset: SearchDataset, part: Partition, images: NDArray[np.uint8], device: torch.device
+    config: Config, dataset: SearchDataset, part: Partition, images: UInt8Array, device: torch.device
 ) -> TrainingData:
-    """Put what training needs where it is needed.
+    """Put images, labels and statistics on the device or the CPU, where training reads them.
 
     Args:
         config: `run.device_resident` and `unseen` are read.
-        dataset: the training split's labels and statistics.
-        part: which rows and categories are trained on; the held-out ones are never sampled.
-        images: of the training split, uint8 [N, H, W, 3]; copied to the device when they fit.
+        dataset: gives labels and statistics of the training split.
+        part: rows and categories to train on; held-out ones are never sampled.
+        images: of the training split, uint8 RGB [N, H, W, 3]; copied to the device if they fit.
         device: of the networks.
     """
     split = dataset.train
@@ -78,14 +81,19 @@ def prepare_training_data(
     )
 
 
-def _fits(config: Config, images: NDArray[np.uint8], device: torch.device) -> bool:
+def _fits(config: Config, images: UInt8Array, device: torch.device) -> bool:
     if config.run.device_resident != "auto":
         return config.run.device_resident == "always"
     return device.type == "cuda" and images.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list[NDArray[np.int64]]:
-    """Row numbers of this process's share of each batch of an epoch; incomplete batches are dropped."""
+def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list[Int64Array]:
+    """Row numbers of each batch of an epoch, this process's share of them; an incomplete last batch is dropped.
+
+    Raises:
+        InputError: there are fewer training images than a batch needs.
+        ConfigError: the batch does not divide evenly among the processes.
+    """
     rng = np.random.default_rng((config.run.seed, total_epochs))
     if config.data.sampler == "balanced":
         labels = data.labels.numpy()[data.rows]
@@ -96,25 +104,25 @@ def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list
     size = config.data.batch_size
     share = distributed.share_of_batch(size)
     if len(order) < size:
-        raise InputError(f"{len(order)} training images are fewer than data.batch_size {size}; make it smaller")
+        raise InputError(f"{len(order)} training images are fewer than data.batch_size {size}; lower it")
     starts = range(distributed.rank() * share, len(order) - size + 1 + distributed.rank() * share, size)
     return [order[start : start + share] for start in starts]
 
 
 def assemble_batch(
-    config: Config, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
+    config: Config, data: TrainingData, rows: Int64Array, generator: torch.Generator
 ) -> tuple[Tensor, Batch]:
-    """Images and labels of some rows, with attribute vectors of unseen categories after those of the rows.
+    """Augmented images and labels of some rows, with sampled unseen attribute vectors.
 
     Args:
-        config: `data` says how crops are augmented, `unseen.share` how many vectors are sampled for each row.
+        config: `data` configures the augmentation, `unseen.share` the number of sampled vectors per row.
         data: from `prepare_training_data`.
         rows: B row numbers of the training split.
-        generator: draws augmentation, unseen vectors and noise.
+        generator: draws augmentation, unseen vectors and noise; on the CPU.
 
     Returns:
-        Augmented crops, RGB float [B, H, W, 3] in 0..255 (or with a frozen trunk its pooled output [B, channels]), and
-        the batch with [B + unseen, A] attributes.
+        Augmented RGB images, float32 [B, H, W, 3] in 0..255 (with a frozen trunk, its pooled output [B, channels]), and
+        the rest of the batch, whose attributes are [B + unseen, A].
     """
     index = torch.as_tensor(rows)
     attributes = data.attributes[index]
@@ -136,7 +144,7 @@ def assemble_batch(
 
 
 def _images(
-    config: Config, data: TrainingData, rows: NDArray[np.int64], flipped: Tensor, generator: torch.Generator
+    config: Config, data: TrainingData, rows: Int64Array, flipped: Tensor, generator: torch.Generator
 ) -> Tensor:
     index = torch.as_tensor(rows)
     if data.pooled is not None:

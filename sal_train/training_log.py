@@ -1,4 +1,4 @@
-"""What a person sees of a training run: a progress bar, one line an epoch, metrics.jsonl and TensorBoard."""
+"""The log of a training run: a progress bar, one line per epoch, metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class TrainingLog:
-    """Context manager around a run; silent in every process but the first.
+    """Context manager around a run.
 
     Args:
         out: run directory.
-        config: for the number of epochs.
-        done: epochs that an interrupted run had finished; later lines of metrics.jsonl are dropped.
+        config: gives the number of epochs.
+        done: epochs that an interrupted run has finished; later lines of metrics.jsonl are dropped.
         console: on stderr.
-        active: False in the other processes of a distributed run.
+        active: False in all processes but the first of a distributed run; the log is then silent.
     """
 
     def __init__(self, out: Path, config: Config, done: int, console: Console, active: bool) -> None:
@@ -67,7 +67,7 @@ class TrainingLog:
             self.writer.close()
 
     def iteration(self, done: int, total: int) -> None:
-        """Move the bar."""
+        """Advance the progress bar to iteration `done` of `total`."""
         self.progress.update(self.task, completed=done + 1, total=total)
 
     def epoch(self, at: Position, stage: str, terms: Mapping[str, float], metrics: Mapping[str, float]) -> None:

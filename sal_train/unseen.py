@@ -17,24 +17,29 @@ MAX_REDRAWS = 8
 
 @dataclass(frozen=True)
 class Draw:
-    """One multinomial draw: the bits it may set, and the probability of each, then of none of them."""
+    """One multinomial draw.
+
+    Attributes:
+        bits: numbers of the bits of which the draw sets one, or none.
+        probabilities: of each bit, then of none, float32 [len(bits) + 1].
+    """
 
     bits: tuple[int, ...]
-    probabilities: Tensor  # [len(bits) + 1]
+    probabilities: Tensor
 
 
 class UnseenSampler:
     """Draws attribute vectors from the training statistics.
 
     Args:
-        config: which sampler.
-        schema: the groups.
-        prior: probability of each attribute in training, [A].
-        one_draw_groups: groups of one draw in the paper's sampler; the other bits are independent Bernoulli there.
-        seen: the training categories' vectors uint8, [K, A].
+        config: names the sampler.
+        schema: defines the groups.
+        prior: probability of each attribute in training, float [A].
+        one_draw_groups: groups that the paper's sampler draws at once; it draws all other bits independently.
+        seen: attribute vectors of the training categories, uint8 [K, A].
 
     Raises:
-        ConfigError: a group of `one_draw_groups` is not in the schema.
+        ConfigError: the schema lacks a group of `one_draw_groups`.
     """
 
     def __init__(
@@ -55,18 +60,18 @@ class UnseenSampler:
         self.groups = [torch.tensor(group.bits, dtype=torch.long) for group in schema.groups]
 
     def _paper_draws(self, schema: AttributeSchema, one_draw_groups: Sequence[str]) -> list[Draw]:
-        """Exactly one value of each multi-valued attribute, as the paper's 1-trial multinomial gives."""
+        """Draws that set exactly one value of each multi-valued attribute, like the paper's 1-trial multinomial."""
         draws = []
         for name in one_draw_groups:
             if name not in schema.group_index:
-                raise ConfigError(f"group {name!r} is not in schema {schema.name!r}; one_draw_groups must name groups")
+                raise ConfigError(f"one_draw_groups: schema {schema.name!r} has no group {name!r}; name groups of it")
             bits = schema.groups[schema.group_index[name]].bits
             weights = self.prior[list(bits)]
             draws.append(Draw(bits, torch.cat([weights / weights.sum(), torch.zeros(1)])))
         return draws
 
     def _draws(self, schema: AttributeSchema) -> list[Draw]:
-        """One draw for every exclusive group of the schema, with the outcome "none" where it has one."""
+        """One draw for every exclusive group of the schema, with the outcome "none" if the group has that state."""
         draws = []
         for group in schema.groups:
             if group.kind == "exclusive":
@@ -78,14 +83,14 @@ class UnseenSampler:
         return draws
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` attribute vectors, float [count, A] of 0 and 1, on the CPU.
+        """Attribute vectors float32 [count, A] of 0 and 1, on the CPU.
 
-        With `reject_seen`, a vector equal to a training category is drawn again, up to 8 times.
+        With `reject_seen`, vectors equal to a training category are redrawn, at most `MAX_REDRAWS` times.
         """
         vectors = self._sample_once(count, generator)
         if self.config.reject_seen:
             for _ in range(MAX_REDRAWS):
-                # differing attributes of 0 and 1 as a product, which is many times faster than cdist
+                # number of differing attributes; the matrix product is many times faster than cdist
                 differing = vectors.sum(1, keepdim=True) + self.seen.sum(1) - 2.0 * vectors @ self.seen.T
                 known = (differing < 0.5).any(dim=1)
                 if not known.any():
@@ -107,7 +112,7 @@ class UnseenSampler:
         return vectors
 
     def _flip(self, count: int, generator: torch.Generator) -> Tensor:
-        """Training vectors with one or two groups taken from other training vectors: near, plausible neighbours."""
+        """Training vectors with one or two groups copied from other training vectors: plausible neighbours."""
         rows = torch.randint(len(self.seen), (count,), generator=generator)
         vectors = self.seen[rows].clone()
         for flip in range(2):

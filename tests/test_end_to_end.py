@@ -213,7 +213,7 @@ def test_reduced_precisions_pass_the_gate_or_nothing_is_published(
 
 def test_reduced_precision_needs_the_data(world: World, tmp_path: Path, capsys: Capsys) -> None:
     done = run_sal(capsys, "export", "--run", world.run, "--out", tmp_path / "b", "--precision", "int8")
-    check_one_error(done, 2, "--precision int8 needs --dataset")
+    check_one_error(done, 2, "precision int8 needs the data set")
     assert not (tmp_path / "b").exists()
 
 
@@ -228,9 +228,9 @@ def test_errors_are_one_line(world: World, tmp_path: Path, capsys: Capsys) -> No
     assert code == 2
     assert "holds no run" in err
     score = ("eval", "--dataset", world.data, "--cache", world.cache)
-    check_one_error(run_sal(capsys, *score), 2, "--bundle and --run")
+    check_one_error(run_sal(capsys, *score), 2, "neither of bundle and run")
     check_one_error(run_sal(capsys, *score, "--run", world.run, "--no-partial", "--attach"), 2, "--bundle")
-    check_one_error(run_sal(capsys, *score, "--bundle", world.bundle, "--held-out"), 2, "--run")
+    check_one_error(run_sal(capsys, *score, "--bundle", world.bundle, "--held-out"), 2, "measure the run")
     check_one_error(run_sal(capsys, *score, "--bundle", tmp_path), 2, "manifest.json")
     check_one_error(run_sal(capsys, "export", "--run", tmp_path, "--out", tmp_path / "b"), 2, "config.toml")
 

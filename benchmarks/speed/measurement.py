@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sal_cli.bench.record import command_line, commit
-from sal_runtime.doctor.machine import machine, versions
+from sal_cli.bench.record import commit
+from sal_runtime.doctor.machine import command_line, machine, versions
 
 RESULTS = Path(__file__).parents[1] / "results"
 

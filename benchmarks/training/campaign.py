@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.measurement import RESULTS
-from sal_cli.bench.record import command_line, commit
-from sal_runtime.doctor.machine import machine, versions
+from sal_cli.bench.record import commit
+from sal_runtime.doctor.machine import command_line, machine, versions
 from sal_runtime.errors import ConfigError
 from sal_runtime.files import cache_folder, whole_file
 from sal_train.checkpoint import CONFIG_FILE, load_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 import time
@@ -10,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sal_runtime.doctor.machine import machine, versions
-from sal_runtime.engines.installed import installed_version
+from sal_runtime.doctor.machine import command_line, machine, versions
 from sal_runtime.version import __version__
 
 
@@ -31,14 +29,13 @@ def result_document(
         content: settings and rows of the tool.
         packages: distributions whose versions matter besides those that all results name.
     """
-    peers = {package: version for package in packages if (version := installed_version(package)) is not None}
     return {
         "tool": tool,
         "command": command_line(sys.argv),
         "commit": commit(),
         "created": created,
         "machine": machine(),
-        "versions": {**versions(), **peers},
+        "versions": versions(packages),
         **content,
     }
 
@@ -58,17 +55,3 @@ def commit() -> str:
         except (OSError, subprocess.CalledProcessError):
             pass  # without git, or in a checkout git refuses, the version is all that is known
     return __version__
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """A command as it was typed, absolute paths cut to their last part: `/home/me/sal` becomes `sal`.
-
-    Args:
-        arguments: as in `sys.argv`, the program first.
-    """
-    return shlex.join(_without_folder(argument) for argument in arguments)
-
-
-def _without_folder(argument: str) -> str:
-    option, separator, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
-    return option + separator + (Path(value).name if Path(value).is_absolute() else value)

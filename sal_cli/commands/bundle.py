@@ -107,15 +107,15 @@ def engine(
     `--device trt` builds missing engines by itself; this command builds them beforehand. An engine works for one
     version of TensorRT and one kind of GPU. If an engine turns out to have another precision, the exit code is 1.
     """
-    from sal_cli.show.engines import print_engines
-    from sal_cli.show.terminal import console
+    from sal_cli.show.engines import build_progress, print_engines
     from sal_export.engines import build_engines
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
     precisions = check_precisions("--precision", precision or ["fp16"])
     opened = open_bundle(choose_bundle_path(bundle))
-    engines = build_engines(opened, precisions, compute_capability, console(stderr=True))
+    with build_progress() as progress:
+        engines = build_engines(opened, precisions, compute_capability, progress=progress)
     print_engines(engines, as_json=as_json)
 
 

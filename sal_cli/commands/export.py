@@ -64,7 +64,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     fp32; if one does not pass, no bundle is written. Engines go into the engine store of this machine, never into the
     bundle; `sal bundle engine` builds them from a bundle.
     """
-    from sal_cli.show.engines import print_engines
+    from sal_cli.show.engines import build_progress, print_engines
     from sal_cli.show.terminal import console
     from sal_export.engines import build_engines, check_engines_can_be_built
     from sal_export.package import artefacts_for, export_run
@@ -79,8 +79,10 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     else:
         refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
     trained_on = None if dataset is None else dataset_from(dataset, data)
-    progress = console(stderr=True)
-    bundle = export_run(load_run(run), out, trained_on, cache_or_default(cache), progress, name, wanted)
+    steps = console(stderr=True)
+    bundle = export_run(load_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted)
     print(bundle.path)
     if engines:
-        print_engines(build_engines(bundle, engines, compute_capability, progress), as_json=False)
+        with build_progress() as progress:
+            built = build_engines(bundle, engines, compute_capability, progress=progress)
+        print_engines(built, as_json=False)

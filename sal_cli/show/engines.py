@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,19 @@ from sal_cli.show.terminal import print_json
 from sal_runtime.engines.tensorrt.store import PLAN
 
 if TYPE_CHECKING:
+    from sal_export.engines import EngineProgress
     from sal_runtime.engines.tensorrt.store import StoredEngine
+
+
+@contextmanager
+def build_progress() -> Iterator[EngineProgress]:
+    """A line on stderr that shows the step of the build in progress."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("building TensorRT engines") as status:
+        yield lambda precision, phase, done, steps: status.update(
+            f"building the {precision} engine: {phase} {done}/{steps}"
+        )
 
 
 def print_engines(engines: Sequence[StoredEngine], *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""What an encoder must fulfil before it is published.
+"""Tests that an encoder must pass before it is published.
 
-inputs.py     the crops and attribute vectors it is run on
-parity.py     it gives what its source gives
-retrieval.py  in reduced precision, it still finds what fp32 finds
+inputs.py     the crops and attribute vectors of the tests
+parity.py     an encoder gives the embeddings of its source
+retrieval.py  an encoder of reduced precision finds what the fp32 encoder finds
 """

@@ -1,4 +1,4 @@
-"""What the gate runs the encoders on: crops and attribute vectors of the training split, or drawn ones."""
+"""Inputs of the gates: crops and attribute vectors of the training split, or drawn crops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.images.pixels import ImageSpec, load_image, resize_image
 from sal_train.checkpoint import Run
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.synthetic import SCHEMA as SYNTHETIC_SCHEMA
 from sal_train.datasets.synthetic import render_pedestrian
 
@@ -24,10 +24,10 @@ class GateInputs:
     """Inputs of the encoders.
 
     Attributes:
-        crops: uint8 [N, H, W, 3]; the gate compares encoders on them.
-        calibration: other crops, on which int8 is calibrated, uint8 [M, H, W, 3]; empty without a data set.
-        vectors: uint8 [Q, A].
-        described: where the crops came from.
+        crops: uint8 RGB [N, H, W, 3], to compare encoders on.
+        calibration: other crops, uint8 RGB [M, H, W, 3], to calibrate int8 on; empty without a data set.
+        vectors: attribute vectors of training categories, uint8 [Q, A].
+        described: origin of the crops.
     """
 
     crops: UInt8Array
@@ -37,7 +37,7 @@ class GateInputs:
 
 
 def gate_inputs(run: Run, spec: ImageSpec, dataset: SearchDataset | None) -> GateInputs:
-    """Crops of the training split chosen by the run's seed, or drawn ones; attribute vectors of training categories."""
+    """Crops of the training split, chosen by the run's seed, or drawn crops if `dataset` is None."""
     rng = np.random.default_rng(run.config.run.seed)
     vectors = run.category_vectors[rng.integers(0, len(run.category_vectors), NUM_VECTORS)]
     if dataset is None:
@@ -52,7 +52,7 @@ def gate_inputs(run: Run, spec: ImageSpec, dataset: SearchDataset | None) -> Gat
 
 
 def drawn_crops(spec: ImageSpec, count: int) -> UInt8Array:
-    """Procedural pedestrians uint8 [count, H, W, 3], always the same."""
+    """Drawn pedestrians, uint8 RGB [count, H, W, 3], always the same."""
     rng = np.random.default_rng(0)
     states = np.stack([rng.integers(0, len(group.states), count) for group in SYNTHETIC_SCHEMA.groups], axis=1)
     vectors = SYNTHETIC_SCHEMA.vectors_from_states(states)

@@ -1,4 +1,4 @@
-"""The first half of the gate: an exported encoder must give what its source gives, or nothing is published."""
+"""The first gate: an exported encoder must give the embeddings of its source, or nothing is published."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import AnyArray, Float32Array, Float64Array, Precision
 from sal_runtime.errors import ParityError
 
 MAX_BATCH = 64
-"""Largest batch that runs at once in the gate; the next larger one is run in two parts."""
+"""Largest batch of one run; larger ones are split."""
 BATCHES = (1, 2, 3, 17, MAX_BATCH, MAX_BATCH + 1)
+"""Numbers of inputs to compare; the last one needs two runs."""
 TOP = 10
 TIE = 1e-5
-"""Cosines closer than this are the same hit to a person."""
+"""Hits whose cosines differ by less than this may swap places."""
 UNIT_TOLERANCE = 1e-3
-"""How far the length of an embedding may be from 1."""
+"""Largest difference of the length of an embedding from 1."""
 
-Encode = Callable[[NDArray[Any]], Float32Array]
+EncodeBatch = Callable[[AnyArray], Float32Array]
+"""Crops or attribute vectors `[n, ...]` to unit vectors float32 `[n, d]`."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an encoder of a precision may differ from its source.
+    """Largest differences of an encoder from its source.
 
     Attributes:
-        max_abs: largest difference of a coordinate of a unit vector; None where the cosines say enough.
+        max_abs: largest difference of a coordinate of a unit vector; None: the cosines decide.
         min_cosine: of the two embeddings of one input, over all inputs.
         p1_cosine: their first percentile.
         mean_cosine: their mean.
@@ -43,29 +44,29 @@ class Limits:
     top10_agreement: float
 
 
-LIMITS = {
+LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(1e-4, 0.99999, 0.99999, 0.99999, 0.99),
     "fp16": Limits(None, 0.999, 0.9995, 0.9999, 0.95),
     "int8": Limits(None, 0.90, 0.95, 0.98, 0.75),
 }
-"""Embeddings alone say little about int8: many rows move a little. Whether search still finds what it found is the
-second half of the gate (`retrieval_gate`)."""
+"""Limits by precision. For int8 they are wide, because many embeddings move a little; the second gate
+(`sal_export.gates.retrieval`) measures whether search still finds the same."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How an exported encoder compares with its source.
+    """Comparison of an exported encoder with its source.
 
     Attributes:
-        batches: sizes that were run.
+        batches: numbers of inputs that were encoded together.
         max_abs: largest absolute difference of a coordinate, over all batches.
         min_cosine: smallest cosine between the two embeddings of one input, over all batches.
         p1_cosine: first percentile of the cosines over all inputs.
         mean_cosine: mean of the cosines over all inputs.
-        top10_agreement: mean share of common hits among the first ten; None where there is no ranking to compare.
-        num_inputs: distinct inputs.
-        inputs: what they were.
-        source: what the encoder was compared with.
+        top10_agreement: mean share of common hits among the first ten; None if no ranking was compared.
+        num_inputs: number of inputs.
+        inputs: description of the inputs.
+        source: name of the source.
     """
 
     batches: tuple[int, ...]
@@ -79,23 +80,23 @@ class Parity:
     source: str
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The comparison as the manifest holds it."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an encoder is compared with, and on what.
+    """The source of an encoder, run on some inputs.
 
     Attributes:
         inputs: crops or attribute vectors, at least `MAX_BATCH + 1` rows.
-        reference: embeddings of the inputs as the source gives them, float32 [N, d].
-        queries: unit vectors [Q, d] to rank the inputs by, or None.
-        described: what the inputs are.
-        source: what made the reference.
+        reference: the source's embeddings of the inputs, float32 [N, d].
+        queries: unit vectors float32 [Q, d] to rank the inputs by, or None.
+        described: description of the inputs.
+        source: name of the source.
     """
 
-    inputs: NDArray[Any]
+    inputs: AnyArray
     reference: Float32Array
     queries: Float32Array | None
     described: str
@@ -103,9 +104,16 @@ class Comparison:
 
 
 def compare_with(
-    source: Encode, name: str, inputs: NDArray[Any], queries: Float32Array | None, described: str
+    source: EncodeBatch, name: str, inputs: AnyArray, queries: Float32Array | None, described: str
 ) -> Comparison:
-    """A comparison with an encoder called `name`, which is run here.
+    """Run the source of an encoder for a comparison.
+
+    Args:
+        source: encodes up to `MAX_BATCH` inputs at once.
+        name: of the source.
+        inputs: crops or attribute vectors, `[N, ...]`.
+        queries: unit vectors float32 [Q, d] to rank the inputs by, or None.
+        described: description of the inputs.
 
     Raises:
         ParityError: there are too few inputs.
@@ -115,14 +123,14 @@ def compare_with(
     return Comparison(inputs, in_chunks(source, inputs), queries, described, name)
 
 
-def measure_parity(name: str, exported: Encode, comparison: Comparison, precision: str = "fp32") -> Parity:
+def measure_parity(name: str, exported: EncodeBatch, comparison: Comparison, precision: Precision = "fp32") -> Parity:
     """Run an exported encoder in batches of 1, 2, 3, 17, 64 and 65 and compare it with its source.
 
     Args:
         name: for messages.
-        exported: the artefact; must accept every batch size up to `MAX_BATCH`.
+        exported: the artefact; it must accept every batch size up to `MAX_BATCH`.
         comparison: from `compare_with`.
-        precision: whose limits hold.
+        precision: of the artefact; its limits apply.
 
     Raises:
         ParityError: shapes differ, a value is not finite, or a limit is exceeded.
@@ -138,14 +146,14 @@ def measure_parity(name: str, exported: Encode, comparison: Comparison, precisio
             cosines.append(float(_cosine(got, wanted).min()))
     whole = in_chunks(exported, inputs)
     _check_output(name, whole, reference)
-    every = _cosine(whole, reference)
+    all_cosines = _cosine(whole, reference)
     queries = comparison.queries
     parity = Parity(
         batches=BATCHES,
         max_abs=max(*differences, float(np.abs(whole - reference).max())),
-        min_cosine=min(*cosines, float(every.min())),
-        p1_cosine=float(np.percentile(every, 1)),
-        mean_cosine=float(every.mean()),
+        min_cosine=min(*cosines, float(all_cosines.min())),
+        p1_cosine=float(np.percentile(all_cosines, 1)),
+        mean_cosine=float(all_cosines.mean()),
         top10_agreement=None if queries is None else top_agreement(queries, reference, whole),
         num_inputs=len(inputs),
         inputs=comparison.described,
@@ -155,33 +163,38 @@ def measure_parity(name: str, exported: Encode, comparison: Comparison, precisio
     return parity
 
 
-def in_chunks(encode: Encode, inputs: NDArray[Any]) -> Float32Array:
-    """Encode any number of inputs, at most `MAX_BATCH` at once."""
+def in_chunks(encode: EncodeBatch, inputs: AnyArray) -> Float32Array:
+    """Encode any number of inputs, at most `MAX_BATCH` at a time."""
     return np.concatenate([encode(inputs[start : start + MAX_BATCH]) for start in range(0, len(inputs), MAX_BATCH)])
 
 
 def top_agreement(queries: Float32Array, reference: Float32Array, exported: Float32Array) -> float:
-    """Mean over queries of the share of the exported encoder's first ten that belong to the source's first ten.
+    """Mean over queries of the share of the exported encoder's first ten hits that are also the source's.
 
-    A hit belongs there if the source scores it within `TIE` of its own tenth: near-duplicates may swap places.
+    A hit counts if the source scores it within `TIE` of its own tenth hit, so near-duplicates may swap places.
+
+    Args:
+        queries: unit vectors float32 [Q, d].
+        reference: the source's embeddings of the gallery, float32 [N, d].
+        exported: the exported encoder's embeddings of the gallery, float32 [N, d].
     """
     shares = []
     for query in queries:
         scores = reference @ query
         tenth = np.sort(scores)[-min(TOP, len(scores))]
-        found = np.argsort(-(exported @ query), kind="stable")[:TOP]
-        shares.append(float((scores[found] >= tenth - TIE).mean()))
+        hits = np.argsort(-(exported @ query), kind="stable")[:TOP]
+        shares.append(float((scores[hits] >= tenth - TIE).mean()))
     return float(np.mean(shares))
 
 
-def _cosine(left: Float32Array, right: Float32Array) -> NDArray[np.float64]:
+def _cosine(left: Float32Array, right: Float32Array) -> Float64Array:
     dot = (left.astype(np.float64) * right).sum(axis=1)
     return np.asarray(dot / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)))
 
 
 def _check_output(name: str, got: Float32Array, wanted: Float32Array) -> None:
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
-        raise ParityError(f"{name}: gives {got.dtype} {got.shape} where its source gives {wanted.dtype} {wanted.shape}")
+        raise ParityError(f"{name}: gives {got.dtype} {got.shape}, its source gives {wanted.dtype} {wanted.shape}")
     if not np.isfinite(got).all():
         raise ParityError(f"{name}: {int((~np.isfinite(got)).sum())} values are NaN or infinite")
     norms = np.linalg.norm(got, axis=1)

@@ -1,42 +1,39 @@
-"""The second half of the gate: an encoder of reduced precision must still find what the fp32 one finds.
+"""The second gate: an encoder of reduced precision must still find what the fp32 encoder finds.
 
-mAP and rank-1 of full queries are measured on the evaluation protocol, the test split of the data set. Nothing is
-chosen by them: which calibration is taken is decided on training crops, here it passes or not.
+mAP and rank-1 of full queries are measured on the evaluation protocol, the test split of the data set. They choose
+nothing: the calibration is chosen on training crops, and here it passes or fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import Encode, Float32Array, UInt8Array
 from sal_runtime.errors import ParityError
 from sal_train.evaluation.metrics import rank_queries, summarise
 from sal_train.evaluation.protocol import Protocol
 
 MAX_LOSS = {"fp16": 0.005, "int8": 0.010}
-"""Of mAP and of rank-1 against fp32, as fractions."""
+"""Largest loss of mAP and of rank-1 against fp32, as fractions."""
 ENCODE_BATCH = 64
-
-Encode = Callable[[NDArray[Any]], Float32Array]
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What an image encoder finds on the evaluation protocol, as fractions in 0..1.
+    """Retrieval metrics of an image encoder on the evaluation protocol, as fractions in 0..1.
 
     Attributes:
         mAP: mean of the plain average precision of full queries.
         rank1: share of queries with a relevant image first.
-        num_queries: full queries, one a category.
+        num_queries: full queries, one per category.
         num_gallery: images ranked.
-        data: of the protocol.
+        data: name of the protocol.
         first_hits: numbers of the queries with a relevant image first, ascending.
     """
 
@@ -48,22 +45,22 @@ class Retrieval:
     first_hits: Sequence[int]
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The metrics as the manifest holds them."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Task:
-    """The protocol with everything that does not depend on the image encoder.
+    """The evaluation protocol with decoded images and encoded queries.
 
     Attributes:
         protocol: queries and relevance.
-        images: its gallery, uint8 [N, H, W, 3], in the protocol's order.
-        queries: embeddings of its queries, unit vectors float32 [Q, d].
+        images: the gallery in the order of the protocol, uint8 RGB [N, H, W, 3].
+        queries: embeddings of the queries, unit vectors float32 [Q, d].
     """
 
     protocol: Protocol
-    images: NDArray[np.uint8]
+    images: UInt8Array
     queries: Float32Array
 
 
@@ -72,8 +69,8 @@ def measure_retrieval(name: str, encode: Encode, task: Task, console: Console) -
 
     Args:
         name: of the encoder, for the progress bar.
-        encode: uint8 [n, H, W, 3] to unit vectors float32 [n, d].
-        task: what to find.
+        encode: the encoder.
+        task: gallery and queries.
         console: for progress; standard error.
     """
     starts = range(0, len(task.images), ENCODE_BATCH)
@@ -85,15 +82,21 @@ def measure_retrieval(name: str, encode: Encode, task: Task, console: Console) -
     relevance = protocol.categories[None, :] == np.arange(len(protocol.queries))[:, None]
     precision, first = rank_queries(task.queries @ np.concatenate(parts).T, relevance)
     metrics = summarise(precision, first, len(protocol.categories))
-    hits = tuple(np.flatnonzero(first == 1).tolist())
-    return Retrieval(metrics.mAP, metrics.rank1, metrics.num_queries, metrics.num_gallery, protocol.name, hits)
+    first_hits = tuple(np.flatnonzero(first == 1).tolist())
+    return Retrieval(metrics.mAP, metrics.rank1, metrics.num_queries, metrics.num_gallery, protocol.name, first_hits)
 
 
 def check_retrieval(name: str, precision: str, reference: Retrieval, measured: Retrieval) -> None:
-    """Refuse an encoder that lost too much.
+    """Refuse an encoder that finds too little.
+
+    Args:
+        name: of the encoder, for the message.
+        precision: of the encoder; not fp32.
+        reference: metrics of the fp32 encoder.
+        measured: metrics of the encoder.
 
     Raises:
-        ParityError: mAP or rank-1 is further below that of fp32 than `MAX_LOSS` allows.
+        ParityError: mAP or rank-1 fell by more than `MAX_LOSS`.
     """
     limit = MAX_LOSS[precision]
     lost_mean = reference.mAP - measured.mAP

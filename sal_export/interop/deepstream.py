@@ -1,9 +1,9 @@
-"""A bundle as a secondary inference engine of DeepStream (Gst-nvinfer): the graph as nvinfer feeds it, and its config.
+"""A bundle as a secondary inference engine of DeepStream (Gst-nvinfer): a graph that nvinfer can feed, and its config.
 
-nvinfer converts every crop to float32 and writes it to the input of the engine without looking at the type of that
-input (`InferPreprocessor::transform` in its source), so a uint8 graph would be fed garbage. And TensorRT takes no uint8
-tensor inside a graph. So the graph is rewritten to take float32 `[N, 3, H, W]` of 0..255; nothing else changes.
-docs/interop.md has the sources.
+nvinfer converts every crop to float32 and writes it to the input of the engine whatever type that input has
+(`InferPreprocessor::transform` in its source), so a uint8 graph would get garbage. TensorRT accepts no uint8 tensor
+inside a graph either. The graph is therefore rewritten to take float32 `[N, 3, H, W]` in 0..255; nothing else changes.
+docs/interop.md names the sources.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMAND = "sal bundle deepstream"
 CONFIG = "config_infer_sal.txt"
 MODEL = "image_encoder_nchw.onnx"
 MAX_DIFFERENCE = 1e-6
-"""Of a coordinate: the graph for nvinfer does the same arithmetic on the same numbers."""
+"""Largest difference of a coordinate: the graph for nvinfer does the same arithmetic on the same numbers."""
 
 CONFIG_TEXT = """\
 # Image encoder of the bundle {name} ({fingerprint}) as a secondary engine of Gst-nvinfer.
@@ -32,29 +32,29 @@ CONFIG_TEXT = """\
 gpu-id=0
 gie-unique-id={gie_id}
 onnx-file={model}
-# built by nvinfer at the first start; it belongs to this GPU and this TensorRT, never copy it elsewhere
+# nvinfer builds it at the first start, for this GPU and this TensorRT; never copy it to another machine
 model-engine-file={engine}
 batch-size={max_batch}
-# fp32: what sal compared with PyTorch
+# fp32, the precision that sal compared with PyTorch
 network-mode=0
 
-# every object of class {person_class} that engine {detector_id} has found
+# every object of class {person_class} that engine {detector_id} detects
 process-mode=2
 operate-on-gie-id={detector_id}
 operate-on-class-ids={person_class}
 
-# no detector, no classifier: the embedding is handed on as NvDsInferTensorMeta of each object
+# neither detector nor classifier: each object gets its embedding as NvDsInferTensorMeta
 network-type=100
 output-tensor-meta=1
 
-# RGB of 0..255 as it is, float32 [N, 3, {height}, {width}]: the graph normalises
+# unscaled RGB in 0..255, float32 [N, 3, {height}, {width}]: the graph normalises
 model-color-format=0
 network-input-order=0
 infer-dims=3;{height};{width}
 net-scale-factor=1
 offsets=0;0;0
 
-# stretched to the size, as in training; bilinear (see docs/interop.md on how that differs from training)
+# stretched to the size, as in training; bilinear (docs/interop.md tells how that differs from training)
 maintain-aspect-ratio=0
 scaling-filter=1
 """
@@ -63,23 +63,23 @@ scaling-filter=1
 def write_deepstream_config(
     bundle: Bundle, out: Path, max_batch: int = 32, gie_id: int = 2, detector_id: int = 1, person_class: int = 0
 ) -> Path:
-    """Write graph and configuration; what this function wrote at `out` before is replaced whole, with its engines.
+    """Write graph and configuration; a directory that this function wrote before is replaced, with its engines.
 
     Args:
-        bundle: opened; its fp32 image encoder is taken.
+        bundle: opened; gives its fp32 image encoder.
         out: the directory.
         max_batch: most objects in one run.
         gie_id: unique number of this engine in the pipeline.
-        detector_id: `gie-unique-id` of the engine that finds people.
-        person_class: class of a person in that engine's output.
+        detector_id: `gie-unique-id` of the engine that detects people.
+        person_class: class of people in the output of that engine.
 
     Returns:
         The configuration file.
 
     Raises:
         BackendError: ONNX or ONNX Runtime is not installed.
-        ParityError: the rewritten graph does not give what the bundle's gives; nothing is written.
-        InputError: something else is at `out`.
+        ParityError: the rewritten graph gives other embeddings than the bundle's; nothing is written.
+        InputError: `out` is something that this function did not write.
     """
     original = bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file)
     rewritten = float_graph(original, bundle.image_spec)
@@ -107,11 +107,11 @@ def _one_line(text: str) -> str:
 
 
 def float_graph(model: bytes, spec: ImageSpec) -> bytes:
-    """The image encoder with float32 `[N, 3, H, W]` of 0..255 in place of uint8 `[N, H, W, 3]`.
+    """Rewrite an image encoder to take float32 `[N, 3, H, W]` in 0..255 instead of uint8 `[N, H, W, 3]`.
 
     Args:
-        model: the content of the bundle's .onnx file.
-        spec: of the bundle.
+        model: content of the bundle's .onnx file.
+        spec: size of the images.
 
     Returns:
         The content of an .onnx file; input and output keep their names.
@@ -132,7 +132,7 @@ def float_graph(model: bytes, spec: ImageSpec) -> bytes:
         for place, name in enumerate(node.input):
             if name == source:
                 node.input[place] = interleaved
-    # what was uint8 on the way to the graph's own cast is float now, and inferred anew
+    # tensors before the graph's own cast were uint8 and are float now; checking infers their types anew
     del graph.value_info[:]
     graph.node.insert(0, onnx.helper.make_node("Transpose", [source], [interleaved], perm=[0, 2, 3, 1]))
     graph.input[0].CopyFrom(
@@ -154,5 +154,6 @@ def check_same_embeddings(bundle: Bundle, original: bytes, rewritten: bytes) -> 
     difference = float(np.abs(got - expected).max())
     if not difference <= MAX_DIFFERENCE:
         raise ParityError(
-            f"the graph for DeepStream differs by {difference:.1e} from the bundle's, limit {MAX_DIFFERENCE:.0e}"
+            f"embeddings of the graph for DeepStream differ by {difference:.1e} from the bundle's, limit "
+            f"{MAX_DIFFERENCE:.0e}; nothing has been written"
         )

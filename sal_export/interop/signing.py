@@ -1,7 +1,7 @@
 """A detached signature of a bundle, in the format of OpenSSF Model Signing (github.com/ossf/model-signing-spec).
 
-It lies in the bundle as `model.sig` and covers every other file there. Writing the bundle anew swaps the directory, and
-so the signature is gone with what it was made for.
+The bundle holds it as `model.sig`; it covers every other file of the bundle. Writing the bundle anew replaces the whole
+directory, and with it removes the signature.
 """
 
 from __future__ import annotations
@@ -9,49 +9,44 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sal_runtime.bundle.bundle import MANIFEST, open_bundle
 from sal_runtime.errors import BackendError, BundleError, InputError, SalError
+from sal_runtime.files import whole_file
 
 SIGNATURE = "model.sig"
 
 
 def sign_bundle(path: Path, private_key: Path) -> Path:
-    """Sign a bundle with an elliptic-curve key; an older signature is replaced.
+    """Sign a bundle with an elliptic-curve key; a previous signature is replaced.
 
     Args:
         path: the bundle, a directory.
-        private_key: PEM, not encrypted; curve P-256, P-384 or P-521.
+        private_key: PEM file, not encrypted; curve P-256, P-384 or P-521.
 
     Returns:
-        The signature.
+        The file of the signature.
 
     Raises:
-        BundleError: no such bundle, not whole, or a .zip.
+        BundleError: the bundle is missing, incomplete, or a .zip.
         InputError: the key cannot be used.
         BackendError: model-signing is not installed.
-        SalError: it cannot be signed or written.
+        SalError: the signature cannot be made or written.
     """
     library = _load_library()
     _check_directory(path)
     open_bundle(path)
     try:
         config = library.signing.Config().use_elliptic_key_signer(private_key=private_key)
-    except Exception as error:  # of several libraries, which share no base but Exception
+    except Exception as error:  # from several libraries that share no base class but Exception
         raise InputError(_key_problem("private", private_key, error)) from error
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            temporary = Path(folder, SIGNATURE)
+        with whole_file(path / SIGNATURE) as temporary:
             config.set_hashing_config(_everything_but_the_signature(library)).sign(path, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path / SIGNATURE)
     except (OSError, ValueError) as error:
         raise SalError(f"bundle {path}: cannot be signed ({error})") from error
     return path / SIGNATURE
@@ -62,13 +57,13 @@ def verify_bundle(path: Path, public_key: Path) -> list[str]:
 
     Args:
         path: the bundle, a directory.
-        public_key: PEM, of the key that signed it.
+        public_key: PEM file of the key that signed it.
 
     Returns:
-        What is wrong, one line each; empty if the bundle is exactly what was signed with that key.
+        Differences, one line each; empty if the bundle is exactly as signed with that key.
 
     Raises:
-        BundleError: no such bundle, or a .zip.
+        BundleError: the bundle is missing, or a .zip.
         InputError: the key cannot be used.
         BackendError: model-signing is not installed.
     """
@@ -82,7 +77,7 @@ def verify_bundle(path: Path, public_key: Path) -> list[str]:
         return [f"{path} is not signed: no {SIGNATURE} in it (exporting or attaching metrics anew removes it)"]
     hashing = _everything_but_the_signature(library)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # the library prints a warning about signatures of old versions
+        with contextlib.redirect_stdout(sys.stderr):  # the library prints warnings about older signatures
             config.set_hashing_config(hashing).verify(path, path / SIGNATURE)
     except Exception as error:  # as above
         if str(error).startswith("Signature mismatch"):
@@ -93,19 +88,19 @@ def verify_bundle(path: Path, public_key: Path) -> list[str]:
 
 
 def _differences(path: Path, hashing: Any) -> list[str]:
-    """Which files are not what a valid signature says; the library knows, but prints digests as raw bytes."""
+    """The files that differ from a valid signature; the library's own message shows digests as raw bytes."""
     envelope = json.loads((path / SIGNATURE).read_text(encoding="utf-8"))["dsseEnvelope"]
     statement = json.loads(base64.b64decode(envelope["payload"]))
     signed = {entry["name"]: entry["digest"] for entry in statement["predicate"]["resources"]}
-    found = {entry.identifier: entry.digest.digest_hex for entry in hashing.hash(path).resource_descriptors()}
+    present = {entry.identifier: entry.digest.digest_hex for entry in hashing.hash(path).resource_descriptors()}
     return [
         *(
             f"{name} has changed since it was signed"
-            for name in sorted(signed.keys() & found)
-            if signed[name] != found[name]
+            for name in sorted(signed.keys() & present)
+            if signed[name] != present[name]
         ),
-        *(f"{name} was signed and is missing" for name in sorted(signed.keys() - found)),
-        *(f"{name} was not there when it was signed" for name in sorted(found.keys() - signed)),
+        *(f"{name} was signed and is missing" for name in sorted(signed.keys() - present)),
+        *(f"{name} was not there when it was signed" for name in sorted(present.keys() - signed)),
     ]
 
 
@@ -127,13 +122,13 @@ def _everything_but_the_signature(library: ModuleType) -> Any:
 def _check_directory(path: Path) -> None:
     if not (path / MANIFEST).is_file():
         raise BundleError(
-            f"bundle {path}: not a bundle's directory; signatures are for directories, unpack a .zip first"
+            f"bundle {path}: not a bundle's directory; only directories can be signed, unpack a .zip first"
         )
 
 
 def _key_problem(kind: str, path: Path, error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else str(error) or type(error).__name__
     return (
-        f"{path}: no {kind} elliptic-curve key in PEM that can be used ({reason}); "
+        f"{path}: not a usable {kind} elliptic-curve key in PEM ({reason}); "
         "docs/interop.md shows how to make one with openssl"
     )

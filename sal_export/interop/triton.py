@@ -1,4 +1,4 @@
-"""A bundle as a model repository of Triton Inference Server: both encoders with their config.pbtxt.
+"""A bundle as a model repository for Triton Inference Server: both encoders with their config.pbtxt.
 
 The configuration is protobuf text of the message ModelConfig:
 https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
@@ -20,18 +20,18 @@ from sal_runtime.version import __version__
 
 COMMAND = "sal bundle triton"
 INSTANCE_KINDS = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}
-"""Not KIND_AUTO: that takes the CPU where there is no GPU, and says nothing."""
+"""Never KIND_AUTO, which silently falls back to the CPU on a machine without a GPU."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph, without its batch axis.
+    """An input or output of a graph.
 
     Attributes:
         name: in the graph.
-        data_type: Triton's name of it.
-        dims: the other axes.
-        format: Triton's name of the image layout; empty where it is no image.
+        data_type: Triton's name of the type.
+        dims: all axes but the batch.
+        format: Triton's name of the image layout; empty if it is not an image.
     """
 
     name: str
@@ -45,13 +45,13 @@ class ServedModel:
     """One model of the repository.
 
     Attributes:
-        name: its directory, and what a client asks for.
-        artefact: of the bundle, whose file it is.
+        name: name of its directory, which clients request.
+        artefact: entry of the bundle that has its file.
         input: of the graph.
         output: of the graph.
-        max_batch: largest batch that Triton puts together.
-        device: cpu or cuda.
-        parameters: what a client can check, and what it must know to fill the input.
+        max_batch: largest batch that Triton assembles.
+        device: `cpu` or `cuda`.
+        parameters: facts that a client can check, and needs to fill the input.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ServedModel:
     parameters: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """For the command line."""
+        """The model as JSON."""
         return {
             "name": self.name,
             "sha256": self.artefact.sha256,
@@ -78,21 +78,21 @@ class ServedModel:
 def write_triton_repository(
     bundle: Bundle, out: Path, precision: Precision = "fp32", max_batch: int = 32, device: str = "cpu"
 ) -> tuple[ServedModel, ...]:
-    """Write the repository; one that this function wrote before is replaced whole.
+    """Write the repository; a repository that this function wrote before is replaced whole.
 
     Args:
         bundle: opened.
-        out: the repository, what `tritonserver --model-repository` takes.
-        precision: of the image encoder, exactly.
+        out: the repository, for `tritonserver --model-repository`.
+        precision: of the image encoder.
         max_batch: most crops in one run.
-        device: `cpu` or `cuda`, for the image encoder; the attribute encoder costs microseconds and stays on the CPU.
+        device: `cpu` or `cuda`, for the image encoder; the attribute encoder takes microseconds and stays on the CPU.
 
     Returns:
         The models, image encoder first.
 
     Raises:
         BundleError: the bundle has no image encoder of that precision.
-        InputError: something else is at `out`.
+        InputError: `out` is something that this function did not write.
     """
     models = served_models(bundle, precision, max_batch, device)
     files: dict[str, bytes] = {}
@@ -132,16 +132,16 @@ def served_models(bundle: Bundle, precision: Precision, max_batch: int, device: 
     )
 
 
-def _parameters(bundle: Bundle, artefact: Artefact, more: Mapping[str, str]) -> dict[str, str]:
-    known = {
+def _parameters(bundle: Bundle, artefact: Artefact, input_facts: Mapping[str, str]) -> dict[str, str]:
+    facts = {
         "bundle": bundle.name,
         "fingerprint": bundle.fingerprint,
         "artefact_sha256": artefact.sha256,
         "precision": artefact.precision,
-        **more,
+        **input_facts,
         "licence": str(bundle.manifest["licence"]),
     }
-    return {f"sal_{key}": value for key, value in known.items()}
+    return {f"sal_{key}": value for key, value in facts.items()}
 
 
 def model_config(model: ServedModel) -> str:
@@ -153,9 +153,9 @@ def model_config(model: ServedModel) -> str:
         f"max_batch_size: {model.max_batch}",
         *_tensor_lines("input", model.input),
         *_tensor_lines("output", model.output),
-        "# What is waiting goes together, up to max_batch_size, without a delay: where Triton advises to begin.",
+        "# Batches of the waiting requests, up to max_batch_size, without a delay: Triton's advice to start with.",
         "dynamic_batching { }",
-        "# One copy of the model, on this device and no other.",
+        "# One copy of the model, on this device only.",
         "instance_group [",
         f"  {{ count: 1 kind: {INSTANCE_KINDS[model.device]} }}",
         "]",
@@ -176,7 +176,7 @@ def _tensor_lines(field: str, tensor: Tensor) -> Sequence[str]:
 
 
 def quoted(text: str) -> str:
-    """A string literal of protobuf text format: bytes of UTF-8, those that are not plain ASCII as octal escapes."""
+    """A string literal of protobuf text format: UTF-8, with octal escapes for bytes that are not printable ASCII."""
     plain = "".join(
         chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:03o}" for byte in text.encode()
     )

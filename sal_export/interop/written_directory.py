@@ -1,4 +1,4 @@
-"""A directory of files made from a bundle, put in place of an older one in one step and of nothing else."""
+"""A directory of files made from a bundle, which replaces an earlier one of the same kind in one step."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sal_runtime.files import replace_directory
 from sal_runtime.version import __version__
 
 MARKER = "sal.json"
-"""Says what wrote the directory, from which bundle, and which files it wrote."""
+"""Records the command that wrote the directory, the bundle, and the files it wrote."""
 
 
 def write_directory(out: Path, command: str, bundle: Bundle, files: Mapping[str, bytes], cache: str = "") -> None:
-    """Write files under `out`; what this function wrote there before is replaced whole.
+    """Write files under `out`; a directory that the same command wrote before is replaced whole.
 
     Args:
         out: the directory.
-        command: that writes it; a directory of another command is not replaced.
-        bundle: that the files are made from.
+        command: name of the command that writes it.
+        bundle: source of the files.
         files: content by path relative to `out`.
-        cache: suffix of files that others leave there and that must go with what they were made from.
+        cache: suffix of files that other programs derive from these and leave in `out`; they are removed as well.
 
     Raises:
-        InputError: something is there that this command did not write.
-        SalError: it cannot be written; nothing has changed then.
+        InputError: `out` holds something that the command did not write.
+        SalError: the directory cannot be written; nothing has changed.
     """
     _check_replaceable(out, command, cache)
     marker = {
@@ -46,7 +46,7 @@ def write_directory(out: Path, command: str, bundle: Bundle, files: Mapping[str,
 
 
 def _check_replaceable(out: Path, command: str, cache: str) -> None:
-    """Only what the same command wrote goes, and only while nobody has put anything else beside it."""
+    """Refuse a directory that another command wrote, or to which somebody added files."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
@@ -55,10 +55,11 @@ def _check_replaceable(out: Path, command: str, cache: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         written = None
     if written is None:
-        raise InputError(f"{out} exists and was not written by `{command}`; name another --out")
-    there = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
-    foreign = sorted(name for name in there - written if not (cache and name.endswith(cache)))
+        raise InputError(f"{out} exists and was not written by `{command}`; name another directory", parameter="out")
+    present = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
+    foreign = sorted(name for name in present - written if not (cache and name.endswith(cache)))
     if foreign:
         raise InputError(
-            f"{out} holds {foreign[0]}, which `{command}` did not write; move it away or name another --out"
+            f"{out} holds {foreign[0]}, which `{command}` did not write; move it away or name another directory",
+            parameter="out",
         )

@@ -1,12 +1,12 @@
-"""Ranges of quantised activations: those whose mean squared error is least on representative inputs.
+"""Ranges of quantised activations with the least mean squared error on representative inputs.
 
-What is outside of a range is clipped, what is inside is rounded to one of 256 steps: a narrower range rounds finer and
-clips more. The range is searched by the histogram of an activation (as in Nagel et al., A White Paper on Neural
-Network Quantization, 2021, section 3.1).
+Values outside of a range are clipped, values inside are rounded to one of 256 steps: a narrower range rounds finer and
+clips more. The search uses the histogram of an activation (as in Nagel et al., A White Paper on Neural Network
+Quantization, 2021, section 3.1).
 
-The addends of a sum with ReLU behind it are often far below what the other addend can lift above zero, and the range
-would be spent on values that do not matter. Each is taken as no lower than the negative of the other, where the sum is
-zero and stays so.
+An addend of a sum with a ReLU behind it is often so negative that the other addend cannot lift the sum above zero.
+Such values would widen the range although they do not matter. So each addend is bounded from below by the negative of
+the other: below that bound the sum is negative, and the ReLU gives zero anyway.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from sal_export.precisions.observed_graph import constants_of, observing_session
+from sal_runtime.arrays import Float64Array, UInt8Array
 
 NUM_BINS = 2048
 SHARES = np.linspace(0.2, 1.0, 33)
-"""Of the whole range, on either side of zero, that are tried."""
-
-Float64Array = NDArray[np.float64]
+"""Shares of the whole range, on either side of zero, to try."""
 
 
 @dataclass(frozen=True)
 class Quantiser:
-    """How an activation is quantised.
+    """Quantiser of one activation.
 
     Attributes:
         activation: name of the tensor in the fp32 model.
-        scale: name of the constant.
-        zero_point: name of the constant.
-        lowest, highest: values of the range.
-        steps: lowest and highest integer of the type.
+        scale: name of the constant in the quantised model.
+        zero_point: name of the constant in the quantised model.
+        lowest: smallest value of the range.
+        highest: largest value of the range.
+        steps: smallest and largest integer of the type.
     """
 
     activation: str
@@ -49,14 +48,14 @@ class Quantiser:
     steps: tuple[int, int]
 
 
-def narrow_ranges(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> None:
+def narrow_ranges(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: Iterable[UInt8Array]) -> None:
     """Change the scales and zero points of activations in `quantised` to the ranges with the least error.
 
     Args:
         exact: the fp32 model, with one input.
-        quantised: the same with Quantize/Dequantize nodes whose ranges hold everything that occurs; its activations
-            have the names they have in `exact`. A signed type keeps zero point 0.
-        batches: representative inputs.
+        quantised: the same model with Quantize/Dequantize nodes, whose ranges cover all values; its activations have
+            the same names as in `exact`. Signed types keep zero point 0. Changed in place.
+        batches: representative inputs, uint8 `[n, H, W, 3]` each.
     """
     constants = constants_of(quantised)
     quantisers = _quantisers(quantised)
@@ -69,50 +68,50 @@ def narrow_ranges(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: I
 
 def _quantisers(quantised: onnx.ModelProto) -> list[Quantiser]:
     constants = constants_of(quantised)
-    found: dict[str, Quantiser] = {}
+    quantisers: dict[str, Quantiser] = {}
     for node in quantised.graph.node:
         # a pool shares the constants of the activation before it
-        if node.op_type == "QuantizeLinear" and node.input[1] not in found:
+        if node.op_type == "QuantizeLinear" and node.input[1] not in quantisers:
             activation, scale, zero_point = node.input
             step = numpy_helper.to_array(constants[scale]).item()
             zero = numpy_helper.to_array(constants[zero_point])
             limits = np.iinfo(zero.dtype)
             lowest, highest = step * (limits.min - int(zero.item())), step * (limits.max - int(zero.item()))
-            found[scale] = Quantiser(activation, scale, zero_point, lowest, highest, (limits.min, limits.max))
-    return list(found.values())
+            quantisers[scale] = Quantiser(activation, scale, zero_point, lowest, highest, (limits.min, limits.max))
+    return list(quantisers.values())
 
 
 def _histograms(
-    exact: onnx.ModelProto, quantisers: list[Quantiser], batches: Iterable[NDArray[np.uint8]]
+    exact: onnx.ModelProto, quantisers: list[Quantiser], batches: Iterable[UInt8Array]
 ) -> list[Float64Array]:
-    """How often each of `NUM_BINS` values from the lowest to the highest occurs, for every quantiser."""
-    nodes, names = _what_matters(exact, [quantiser.activation for quantiser in quantisers])
+    """Histogram of each activation: `NUM_BINS` counts of values from the lowest to the highest of its range."""
+    nodes, names = _bounded_addends(exact, [quantiser.activation for quantiser in quantisers])
     session = observing_session(exact, names, nodes)
-    counts = [np.zeros(NUM_BINS) for _ in quantisers]
+    histograms = [np.zeros(NUM_BINS) for _ in quantisers]
     for batch in batches:
-        for quantiser, values, of_values in zip(
-            quantisers, session.run(None, {session.get_inputs()[0].name: batch}), counts, strict=True
-        ):
+        activations = session.run(None, {session.get_inputs()[0].name: batch})
+        for quantiser, values, counts in zip(quantisers, activations, histograms, strict=True):
             width = (quantiser.highest - quantiser.lowest) / (NUM_BINS - 1)
             bins = np.clip(np.rint((values.ravel() - quantiser.lowest) / width), 0, NUM_BINS - 1)
-            of_values += np.bincount(bins.astype(np.int64), minlength=NUM_BINS)
-    return counts
+            counts += np.bincount(bins.astype(np.int64), minlength=NUM_BINS)
+    return histograms
 
 
-def _what_matters(model: onnx.ModelProto, activations: list[str]) -> tuple[list[onnx.NodeProto], list[str]]:
-    """Nodes that bound the addends of a sum with ReLU behind it from below, and the tensors to look at instead."""
+def _bounded_addends(model: onnx.ModelProto, activations: list[str]) -> tuple[list[onnx.NodeProto], list[str]]:
+    """Nodes that bound the addends of sums with a ReLU behind them, and the tensors to observe for `activations`."""
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in model.graph.node:
         for name in node.input:
             readers[name].append(node)
     nodes, names = [], []
     for name in activations:
-        of_sum = readers[readers[name][0].output[0]] if [node.op_type for node in readers[name]] == ["Add"] else []
-        if [node.op_type for node in of_sum] == ["Relu"]:
+        is_addend = [node.op_type for node in readers[name]] == ["Add"]
+        sum_readers = readers[readers[name][0].output[0]] if is_addend else []
+        if [node.op_type for node in sum_readers] == ["Relu"]:
             other = next(addend for addend in readers[name][0].input if addend != name)
-            nodes.append(helper.make_node("Neg", [other], [f"{name}_least"]))
-            nodes.append(helper.make_node("Max", [name, f"{name}_least"], [f"{name}_that_matters"]))
-            names.append(f"{name}_that_matters")
+            nodes.append(helper.make_node("Neg", [other], [f"{name}_bound"]))
+            nodes.append(helper.make_node("Max", [name, f"{name}_bound"], [f"{name}_bounded"]))
+            names.append(f"{name}_bounded")
         else:
             names.append(name)
     return nodes, names
@@ -130,14 +129,14 @@ def _best_range(quantiser: Quantiser, counts: Float64Array) -> tuple[float, int]
 
 
 def _ranges(quantiser: Quantiser) -> list[tuple[float, int]]:
-    """Scales and zero points to try; shares of either side, of both alike where the type is signed."""
+    """Scales and zero points to try: shares of each side of zero, the same share of both if the type is signed."""
     least, greatest = quantiser.steps
     if least < 0:
         return [(float(share) * quantiser.highest / greatest, 0) for share in SHARES]
     below = SHARES if quantiser.lowest < 0 else [0.0]
-    found = []
+    ranges = []
     for lowest in np.multiply(below, quantiser.lowest):
         for highest in SHARES * quantiser.highest:
             scale = float(highest - lowest) / (greatest - least)
-            found.append((scale, int(np.rint(least - lowest / scale))))
-    return found
+            ranges.append((scale, int(np.rint(least - lowest / scale))))
+    return ranges

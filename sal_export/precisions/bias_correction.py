@@ -1,7 +1,7 @@
-"""Biases of quantised convolutions, corrected for what the rounding of their weights does to the mean of each channel.
+"""Biases of quantised convolutions, corrected for the shift of each channel's mean that rounded weights cause.
 
-Rounded weights give other sums; most of that error is the same for a channel everywhere, in all images, so it can be
-taken out of the bias (Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019).
+Most of the error of rounded weights is constant for a channel, over all places and images, so the bias can compensate
+it (Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019).
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from sal_export.precisions.observed_graph import constants_of, observing_session
+from sal_runtime.arrays import Float32Array, UInt8Array
 
-Array = NDArray[np.float32]
 
-
-def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> None:
-    """Change the float biases of `quantised` so that rounded weights leave the means of its convolutions as they were.
+def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: Iterable[UInt8Array]) -> None:
+    """Change the float biases of `quantised` so that its convolutions have the same mean outputs as those of `exact`.
 
     Args:
         exact: the fp32 model, with one input.
-        quantised: the same with Quantize/Dequantize nodes; its convolutions have the names they have in `exact`.
-        batches: representative inputs, all of one size.
+        quantised: the same model with Quantize/Dequantize nodes; its convolutions have the same names as in `exact`.
+            Changed in place.
+        batches: representative inputs, uint8 `[n, H, W, 3]`, all of one size.
     """
     convolutions = {node.name: node for node in exact.graph.node if node.op_type == "Conv" and len(node.input) == 3}
     means = _mean_inputs(exact, {node.input[0] for node in convolutions.values()}, batches)
@@ -43,22 +42,21 @@ def correct_biases(exact: onnx.ModelProto, quantised: onnx.ModelProto, batches: 
             bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - shift, bias.name))
 
 
-def _mean_inputs(model: onnx.ModelProto, names: set[str], batches: Iterable[NDArray[np.uint8]]) -> dict[str, Array]:
-    """The mean of every channel of these activations [B, C, H, W] over all batches and places, [C]."""
+def _mean_inputs(model: onnx.ModelProto, names: set[str], batches: Iterable[UInt8Array]) -> dict[str, Float32Array]:
+    """Means [C] of the channels of activations [B, C, H, W], over all batches and places, by name."""
     ordered = sorted(names)
     axes = numpy_helper.from_array(np.array([0, 2, 3]), "mean_axes")
     means = [helper.make_node("ReduceMean", [name, axes.name], [f"{name}_mean"], keepdims=0) for name in ordered]
     session = observing_session(model, [node.output[0] for node in means], means, [axes])
-    found = [session.run(None, {session.get_inputs()[0].name: batch}) for batch in batches]
-    return {
-        name: np.mean(of_batches, axis=0) for name, of_batches in zip(ordered, zip(*found, strict=True), strict=True)
-    }
+    by_batch = [session.run(None, {session.get_inputs()[0].name: batch}) for batch in batches]
+    by_name = zip(ordered, zip(*by_batch, strict=True), strict=True)
+    return {name: np.mean(batch_means, axis=0) for name, batch_means in by_name}
 
 
-def _mean_output(weights: Array, mean_input: Array) -> Array:
-    """Of a convolution [out, in / groups, kH, kW] whose input has these means [in] everywhere, [out]."""
+def _mean_output(weights: Float32Array, mean_input: Float32Array) -> Float32Array:
+    """Mean output [out] of a convolution [out, in / groups, kH, kW] whose input has the means [in] at every place."""
     num_out, num_in = weights.shape[:2]
     groups = len(mean_input) // num_in
     inputs = mean_input.reshape(groups, num_in).repeat(num_out // groups, axis=0)  # [out, in / groups]
-    mean_output: Array = (weights.sum(axis=(2, 3)) * inputs).sum(axis=1)
+    mean_output: Float32Array = (weights.sum(axis=(2, 3)) * inputs).sum(axis=1)
     return mean_output

@@ -1,4 +1,4 @@
-"""fp16 straight from PyTorch: the trunk in half precision, everything that is sensitive or small in fp32."""
+"""fp16 from PyTorch: the trunk in half precision, everything sensitive or small in fp32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def half_image_encoder(networks: Networks) -> DeployedImageEncoder:
     """The deployed image encoder with its convolutions in fp16.
 
     Normalisation, pooling, FC, E_V and L2 norm stay in fp32, and so do input and output. BatchNorms are folded into
-    their convolutions before anything is rounded: their variances and small scales do not survive fp16 well.
+    their convolutions before rounding, because fp16 represents their variances and small scales badly.
 
     Args:
         networks: in evaluation mode, on the CPU; not changed.
@@ -30,15 +30,15 @@ def half_image_encoder(networks: Networks) -> DeployedImageEncoder:
 
 @torch.no_grad()
 def fold_batchnorms(trunk: nn.Module, example: Tensor) -> None:
-    """Fold each BatchNorm that directly follows a convolution into it, in place; an Identity stays in its stead.
+    """Fold each BatchNorm that directly follows a convolution into it, in place; an Identity replaces it.
 
-    Which follows which is seen in one run, because modules do not say it.
+    One run shows which BatchNorm follows which convolution, because the modules do not tell.
 
     Args:
         trunk: in evaluation mode.
         example: an input float32 [1, 3, H, W].
     """
-    makers: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that its id stays its own
+    makers: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # keeps the tensor alive, so its id stays unique
     pairs: dict[nn.Module, nn.Conv2d] = {}
 
     def note_output(module: nn.Module, _: object, output: Tensor) -> None:

@@ -1,8 +1,8 @@
-"""int8 as explicit Quantize/Dequantize nodes in the fp32 graph: several calibrations, a layout for each kind of engine.
+"""int8 by Quantize/Dequantize nodes in the fp32 graph: several calibrations, a layout for each inference library.
 
-Convolutions, their activations and residual additions are quantised, weights symmetrically for each channel. The
-normalisation before and the pooling, FC, E_V and L2 norm after them stay in fp32: they cost nothing and are sensitive.
-So does the first block: it causes much of the error, and costs little; a depthwise one is even faster in fp32 on a CPU.
+Convolutions, their activations and residual additions are quantised, weights symmetrically and per channel. The
+normalisation before them, and pooling, FC, E_V and L2 norm after them, stay in fp32: they are cheap and sensitive. So
+does the first block, which causes much of the error and is cheap; a depthwise one is even faster in fp32 on a CPU.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "mse": CalibrationMethod.MinMax,
 }
-"""How the range of an activation is taken from what it was on the calibration crops: in ONNX Runtime's ways, and from
-the whole range narrowed to that with the least squared error."""
+"""Ways to choose the range of an activation from its values on the calibration crops. Three are ONNX Runtime's; `mse`
+narrows the whole range to the one with the least squared error."""
 PERCENTILE = 99.99
 CALIBRATION_BATCH = 16
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "MaxPool")
-"""With Relu and Clip among them, one quantiser follows an activation, not one before and one after it."""
+"""Operators to quantise. With Relu and Clip among them, one quantiser follows the activation function; without, there
+would be one before and one after it."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What an engine wants of an int8 graph.
+    """Form of an int8 graph for one inference library.
 
     Attributes:
         name: types of activations and weights.
         activation: type of quantised activations.
-        symmetric: zero point 0, as TensorRT wants it; otherwise the whole range of the type is used.
-        devices: that run it well.
+        symmetric: use zero point 0, as TensorRT requires; otherwise the range may be asymmetric.
+        devices: any of `cpu`, `cuda` and `trt`, which run it well.
     """
 
     name: str
@@ -58,24 +59,24 @@ class Layout:
 
 
 U8S8 = Layout("u8s8", QuantType.QUInt8, symmetric=False, devices=("cpu", "cuda"))
-"""ONNX Runtime folds an activation function into the convolution before it only where its output is unsigned; measured
-on the CPU, everything else is slower than fp32."""
+"""For ONNX Runtime, which folds an activation function into the convolution before it only if the output is unsigned;
+measured on a CPU, all other layouts are slower than fp32."""
 S8S8 = Layout("s8s8", QuantType.QInt8, symmetric=True, devices=("trt",))
-"""What TensorRT's parser takes: signed, zero point 0. Biases stay fp32 in both layouts: TensorRT refuses int32 ones,
-and ONNX Runtime quantises them itself."""
+"""For TensorRT, whose parser takes signed types with zero point 0. Biases stay fp32 in both layouts: TensorRT refuses
+int32 biases, and ONNX Runtime quantises them itself."""
 
 
 def calibration_hash(crops: UInt8Array) -> str:
-    """sha256 (hex) of the pixels that a model was calibrated on, uint8 [N, H, W, 3]."""
+    """sha256 (hex) of the pixels of calibration crops, uint8 [N, H, W, 3]."""
     return hashlib.sha256(np.ascontiguousarray(crops).tobytes()).hexdigest()
 
 
 def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> bytes:
-    """An int8 image encoder.
+    """Quantise an image encoder to int8.
 
     Args:
-        model: the fp32 .onnx file; its input is called `images`.
-        crops: to calibrate on, uint8 [N, H, W, 3], N a multiple of `CALIBRATION_BATCH`.
+        model: content of the fp32 .onnx file; its input is named `images`.
+        crops: to calibrate on, uint8 RGB [N, H, W, 3], N a multiple of `CALIBRATION_BATCH`.
         method: one of `METHODS`.
         layout: `U8S8` or `S8S8`.
 
@@ -87,7 +88,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
         quantize_static(
-            onnx.load_from_string(model),  # which it changes
+            onnx.load_from_string(model),  # a copy, because it is changed
             path,
             _Batches(batches),
             quant_format=QuantFormat.QDQ,
@@ -101,7 +102,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
                 "ActivationSymmetric": layout.symmetric,
                 "QuantizeBias": False,
                 "CalibPercentile": PERCENTILE,
-                # the calibrator keeps every activation of a stride in memory
+                # the calibrator keeps all activations of a stride in memory
                 "CalibStridedMinMax": 1,
             },
         )
@@ -115,7 +116,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
 
 
 def first_block(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes before the second block: the stem, and a first depthwise convolution with its projection."""
+    """Names of the nodes before the second block: the stem, and if there is one, the first depthwise block."""
     convolutions = [index for index, node in enumerate(graph.node) if node.op_type == "Conv"]
     depthwise = [place for place, index in enumerate(convolutions) if _groups(graph.node[index]) > 1]
     after = convolutions[depthwise[0] + 2 if depthwise else 1 :]
@@ -146,7 +147,7 @@ class _Batches:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """ONNX Runtime's quantiser talks about itself on stdout, and below the level of errors through the root logger."""
+    """Silence ONNX Runtime's quantiser, which prints to stdout and logs warnings to the root logger."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

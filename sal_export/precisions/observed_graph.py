@@ -1,4 +1,4 @@
-"""What is inside an ONNX graph: its constants, and its activations as outputs."""
+"""The inside of an ONNX graph: its constants, and its activations as outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxruntime import InferenceSession
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The initialisers by name; what is changed in them is changed in the model."""
+    """The initialisers of a model by name; changing one changes the model."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
@@ -20,13 +20,13 @@ def observing_session(
     nodes: Sequence[onnx.NodeProto] = (),
     constants: Sequence[onnx.TensorProto] = (),
 ) -> InferenceSession:
-    """A session on the CPU that returns float tensors from inside of a model.
+    """A session on the CPU that returns float tensors from the inside of a model.
 
     Args:
-        model: is left as it is.
-        names: of the tensors, in the order of the outputs.
-        nodes: to add behind those of the model; their outputs may be among the names.
-        constants: that the added nodes use.
+        model: not changed.
+        names: names of the tensors, in the order of the outputs.
+        nodes: to append to those of the model; `names` may include their outputs.
+        constants: used by the appended nodes.
     """
     observed = onnx.ModelProto()
     observed.CopyFrom(model)

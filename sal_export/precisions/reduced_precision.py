@@ -1,4 +1,4 @@
-"""The image encoder in fp16 and int8: made, compared with fp32, and let through only if it finds what fp32 finds."""
+"""The image encoder in fp16 and int8. Each must pass both gates: embeddings close to fp32's, and no worse retrieval."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
 from sal_runtime.images.pixels import ImageSpec
 from sal_train.checkpoint import Run
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.protocol import protocol_of_test_split
 from sal_train.images.cache import load_images
 
@@ -39,12 +39,12 @@ FP16_NOTE = "torch, backbone fp16; ONNX Runtime computes it in fp32 on a CPU, so
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """What every encoder of reduced precision must pass.
+    """Both gates for encoders of reduced precision.
 
     Attributes:
         comparison: with the fp32 encoder on training crops.
         task: retrieval on the evaluation protocol.
-        reference: what the fp32 encoder finds there.
+        reference: metrics of the fp32 encoder in that task.
         console: for progress; standard error.
     """
 
@@ -54,10 +54,10 @@ class Gate:
     console: Console
 
     def passed(self, encoder: ExportedEncoder) -> ExportedEncoder:
-        """The encoder with the gate's findings.
+        """The encoder with the findings of the gates.
 
         Raises:
-            ParityError: it did not pass.
+            ParityError: it does not pass.
         """
         run = open_backend(encoder.content).run
         parity = measure_parity(encoder.file, run, self.comparison, encoder.precision)
@@ -77,25 +77,28 @@ def retrieval_task(dataset: SearchDataset, spec: ImageSpec, attribute_encoder: b
 def reduced_encoders(
     run: Run, reference: ExportedEncoder, inputs: GateInputs, task: Task, precisions: Sequence[str], console: Console
 ) -> list[ExportedEncoder]:
-    """The fp32 image encoder with its retrieval numbers, then those of reduced precision.
+    """Make the image encoders of reduced precision and send them through the gates.
 
     Args:
-        run: whose networks they are.
+        run: gives the networks.
         reference: the exported fp32 image encoder.
         inputs: crops of the training split.
-        task: what is to be found.
-        precisions: of `fp16`, `int8` and `int8-trt`.
+        task: gallery and queries of the retrieval gate.
+        precisions: any of `fp16`, `int8` and `int8-trt`.
         console: for progress; standard error.
 
+    Returns:
+        The fp32 image encoder with its retrieval metrics, then the others.
+
     Raises:
-        ParityError: one of them did not pass.
+        ParityError: one of them does not pass.
         ConfigError: there are too few crops to calibrate int8.
     """
     backend = open_backend(reference.content)
-    found = measure_retrieval(reference.file, backend.run, task, console)
+    retrieval = measure_retrieval(reference.file, backend.run, task, console)
     comparison = compare_with(backend.run, reference.file, inputs.crops, task.queries, inputs.described)
-    gate = Gate(comparison, task, found, console)
-    encoders = [dataclasses.replace(reference, retrieval=found)]
+    gate = Gate(comparison, task, retrieval, console)
+    encoders = [dataclasses.replace(reference, retrieval=retrieval)]
     if "fp16" in precisions:
         with console.status("exporting fp16"):
             encoder = _fp16(run, reference)
@@ -123,12 +126,12 @@ def _fp16(run: Run, reference: ExportedEncoder) -> ExportedEncoder:
 
 
 def _int8(reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison, layout: Layout) -> ExportedEncoder:
-    """Of all calibrations the one whose embeddings are nearest to those of fp32, on crops it was not calibrated on."""
+    """The calibration whose embeddings are closest to fp32's, measured on crops that it was not calibrated on."""
     usable = len(inputs.calibration) // CALIBRATION_BATCH * CALIBRATION_BATCH
     if not usable:
         raise ConfigError(
-            f"int8 is calibrated on training crops: {len(inputs.calibration)} are left beside those of the gate, at "
-            f"least {CALIBRATION_BATCH} are needed; leave int8 out or train on more images"
+            f"int8 needs {CALIBRATION_BATCH} training crops to calibrate on, apart from those of the gates; got "
+            f"{len(inputs.calibration)}; leave int8 out or train on more images"
         )
     crops = inputs.calibration[:usable]
     candidates = {method: quantise(reference.content, crops, method, layout) for method in METHODS}

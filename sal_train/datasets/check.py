@@ -1,4 +1,4 @@
-"""`sal data check`: what is wrong with a data set before a night of training shows it."""
+"""`sal data check`: finds the faults of a data set before training does."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image
-from sal_train.datasets import SearchDataset, Split
+from sal_train.datasets.splits import SearchDataset, Split
 
 SMALLEST_HEIGHT = 32
-"""Pixels; a person in fewer shows hardly any attribute."""
+"""Pixels; a smaller image shows hardly any attribute."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One kind of fault, and where it occurs.
 
     Attributes:
-        severity: `error` (training would stop or be wrong) or `warning` (a person should know).
-        what: kind of finding, a few words.
-        count: how many images, attributes or categories.
-        examples: the first few.
+        severity: `error` (training would fail or be wrong) or `warning` (a person should know).
+        what: kind of fault, a few words.
+        count: number of images, attributes or people concerned.
+        examples: the first few of them.
     """
 
     severity: str
@@ -43,7 +43,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All findings about a data set, with its counts."""
+    """All findings about a data set.
+
+    Attributes:
+        name: of the data set.
+        num_images: of both splits.
+        findings: kinds of fault that occur.
+        notes: of the loader.
+        statistics: counts of images, people and categories, from `category_statistics`.
+    """
 
     name: str
     num_images: int
@@ -53,17 +61,17 @@ class CheckReport:
 
     @property
     def has_errors(self) -> bool:
-        """Whether training on this would stop or be wrong."""
+        """Whether training on this data would fail or be wrong."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The report as JSON, with `ok`: no errors."""
         return {**asdict(self), "ok": not self.has_errors}
 
 
 @dataclass(frozen=True)
 class _ImageState:
-    """What one file is: a failure, or a size and a hash."""
+    """Result of reading one file: a failure, or height and hash of the image."""
 
     failure: str | None
     height: int = 0
@@ -71,11 +79,11 @@ class _ImageState:
 
 
 def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
-    """Decode every image and look for what does damage: unreadable files, leaks, contradictions, constant attributes.
+    """Decode every image and look for unreadable files, leaks, contradictory labels and constant attributes.
 
     Args:
-        dataset: as loaded; its protocol has been asserted already.
-        console: for a progress bar.
+        dataset: as loaded; the loader has checked its protocol.
+        console: for a progress bar; standard error.
     """
     splits = {"train": dataset.train, "test": dataset.test}
     states = {name: _image_states(split.image_paths, console) for name, split in splits.items()}
@@ -94,7 +102,7 @@ def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
 
 
 def category_statistics(dataset: SearchDataset) -> dict[str, int]:
-    """Counts of images, categories and people, of both splits."""
+    """Counts of images, categories and people in both splits."""
     counts = {}
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         sizes = np.bincount(split.categories)
@@ -109,8 +117,8 @@ def category_statistics(dataset: SearchDataset) -> dict[str, int]:
 
 def _image_states(paths: Sequence[Path], console: Console) -> list[_ImageState]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(_image_state, paths)
-        return list(track(found, "reading images", len(paths), console=console, disable=not console.is_terminal))
+        states = pool.map(_image_state, paths)
+        return list(track(states, "reading images", len(paths), console=console, disable=not console.is_terminal))
 
 
 def _image_state(path: Path) -> _ImageState:
@@ -139,19 +147,19 @@ def _image_findings(splits: dict[str, Split], states: dict[str, list[_ImageState
 
 
 def _duplicate_findings(splits: dict[str, Split], states: dict[str, list[_ImageState]]) -> list[Finding]:
-    """The same bytes more than once: with other labels, or on both sides of the protocol."""
+    """Files with the same bytes: copies, copies with other labels, copies on both sides of the protocol."""
     places: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
     for name in splits:
         for row, state in enumerate(states[name]):
             if state.failure is None:
                 places[state.digest].append((name, row))
     leaks, contradictions, copies = [], [], []
-    for found in places.values():
-        if len(found) == 1:
+    for equal_files in places.values():
+        if len(equal_files) == 1:
             continue
-        text = " = ".join(str(splits[name].image_paths[row]) for name, row in found)
-        labels = {splits[name].attributes[row].tobytes() for name, row in found}
-        if len({name for name, _ in found}) == 2:
+        text = " = ".join(str(splits[name].image_paths[row]) for name, row in equal_files)
+        labels = {splits[name].attributes[row].tobytes() for name, row in equal_files}
+        if len({name for name, _ in equal_files}) == 2:
             leaks.append(text)
         if len(labels) > 1:
             contradictions.append(text)
@@ -179,16 +187,16 @@ def _label_findings(dataset: SearchDataset) -> list[Finding]:
 
 
 def _contradictions(dataset: SearchDataset) -> list[str]:
-    found = []
+    contradictions = []
     for split in (dataset.train, dataset.test):
         states = dataset.schema.states_from_vectors(split.attributes)
         for row, group in np.argwhere(states < 0):
             set_bits = [dataset.schema.bit_names[bit] for bit in _set_bits(dataset, split.attributes[row], group)]
-            found.append(f"{split.image_paths[row]}: {' and '.join(set_bits) or 'nothing'}")
-    return found
+            contradictions.append(f"{split.image_paths[row]}: {' and '.join(set_bits) or 'nothing'}")
+    return contradictions
 
 
-def _set_bits(dataset: SearchDataset, vector: NDArray[np.uint8], group: int) -> list[int]:
+def _set_bits(dataset: SearchDataset, vector: UInt8Array, group: int) -> list[int]:
     return [bit for bit in dataset.schema.groups[group].bits if vector[bit]]
 
 
@@ -197,17 +205,17 @@ def _changing_people(split: Split) -> list[str]:
     return sorted(person for person, number in labels.items() if person and number > 1)
 
 
-def _finding(severity: str, what: str, found: Sequence[str], examples: int = 3) -> Finding:
-    return Finding(severity, what, len(found), tuple(found[:examples]))
+def _finding(severity: str, what: str, cases: Sequence[str], examples: int = 3) -> Finding:
+    return Finding(severity, what, len(cases), tuple(cases[:examples]))
 
 
 def print_check(report: CheckReport, console: Console) -> None:
-    """The findings for people, worst first."""
+    """Print the findings for people, worst first."""
     console.print(f"{report.name}: {report.num_images:,} images read", highlight=False)
     print_statistics(report.statistics, console)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    for finding in sorted(report.findings, key=lambda one: one.severity):
+    for finding in sorted(report.findings, key=lambda finding: finding.severity):
         console.print(
             f"{finding.severity}: {finding.what}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True
         )
@@ -218,14 +226,14 @@ def print_check(report: CheckReport, console: Console) -> None:
 
 
 def print_statistics(statistics: dict[str, int], console: Console) -> None:
-    """Counts of both splits, side by side."""
+    """Print the counts of both splits side by side."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("", "train", "test"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for what in ("images", "identities", "categories", "categories_of_one_image", "largest_category"):
-        cells = (f"{statistics[f'{split}_{what}']:,}" for split in ("train", "test"))
-        table.add_row(what.replace("_", " "), *cells)
+    for count in ("images", "identities", "categories", "categories_of_one_image", "largest_category"):
+        cells = (f"{statistics[f'{split}_{count}']:,}" for split in ("train", "test"))
+        table.add_row(count.replace("_", " "), *cells)
     table.add_row("unseen categories", "", f"{statistics['test_categories_unseen']:,}")
     console.print(table)

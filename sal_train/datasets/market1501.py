@@ -1,9 +1,9 @@
 """Market-1501 with attributes (Zheng et al., ICCV 2015; Lin et al., 2017), in the protocol of SAL.
 
-Attributes are labelled per identity, 30 bits with age as four: 508 categories of 12,936 training images; a gallery of
-16,483 images (test images without junk and distractors, plus the query images) in 484 categories, each of which is
-one query; 315 of them do not occur in training. The paper prints 529 and 367: no published version of the labels gives
-those numbers, docs/data.md says what was tried.
+Attributes are labelled per identity, in 30 bits, four of them for the age. The 12,936 training images form 508
+categories. The gallery has 16,483 images (test images without junk and distractors, plus the query images) in 484
+categories; each category is one query, 315 of them do not occur in training. The paper gives 529 and 367 categories; no
+published version of the labels does (docs/data.md).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import BoolArray, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
-from sal_train.datasets import SearchDataset, Split, expect, seen_categories, split_from_rows
+from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
 
 LABEL_FILE = Path("attribute", "market_attribute.mat")
 REMEDY = "use the published Market-1501 v15.09.15 and the second or later version of market_attribute.mat"
@@ -103,7 +103,7 @@ def load_market1501(root: Path) -> SearchDataset:
     """Load and check Market-1501.
 
     Args:
-        root: the folder that holds `Market-1501/`, or that folder itself.
+        root: folder that holds `Market-1501/`, or that folder itself.
 
     Raises:
         InputError: a file is missing, or counts differ from the published data.
@@ -128,7 +128,7 @@ def load_market1501(root: Path) -> SearchDataset:
     )
 
 
-def _check_protocol(train: Split, test: Split, seen: NDArray[np.bool_]) -> None:
+def _check_protocol(train: Split, test: Split, seen: BoolArray) -> None:
     expect("Market-1501 training images", len(train.image_paths), 12_936, REMEDY)
     expect("Market-1501 gallery images (test + query)", len(test.image_paths), 16_483, REMEDY)
     expect("Market-1501 training categories", train.num_categories, 508, REMEDY)
@@ -136,17 +136,20 @@ def _check_protocol(train: Split, test: Split, seen: NDArray[np.bool_]) -> None:
     expect("Market-1501 unseen test categories", int((~seen).sum()), 315, REMEDY)
 
 
-def _read_labels(path: Path) -> tuple[dict[str, dict[str, NDArray[np.uint8]]], list[str]]:
-    """Attribute vectors by identity of both splits; fields are taken by name, their order differs between the two."""
+def _read_labels(path: Path) -> tuple[dict[str, dict[str, UInt8Array]], list[str]]:
+    """Attribute vectors by identity, for both splits, and notes; the order of the fields differs between the splits."""
     from scipy.io import loadmat
 
     if not path.is_file():
-        raise InputError(f"{path}: not found; expected Market-1501/attribute/market_attribute.mat under --data")
+        raise InputError(
+            f"{path}: not found; expected Market-1501/attribute/market_attribute.mat in the data folder",
+            parameter="data",
+        )
     try:
         tables = loadmat(path, squeeze_me=True, struct_as_record=False)["market_attribute"]
     except (ValueError, KeyError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: not the attribute file ({error}); a download page saved as .mat is common"
+            f"{path}: not the attribute file ({error}); perhaps a download page was saved under its name"
         ) from error
     notes: list[str] = []
     labels = {}
@@ -157,19 +160,19 @@ def _read_labels(path: Path) -> tuple[dict[str, dict[str, NDArray[np.uint8]]], l
     if hats > 0.5:
         raise InputError(
             f"{path}: {hats:.0%} of the training people wear a hat; this is the first version of the file, "
-            "whose hat and colour labels are inverted; use a later one"
+            "in which hat and colour labels are inverted; use a later version"
         )
     return labels, notes
 
 
 def _vectors_by_identity(
     table: Mapping[str, Any], split: str, identities: int, path: Path, notes: list[str]
-) -> dict[str, NDArray[np.uint8]]:
+) -> dict[str, UInt8Array]:
     missing = [field for field in ("age", *FIELDS) if field not in table]
     if missing:
         raise InputError(f"{path}: split {split} has no field {missing[0]!r}; {REMEDY}")
     if "image_index" not in table:
-        raise InputError(f"{path}: split {split} has no image_index, so rows cannot be told apart; {REMEDY}")
+        raise InputError(f"{path}: split {split} has no image_index, so its rows have no identity; {REMEDY}")
     age = np.asarray(table["age"], dtype=np.int64)
     rest = np.stack([np.asarray(table[field], dtype=np.int64) for field in FIELDS], axis=1)
     if not (np.isin(age, (1, 2, 3, 4)).all() and np.isin(rest, (1, 2)).all()):
@@ -182,16 +185,16 @@ def _vectors_by_identity(
     return {str(identity): row for identity, row in zip(table["image_index"], vectors, strict=True)}
 
 
-def _load_split(
-    folder: Path, subfolders: tuple[str, ...], labels: Mapping[str, NDArray[np.uint8]], notes: list[str]
-) -> Split:
-    """Images of the folders sorted by name; junk (-1) and distractors (0000) are left out and counted."""
+def _load_split(folder: Path, subfolders: tuple[str, ...], labels: Mapping[str, UInt8Array], notes: list[str]) -> Split:
+    """Images of the folders, sorted by name, without junk (-1) and distractors (0000), which a note counts."""
     paths: list[Path] = []
     identities: list[str] = []
     left_out = 0
     for name in subfolders:
         if not (folder / name).is_dir():
-            raise InputError(f"{folder / name}: not found; expected the Market-1501 folder under --data")
+            raise InputError(
+                f"{folder / name}: not found; expected the folder Market-1501 in the data folder", parameter="data"
+            )
         for path in sorted((folder / name).glob("*.jpg")):
             identity = path.name.split("_")[0]
             if identity in (JUNK, DISTRACTOR):

@@ -1,10 +1,10 @@
-"""Market-1501, trained on together with people of PETA whose labels are put into Market's words.
+"""Market-1501, trained together with people of PETA whose labels are translated into Market's words.
 
-Market-1501 shows 751 people in training, which a network soon knows by heart. PETA shows thousands, in other places and
-seasons. What is searched, held out and counted stays Market-1501 alone; PETA's people are only trained on. PETA's
-test images and every image of the people on them are left out, so that a model can be measured on both.
+Market-1501 has 751 people in training, which a network soon memorises. PETA has thousands, in other places and seasons.
+PETA's people are only trained on; the gallery, the held-out categories and all counts are Market-1501's alone. PETA's
+test images, and every image of the people on them, are left out, so a model can be tested on both data sets.
 
-Of each person two images are taken, chosen by a fixed seed: PETA's are often neighbours in a video.
+A fixed seed chooses two images of each person, because PETA's are often neighbouring frames of a video.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import BoolArray, Int64Array, UInt8Array
 from sal_runtime.errors import InputError
-from sal_train.datasets import SearchDataset, split_from_rows
 from sal_train.datasets.market1501 import LOWER_COLOURS, SCHEMA, UPPER_COLOURS, load_market1501
 from sal_train.datasets.peta import PetaImages, load_peta_images, split_categories
 from sal_train.datasets.peta_schema import BIT, COLOURS
+from sal_train.datasets.splits import SearchDataset, split_from_rows
 
 IMAGES_PER_PERSON = 2
 SEED = 0
@@ -28,10 +28,10 @@ MARKET_COLOURS = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
 
 
 def load_market1501_with_peta(root: Path) -> SearchDataset:
-    """Load both; the training split is Market's, then PETA's people as auxiliary images.
+    """Load both; the training split is Market's, followed by PETA's people as auxiliary images.
 
     Args:
-        root: the folder that holds `Market-1501/` and `PETA/`.
+        root: folder that holds `Market-1501/` and `PETA/`.
 
     Raises:
         InputError: a file is missing, or counts differ from the published data.
@@ -49,17 +49,17 @@ def load_market1501_with_peta(root: Path) -> SearchDataset:
         market,
         name="market1501+peta",
         train=dataclasses.replace(train, num_auxiliary=len(rows)),
-        notes=(*market.notes, f"{len(rows)} images of {people} people of PETA are trained on beside it"),
+        notes=(*market.notes, f"trained together with {len(rows)} images of {people} people of PETA"),
         attribution=f"{market.attribution}; PETA (Deng et al., ACM MM 2014)",
         licence="research only, no commercial use, not to be redistributed",
     )
 
 
-def people_to_train_on(peta: PetaImages) -> NDArray[np.int64]:
-    """Row numbers of PETA, ascending: at most two of each person, nobody who is on a test image.
+def people_to_train_on(peta: PetaImages) -> Int64Array:
+    """Row numbers of PETA, ascending: at most two images per person, and nobody who is on a test image.
 
     Raises:
-        InputError: no image is there.
+        InputError: none of the images is present.
     """
     _, test = split_categories(peta.vectors)
     tested = {peta.persons[row] for row in test}
@@ -71,19 +71,19 @@ def people_to_train_on(peta: PetaImages) -> NDArray[np.int64]:
             taken[person] += 1
             rows.append(row)
     if not rows:
-        raise InputError("PETA: none of its images is there; see docs/data.md for the layouts")
+        raise InputError("PETA: none of its images is present; see docs/data.md for the layouts", parameter="data")
     return np.sort(np.array(rows, dtype=np.int64))
 
 
-def market_vectors(vectors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Market's attribute vectors `[N, 30]` of PETA's `[N, 105]`.
+def market_vectors(vectors: UInt8Array) -> UInt8Array:
+    """Translate attribute vectors of PETA, uint8 `[N, 105]`, into Market's, uint8 `[N, 30]`.
 
-    Several colours at once, and colours that Market has no word for, become `none`, which is what Market's labels say
-    of them. Ages: under 15 is young, to 30 teenager (four in five of Market's people), to 60 adult. A shoulder bag is
-    PETA's messenger bag; handbags are not labelled there and become absent.
+    Several colours at once, and colours without a word in Market, become `none`, as in Market's own labels. Ages
+    under 15 become young, up to 30 teenager (four in five of Market's people), up to 60 adult. PETA's messenger bag is
+    Market's bag; PETA does not label handbags, so they become absent.
     """
 
-    def is_any(*names: str) -> NDArray[np.bool_]:
+    def is_any(*names: str) -> BoolArray:
         return np.asarray(vectors[:, [BIT[name] for name in names]].any(axis=1))
 
     old = is_any("personalLarger60")
@@ -108,8 +108,8 @@ def market_vectors(vectors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def _colour_states(part: str, vectors: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """States of Market's colour group: the colour where PETA says exactly one that Market knows, else `none`."""
+def _colour_states(part: str, vectors: UInt8Array) -> Int64Array:
+    """States of Market's colour group, int64 `[N]`: PETA's colour if it is the only one and Market knows it."""
     colours = MARKET_COLOURS[part]
     labelled = vectors[:, [BIT[f"{part}Body{colour}"] for colour in COLOURS]]
     words = [{"Grey": "gray"}.get(colour, colour.lower()) for colour in COLOURS]

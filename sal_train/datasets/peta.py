@@ -1,8 +1,8 @@
 """PETA (Deng et al., ACM MM 2014) in the protocol of SAL.
 
-105 bits per image; images with identical bits form a category. The 5,679 categories of one image are dropped; of the
-remaining 2,090, taken in order of first appearance, NumPy's legacy generator with seed 1 draws 1,890 for training
-(11,886 images). The other 200 (1,435 images) are the gallery, each category is one query, none occurs in training.
+Each image has 105 bits; images with identical bits form a category. The 5,679 categories of one image are dropped. Of
+the other 2,090, in order of first appearance, NumPy's legacy generator with seed 1 draws 1,890 for training (11,886
+images). The remaining 200 (1,435 images) are the gallery; each category is one query, and none occurs in training.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import csv
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import AnyArray, BoolArray, Int64Array, UInt8Array
 from sal_runtime.errors import InputError
-from sal_train.datasets import SearchDataset, Split, expect, seen_categories, split_from_rows
 from sal_train.datasets.peta_schema import ATTRIBUTES, ONE_DRAW_GROUPS, SCHEMA
+from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
 
 REMEDY = "use the PETA.mat with 19,000 rows and 105 attributes, and all 19,000 images"
 NUM_IMAGES = 19_000
@@ -35,20 +34,20 @@ class PetaImages:
     """All 19,000 images, in the order of PETA.mat.
 
     Attributes:
-        vectors: uint8 [19000, 105].
-        persons: of each image.
-        paths: of each image, None where it is missing.
-        notes: what was met while loading.
+        vectors: attributes of the images, uint8 [19000, 105].
+        persons: person of each image.
+        paths: file of each image, None if it is missing.
+        notes: findings of the loader, one line each.
     """
 
-    vectors: NDArray[np.uint8]
+    vectors: UInt8Array
     persons: list[str]
     paths: list[Path | None]
     notes: list[str]
 
 
 def load_peta_images(root: Path) -> PetaImages:
-    """The table of PETA and where its images are.
+    """Read the table of PETA and find its images.
 
     Args:
         root: as for `load_peta`.
@@ -66,9 +65,9 @@ def load_peta(root: Path) -> SearchDataset:
     """Load and check PETA.
 
     Args:
-        root: the folder that holds `PETA/`, or that folder itself. Images may lie in `images/` under their numbers
-            (00001.jpg, .png or .bmp), or, as published, in one folder per subset; then `index_to_file.csv` names them.
-            The 5,679 images that the protocol drops need not be there.
+        root: folder that holds `PETA/`, or that folder itself. The images are in `images/` under their numbers
+            (00001.jpg, .png or .bmp), or, as published, in one folder per subset, with `index_to_file.csv` to name
+            them. The 5,679 images that the protocol drops may be missing.
 
     Raises:
         InputError: a file is missing, or counts differ from the published data.
@@ -103,8 +102,8 @@ def _folder(root: Path) -> Path:
     return root / "PETA" if (root / "PETA").is_dir() else root
 
 
-def split_categories(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the training and of the test images, each in ascending order, of vectors [N, A]."""
+def split_categories(vectors: UInt8Array) -> tuple[Int64Array, Int64Array]:
+    """Row numbers of the training and of the test images, int64 and ascending, for vectors uint8 [N, A]."""
     _, first, inverse, counts = np.unique(vectors, axis=0, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first)
     kept = order[counts[order] > 1]  # categories of two images or more, by first appearance
@@ -117,7 +116,7 @@ def split_categories(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDA
     return np.flatnonzero(train[inverse]), np.flatnonzero(test[inverse])
 
 
-def _check_protocol(train: Split, test: Split, seen: NDArray[np.bool_]) -> None:
+def _check_protocol(train: Split, test: Split, seen: BoolArray) -> None:
     expect("PETA training categories", train.num_categories, TRAIN_CATEGORIES, REMEDY)
     expect("PETA test categories", test.num_categories, 200, REMEDY)
     expect("PETA training images", len(train.image_paths), 11_886, REMEDY)
@@ -127,17 +126,17 @@ def _check_protocol(train: Split, test: Split, seen: NDArray[np.bool_]) -> None:
     expect("PETA persons in both splits", len(shared), 0, REMEDY)
 
 
-def _read_table(path: Path) -> tuple[NDArray[Any], list[str]]:
-    """The 19,000 x 109 table; the attribute names must be those of the schema, in its order."""
+def _read_table(path: Path) -> tuple[AnyArray, list[str]]:
+    """The table of 19,000 x 109, and notes; its attribute names must be those of the schema, in the same order."""
     from scipy.io import loadmat
 
     if not path.is_file():
-        raise InputError(f"{path}: not found; expected PETA/PETA.mat under --data")
+        raise InputError(f"{path}: not found; expected PETA/PETA.mat in the data folder", parameter="data")
     try:
         peta = loadmat(path, squeeze_me=True, struct_as_record=False)["peta"]
     except (ValueError, KeyError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: not the attribute file ({error}); a download page saved as .mat is common"
+            f"{path}: not the attribute file ({error}); perhaps a download page was saved under its name"
         ) from error
     names = tuple(str(name) for name in peta.attribute)
     different = [(got, wanted) for got, wanted in zip(names, ATTRIBUTES, strict=False) if got != wanted]
@@ -153,7 +152,7 @@ def _read_table(path: Path) -> tuple[NDArray[Any], list[str]]:
 
 
 def _image_paths(folder: Path) -> list[Path | None]:
-    """The file of each row, None where it is missing."""
+    """The file of each row, None if it is missing."""
     numbered = folder / "images"
     if numbered.is_dir():
         found = {int(path.stem): path for path in numbered.iterdir() if path.suffix.lower() in SUFFIXES}
@@ -161,8 +160,12 @@ def _image_paths(folder: Path) -> list[Path | None]:
     return _published_paths(folder)
 
 
-def _present(folder: Path, places: list[Path | None], rows: NDArray[np.int64]) -> list[Path]:
-    """The files of the given rows, all of which must be there."""
+def _present(folder: Path, places: list[Path | None], rows: Int64Array) -> list[Path]:
+    """The files of the given rows.
+
+    Raises:
+        InputError: one of them is missing.
+    """
     missing = [row + 1 for row in rows if places[row] is None]
     if missing:
         raise InputError(f"{folder}: {len(missing)} of {len(rows)} images are missing, the first is {missing[0]:05d}")
@@ -170,10 +173,10 @@ def _present(folder: Path, places: list[Path | None], rows: NDArray[np.int64]) -
 
 
 def _published_paths(folder: Path) -> list[Path | None]:
-    """Images in `SUBSET/archive/FILE` or `SUBSET/FILE`, named by index_to_file.csv (columns index, subset, file)."""
+    """The files `SUBSET/archive/FILE` or `SUBSET/FILE` that index_to_file.csv (columns index, subset, file) names."""
     index = folder / "index_to_file.csv"
     if not index.is_file():
-        raise InputError(f"{folder}: neither images/ nor index_to_file.csv is there; see docs/data.md for the layouts")
+        raise InputError(f"{folder}: has neither images/ nor index_to_file.csv; see docs/data.md for the layouts")
     paths: list[Path | None] = [None] * NUM_IMAGES
     with index.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -183,7 +186,7 @@ def _published_paths(folder: Path) -> list[Path | None]:
 
 
 def _label_notes(train: Split) -> list[str]:
-    """Labels that the schema calls contradictory, and bits without an example."""
+    """Notes on labels that contradict the schema, and on attributes without an example."""
     states = SCHEMA.states_from_vectors(train.attributes)
     notes = [
         f"{count} training images fit no state of {group.name} (several set, or none)"

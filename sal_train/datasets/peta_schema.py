@@ -1,8 +1,8 @@
 """The 105 attributes of PETA as a schema: the published names in file order, and the words people use for them.
 
-The paper counts 61 binary and 4 multi-valued attributes (the colours). Some of the binary ones exclude each other
-(male and female, the lengths of hair and sleeve, casual and formal); the schema says so, which queries and the sampling
-of unseen combinations need. Labels that contradict it stay as they are.
+The paper counts 61 binary and 4 multi-valued attributes (the colours). Some of the binary ones exclude each other: male
+and female, lengths of hair and of sleeves, casual and formal. The schema groups them, because queries and the sampling
+of unseen combinations need to know. Labels that contradict the groups are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ATTRIBUTES = (
 )
 BIT = {name: bit for bit, name in enumerate(ATTRIBUTES)}
 ONE_DRAW_GROUPS = ("age", "upper-colour", "lower-colour", "hair-colour", "footwear-colour")
-"""What the paper's sampler draws at once. Its age group has no "under 15", which it samples on its own; ours has."""
+"""Groups that the paper's sampler draws at once. Our age group includes "under 15", which the paper draws apart."""
 
 
 def _present(word: str, attribute: str, *aliases: str) -> Group:

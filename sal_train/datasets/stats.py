@@ -1,4 +1,4 @@
-"""`sal data stats`: how often each attribute occurs, and how the categories are spread."""
+"""`sal data stats`: frequencies of the attributes and sizes of the categories."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sal_runtime.query.statistics import AttributeStatistics
-from sal_train.datasets import SearchDataset
 from sal_train.datasets.check import category_statistics, print_statistics
+from sal_train.datasets.splits import SearchDataset
 
 BAR_WIDTH = 20
 NUM_LARGEST = 3
 
 
 def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
-    """Counts, the share of images with each attribute, the commonest categories, and which groups go together."""
+    """Counts, the share of images with each attribute, the largest categories, and the dependencies between groups."""
     statistics = AttributeStatistics.fit(dataset.schema, dataset.train.attributes)
     groups = dataset.schema.groups
     sizes = np.bincount(dataset.train.categories)
@@ -33,8 +33,8 @@ def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
         "counts": category_statistics(dataset),
         "attributes": {name: {"train": train, "test": test} for name, train, test in shares},
         "largest_categories": [
-            {"images": int(sizes[one]), "words": dataset.schema.describe(dataset.train.category_vectors[one])}
-            for one in largest
+            {"images": int(sizes[category]), "words": dataset.schema.describe(dataset.train.category_vectors[category])}
+            for category in largest
         ],
         "strongest_dependencies": [
             {"group": groups[child].name, "depends_on": groups[parent].name}
@@ -48,7 +48,7 @@ def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
 
 
 def print_dataset_statistics(report: dict[str, Any], console: Console) -> None:
-    """The same for people."""
+    """Print the report of `dataset_statistics` for people."""
     console.print(f"{report['name']} ({report['licence']})", highlight=False)
     print_statistics(report["counts"], console)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

@@ -1,8 +1,8 @@
-"""Drawn pedestrians with known attributes, so that tests and newcomers can train without any download.
+"""Drawn pedestrians with known attributes, so that tests and newcomers can train without a download.
 
-A figure is drawn from its attribute vector with everything else random: pose, build, skin, light, background, blur.
-The attributes depend on each other as clothes do (a skirt goes with long hair more often), so that statistics, unseen
-combinations and partial queries mean something.
+A figure shows its attribute vector; everything else is random: pose, build, skin, light, background, blur. The
+attributes depend on each other as clothes do (skirts are more frequent with long hair), which gives statistics, unseen
+combinations and partial queries something to find.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def render_pedestrian(vector: UInt8Array, rng: np.random.Generator) -> UInt8Arra
     """Draw one person.
 
     Args:
-        vector: uint8 [A] of `SCHEMA`.
-        rng: everything the attributes do not fix.
+        vector: attributes of `SCHEMA`, uint8 [A].
+        rng: decides everything that the attributes do not.
 
     Returns:
         uint8 RGB [160, 80, 3].
@@ -96,7 +96,7 @@ def render_pedestrian(vector: UInt8Array, rng: np.random.Generator) -> UInt8Arra
         SchemaError: the vector is not one of this schema.
     """
     on = dict(zip(SCHEMA.bit_names, SCHEMA.check_vectors(vector).tolist(), strict=True))
-    # what the attributes decide is drawn from a stream of its own: the scene does not change with them
+    # two streams, so that the scene does not depend on the attributes
     scene, figure = rng.spawn(2)
     image = _background(scene)
     pen = _Pen(image, figure)
@@ -127,7 +127,7 @@ def _chosen(on: dict[str, int], group: str) -> Colour:
 
 
 class _Pen:
-    """Draws in the coordinates of a figure of 150 units, its head at the top, its middle at x = 0."""
+    """Draws in the coordinates of a figure of 150 units, with the head at the top and the middle at x = 0."""
 
     def __init__(self, image: UInt8Array, rng: np.random.Generator) -> None:
         self.image = image
@@ -138,7 +138,7 @@ class _Pen:
         self.mirror = rng.choice((-1, 1))
 
     def shade(self, colour: Colour) -> Colour:
-        """A colour near to this one."""
+        """A colour close to this one."""
         jittered = np.clip(np.array(colour) + self.rng.normal(0, 5, 3), 0, 255).astype(int)
         return int(jittered[0]), int(jittered[1]), int(jittered[2])
 
@@ -148,16 +148,16 @@ class _Pen:
         return round(float(moved[0])), round(float(moved[1]))
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
-        """Fill it."""
+        """Fill a polygon."""
         corners = np.array([self._place(point) for point in points], dtype=np.int32)
         cv2.fillPoly(self.image, [corners], colour, cv2.LINE_AA)
 
     def line(self, start: Point, end: Point, colour: Colour, width: float) -> None:
-        """A round-ended stroke."""
+        """Draw a stroke with round ends."""
         cv2.line(self.image, self._place(start), self._place(end), colour, max(1, round(width * self.scale)), 16)
 
     def ellipse(self, centre: Point, axes: tuple[float, float], colour: Colour, end: int = 360) -> None:
-        """Fill it, or its upper half (end 180)."""
+        """Fill an ellipse, or its upper half (end 180)."""
         size = (round(axes[0] * self.scale), round(axes[1] * self.scale))
         cv2.ellipse(self.image, self._place(centre), size, 180, 0, end, colour, -1, cv2.LINE_AA)
 
@@ -192,7 +192,7 @@ def _draw_head(pen: _Pen, skin: Colour, hair: Colour, *, hat: bool) -> None:
 
 
 def _background(rng: np.random.Generator) -> UInt8Array:
-    """A wall over a floor, each with its own light."""
+    """A wall above a floor, each with its own light."""
     image = np.empty((HEIGHT, WIDTH, 3), dtype=np.float64)
     horizon = rng.integers(70, 130)
     for rows in (slice(0, horizon), slice(horizon, HEIGHT)):
@@ -202,29 +202,29 @@ def _background(rng: np.random.Generator) -> UInt8Array:
 
 
 def _photograph(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-    """What a cheap camera makes of it: blur, exposure, noise."""
+    """The image as a cheap camera takes it: with blur, exposure and noise."""
     blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0)).astype(np.float64)
     exposed = blurred * rng.uniform(0.8, 1.15) + rng.normal(0, 4, image.shape)
     return np.clip(exposed, 0, 255).astype(np.uint8)
 
 
 def write_dataset(folder: Path, num_people: int, images_per_person: int, seed: int) -> Path:
-    """Write a data set of drawn people in the form `docs/data.md` describes for people's own data.
+    """Write a data set of drawn people in the form that docs/data.md describes for your own data.
 
     Args:
-        folder: must not exist; appears only when the data set is whole.
-        num_people: of whom some look alike.
-        images_per_person: JPEG files of each.
+        folder: must not exist; it appears when the data set is whole.
+        num_people: people to draw; some of them look alike.
+        images_per_person: JPEG files per person.
         seed: the same seed gives the same files.
 
     Returns:
-        The table, `folder/attributes.csv`; `folder/schema.json` lies beside it.
+        The table, `folder/attributes.csv`; `folder/schema.json` is beside it.
 
     Raises:
-        InputError: something is there already.
+        InputError: `folder` exists.
     """
     if folder.exists():
-        raise InputError(f"{folder}: exists already; name a new folder, or delete it first")
+        raise InputError(f"{folder}: exists already; name a new folder, or delete this one first", parameter="out")
     rng = np.random.default_rng(seed)
     people = draw_people(num_people, rng)
     folder.parent.mkdir(parents=True, exist_ok=True)

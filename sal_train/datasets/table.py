@@ -1,8 +1,8 @@
-"""People's own data: a folder of images and a table of attributes, CSV or JSON Lines (docs/data.md).
+"""Your own data: a folder of images and a table of attributes, CSV or JSON Lines (docs/data.md).
 
-One row for each image: `image` (a path relative to the table), optionally `identity` (which person) and `split`
-(`train` or `test`), and one column for each attribute. The schema follows from the columns, or is a file `schema.json`
-beside the table where words, other words for them, and sensitive attributes are given.
+Each row is one image: `image` (a path relative to the table), optionally `identity` (the person) and `split` (`train`
+or `test`), and one column per attribute. The schema follows from the columns, unless a file `schema.json` beside the
+table gives words, synonyms and sensitive attributes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sal_runtime.arrays import BoolArray, Int64Array, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive, normalise_word
-from sal_train.datasets import SearchDataset, Split, seen_categories, split_from_rows
+from sal_train.datasets.splits import SearchDataset, Split, seen_categories, split_from_rows
 
 RESERVED = ("image", "identity", "split")
 SPLITS = ("train", "test")
 YES_NO = {"1": 1, "0": 0, "true": 1, "false": 0, "yes": 1, "no": 0}
 SENSITIVE = ("age", "disability", "ethnicity", "gender", "race", "religion", "sex", "skin", "skin-colour", "skin-color")
-"""Columns that a schema made from the columns marks as sensitive."""
+"""Columns that are marked as sensitive if the schema follows from the columns."""
 TEST_SHARE = 0.3
 MAX_STATES = 32
 MAX_NAMED = 5
@@ -34,12 +34,12 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read.
+    """The cells of a table.
 
     Attributes:
         path: the file.
-        rows: cells as text, by column; with the line number of each row.
-        columns: names of the attribute columns, normalised, with the name in the file.
+        rows: line number and cells, as text by column, of each row.
+        columns: attribute columns: the name in the file by the normalised name.
     """
 
     path: Path
@@ -50,14 +50,14 @@ class Table:
 def load_table(path: Path) -> SearchDataset:
     """Load a table of images and attributes.
 
-    Without a column `split`, three in ten people become the test split (categories, where no identities are given),
-    always the same ones.
+    Without a column `split`, three in ten people are the test split, always the same ones; without identities, three
+    in ten categories.
 
     Args:
         path: the .csv or .jsonl file, or a folder with one such file.
 
     Raises:
-        InputError: the file is missing or malformed, or cells cannot be understood; names the first lines.
+        InputError: the file is missing or malformed, or has cells that mean nothing; the message names the first lines.
         SchemaError: `schema.json` is not a schema.
     """
     table = read_table(table_file(path))
@@ -65,7 +65,7 @@ def load_table(path: Path) -> SearchDataset:
     vectors, problems = label_vectors(table, schema)
     if problems:
         named = "; ".join(problems[:MAX_NAMED])
-        raise InputError(f"{table.path}: {len(problems)} cells cannot be understood: {named}")
+        raise InputError(f"{table.path}: {len(problems)} cells are not understood: {named}")
     notes: list[str] = []
     is_test = _test_rows(table, vectors, notes)
     train, test = (_split(table, vectors, np.flatnonzero(is_test == side)) for side in (False, True))
@@ -87,7 +87,7 @@ def load_table(path: Path) -> SearchDataset:
 
 
 def table_file(path: Path) -> Path:
-    """The table itself: `path`, or the one .csv or .jsonl file of the folder `path`.
+    """The file `path`, or the only .csv or .jsonl file of the folder `path`.
 
     Raises:
         InputError: there is none, or more than one.
@@ -96,18 +96,18 @@ def table_file(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise InputError(f"{path}: no such data set; give market1501, peta, a folder, or a .csv or .jsonl file")
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".jsonl"))
-    if len(found) != 1:
-        listed = ", ".join(file.name for file in found) or "none"
+    tables = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".jsonl"))
+    if len(tables) != 1:
+        listed = ", ".join(file.name for file in tables) or "none"
         raise InputError(f"{path}: expected one .csv or .jsonl file in this folder, found {listed}; name the file")
-    return found[0]
+    return tables[0]
 
 
 def read_table(path: Path) -> Table:
     """Read the cells of a .csv or .jsonl file.
 
     Raises:
-        InputError: it is not such a file, or columns are missing or doubled.
+        InputError: it is not such a file, or columns are missing or repeated.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -115,15 +115,15 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     rows = _jsonl_rows(path, text) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text)
     if not rows:
-        raise InputError(f"{path}: no rows; expected one for each image")
+        raise InputError(f"{path}: no rows; expected one per image")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if "image" not in names:
         raise InputError(f"{path}: no column `image`; the columns are {', '.join(names)}")
     columns = {normalise_word(name): name for name in names if name not in RESERVED}
     if len(columns) + sum(name in RESERVED for name in names) != len(names):
-        raise InputError(f"{path}: two columns have the same name but for case, blanks and underscores; rename one")
+        raise InputError(f"{path}: two column names differ only in case, blanks or underscores; rename one of them")
     if not columns:
-        raise InputError(f"{path}: no attribute columns beside {', '.join(names)}")
+        raise InputError(f"{path}: no attribute columns; the columns are {', '.join(names)}")
     return Table(path, tuple(rows), columns)
 
 
@@ -152,7 +152,7 @@ def _jsonl_rows(path: Path, text: str) -> list[tuple[int, Row]]:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from error
         if not isinstance(entry, dict) or any(isinstance(value, list | dict) for value in entry.values()):
-            raise InputError(f"{path}, line {number}: expected one flat object a line, like {{'image': 'a.jpg', ...}}")
+            raise InputError(f"{path}, line {number}: expected one flat object per line: {{'image': 'a.jpg', ...}}")
         rows.append((number, {str(name): _cell(value) for name, value in entry.items()}))
     return rows
 
@@ -164,10 +164,10 @@ def _cell(value: object) -> str:
 
 
 def schema_of(table: Table) -> AttributeSchema:
-    """The schema in `schema.json` beside the table, else the one its columns suggest.
+    """The schema in `schema.json` beside the table, or the one that follows from its columns.
 
-    A column of 0/1 (yes/no, true/false) becomes a binary group, a column of two words a binary group whose poles have
-    those names, a column of more words an exclusive group; an empty cell there is the state `none`.
+    A column of 0/1 (yes/no, true/false) becomes a binary group, a column of two words a binary group with these words
+    as poles, a column of more words an exclusive group, in which an empty cell is the state `none`.
 
     Raises:
         InputError: a column cannot be an attribute, or the schema and the columns do not match.
@@ -184,7 +184,7 @@ def schema_of(table: Table) -> AttributeSchema:
     if names != set(table.columns):
         missing, extra = sorted(names - set(table.columns)), sorted(set(table.columns) - names)
         raise InputError(
-            f"{table.path}: the columns are not the groups of {path.name}: "
+            f"{table.path}: the columns do not match the groups of {path.name}: "
             f"missing {', '.join(missing) or 'none'}, not in the schema {', '.join(extra) or 'none'}"
         )
     return schema
@@ -212,15 +212,15 @@ def _group_of_words(path: Path, name: str, words: set[str], bit: int) -> Group:
         raise InputError(f"{path}: column `{name}` always says {named[0]!r}; use 0 and 1, or leave the column out")
     if len(named) > MAX_STATES:
         raise InputError(
-            f"{path}: column `{name}` has {len(named)} different values; an attribute has {MAX_STATES} at most "
-            "(numbers must be put into classes first)"
+            f"{path}: column `{name}` has {len(named)} different values; an attribute may have {MAX_STATES} "
+            "(divide numbers into classes first)"
         )
     bits = {word: bit + index for index, word in enumerate(named)}
     return exclusive(name, bits, allow_none=words != set(named), sensitive=sensitive)
 
 
-def label_vectors(table: Table, schema: AttributeSchema) -> tuple[NDArray[np.uint8], list[str]]:
-    """Attribute vectors uint8 [N, A] of the rows, and what could not be understood, one text for each cell."""
+def label_vectors(table: Table, schema: AttributeSchema) -> tuple[UInt8Array, list[str]]:
+    """Attribute vectors uint8 [N, A] of the rows, and one message for each cell that means nothing."""
     states = np.zeros((len(table.rows), len(schema.groups)), dtype=np.int64)
     problems = []
     for number, group in enumerate(schema.groups):
@@ -228,7 +228,7 @@ def label_vectors(table: Table, schema: AttributeSchema) -> tuple[NDArray[np.uin
         for index, (line, row) in enumerate(table.rows):
             state = _state_of_cell(group, row.get(column, ""))
             if state is None:
-                expected = "|".join(one.name for one in group.states)
+                expected = "|".join(known.name for known in group.states)
                 problems.append(f"line {line}, `{column}`: {row.get(column, '')!r}, expected {expected}")
             else:
                 states[index, number] = state
@@ -241,8 +241,8 @@ def _state_of_cell(group: Group, cell: str) -> int | None:
     return group.state_index(cell or NONE_STATE)
 
 
-def _test_rows(table: Table, vectors: NDArray[np.uint8], notes: list[str]) -> NDArray[np.bool_]:
-    """Which rows are the test split, bool [N]."""
+def _test_rows(table: Table, vectors: UInt8Array, notes: list[str]) -> BoolArray:
+    """Whether each row belongs to the test split, bool [N]."""
     given = [row.get("split", "").lower() for _, row in table.rows]
     if any(given):
         wrong = [line for (line, _), split in zip(table.rows, given, strict=True) if split not in SPLITS]
@@ -262,7 +262,7 @@ def _test_rows(table: Table, vectors: NDArray[np.uint8], notes: list[str]) -> ND
     return np.array([key in test for key in keys])
 
 
-def _split(table: Table, vectors: NDArray[np.uint8], rows: NDArray[np.int64]) -> Split:
+def _split(table: Table, vectors: UInt8Array, rows: Int64Array) -> Split:
     cells = [table.rows[row][1] for row in rows]
     images = [table.path.parent / row["image"] for row in cells]
     return split_from_rows(images, vectors[rows], [row.get("identity", "") for row in cells])

@@ -1,14 +1,14 @@
-"""Measuring a run or a bundle: protocols, metrics, calibration, the report of `sal eval`.
+"""Evaluation of a run or a bundle: protocols, metrics, calibration, the report of `sal eval`.
 
 evaluate.py               the report
 report.py                 the report as tables for people
-protocol.py               which images are searched, and for which categories
+protocol.py               the images to search, and the categories to search for
 held_out.py               training categories that training does not see, to choose settings on
-subject.py                a run or a bundle behind one face
+subject.py                one interface for runs and bundles
 metrics.py                average precision, rank-k, standard errors
 full_queries.py           one query per category, as in the paper
 partial_queries.py        queries that leave attributes open
 attribute_recognition.py  error rates of the attribute head
 calibrate.py              fitting the likelihood of match
-operating_points.py       what is shown and missed above a likelihood
+operating_points.py       precision and recall of the hits above a likelihood
 """

@@ -1,4 +1,4 @@
-"""How well the attribute head recognises each attribute: the error rates behind the evidence that search shows."""
+"""Error rates of the attribute head, per attribute: they tell how far the evidence that search shows can be trusted."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from sal_runtime.arrays import Float32Array, UInt8Array
 
 
-def recognition_rates(
-    logits: NDArray[np.float32], attributes: NDArray[np.uint8], names: Sequence[str]
-) -> dict[str, Any]:
+def recognition_rates(logits: Float32Array, attributes: UInt8Array, names: Sequence[str]) -> dict[str, Any]:
     """Hit and rejection rates at probability 1/2, the label-based measure of pedestrian attribute recognition.
 
     Args:
         logits: of the attribute head, float32 `[N, A]`.
         attributes: labels, uint8 `[N, A]`.
-        names: of the attributes, A.
+        names: A names of attributes.
 
     Returns:
-        `by_attribute`: for each name the number of `positives`, `true_positive_rate` and `true_negative_rate`, 0..1,
-        None where no image has (or lacks) it; `mA`: mean of both rates, over the attributes that have both (Li et al.,
-        A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`: how many those are.
+        `by_attribute`: by name the number of `positives`, `true_positive_rate` and `true_negative_rate`, 0..1, None if
+        no image has (or lacks) the attribute; `mA`: mean of both rates over the attributes that have both, None if
+        none has (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`:
+        the number of these attributes.
     """
-    said, is_true = logits > 0, attributes == 1
+    predicted, is_true = logits > 0, attributes == 1
     positives, negatives = is_true.sum(axis=0), (~is_true).sum(axis=0)
-    hits, rejections = (said & is_true).sum(axis=0), (~said & ~is_true).sum(axis=0)
+    hits, rejections = (predicted & is_true).sum(axis=0), (~predicted & ~is_true).sum(axis=0)
     by_attribute = {
         name: {
             "positives": int(positives[bit]),
@@ -44,5 +44,5 @@ def recognition_rates(
     }
 
 
-def _rate(count: np.int64, of: np.int64) -> float | None:
-    return float(count / of) if of else None
+def _rate(count: np.int64, total: np.int64) -> float | None:
+    return float(count / total) if total else None

@@ -1,12 +1,12 @@
-"""Fitting the likelihood of match (`sal_runtime.bundle.calibration`) on training people; measuring it on test people.
+"""The likelihood of match (`sal_runtime.bundle.calibration`): fitted on training people, measured on test people.
 
-Every pair of a partial query and an image is an observation, a match or not. The regression is fitted on held-out
-training categories; where a run held none out, on categories the encoders know, which makes the likelihood too
-confident for people the model never saw: the result then carries a caveat.
+Every pair of a partial query and an image is an observation: a match or not. The regression is fitted on held-out
+training categories. If a run held none out, it is fitted on categories that the encoders know; the likelihood is then
+too confident for people the model never saw, and the result carries a caveat.
 
-A few held-out categories make a gallery in which each of them is far more frequent than among all people. So matches
-and others are weighed, query by query, to the share of matches in the whole training split (label shift: what a match
-looks like stays, how frequent it is changes; Saerens et al., Neural Computation 2002).
+In a gallery of a few held-out categories, each of them is far more frequent than among all people. Matches and other
+pairs are therefore weighted, query by query, to the share of matches in the whole training split (label shift: matches
+look the same but are more or less frequent; Saerens et al., Neural Computation 2002).
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from scipy import optimize
 
-from sal_runtime.arrays import Float64Array
+from sal_runtime.arrays import AnyArray, BoolArray, Float64Array, Int64Array, UInt8Array
 from sal_runtime.bundle.calibration import FEATURES, Calibration, match_features
 from sal_train.checkpoint import Run
 from sal_train.config import DataConfig
-from sal_train.datasets import SearchDataset, Split
+from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import own_train_rows, partition
 from sal_train.evaluation.partial_queries import (
     NUM_GIVEN,
@@ -34,36 +33,42 @@ from sal_train.evaluation.partial_queries import (
     make_partial_queries,
     satisfied,
 )
-from sal_train.evaluation.subject import EncodedImages, Subject, encode_labelled
+from sal_train.evaluation.subject import LabelledEmbeddings, Subject, encode_labelled
 
 MAX_IMAGES = 4000
-"""Images the regression looks at, drawn by the seed."""
+"""Images in the fit, drawn by the seed."""
 MAX_QUERIES = 100
 """Queries for each number of given attributes, drawn by the seed."""
 NUM_FOLDS = 5
 NUM_BINS = 15
 TOP_HITS = 20
 RIDGE = 1e-4
-"""Penalty on the squared weights of the standardised features; keeps separable data finite."""
+"""Penalty on the squared weights of the standardised features; it keeps the weights of separable data finite."""
 BOUNDS = ((0, None), (0, None), (None, None), (None, None), (None, 0), (None, None))
-"""Of the weights of `FEATURES` and the bias. The log prior is negative, so a negative weight of its product with the
-cosine keeps the likelihood rising with the cosine."""
+"""Bounds of the weights of `FEATURES` and of the bias. The log prior is negative, so with a negative weight of its
+product with the cosine the likelihood still rises with the cosine."""
 HELD_OUT = "training categories held out from training"
 NOT_HELD_OUT = "training categories that the encoders were trained on"
 CAVEAT = "nothing was held out: the likelihood is too confident for people unlike those in training"
 
 
 class Reliability:
-    """Pairs counted by predicted likelihood, in equal bins of 0..1, for the expected calibration error."""
+    """Pairs counted by predicted likelihood, in `NUM_BINS` equal bins of 0..1, for the expected calibration error."""
 
     def __init__(self) -> None:
-        """No pairs yet."""
+        """Start without pairs."""
         self.pairs = np.zeros(NUM_BINS)
         self.predicted = np.zeros(NUM_BINS)
         self.matched = np.zeros(NUM_BINS)
 
-    def add(self, likelihood: NDArray[Any], matches: NDArray[np.bool_], weights: Float64Array | float = 1.0) -> None:
-        """Count pairs: likelihood in 0..1, whether they match, and what each counts, all `[n]`."""
+    def add(self, likelihood: AnyArray, matches: BoolArray, weights: Float64Array | float = 1.0) -> None:
+        """Count pairs.
+
+        Args:
+            likelihood: predicted, in 0..1, `[n]`.
+            matches: bool `[n]`.
+            weights: of the pairs, `[n]`, or one for all.
+        """
         bins = np.minimum((likelihood * NUM_BINS).astype(np.int64), NUM_BINS - 1)
         counts = np.broadcast_to(np.asarray(weights, dtype=np.float64), bins.shape)
         self.pairs += np.bincount(bins, weights=counts, minlength=NUM_BINS)
@@ -75,7 +80,7 @@ class Reliability:
         return float(np.abs(self.predicted - self.matched).sum() / self.pairs.sum())
 
     def to_json(self) -> dict[str, Any]:
-        """The error, the share of matches, and the bins that hold pairs."""
+        """The error, the share of matches, and the bins with pairs."""
         filled = np.flatnonzero(self.pairs)
         return {
             "expected_calibration_error": self.expected_calibration_error(),
@@ -95,18 +100,23 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Observed:
-    """A query answered on the images of the fit, and the share of the population that satisfies it."""
+    """A query answered on the images of the fit.
+
+    Attributes:
+        answered: scores and labels of the images.
+        share: of the population that satisfies the query, 0..1.
+    """
 
     answered: AnsweredQuery
     share: float
 
     def label_shift(self) -> Float64Array:
-        """How much more frequent each image's kind, match or not, is in the population than here, `[N]`."""
+        """Weight of each image: how much more frequent its kind, match or not, is in the population, `[N]`."""
         matches = self.answered.relevant
-        here = float(matches.mean())
-        if here in (0.0, 1.0):
+        share_here = float(matches.mean())
+        if share_here in (0.0, 1.0):
             return np.ones(len(matches))
-        return np.where(matches, self.share / here, (1.0 - self.share) / (1.0 - here))
+        return np.where(matches, self.share / share_here, (1.0 - self.share) / (1.0 - share_here))
 
 
 def fit_run_calibration(
@@ -114,18 +124,18 @@ def fit_run_calibration(
 ) -> dict[str, Any]:
     """Calibrate a run on its held-out categories, or with a caveat on training categories if it held none out.
 
-    For a bundle, call it with a subject that has the encoders and the attribute head of that bundle, and put the
-    result under `calibration` in its manifest.
+    The manifest of a bundle holds the result, fitted with the encoders and the attribute head of that bundle, under
+    `calibration`.
 
     Args:
-        run: says what was held out.
-        dataset: the one the run was trained on; only its training split is touched.
+        run: gives the held-out categories and the seed.
+        dataset: the data the run was trained on; only its training split is read.
         subject: `run_subject(run, device)`, or `bundle_subject` of its export.
         cache_dir: of decoded images.
         console: for progress; standard error.
 
     Returns:
-        JSON: what `Calibration.from_json` reads, and how it was fitted.
+        JSON that `Calibration.from_json` reads, with a record of the fit.
     """
     rows, source = calibration_rows(dataset.train, run.config.data, run.config.run.seed)
     paths = [dataset.train.image_paths[row] for row in rows]
@@ -135,25 +145,24 @@ def fit_run_calibration(
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
 
-def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[NDArray[np.int64], str]:
-    """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and what they are."""
+def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[Int64Array, str]:
+    """Rows of the training split to calibrate on, at most `MAX_IMAGES` chosen by `seed`, and their description."""
     part = partition(split, data.validation_fraction, data.validation_seed)
     rows, source = (part.validation, HELD_OUT) if len(part.validation) else (own_train_rows(split, part), NOT_HELD_OUT)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:MAX_IMAGES]
     return rows[np.sort(chosen)], source
 
 
-def fit_calibration(
-    subject: Subject, images: EncodedImages, population: NDArray[np.uint8], seed: int
-) -> dict[str, Any]:
+def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UInt8Array, seed: int) -> dict[str, Any]:
     """Fit the regression on partial queries made from the labels of encoded images.
 
-    The expected calibration error that comes with it is of queries left out of the fit in turn (five folds).
+    The result includes the expected calibration error of queries that were left out of the fit in turn
+    (`NUM_FOLDS` folds).
 
     Args:
-        subject: what encoded the images; its own calibration is not used.
+        subject: encoded the images; its own calibration is not used.
         images: of training people.
-        population: attribute vectors `[M, A]` in which attributes are as frequent as where search will be used.
+        population: attribute vectors uint8 `[M, A]` with the attribute frequencies that search will meet.
         seed: of the queries.
     """
     categories = np.unique(images.attributes, axis=0)
@@ -165,10 +174,11 @@ def fit_calibration(
     folds = np.random.default_rng(seed).permutation(len(queries)) % NUM_FOLDS
     reliability, top = Reliability(), Reliability()
     for fold in range(NUM_FOLDS):
-        fitted = _fit([one for index, one in enumerate(observed) if folds[index] != fold])
+        fitted = _fit([query for index, query in enumerate(observed) if folds[index] != fold])
         for index in np.flatnonzero(folds == fold):
-            one = observed[index]
-            count_pairs(fitted.likelihood(features_of(one.answered)), one.answered, reliability, top, one.label_shift())
+            answered = observed[index].answered
+            likelihood = fitted.likelihood(features_of(answered))
+            count_pairs(likelihood, answered, reliability, top, observed[index].label_shift())
     calibration = _fit(observed)
     return calibration.to_json() | {
         "num_queries": len(queries),
@@ -181,7 +191,7 @@ def fit_calibration(
 
 
 def features_of(answered: AnsweredQuery) -> Float64Array:
-    """The inputs of the calibration for all images and one query, `[N, len(FEATURES)]`."""
+    """Inputs of the calibration for all images and one query, float64 `[N, len(FEATURES)]`."""
     scores = answered.scores
     return match_features(
         scores["marginalised"], scores["attribute_likelihood"], len(answered.query.terms), answered.log_prior
@@ -189,31 +199,31 @@ def features_of(answered: AnsweredQuery) -> Float64Array:
 
 
 def count_pairs(
-    likelihood: NDArray[Any],
+    likelihood: AnyArray,
     answered: AnsweredQuery,
     everything: Reliability,
     top: Reliability,
     weights: Float64Array | None = None,
 ) -> None:
-    """Add all pairs of one query to `everything`, and its best hits, which is what people look at, to `top`."""
+    """Add all pairs of one query to `everything`, and its best hits, which people look at, to `top`."""
     counts = np.ones(len(likelihood)) if weights is None else weights
     everything.add(likelihood, answered.relevant, counts)
     best = _best_hits(answered)
     top.add(likelihood[best], answered.relevant[best], counts[best])
 
 
-def fit_logistic(features: Float64Array, matches: NDArray[np.bool_], weights: Float64Array) -> Calibration:
-    """Logistic regression with a small ridge that can only rise with the cosine and with the evidence.
+def fit_logistic(features: Float64Array, matches: BoolArray, weights: Float64Array) -> Calibration:
+    """Logistic regression with a small ridge, constrained to rise with the cosine and with the evidence.
 
     Args:
-        features: `[n, len(FEATURES)]`.
+        features: float64 `[n, len(FEATURES)]`.
         matches: bool `[n]`.
         weights: of the pairs, `[n]`.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
-    penalised = np.append(np.full(len(FEATURES), RIDGE), 0.0)  # the bias is free
+    penalised = np.append(np.full(len(FEATURES), RIDGE), 0.0)  # no penalty on the bias
     shares = weights / weights.sum()
 
     def loss(theta: Float64Array) -> tuple[float, Float64Array]:
@@ -222,12 +232,12 @@ def fit_logistic(features: Float64Array, matches: NDArray[np.bool_], weights: Fl
         residual = shares * (0.5 * (1.0 + np.tanh(0.5 * logits)) - matches)
         return float(value), residual @ design + penalised * theta
 
-    found = optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=BOUNDS)
-    return Calibration(mean, scale, found.x[:-1], float(found.x[-1]))
+    weights_and_bias = optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=BOUNDS).x
+    return Calibration(mean, scale, weights_and_bias[:-1], float(weights_and_bias[-1]))
 
 
 def pair_weights(observed: Observed) -> Float64Array:
-    """What the pairs of one query count in the fit, `[N]`: its best hits, which people see, as much as all together."""
+    """Weights of the pairs of one query in the fit, `[N]`: its best hits together weigh as much as all its pairs."""
     count = len(observed.answered.relevant)
     weights = np.full(count, 1.0 / count)
     best = _best_hits(observed.answered)
@@ -235,19 +245,17 @@ def pair_weights(observed: Observed) -> Float64Array:
     return np.asarray(weights * observed.label_shift())
 
 
-def _best_hits(answered: AnsweredQuery) -> NDArray[np.int64]:
+def _best_hits(answered: AnsweredQuery) -> Int64Array:
     return np.argsort(-answered.scores["marginalised"], kind="stable")[:TOP_HITS]
 
 
-def _some_queries(
-    subject: Subject, categories: NDArray[np.uint8], given: int | None, seed: int
-) -> tuple[PartialQuery, ...]:
+def _some_queries(subject: Subject, categories: UInt8Array, given: int | None, seed: int) -> tuple[PartialQuery, ...]:
     queries = make_partial_queries(subject.schema, categories, given, seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
     return tuple(queries[index] for index in chosen)
 
 
 def _fit(observed: list[Observed]) -> Calibration:
-    features = np.concatenate([features_of(one.answered) for one in observed])
-    matches = np.concatenate([one.answered.relevant for one in observed])
-    return fit_logistic(features, matches, np.concatenate([pair_weights(one) for one in observed]))
+    features = np.concatenate([features_of(query.answered) for query in observed])
+    matches = np.concatenate([query.answered.relevant for query in observed])
+    return fit_logistic(features, matches, np.concatenate([pair_weights(query) for query in observed]))

@@ -1,13 +1,11 @@
-"""`sal eval`: the numbers of a run or of a bundle on the test split, as one JSON-serialisable report.
+"""`sal eval`: the numbers of a run or a bundle on the test split, as one JSON-serialisable report.
 
-The gallery is encoded once; every number is computed from that.
+The gallery is encoded once; every number is computed from its embeddings and logits.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import sys
 import time
 from collections.abc import Mapping
@@ -20,10 +18,11 @@ from rich.console import Console
 from sal_runtime.arrays import Precision
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.doctor.machine import command_line, versions
 from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.matching.scoring import NUM_COMPLETIONS
 from sal_train.checkpoint import load_run, write_text
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.calibrate import TOP_HITS, Reliability, count_pairs, features_of, fit_run_calibration
 from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
 from sal_train.evaluation.operating_points import OperatingPoints
@@ -36,20 +35,20 @@ from sal_train.evaluation.partial_queries import (
 )
 from sal_train.evaluation.protocol import Protocol, protocol_of_held_out, protocol_of_test_split
 from sal_train.evaluation.report import print_report
-from sal_train.evaluation.subject import EncodedImages, Subject, bundle_subject, encode_labelled, run_subject
+from sal_train.evaluation.subject import LabelledEmbeddings, Subject, bundle_subject, encode_labelled, run_subject
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure and where.
+    """What to measure, and on which device.
 
     Attributes:
         cache_dir: of decoded images.
-        device: `cpu` or `cuda`; for a bundle also `trt`, or `auto` for the best that can be had.
-        partial: measure partial queries and the calibration too.
-        held_out: search the training categories that the run held out instead of the test split, and compare the
-            aggregations of the marginalised rule; this is where such choices are made.
-        test_time: also rank by what search could do at more cost; every image is encoded twice.
+        device: `cpu` or `cuda`; for a bundle also `trt`, or `auto` for the best available.
+        partial: measure partial queries and the calibration, too.
+        held_out: search the training categories that the run held out, instead of the test split, and compare the
+            aggregations of the marginalised rule. Such choices are made on these categories.
+        test_time: also measure rankings that cost more; they encode every image twice.
         precision: of a bundle's image encoder.
         seed: of the partial queries.
     """
@@ -66,13 +65,13 @@ class Options:
 def evaluate_and_print(
     bundle: Path | None, run: Path | None, dataset: SearchDataset, options: Options, out: Path | None, as_json: bool
 ) -> dict[str, Any]:
-    """`sal eval`: measure one of `bundle` and `run`, print tables (or JSON) on stdout, write the JSON to `out`.
+    """Measure a bundle or a run, print tables (or JSON) on stdout, write the JSON to `out` if that is given.
 
     Returns:
         The report.
 
     Raises:
-        ConfigError: not exactly one of the two is given.
+        ConfigError: not exactly one of `bundle` and `run` is given.
     """
     progress = Console(stderr=True)
     if bundle is not None and run is None:
@@ -80,7 +79,8 @@ def evaluate_and_print(
     elif run is not None and bundle is None:
         report = evaluate_run(run, dataset, options, progress)
     else:
-        raise ConfigError("sal eval: expected one of --bundle and --run; say what to measure")
+        number = "neither" if bundle is None else "both"
+        raise ConfigError(f"got {number} of bundle and run; name the one to measure", parameter="bundle")
     document = json.dumps(report, indent=2, allow_nan=False)
     if out is not None:
         write_text(out, document + "\n")
@@ -94,11 +94,11 @@ def evaluate_and_print(
 def evaluate_run(run_dir: Path, dataset: SearchDataset, options: Options, console: Console) -> dict[str, Any]:
     """Measure a training run, computed by PyTorch.
 
-    The run has no calibration yet, so with `options.partial` one is fitted as it would be for its bundle.
+    A run has no calibration; with `options.partial` one is fitted, as for the bundle of the run.
 
     Raises:
-        InputError: not a run, or one of another schema, or nothing was held out and `held_out` is asked.
-        BackendError: the device cannot be had.
+        InputError: it is not a run, has another schema, or held nothing out although `options.held_out` is set.
+        BackendError: the device is unavailable.
     """
     run = load_run(run_dir)
     subject = run_subject(run, options.device)
@@ -114,13 +114,17 @@ def evaluate_bundle(path: Path, dataset: SearchDataset, options: Options, consol
     """Measure a bundle: its exported encoders, computed by ONNX Runtime.
 
     Raises:
-        BundleError: it cannot be trusted.
-        ConfigError: `held_out` is asked; a bundle does not know what was held out.
-        InputError: it is of another schema.
-        BackendError: the device or precision cannot be had.
+        BundleError: the bundle is incomplete or altered.
+        ConfigError: `options.held_out` is set; a bundle does not record the held-out categories.
+        InputError: the bundle has another schema.
+        BackendError: the device or the precision is unavailable.
     """
     if options.held_out:
-        raise ConfigError("--held-out needs --run: a bundle does not know what its training held out")
+        raise ConfigError(
+            "held-out categories can be searched for a run only: a bundle does not record what its training held out; "
+            "measure the run",
+            parameter="held_out",
+        )
     bundle = open_bundle(path)
     subject = bundle_subject(bundle, options.device, options.precision)
     _check_schema(subject, dataset)
@@ -131,15 +135,27 @@ def _check_schema(subject: Subject, dataset: SearchDataset) -> None:
     got, expected = subject.schema.bit_names, dataset.schema.bit_names
     if got != expected:
         raise InputError(
-            f"{subject.identity['path']} was made for the schema {subject.schema.name!r} ({len(got)} attributes), the "
-            f"data set has {dataset.schema.name!r} ({len(expected)}); evaluate on the data it was trained for"
+            f"{subject.identity['path']} has the schema {subject.schema.name!r} ({len(got)} attributes), the data set "
+            f"{dataset.schema.name!r} ({len(expected)}); evaluate on the data that it was trained on"
         )
 
 
 def evaluate(
     subject: Subject, protocol: Protocol, options: Options, console: Console, calibration: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The report: metrics of full queries at the top level, as `DESIGN.md` names them, the rest under its own key."""
+    """Measure a subject on a protocol.
+
+    Args:
+        subject: a run or a bundle.
+        protocol: images and queries.
+        options: what to measure.
+        console: for progress; standard error.
+        calibration: fitted likelihood of match, or None to leave it out.
+
+    Returns:
+        The report: metrics of full queries at the top level (`RetrievalMetrics.to_json`), the rest under keys of their
+        own: `centred`, `attribute_likelihood`, `recognition`, `test_time`, `partial`, `record`.
+    """
     started = time.monotonic()
     images = encode_labelled(subject, protocol.image_paths, protocol.attributes, options.cache_dir, console)
     mirrored = None
@@ -167,7 +183,7 @@ def evaluate(
             "everything": round(time.monotonic() - started, 1),
         },
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": _command(),
+        "command": command_line(["sal", *sys.argv[1:]]),
         "versions": versions(),
     }
     return report
@@ -175,13 +191,13 @@ def evaluate(
 
 def partial_queries(
     subject: Subject,
-    images: EncodedImages,
+    images: LabelledEmbeddings,
     protocol: Protocol,
     options: Options,
     console: Console,
     calibration: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Every rule against the number of given attributes, and how far the likelihood of match can be believed."""
+    """Metrics of every scoring rule by the number of given attributes, and the reliability of the likelihood."""
     fitted = Calibration.from_json(calibration) if calibration is not None else None
     counts = []
     everything, top, points = Reliability(), Reliability(), OperatingPoints()
@@ -191,7 +207,7 @@ def partial_queries(
             continue
         answered = answers(subject, images, queries, console, variants=options.held_out)
         if fitted is not None:
-            answered = (_counted(one, fitted, everything, top, points) for one in answered)
+            answered = (_counted(query, fitted, everything, top, points) for query in answered)
         counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
     result: dict[str, Any] = {
         "completions": NUM_COMPLETIONS,
@@ -204,25 +220,10 @@ def partial_queries(
 
 
 def _counted(
-    one: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
+    query: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
 ) -> AnsweredQuery:
-    likelihood = fitted.likelihood(features_of(one))
-    count_pairs(likelihood, one, everything, top)
-    points.add(likelihood, one.relevant)
-    return one
-
-
-def _command() -> str:
-    """The command line; absolute paths are cut to their last part, so that a report can be published."""
-    return " ".join(["sal", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that computed the numbers."""
-    found = {"python": platform.python_version()}
-    for package in ("sal-person-search", "numpy", "opencv-python", "torch", "onnxruntime"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    """The query itself, after its pairs have been counted."""
+    likelihood = fitted.likelihood(features_of(query))
+    count_pairs(likelihood, query, everything, top)
+    points.add(likelihood, query.relevant)
+    return query

@@ -1,4 +1,4 @@
-"""Full queries, one per category of a protocol, ranked by the paper's cosine and by others beside it."""
+"""Full queries, one per category of a protocol, ranked by the paper's cosine and by other scores."""
 
 from __future__ import annotations
 
@@ -12,23 +12,34 @@ from sal_runtime.matching.scoring import encoded_completions
 from sal_train.evaluation.attribute_recognition import recognition_rates
 from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
 from sal_train.evaluation.protocol import Protocol
-from sal_train.evaluation.subject import EncodedImages, Subject
+from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
 QUERY_CHUNK = 64
 FUSION_WEIGHT = 0.2
-"""Of the attribute head's likelihood beside the cosine, both standardised over the gallery."""
+"""Weight of the attribute head's likelihood against the cosine's 1, both standardised over the gallery."""
 NUM_DESCRIPTIONS = 2048
-"""Drawn for the neighbourhood of CSLS."""
+"""Descriptions drawn for the neighbourhoods of CSLS."""
 NUM_NEIGHBOURS = 10
+"""Nearest descriptions in a neighbourhood of CSLS."""
 
 
-def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, seed: int) -> dict[str, Any]:
-    """Metrics of the paper's cosine ranking, and beside it of two others.
+def full_queries(
+    subject: Subject, images: LabelledEmbeddings, protocol: Protocol, seed: int, chunk: int = QUERY_CHUNK
+) -> dict[str, Any]:
+    """Metrics of the paper's cosine ranking and of two others.
 
-    `attribute_likelihood` is attribute recognition alone, what DeepMAR does: the sum over all attributes of log p where
-    the query has 1 and of log(1 - p) where it has 0, p being the sigmoid of the attribute head. `centred` is the cosine
-    with the query's direction from the average person, as the rule `marginalised` has it for partial queries.
-    `recognition` holds the error rates of the attribute head.
+    Args:
+        subject: encoded the images.
+        images: the gallery.
+        protocol: the queries.
+        seed: of the completions that give the average person.
+        chunk: queries to rank at a time.
+
+    Returns:
+        Metrics of the cosine. `attribute_likelihood`: attribute recognition alone, as in DeepMAR: the sum over all
+        attributes of log p where the query has 1 and of log(1 - p) where it has 0; p is the sigmoid of the attribute
+        head. `centred`: the cosine with the query's direction from the average person, as the rule `marginalised`
+        uses it for partial queries. `recognition`: error rates of the attribute head.
     """
     queries = subject.encode_attributes(protocol.queries)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
@@ -38,34 +49,35 @@ def full_queries(subject: Subject, images: EncodedImages, protocol: Protocol, se
         return np.asarray(queries[rows] @ images.embeddings.T)
 
     def centred(rows: slice) -> Float32Array:
-        # Not normalised: the length of a query does not change its ranking.
+        # not normalised: the length of a query does not change its ranking
         return np.asarray((queries[rows] - average) @ images.embeddings.T)
 
-    report = _rank_in_chunks(protocol, cosine).to_json()
-    report["centred"] = _rank_in_chunks(protocol, centred).to_json()
-    report["attribute_likelihood"] = _rank_in_chunks(protocol, _attribute_likelihood(images, protocol)).to_json()
+    attribute_likelihood = _attribute_likelihood(images, protocol)
+    report = _rank_in_chunks(protocol, cosine, chunk).to_json()
+    report["centred"] = _rank_in_chunks(protocol, centred, chunk).to_json()
+    report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood, chunk).to_json()
     report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema.bit_names)
     return report
 
 
 def rankings_at_test_time(
-    subject: Subject, images: EncodedImages, mirrored: EncodedImages, protocol: Protocol, seed: int
+    subject: Subject, images: LabelledEmbeddings, mirrored: LabelledEmbeddings, protocol: Protocol, seed: int
 ) -> dict[str, Any]:
-    """Metrics of what search could do beside the plain cosine, with the same networks and no test labels.
+    """Metrics of rankings that search could use instead of the plain cosine, with the same networks.
 
     Args:
-        subject: what encoded.
+        subject: encoded the images.
         images: the gallery.
         mirrored: the same images, flipped horizontally.
         protocol: the queries.
-        seed: of the descriptions that are drawn for CSLS.
+        seed: of the descriptions drawn for CSLS.
 
     Returns:
-        `mirrored`: the gallery holds the mean direction of an image and its mirror image. `csls`: cosine less half the
-        mean cosine of the image to the ten nearest of descriptions drawn from the training statistics, so that
-        images which are near everything stand back (CSLS of Conneau et al., ICLR 2018; a term of the query alone does
-        not change its ranking). `fused`: cosine and attribute likelihood, each standardised over the gallery, at 1 and
-        0.2. `mirrored_csls`: the first two together.
+        `mirrored`: the gallery holds the mean direction of an image and its mirror image. `csls`: the cosine minus half
+        the mean cosine of the image to its ten nearest descriptions, of `NUM_DESCRIPTIONS` drawn from the training
+        statistics; it ranks images lower that are near every query (CSLS of Conneau et al., ICLR 2018, without its term
+        of the query, which does not change a ranking). `fused`: cosine plus `FUSION_WEIGHT` times the attribute
+        likelihood, each standardised over the gallery. `mirrored_csls`: the first two together.
     """
     queries = subject.encode_attributes(protocol.queries)
     both = images.embeddings + mirrored.embeddings
@@ -91,19 +103,19 @@ def rankings_at_test_time(
     return {name: _rank_in_chunks(protocol, score).to_json() for name, score in rankings.items()}
 
 
-def _attribute_likelihood(images: EncodedImages, protocol: Protocol) -> Callable[[slice], Float32Array]:
-    """Scores `[rows, N]` of some queries by attribute recognition alone."""
+def _attribute_likelihood(images: LabelledEmbeddings, protocol: Protocol) -> Callable[[slice], Float32Array]:
+    """A function that scores some queries by attribute recognition alone, `[rows, N]`."""
     log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)  # [N]: log(1 - p) of all attributes
 
     def score(rows: slice) -> Float32Array:
-        # log p - log(1 - p) is the logit, so the sum is linear in the query.
+        # log p - log(1 - p) is the logit, so the sum is linear in the query
         return np.asarray(protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent)
 
     return score
 
 
 def _nearest_mean(descriptions: Float32Array, gallery: Float32Array) -> Float32Array:
-    """Mean cosine of each image to its nearest descriptions, float32 [N]."""
+    """Mean cosine of each image to its nearest descriptions, float32 `[N]`."""
     count = min(NUM_NEIGHBOURS, len(descriptions))
     parts = []
     for start in range(0, len(gallery), 1024):
@@ -113,15 +125,17 @@ def _nearest_mean(descriptions: Float32Array, gallery: Float32Array) -> Float32A
 
 
 def _standardised(scores: Float32Array) -> Float32Array:
-    """Each query's scores with mean 0 and deviation 1 over the gallery."""
+    """Scores `[Q, N]` with mean 0 and standard deviation 1 over the gallery, query by query."""
     centred = scores - scores.mean(axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(scores.std(axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-def _rank_in_chunks(protocol: Protocol, score: Callable[[slice], Float32Array]) -> RetrievalMetrics:
+def _rank_in_chunks(
+    protocol: Protocol, score: Callable[[slice], Float32Array], chunk: int = QUERY_CHUNK
+) -> RetrievalMetrics:
     parts = []
-    for start in range(0, len(protocol.queries), QUERY_CHUNK):
-        rows = slice(start, min(start + QUERY_CHUNK, len(protocol.queries)))
+    for start in range(0, len(protocol.queries), chunk):
+        rows = slice(start, min(start + chunk, len(protocol.queries)))
         relevance = protocol.categories[None, :] == np.arange(rows.start, rows.stop)[:, None]
         parts.append(rank_queries(score(rows), relevance))
     precision, first = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Held-out training categories: the only data that settings and epochs are chosen on."""
+"""Held-out training categories, the only data on which settings and epochs are chosen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sal_train.datasets import Split
+from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_train.datasets.splits import Split
 from sal_train.evaluation.metrics import RetrievalMetrics, retrieval_metrics
 from sal_train.networks import Networks
 
@@ -18,23 +18,23 @@ ENCODE_BATCH = 256
 
 @dataclass(frozen=True)
 class Partition:
-    """Rows of the training split that train and that validate; no category is in both.
+    """Rows of the training split to train on and to validate on; they share no category.
 
     Attributes:
-        train: int64 row numbers.
-        validation: int64 row numbers, empty when nothing is held out.
-        train_categories: int64 category numbers of the split, in the order of C_cat.
+        train: row numbers, int64.
+        validation: row numbers, int64; empty if nothing is held out.
+        train_categories: category numbers of the split in the order of C_cat, int64 [K].
     """
 
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    train_categories: NDArray[np.int64]
+    train: Int64Array
+    validation: Int64Array
+    train_categories: Int64Array
 
 
 def partition(split: Split, fraction: float, seed: int) -> Partition:
-    """Hold out `fraction` of the split's own categories, chosen by `seed`.
+    """Hold out `fraction`, 0..1, of the split's own categories, chosen by `seed`.
 
-    Auxiliary images do not change which. Those of a category that is held out are left out of both sides.
+    Auxiliary images do not change the choice; those of a held-out category belong to neither side.
     """
     num_own = int(split.categories[: split.num_own].max()) + 1
     held_out = np.random.default_rng(seed).permutation(num_own)[: round(fraction * num_own)]
@@ -43,19 +43,22 @@ def partition(split: Split, fraction: float, seed: int) -> Partition:
     return Partition(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out[: split.num_own]), train_categories)
 
 
-def own_train_rows(split: Split, part: Partition) -> NDArray[np.int64]:
-    """Rows that are trained on and not auxiliary."""
+def own_train_rows(split: Split, part: Partition) -> Int64Array:
+    """Rows to train on that are not auxiliary, int64."""
     return part.train[part.train < split.num_own]
 
 
 @torch.no_grad()
-def encode_images(networks: Networks, images: NDArray[np.uint8] | Tensor, rows: NDArray[np.int64]) -> Tensor:
-    """Unit embeddings float32 [len(rows), d] on the CPU, networks in evaluation mode.
+def encode_images(networks: Networks, images: UInt8Array | Tensor, rows: Int64Array) -> Tensor:
+    """Encode images.
 
     Args:
-        networks: on any device.
+        networks: on any device; put into evaluation mode.
         images: uint8 RGB [N, H, W, 3].
-        rows: which of them.
+        rows: images to encode, int64.
+
+    Returns:
+        Unit embeddings, float32 [len(rows), d] on the CPU.
     """
     device = next(networks.parameters()).device
     networks.eval()
@@ -67,18 +70,16 @@ def encode_images(networks: Networks, images: NDArray[np.uint8] | Tensor, rows: 
 
 
 @torch.no_grad()
-def encode_attributes(networks: Networks, vectors: NDArray[np.uint8]) -> Tensor:
-    """Unit embeddings float32 [Q, d] on the CPU of attribute vectors [Q, A], networks in evaluation mode."""
+def encode_attributes(networks: Networks, vectors: UInt8Array) -> Tensor:
+    """Encode attribute vectors uint8 [Q, A] into unit embeddings float32 [Q, d] on the CPU, in evaluation mode."""
     device = next(networks.parameters()).device
     networks.eval()
     embedded = networks.embed_attributes(torch.as_tensor(vectors, dtype=torch.float32, device=device))
     return torch.nn.functional.normalize(embedded).cpu()
 
 
-def validate(
-    networks: Networks, split: Split, images: NDArray[np.uint8] | Tensor, rows: NDArray[np.int64]
-) -> RetrievalMetrics:
-    """Search the rows `rows` with one full query per category that occurs among them."""
+def validate(networks: Networks, split: Split, images: UInt8Array | Tensor, rows: Int64Array) -> RetrievalMetrics:
+    """Retrieval metrics of searching the images `rows` with one full query for each of their categories."""
     gallery = encode_images(networks, images, rows)
     categories = split.categories[rows]
     queried, first = np.unique(categories, return_index=True)

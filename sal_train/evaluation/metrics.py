@@ -1,20 +1,18 @@
 """Retrieval metrics from scores and relevance: plain average precision, rank-k, standard errors, seen and unseen.
 
-Average precision is the mean, over the relevant gallery images, of the precision at their rank: no interpolation, no
-trapezoid. Equal scores keep the order of the gallery, so that a number can be reproduced. A query without a relevant
-image has no metric: it is left out of the means and counted.
+Average precision is the mean, over the relevant gallery images, of the precision at their rank, without interpolation
+or trapezoids. Equal scores keep the order of the gallery, so numbers are reproducible. A query without a relevant image
+has no metric; it is left out of the means and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float64Array
+from sal_runtime.arrays import AnyArray, BoolArray, Float64Array, Int64Array
 from sal_runtime.errors import InputError
 
 CMC_RANKS = (1, 5, 10)
@@ -22,17 +20,19 @@ CMC_RANKS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """Means over queries, as fractions in 0..1, and the standard errors of these means over queries.
+    """Means over queries, as fractions in 0..1, with their standard errors.
 
     Attributes:
         mAP: mean of the plain average precision.
-        rank1: share of queries with a relevant image first; `rank5`, `rank10`: among the first 5, 10.
-        standard_error: of each of the four, by name; sample standard deviation / sqrt(queries), 0 for one query.
-        num_queries: queries that have a relevant image, over which the means are taken.
+        rank1: share of queries with a relevant image in the first place.
+        rank5: the same among the first 5 images.
+        rank10: the same among the first 10 images.
+        standard_error: of these four, by name; sample standard deviation / sqrt(queries), 0 for one query.
+        num_queries: queries with a relevant image, over which the means are taken.
         num_gallery: images ranked for each query.
         num_without_match: queries left out because no gallery image is relevant.
-        seen: the same over queries marked as seen; None if there are none or nothing was marked.
-        unseen: the same over the others.
+        seen: metrics over the queries marked as seen; None without marks, or if no such query counts.
+        unseen: metrics over the other queries, likewise.
     """
 
     mAP: float  # noqa: N815 - the name people and the JSON contract use
@@ -47,7 +47,7 @@ class RetrievalMetrics:
     unseen: RetrievalMetrics | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Keys as in the attributes; `seen` and `unseen` only where they hold queries."""
+        """The attributes by name; `seen` and `unseen` only if they are not None."""
         data: dict[str, Any] = {
             "mAP": self.mAP,
             "rank1": self.rank1,
@@ -64,7 +64,7 @@ class RetrievalMetrics:
         return data
 
 
-def rank_queries(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> tuple[Float64Array, NDArray[np.int64]]:
+def rank_queries(scores: AnyArray, relevance: BoolArray) -> tuple[Float64Array, Int64Array]:
     """Average precision and the rank of the first relevant image, query by query.
 
     Args:
@@ -80,14 +80,14 @@ def rank_queries(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> tuple[Fl
     """
     scores, relevance = np.asarray(scores), np.asarray(relevance, dtype=bool)
     if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)  # an unsigned score has no negative to sort by
+        scores = scores.astype(np.float64)  # unsigned scores cannot be negated for sorting
     if scores.ndim != 2 or scores.shape != relevance.shape:
         raise InputError(f"scores {scores.shape} and relevance {relevance.shape}: expected the same [queries, gallery]")
     precision = np.full(len(scores), np.nan)
     first = np.zeros(len(scores), dtype=np.int64)
     for query, (row, relevant) in enumerate(zip(scores, relevance, strict=True)):
         if not np.isfinite(row).all():
-            raise InputError(f"query {query}: a score is not a finite number; the encoder or the input is broken")
+            raise InputError(f"query {query}: a score is not a finite number; check the encoder and its input")
         order = np.argsort(-row, kind="stable")
         ranks = np.flatnonzero(relevant[order]) + 1  # 1-based, of the relevant images
         if len(ranks):
@@ -96,30 +96,13 @@ def rank_queries(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> tuple[Fl
     return precision, first
 
 
-def average_precision(scores: NDArray[Any], relevance: NDArray[np.bool_]) -> Float64Array:
-    """Plain average precision `[Q]` of scores and relevance `[Q, N]`; NaN for a query without a relevant image."""
-    return rank_queries(scores, relevance)[0]
-
-
-def cmc(scores: NDArray[Any], relevance: NDArray[np.bool_], ranks: Sequence[int] = CMC_RANKS) -> Float64Array:
-    """Share of the queries with a relevant image among the first k, for each k of `ranks`: float64 `[len(ranks)]`.
-
-    Queries without a relevant image do not count; NaN if no other is left.
-    """
-    first = rank_queries(scores, relevance)[1]
-    first = first[first > 0]
-    return np.array([np.mean(first <= k) if len(first) else np.nan for k in ranks])
-
-
-def retrieval_metrics(
-    scores: NDArray[Any], relevance: NDArray[np.bool_], seen: NDArray[np.bool_] | None = None
-) -> RetrievalMetrics:
+def retrieval_metrics(scores: AnyArray, relevance: BoolArray, seen: BoolArray | None = None) -> RetrievalMetrics:
     """All metrics of a ranking.
 
     Args:
         scores: `[Q, N]`, higher is better; finite.
         relevance: bool `[Q, N]`.
-        seen: bool `[Q]`, whether the query's category occurs in training; splits the result when given.
+        seen: bool `[Q]`, whether the query's category occurs in training; if given, the result has both parts.
 
     Raises:
         InputError: the shapes do not fit, a score is not finite, or no query has a relevant image.
@@ -129,9 +112,15 @@ def retrieval_metrics(
 
 
 def summarise(
-    precision: Float64Array, first: NDArray[np.int64], num_gallery: int, seen: NDArray[np.bool_] | None = None
+    precision: Float64Array, first: Int64Array, num_gallery: int, seen: BoolArray | None = None
 ) -> RetrievalMetrics:
-    """Means of what `rank_queries` gave, which may have been collected in chunks of queries.
+    """Means over queries of the output of `rank_queries`.
+
+    Args:
+        precision: average precisions, float64 `[Q]`.
+        first: ranks of the first relevant images, int64 `[Q]`.
+        num_gallery: images ranked for each query.
+        seen: bool `[Q]`, as for `retrieval_metrics`.
 
     Raises:
         InputError: the lengths differ, or no query has a relevant image.
@@ -139,7 +128,7 @@ def summarise(
     if len(precision) != len(first) or (seen is not None and len(seen) != len(first)):
         raise InputError(
             f"got {len(precision)} average precisions, {len(first)} first ranks and "
-            f"{'no' if seen is None else len(seen)} marks of seen queries; expected one of each for every query"
+            f"{'no' if seen is None else len(seen)} marks of seen queries; expected one of each per query"
         )
     if not (first > 0).any():
         raise InputError(
@@ -155,7 +144,7 @@ def summarise(
 
 def _means(
     precision: Float64Array,
-    first: NDArray[np.int64],
+    first: Int64Array,
     num_gallery: int,
     seen: RetrievalMetrics | None = None,
     unseen: RetrievalMetrics | None = None,

@@ -1,29 +1,35 @@
-"""What is shown and what is missed when only hits of at least some likelihood are kept."""
+"""Precision and recall of the hits at or above a likelihood."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from sal_runtime.arrays import AnyArray, BoolArray
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
-"""Likelihoods of match, what `sal search --min-likelihood` takes."""
+"""Likelihoods of match, as search can require them of a hit."""
 
 
 class OperatingPoints:
     """Pairs of a query and an image, counted at and above each of the `THRESHOLDS`."""
 
     def __init__(self) -> None:
-        """No query yet."""
+        """Start without queries."""
         self.queries = 0
         self.pairs = 0
         self.matching = 0
         self.shown = np.zeros(len(THRESHOLDS), dtype=np.int64)
         self.found = np.zeros(len(THRESHOLDS), dtype=np.int64)
 
-    def add(self, likelihood: NDArray[Any], matches: NDArray[np.bool_]) -> None:
-        """Count the images of one query: likelihood in 0..1 and whether they match, both `[N]`."""
+    def add(self, likelihood: AnyArray, matches: BoolArray) -> None:
+        """Count the images of one query.
+
+        Args:
+            likelihood: of match, in 0..1, `[N]`.
+            matches: bool `[N]`.
+        """
         self.queries += 1
         self.pairs += len(matches)
         self.matching += int(matches.sum())
@@ -33,10 +39,12 @@ class OperatingPoints:
             self.found[index] += (kept & matches).sum()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """For each threshold, over all queries together.
+        """Rates at each threshold, over all queries together.
 
-        `shown_per_query`, images; `precision`, share of them that match (None if nothing is shown); `recall`, share of
-        all matching images that are shown; `false_positive_rate`, share of all other images that are.
+        Returns:
+            For each threshold `shown_per_query`, images; `precision`, share of shown images that match; `recall`,
+            share of matching images that are shown; `false_positive_rate`, share of other images that are shown. A rate
+            of no images is None.
         """
         others = self.pairs - self.matching
         points = []

@@ -34,7 +34,7 @@ from sal_runtime.matching.scoring import (
 from sal_runtime.query.language import Query, parse_query
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
-from sal_train.evaluation.subject import EncodedImages, Subject
+from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
 NUM_GIVEN: tuple[int | None, ...] = (1, 2, 3, 5, 10, None)
 """Attributes given; None: all that the category's labels settle."""
@@ -111,7 +111,9 @@ def satisfied(schema: AttributeSchema, given: Mapping[int, int], attributes: NDA
     return holds
 
 
-def answer(subject: Subject, images: EncodedImages, partial: PartialQuery, variants: bool = False) -> AnsweredQuery:
+def answer(
+    subject: Subject, images: LabelledEmbeddings, partial: PartialQuery, variants: bool = False
+) -> AnsweredQuery:
     """Score all images under every rule; with `variants`, under other aggregations of the completions too."""
     query, statistics, encode = partial.query, subject.statistics, subject.encode_attributes
     probabilities = term_probabilities(query, subject.schema, images.logits)
@@ -136,7 +138,9 @@ def zeros_vector(partial: PartialQuery, schema: AttributeSchema, encode: EncodeA
     return np.asarray(encode(vector)[0])
 
 
-def aggregations(embeddings: Float32Array, weights: Float32Array, images: EncodedImages) -> dict[str, Float32Array]:
+def aggregations(
+    embeddings: Float32Array, weights: Float32Array, images: LabelledEmbeddings
+) -> dict[str, Float32Array]:
     """Ways to make one score of the cosines with all completions, without reference to the average person.
 
     Args:
@@ -158,7 +162,7 @@ def aggregations(embeddings: Float32Array, weights: Float32Array, images: Encode
 
 def answers(
     subject: Subject,
-    images: EncodedImages,
+    images: LabelledEmbeddings,
     queries: tuple[PartialQuery, ...],
     console: Console,
     variants: bool = False,

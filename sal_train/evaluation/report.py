@@ -1,4 +1,4 @@
-"""An evaluation report as tables for people: percent, 80 columns."""
+"""An evaluation report as tables for people, in percent and 80 columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEST_TIME_NAMES = {
 
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print a report of `sal_train.evaluation.evaluate`."""
+    """Print a report of `sal_train.evaluation.evaluate.evaluate`."""
     record = report["record"]
     data, subject = record["data"], record["subject"]
     identity = subject.get("fingerprint") or subject["config_sha256"]
@@ -69,7 +69,7 @@ def _with_error(values: Mapping[str, Any], metric: str) -> str:
 def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
     counts = partial["by_number_given"]
     rules = list(counts[0]["rules"])
-    # The rules are the rows: there are more of them when aggregations are compared.
+    # rules are rows because there can be many: with held-out categories aggregations are compared, too
     table = _table()
     table.add_column("mAP by number of attributes given", no_wrap=True)
     for row in counts:

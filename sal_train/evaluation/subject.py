@@ -1,4 +1,4 @@
-"""What is evaluated, a run or a bundle, behind one face; and images encoded by it."""
+"""The subject of an evaluation: one interface for runs and bundles, and images encoded by them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import Float32Array, Precision
+from sal_runtime.arrays import Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
@@ -32,15 +31,18 @@ ENCODE_BATCH = 128
 
 @dataclass(frozen=True)
 class Subject:
-    """A model whose numbers are asked for.
+    """A model to evaluate.
 
     Attributes:
         identity: for the report: kind, name of the folder or file (`path`), fingerprint of the bundle or hash of the
             run's recipe.
+        schema: attributes of the model.
+        statistics: of the attributes in training.
+        image_spec: size of its images.
         encode_attributes: attribute vectors uint8 `[Q, A]` -> unit embeddings float32 `[Q, d]`.
         encode_images: images uint8 `[n, H, W, 3]` -> unit embeddings float32 `[n, d]` and the logits of the attribute
             head float32 `[n, A]`.
-        calibration: of the bundle; a run has none yet.
+        calibration: of a bundle; None for a run.
     """
 
     identity: dict[str, Any]
@@ -48,13 +50,13 @@ class Subject:
     statistics: AttributeStatistics
     image_spec: ImageSpec
     encode_attributes: EncodeAttributes
-    encode_images: Callable[[NDArray[np.uint8]], tuple[Float32Array, Float32Array]]
+    encode_images: Callable[[UInt8Array], tuple[Float32Array, Float32Array]]
     calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
-class EncodedImages:
-    """A gallery as a subject sees it.
+class LabelledEmbeddings:
+    """A gallery, encoded by a subject.
 
     Attributes:
         embeddings: unit vectors float32 `[N, d]`.
@@ -64,25 +66,28 @@ class EncodedImages:
 
     embeddings: Float32Array
     logits: Float32Array
-    attributes: NDArray[np.uint8]
+    attributes: UInt8Array
 
 
 def run_subject(run: Run, device: str) -> Subject:
-    """A training run, computed by PyTorch on `device` (`cpu`, `cuda`).
+    """A training run, computed by PyTorch on `device` (`cpu` or `cuda`).
 
     Raises:
-        BackendError: the device cannot be had.
+        BackendError: the device is unavailable, or PyTorch does not know it.
     """
     if device not in ("cpu", "cuda"):
         raise BackendError(
-            f"--device {device}: a run is computed by PyTorch, on cpu or cuda; export it for trt or auto"
+            f"device {device}: PyTorch computes a run on cpu or cuda; export the run for other devices",
+            parameter="device",
         )
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise BackendError(f"--device {device}: PyTorch {torch.__version__} finds no CUDA device; use --device cpu")
+        raise BackendError(
+            f"device {device}: PyTorch {torch.__version__} finds no CUDA device; use cpu", parameter="device"
+        )
     networks = run.networks.to(device)
 
     @torch.no_grad()
-    def encode_images(images: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
+    def encode_images(images: UInt8Array) -> tuple[Float32Array, Float32Array]:
         embedding = networks.embed_images(torch.tensor(images, device=device))
         unit = torch.nn.functional.normalize(embedding)
         return unit.cpu().numpy(), networks.attribute_logits(embedding).cpu().numpy()
@@ -99,16 +104,16 @@ def run_subject(run: Run, device: str) -> Subject:
 
 
 def bundle_subject(bundle: Bundle, device: str, precision: Precision = "fp32") -> Subject:
-    """A bundle, computed by ONNX Runtime with the exported encoders.
+    """A bundle, whose exported encoders ONNX Runtime or TensorRT computes.
 
     Raises:
-        BackendError: the device or the precision cannot be had.
+        BackendError: the device or the precision is unavailable.
     """
     images_encoder = ImageEncoder(bundle, device=device, precision=precision)
     attribute_encoder = AttributeEncoder(bundle)
     weight, bias = bundle.attribute_head
 
-    def encode_images(images: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
+    def encode_images(images: UInt8Array) -> tuple[Float32Array, Float32Array]:
         embeddings = images_encoder.encode(images)
         return embeddings, embeddings @ weight.T + bias
 
@@ -133,20 +138,20 @@ def bundle_subject(bundle: Bundle, device: str, precision: Precision = "fp32") -
 def encode_labelled(
     subject: Subject,
     image_paths: Sequence[Path],
-    attributes: NDArray[np.uint8],
+    attributes: UInt8Array,
     cache_dir: Path,
     console: Console,
     mirrored: bool = False,
-) -> EncodedImages:
-    """Decode (once, into the cache) and encode images.
+) -> LabelledEmbeddings:
+    """Decode images (once, into the cache) and encode them.
 
     Args:
-        subject: what encodes.
-        image_paths: N of them.
-        attributes: their labels, `[N, A]`.
+        subject: encodes the images.
+        image_paths: N files.
+        attributes: labels of the images, uint8 `[N, A]`.
         cache_dir: of decoded images.
         console: shows the progress; standard error.
-        mirrored: encode them flipped horizontally.
+        mirrored: encode the mirror images instead.
 
     Raises:
         InputError: there is no image.
@@ -161,4 +166,4 @@ def encode_labelled(
         for start in track(starts, "encoding images", console=console, disable=not console.is_terminal)
     ]
     embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return EncodedImages(embeddings, logits, attributes)
+    return LabelledEmbeddings(embeddings, logits, attributes)

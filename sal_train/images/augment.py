@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device: flip, padded crop, brightness, erasing. Never the hue."""
+"""Augmentation of whole batches on the device: flip, padded crop, brightness, erasing; it never changes the hue."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sal_train.images.device_copies import to_device
 
 
 def augment(images: Tensor, flipped: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
-    """Randomly change a batch of images.
+    """Augment a batch of images.
 
     Args:
         images: uint8 RGB [B, H, W, 3], on any device; not changed in place.
-        flipped: bool [B], which of them are mirrored.
+        flipped: images to mirror, bool [B], on the CPU.
         config: probabilities and ranges.
-        generator: on the CPU; all random numbers come from it, so that every device sees the same ones.
+        generator: on the CPU; gives all random numbers, so that they are the same on every device.
 
     Returns:
         float32 [B, H, W, 3] in 0..255.
@@ -40,7 +40,7 @@ def augment(images: Tensor, flipped: Tensor, config: DataConfig, generator: torc
 
 
 def _random_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """Shift every image by up to `pad` pixels each way, black outside: a gather, so that it stays on the device."""
+    """Shift every image by up to `pad` pixels each way, with black outside; a gather, so it runs on the device."""
     batch, height, width, _ = images.shape
     padded = functional.pad(images, (0, 0, pad, pad, pad, pad))  # [B, H + 2p, W + 2p, 3]
     shift = torch.randint(2 * pad + 1, (2, batch, 1), generator=generator)

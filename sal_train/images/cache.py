@@ -1,4 +1,4 @@
-"""Decoded images kept as one memory-mapped uint8 array, so that training never waits for a JPEG twice."""
+"""Decoded images as one memory-mapped uint8 array: each file is decoded once, not in every epoch."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
+from sal_runtime.files import whole_file
 from sal_runtime.images.pixels import ImageSpec, load_image
 
 MAX_FAILURES_NAMED = 5
 
 
-def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> NDArray[np.uint8]:
-    """All images at the encoder's size, decoded once.
+def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> UInt8Array:
+    """All images at the encoder's size, decoded on the first call.
 
     Args:
         paths: N files.
         spec: size.
-        cache_dir: the array is kept there under a name that depends on the size and on every file's path, length and
-            modification time; a changed file makes a new array.
+        cache_dir: folder of the array, whose name depends on the size and on each file's path, length and modification
+            time; a changed file makes a new array.
 
     Returns:
         uint8 RGB [N, height, width, 3], read-only, mapped from the file.
 
     Raises:
-        InputError: some images cannot be read; names the first of them and says how many there are.
+        InputError: some images cannot be read; the message counts them and names the first.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
     path = cache_dir / f"images-{_key(paths, spec)}.npy"
     if not path.is_file():
         _decode_all(paths, spec, path)
-    images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    images: UInt8Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return images
 
 
@@ -49,14 +50,12 @@ def _key(paths: Sequence[Path], spec: ImageSpec) -> str:
         try:
             status = path.stat()
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; `sal data check` lists all that is missing") from error
+            raise InputError(f"{path}: {error.strerror}; `sal data check` lists all missing files") from error
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
 def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
-    """Write the array under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shape = (len(paths), spec.height, spec.width, 3)
     failures: list[str] = []
 
@@ -66,9 +65,9 @@ def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
         except InputError as error:
             failures.append(str(error))
 
-    try:
+    console = Console(stderr=True)
+    with whole_file(path) as temporary:
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        console = Console(stderr=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(decode, range(len(paths)))
             for _ in track(done, "decoding images", len(paths), console=console, disable=not console.is_terminal):
@@ -77,8 +76,3 @@ def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
             named = "; ".join(sorted(failures)[:MAX_FAILURES_NAMED])
             raise InputError(f"{len(failures)} of {len(paths)} images cannot be read: {named}")
         images.flush()
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Small tensors of a batch on their way to the device."""
+"""Copies of small tensors to the device, without waiting for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a CPU tensor to `device` without waiting for it.
 
-    A copy from ordinary memory waits until the GPU has done all that was asked of it before; several of them in every
-    iteration would leave it idle while the next batch is put together. PyTorch keeps the pinned memory until then.
+    A copy from pageable memory waits until the GPU has finished all earlier work. Several of them in every iteration
+    would leave it idle while the next batch is assembled. PyTorch keeps the pinned memory until the copy is done.
     """
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_cli.bench.record import command_line, commit
+from sal_cli.bench.record import commit
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Bundle, open_bundle
-from sal_runtime.doctor.machine import find_gpus, machine, versions
+from sal_runtime.doctor.machine import command_line, find_gpus, machine, versions
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.tensorrt.key import Profile
 from sal_runtime.errors import BackendError, SalError

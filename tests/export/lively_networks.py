@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
 from sal_export.encoders import DeployedImageEncoder
@@ -49,3 +50,10 @@ def exported_image_encoder(name: str, half: bool = False) -> bytes:
     module = half_image_encoder(networks) if half else DeployedImageEncoder(networks)
     size = (2, networks.config.height, networks.config.width, 3)
     return export_onnx(module, torch.zeros(size, dtype=torch.uint8), "images")
+
+
+def smooth_crops(count: int, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures: noise would saturate every activation alike."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (count, 6, 4, 3), dtype=np.uint8)
+    return small.repeat(8, axis=1).repeat(8, axis=2)

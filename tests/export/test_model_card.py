@@ -26,7 +26,7 @@ def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() ->
         "missing": [],
         "trained_on": ["peta: PETA (Deng et al.); research only", "city: C; ask first"],
     }
-    row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| its first weights"))
+    row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| initial weights"))
     assert "of a run trained on peta: PETA (Deng et al.); research only and on city: C; ask first" in row
 
 
@@ -62,5 +62,5 @@ def test_the_card_names_the_teacher() -> None:
         "pretrained": {"source": "part.safetensors", "missing": ["layer4.0.conv2"]},
     }
     row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
-    assert "large (resnet50), trained on city: C et al.; ask first; its first weights part.safetensors" in row
-    assert "began random: layer4.0.conv2" in row
+    assert "large (resnet50), trained on city: C et al.; ask first; its initial weights part.safetensors" in row
+    assert "started at random: layer4.0.conv2" in row

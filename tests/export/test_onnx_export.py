@@ -10,8 +10,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
-from sal_export.gates.parity import compare_with, measure_parity, top_agreement
-from sal_export.heads import unit_head
+from sal_export.gates.parity import compare_with, measure_parity
 from sal_export.onnx_export import check_graph, export_onnx
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ParityError
@@ -88,56 +87,13 @@ def test_the_gate_passes_a_good_export_and_measures_it(exported: tuple[Networks,
     assert parity.top10_agreement > 0.99
 
 
-def linear_encoder(weight: np.ndarray) -> object:
-    def encode(batch: np.ndarray) -> np.ndarray:
-        raw = batch.astype(np.float32) @ weight
-        return np.asarray(raw / np.linalg.norm(raw, axis=1, keepdims=True), np.float32)
-
-    return encode
-
-
-INPUTS = np.random.default_rng(3).random((70, 12)).astype(np.float32)
-WEIGHT = np.random.default_rng(4).standard_normal((12, 5)).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (lambda batch: linear_encoder(WEIGHT + 0.01)(batch), "Nothing has been published"),
-        (lambda batch: linear_encoder(WEIGHT)(batch)[:, :4], "gives float32"),
-        (lambda batch: linear_encoder(WEIGHT)(batch).astype(np.float64), "gives float64"),
-        (lambda batch: linear_encoder(WEIGHT)(batch) * np.nan, "NaN or infinite"),
-        (lambda batch: linear_encoder(WEIGHT)(batch) * 2.0, "have lengths"),
-        (lambda batch: linear_encoder(WEIGHT)(batch[::-1] if len(batch) == 17 else batch), "Nothing has been"),
-    ],
-)
-def test_the_gate_refuses_a_broken_export(broken: object, message: str) -> None:
-    comparison = compare_with(linear_encoder(WEIGHT), "its source", INPUTS, None, "numbers")  # type: ignore[arg-type]
-    with pytest.raises(ParityError, match=message):
-        measure_parity("encoder", broken, comparison)  # type: ignore[arg-type]
-
-
-def test_the_gate_needs_enough_inputs() -> None:
-    with pytest.raises(ParityError, match="needs 65 inputs, got 10"):
-        compare_with(linear_encoder(WEIGHT), "its source", INPUTS[:10], None, "")  # type: ignore[arg-type]
-
-
-def test_top_agreement_counts_common_hits() -> None:
-    gallery = np.eye(20, dtype=np.float32)
-    query = np.arange(20, 0, -1, dtype=np.float32)[None]  # ranks rows 0..9 first
-    changed = gallery.copy()
-    changed[[9, 10]] = changed[[10, 9]]  # one of the ten moves out
-    assert top_agreement(query, gallery, gallery) == 1.0
-    assert top_agreement(query, gallery, changed) == pytest.approx(0.9)
-
-
 class FixedBatch(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(2, 6) * 2.0
 
 
 def test_a_fixed_batch_does_not_leave_the_exporter() -> None:
-    with pytest.raises(Exception, match=r"batch|Dim|specializ|constraint"):
+    with pytest.raises(ParityError, match="the batch axis of attributes was fixed to 2"):
         export_onnx(FixedBatch(), torch.zeros(2, 6), "attributes")
 
 
@@ -156,10 +112,9 @@ def test_wrong_names_and_left_over_norms_are_refused() -> None:
         check_graph(model, "images")
 
 
-def test_the_head_is_exact_for_unit_heads_and_measured_otherwise() -> None:
-    embeddings = torch.randn(200, 128, generator=torch.Generator().manual_seed(0))
-    exact = unit_head(lively("sal"), embeddings)
-    assert exact.error["max_probability_difference"] < 1e-5
-    approximate = unit_head(lively("paper"), torch.tanh(embeddings))
-    assert 0.0 < approximate.error["mean_probability_difference"] < 0.05
-    assert approximate.error["same_decision"] > 0.9
+def test_uint8_is_cast_before_anything_else(exported: tuple[Networks, bytes]) -> None:
+    """TensorRT refuses any other operation on the uint8 input."""
+    graph = onnx.load_from_string(exported[1]).graph
+    consumers = {node.op_type for node in graph.node if "images" in node.input}
+    assert "Cast" in consumers
+    assert consumers <= {"Cast", "Shape"}

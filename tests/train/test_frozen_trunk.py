@@ -48,7 +48,7 @@ def test_pooled_is_what_the_trunk_gives_for_the_image_and_its_mirror(images: Pat
     with torch.no_grad():
         for row in rows:
             image = torch.tensor(pixels[row])
-            direct = torch.cat([backbone.pool(one[None]) for one in (image, image.flip(1))])
+            direct = torch.cat([backbone.pool(side[None]) for side in (image, image.flip(1))])
             torch.testing.assert_close(pooled[row], direct, rtol=1e-4, atol=1e-5)
     assert not pooled[[0, 1, 3]].any()
 
@@ -57,9 +57,10 @@ def test_pooled_is_kept_for_the_same_weights_and_pixels_only(images: Path, tmp_p
     dataset, rows, console = tiny_dataset(images), np.arange(3), Console(stderr=True)
     pixels = np.array(load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path / "decoded"))
     backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
-    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
-    pool_images(backbone, pixels, rows, tmp_path / "cache", console)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    pooled = pool_images(backbone, pixels, rows, tmp_path / "cache", console)
+    (kept,) = (tmp_path / "cache").iterdir()
+    np.save(kept, 2.0 * pooled[rows].numpy())
+    assert torch.equal(pool_images(backbone, pixels, rows, tmp_path / "cache", console), 2.0 * pooled)
     pixels[1, 0, 0, 0] += 1
     pool_images(backbone, pixels, rows, tmp_path / "cache", console)
     with torch.no_grad():
@@ -114,8 +115,8 @@ def test_a_run_lends_its_trunk_to_other_networks(images: Path, tmp_path: Path) -
     file = tmp_path / "base" / MODEL_FILE
     train(frozen_config(1, weights=str(file), embedding_dim=6), dataset, tmp_path / "run", tmp_path / "cache")
     base, run = (load_run(tmp_path / name).networks for name in ("base", "run"))
-    for (name, one), other in zip(
+    for (name, lent), taken in zip(
         base.image_backbone.trunk.named_parameters(), run.image_backbone.trunk.parameters(), strict=True
     ):
-        assert torch.equal(one, other), name
+        assert torch.equal(lent, taken), name
     assert run.config.embedding_dim == 6

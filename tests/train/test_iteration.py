@@ -1,4 +1,4 @@
-"""Rates, moving average, precision, augmentation."""
+"""Learning rates, optimisers, the moving average, and bf16."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sal_train import iteration
-from sal_train.config import DataConfig, OptimiserConfig, StageConfig
-from sal_train.images.augment import augment
+from sal_train.config import OptimiserConfig, StageConfig
+from sal_train.networks import DEPLOYED_NAMES
 from tests.train.tiny_training import tiny_batch, tiny_config, tiny_networks
 
 
@@ -66,6 +66,26 @@ def test_moving_average_follows_its_formula() -> None:
     assert torch.allclose(average.E_V[0].weight, 0.1 * (before + 0.5) + 0.9 * networks.E_V[0].weight, atol=1e-6)
 
 
+def test_the_moving_average_is_the_lerp_of_each_tensor_to_the_last_bit() -> None:
+    networks = tiny_networks(tiny_config(("embed_image",)))
+    average = iteration.new_average(networks)
+    with torch.no_grad():
+        for tensor in networks.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(tensor.numel())))
+    expected = {
+        name: start.lerp(networks.state_dict()[name], 1.0 - 0.9)
+        for name, start in average.named_parameters()
+        if name.split(".")[0] in DEPLOYED_NAMES
+    }
+    iteration.update_average(average, networks, decay=0.9, num_updates=1000)
+    assert len(expected) > 100
+    for name, tensor in expected.items():
+        assert torch.equal(average.get_parameter(name), tensor), name
+    for name, buffer in networks.E_V.named_buffers():
+        assert torch.equal(average.E_V.get_buffer(name), buffer), name
+
+
 def test_bf16_computes_the_backbone_in_bf16_and_keeps_weights_in_fp32() -> None:
     config = tiny_config(("embed_image",))
     networks = tiny_networks(config)
@@ -76,46 +96,3 @@ def test_bf16_computes_the_backbone_in_bf16_and_keeps_weights_in_fp32() -> None:
     assert not torch.equal(full, half)
     assert (full - half).norm() < 0.1 * full.norm()
     assert {parameter.dtype for parameter in networks.parameters()} == {torch.float32}
-
-
-IMAGES = torch.randint(0, 256, (64, 20, 10, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
-
-
-def run(config: DataConfig) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(4)
-    return augment(IMAGES, torch.rand(len(IMAGES), generator=generator) < config.flip, config, generator)
-
-
-def test_flip_mirrors_about_half_of_the_images() -> None:
-    out = run(DataConfig(flip=0.5))
-    same = (out == IMAGES.float()).flatten(1).all(dim=1)
-    mirrored = (out == IMAGES.flip(2).float()).flatten(1).all(dim=1)
-    assert (same | mirrored).all()
-    assert 16 < int(mirrored.sum()) < 48
-
-
-def test_padded_crop_shifts_the_image() -> None:
-    out = run(DataConfig(flip=0.0, pad=2))
-    for image, shifted in zip(IMAGES[:8].float(), out[:8], strict=True):
-        padded = torch.nn.functional.pad(image, (0, 0, 2, 2, 2, 2))
-        windows = [padded[y : y + 20, x : x + 10] for y in range(5) for x in range(5)]
-        assert any(torch.equal(window, shifted) for window in windows)
-
-
-def test_erasing_covers_a_rectangle_of_bounded_area_with_the_mean() -> None:
-    out = run(DataConfig(flip=0.0, erase=1.0, erase_area=0.2))
-    changed = (out != IMAGES.float()).any(dim=3).float().mean(dim=(1, 2))
-    assert (changed > 0).all()
-    assert (changed <= 0.2 + 0.1).all()  # a rectangle is rounded to whole pixels
-
-
-def test_brightness_is_one_gain_for_all_channels() -> None:
-    out = run(DataConfig(flip=0.0, brightness=0.2))
-    assert out.max() <= 255.0
-    ratio = (out / IMAGES.float().clamp(min=1))[IMAGES.float().clamp(min=1) < 200]
-    assert ratio.max() <= 1.2 + 1e-4
-
-
-def test_augmentation_repeats_for_a_seed() -> None:
-    config = DataConfig(pad=3, erase=0.5, brightness=0.1)
-    assert torch.equal(run(config), run(config))

@@ -1,21 +1,11 @@
-"""Shapes, sizes and BatchNorm behaviour of the networks; published weights give published features."""
+"""Shapes, sizes and BatchNorm behaviour of the networks."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from sal_runtime.errors import InputError
-from sal_train.backbones.pretrained import build_backbone, load_pretrained
 from sal_train.config import ModelConfig
 from sal_train.networks import Networks, batch_statistics, with_category_statistics
 from tests.train.tiny_training import tiny_config, tiny_networks
@@ -64,85 +54,6 @@ def test_batch_statistics_leave_the_running_ones_alone() -> None:
     assert out.mean().abs() < 1e-5  # normalised by its own batch
     assert not norm.training
     assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
-
-
-def test_missing_convolutions_are_reported_and_their_norms_reset(tmp_path: Path) -> None:
-    trunk = build_backbone("resnet50", 2, "conv1").trunk
-    state = {name: tensor.clone() for name, tensor in trunk.state_dict().items() if not name.endswith("tracked")}
-    state = {name: torch.full_like(tensor, 0.5) for name, tensor in state.items()}
-    del state["layer4.2.conv3.weight"], state["layer4.0.downsample.0.weight"]
-    save_file(state, tmp_path / "partial.safetensors")
-    report = load_pretrained(trunk, "resnet50", str(tmp_path / "partial.safetensors"))
-    assert report.missing == ("layer4.0.downsample.0", "layer4.2.conv3")
-    loaded = trunk.state_dict()
-    assert (loaded["layer4.2.bn3.running_mean"] == 0).all()
-    assert (loaded["layer4.0.downsample.1.weight"] == 1).all()
-    assert (loaded["layer4.1.bn3.running_mean"] == 0.5).all()
-    assert (loaded["conv1.weight"] == 0.5).all()
-
-
-def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
-    save_file({"encoder.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="is it another network"):
-        load_pretrained(build_backbone("resnet50", 2, "conv2").trunk, "resnet50", str(tmp_path / "other.safetensors"))
-    with pytest.raises(InputError, match="is not a file"):
-        load_pretrained(build_backbone("resnet50", 2, "conv2").trunk, "resnet50", str(tmp_path / "none.pth"))
-
-
-def test_a_trunk_of_a_run_says_which_data_it_learned_from(tmp_path: Path) -> None:
-    trunk = build_backbone("efficientnet_lite0", 2, "conv2").trunk
-    own = trunk.state_dict()
-    state = {f"image_backbone.trunk.{name}": torch.full_like(tensor, 0.5) for name, tensor in own.items()}
-    model = tmp_path / "model.safetensors"
-    save_file(state, model)
-    with pytest.raises(InputError, match=r"data\.json beside it is missing"):
-        load_pretrained(trunk, "efficientnet_lite0", str(model))
-    older = {"source": "model.safetensors", "loaded": 294, "missing": [], "trained_on": ["city: C; ask first"]}
-    provenance = {"dataset": "peta", "attribution": "PETA", "licence": "research only", "pretrained": older}
-    (tmp_path / "data.json").write_text(json.dumps({"provenance": provenance}))
-    report = load_pretrained(trunk, "efficientnet_lite0", str(model))
-    assert report.trained_on == ("peta: PETA; research only", "city: C; ask first")
-    assert (trunk.state_dict()["stem.0.weight"] == 0.5).all()
-
-
-def test_lite0_weights_fill_the_whole_trunk_and_give_sparse_maps() -> None:
-    backbone = build_backbone("efficientnet_lite0", 2, "conv2")
-    report = load_pretrained(backbone.trunk, "efficientnet_lite0", "imagenet")
-    assert report.missing == ()
-    backbone.trunk.eval()
-    with torch.no_grad():
-        features = backbone.trunk(torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)))
-    assert features.shape == (1, 1280, 7, 7)
-    assert 0.05 < (features > 0).float().mean() < 0.6  # ReLU6 maps of trained weights are sparse
-    assert os.fspath(report.source)
-
-
-def import_torchvision_resnet() -> ModuleType:
-    """torchvision's module, also where its CUDA build lies beside a CPU build of torch.
-
-    Its import then fails for want of two operators that ResNet does not use; their schemas are enough.
-    """
-    try:
-        return importlib.import_module("torchvision.models.resnet")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        return importlib.import_module("torchvision.models.resnet")
-
-
-def test_resnet50_equals_torchvisions() -> None:
-    resnet = import_torchvision_resnet()
-    theirs = resnet.resnet50(weights=None).eval()
-    ours = build_backbone("resnet50", 2, "conv2").trunk.eval()
-    ours.load_state_dict({name: tensor for name, tensor in theirs.state_dict().items() if not name.startswith("fc.")})
-    images = torch.randn(1, 3, 64, 32)
-    with torch.no_grad():
-        stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
-        expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(stem))))
-        assert torch.allclose(ours(images), expected, atol=1e-5)
 
 
 def test_category_statistics_are_those_of_one_pass_over_the_categories() -> None:

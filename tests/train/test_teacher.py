@@ -17,7 +17,7 @@ from sal_runtime.images.pixels import ImageSpec
 from sal_train import iteration
 from sal_train.checkpoint import load_run
 from sal_train.config import Config
-from sal_train.datasets import SearchDataset
+from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.held_out import encode_images, partition
 from sal_train.images.cache import load_images
 from sal_train.losses import distillation_losses
@@ -142,5 +142,5 @@ def test_what_cannot_be_taught_is_refused(dataset: SearchDataset, teacher: Path,
         train(tiny_config(("distil",), model=EMBEDDINGS), dataset, tmp_path / "alone", tmp_path / "cache")
     both = student_config(teacher)
     both = dataclasses.replace(both, run=dataclasses.replace(both.run, start_from=str(teacher)))
-    with pytest.raises(ConfigError, match="leave the other out"):
+    with pytest.raises(ConfigError, match="exclude each other"):
         train(both, dataset, tmp_path / "both", tmp_path / "cache")

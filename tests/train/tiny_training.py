@@ -10,7 +10,7 @@ import torch
 
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.config import Config
-from sal_train.datasets import SearchDataset, Split
+from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.networks import Networks
 from sal_train.phases import Batch
 from sal_train.recipe import config_from_tree

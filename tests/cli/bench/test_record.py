@@ -20,10 +20,12 @@ def test_machine_and_versions() -> None:
     assert list(machine()) == ["cpu", "cores", "gpu", "os"]
     assert machine()["cores"] >= 1
     assert machine()["cpu"]
-    found = versions()
+    found = versions(("pytest", "no-such-package-at-all"))
     assert found["sal"] == __version__
     assert found["numpy"] == np.__version__
-    assert None not in found.values()
+    assert found["pytest"] == pytest.__version__
+    assert "no-such-package-at-all" not in found
+    assert "pytest" not in versions()
     assert installed_version("no-such-package-at-all") is None
 
 

@@ -69,7 +69,7 @@ def test_triton(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert image["input"] == ["images", "TYPE_UINT8", [-1, 16, 8, 3]]
     assert (image["max_batch_size"], image["device"], attribute["device"]) == (4, "cuda", "cpu")
     check_one_error(run_sal(capsys, *arguments, "--precision", "fp16"), 2, "no image_encoder in fp16")
-    check_one_error(run_sal(capsys, "bundle", "triton", "--bundle", tiny, "--out", tiny), 2, "name another --out")
+    check_one_error(run_sal(capsys, "bundle", "triton", "--bundle", tiny, "--out", tiny), 2, "name another directory")
     assert open_bundle(tiny).name == "tiny"
 
 

@@ -103,7 +103,7 @@ def test_a_graph_that_differs_is_not_written(tiny: Bundle, tmp_path: Path, monke
     other = open_bundle(make_tiny_bundle(tmp_path / "other", seed=1)).read_bytes("image_encoder.onnx")
     rewritten = float_graph(other, tiny.image_spec)
     monkeypatch.setattr(sal_export.interop.deepstream, "float_graph", lambda *arguments: rewritten)
-    with pytest.raises(ParityError, match="differs by"):
+    with pytest.raises(ParityError, match="differ by"):
         write_deepstream_config(tiny, tmp_path / "deepstream")
     assert not (tmp_path / "deepstream").exists()
 

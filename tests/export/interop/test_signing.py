@@ -150,9 +150,9 @@ def test_signing_refuses_what_is_no_whole_bundle(tiny: Path, keys: Path, tmp_pat
 
 @pytest.mark.parametrize("name", ["rsa", "koblitz", "nonsense", "locked", "nothing"])
 def test_keys_that_cannot_be_used(tiny: Path, keys: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"{name}\.pem: no private elliptic-curve key"):
+    with pytest.raises(InputError, match=rf"{name}\.pem: not a usable private elliptic-curve key"):
         sign_bundle(tiny, keys / f"{name}.pem")
-    with pytest.raises(InputError, match=rf"{name}\.pem: no public elliptic-curve key"):
+    with pytest.raises(InputError, match=rf"{name}\.pem: not a usable public elliptic-curve key"):
         verify_bundle(tiny, keys / f"{name}.pem")
     assert not (tiny / SIGNATURE).exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from sal_runtime.ranking.approximate import (
 VERSION = GalleryVersion("a" * 64, "state 1")
 FIRST_ID = 1000
 DIM = 32
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def clustered(seed: int, size: int) -> np.ndarray:
@@ -154,3 +157,11 @@ def test_without_usearch_the_extra_is_named(path: Path, monkeypatch: pytest.Monk
     for use in (lambda: open_index(path, VERSION), lambda: build_index(path, chunks(), VERSION)):
         with pytest.raises(BackendError, match=r'usearch is not installed; pip install "sal-person-search\[ann\]"'):
             use()
+
+
+def test_an_index_can_be_opened_before_onnx_runtime_is_loaded() -> None:
+    code = (
+        "from sal_runtime.ranking import approximate; approximate._import_usearch(); import onnxruntime; print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n", done.returncode

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sal_train.datasets import seen_categories, split_from_rows
 from sal_train.datasets.check import CheckReport, check_dataset, print_check
+from sal_train.datasets.splits import seen_categories, split_from_rows
 from sal_train.datasets.stats import dataset_statistics, print_dataset_statistics
 from sal_train.datasets.synthetic import SCHEMA, write_dataset
 from sal_train.datasets.table import load_table
@@ -47,7 +47,7 @@ def test_missing_and_broken_images_are_errors(folder: Path) -> None:
     report = check_dataset(load_table(folder), silent())
     assert report.has_errors
     assert found(report)["images missing or broken"] == 3
-    named = " ".join(next(one for one in report.findings if one.severity == "error").examples)
+    named = " ".join(next(finding for finding in report.findings if finding.severity == "error").examples)
     assert all(image.name in named for image in images[:3])
 
 
@@ -89,6 +89,8 @@ def test_reports_fit_eighty_columns_and_name_what_they_count(folder: Path) -> No
     (folder / "images/0001_00.jpg").unlink()
     text = io.StringIO()
     print_check(check_dataset(data, silent()), Console(file=text, width=80))
+    lines = [line for line in text.getvalue().splitlines() if not line.startswith("    ")]  # examples are never cut
+    assert max(map(len, lines)) <= 80
     assert "error: images missing or broken: 1" in text.getvalue()
     assert "0001_00.jpg" in text.getvalue()
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from sal_train.config import DataConfig
-from sal_train.datasets import load_dataset, split_from_rows
+from sal_train.datasets.load import load_dataset
 from sal_train.datasets.market1501 import SCHEMA
 from sal_train.datasets.market1501_peta import market_vectors
 from sal_train.datasets.peta_schema import BIT
+from sal_train.datasets.splits import split_from_rows
 from sal_train.evaluation.calibrate import calibration_rows
 from sal_train.evaluation.held_out import partition
 

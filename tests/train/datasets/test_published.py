@@ -11,7 +11,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from sal_runtime.errors import InputError
-from sal_train.datasets import load_dataset
+from sal_train.datasets.load import load_dataset
 from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.peta import load_peta
 

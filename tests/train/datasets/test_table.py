@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sal_runtime.errors import InputError
-from sal_train.datasets import load_dataset
+from sal_train.datasets.load import load_dataset
 from sal_train.datasets.table import load_table, read_table, schema_of
 
 CSV = """image,identity,split,Hat,gender,Upper Colour
@@ -106,7 +106,7 @@ def test_categories_are_split_where_people_are_not_known(tmp_path: Path) -> None
         ("image,identity\na.jpg,1\n", "no attribute columns"),
         ("image,hat\na.jpg,1\nb.jpg\n", "line 3: 1 cells, the header has 2"),
         ("image,hat,hat\na.jpg,1,1\n", "name each column once"),
-        ("image,Hat,hat\na.jpg,1,1\n", "the same name but for case"),
+        ("image,Hat,hat\na.jpg,1,1\n", "differ only in case"),
         ("image,hat\na.jpg,1\nb.jpg,\n", r"line 3, `hat`: '', expected no-hat\|hat"),
         ("image,colour\na.jpg,red\nb.jpg,red\n", "always says 'red'"),
         ("image,split,hat\na.jpg,train,1\nb.jpg,valid,0\n", "line 3: `split` must be train or test"),

@@ -1,0 +1,34 @@
+"""A data set by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sal_train.datasets.market1501 import load_market1501
+from sal_train.datasets.market1501_peta import load_market1501_with_peta
+from sal_train.datasets.peta import load_peta
+from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.table import load_table
+
+PUBLISHED = {
+    "market1501": load_market1501,
+    "peta": load_peta,
+    "market1501+peta": load_market1501_with_peta,
+}
+
+
+def load_dataset(name: str, root: Path) -> SearchDataset:
+    """Load a data set and check its protocol.
+
+    Args:
+        name: `market1501`, `peta`, `market1501+peta` (the first, trained together with people of the second), or your
+            own data: a folder, a .csv or a .jsonl file (see docs/data.md).
+        root: folder that holds `Market-1501/` or `PETA/`; a relative path of your own data may start here.
+
+    Raises:
+        InputError: files are missing, or are not those of the published data.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name](root)
+    own = Path(name)
+    return load_table(own if own.exists() else root / name)

@@ -1,0 +1,64 @@
+"""int8 encoders: graphs that their inference libraries accept, and close to fp32."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from sal_export.precisions.int8 import METHODS, S8S8, U8S8, Layout, calibration_hash, quantise
+from sal_runtime.engines.devices import open_backend
+from tests.export.lively_networks import exported_image_encoder, smooth_crops
+
+
+@pytest.fixture(scope="module")
+def fp32() -> bytes:
+    return exported_image_encoder("sal")
+
+
+@pytest.mark.parametrize("layout", [U8S8, S8S8], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("method", METHODS)
+def test_int8_graphs_hold_what_their_engines_take(fp32: bytes, layout: Layout, method: str) -> None:
+    content = quantise(fp32, smooth_crops(32), method, layout)
+    graph = onnx.load_from_string(content).graph
+    constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+    zero_points = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    if layout is S8S8:
+        assert {points.dtype for points in zero_points} == {np.dtype(np.int8)}
+        assert not any(points.any() for points in zero_points)
+    else:
+        assert {points.dtype for points in zero_points} == {np.dtype(np.uint8)}
+    made_by = {name: node for node in graph.node for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    for node in convolutions[:3]:  # the first block
+        assert constants[node.input[1]].dtype == np.float32
+        assert made_by[node.input[0]].op_type in ("Div", "Clip")
+    for node in convolutions[3:]:
+        weights = constants[made_by[node.input[1]].input[0]]
+        assert weights.dtype == np.int8
+        assert constants[made_by[node.input[1]].input[1]].shape == (len(weights),)  # a scale for each channel
+        assert constants[node.input[2]].dtype == np.float32  # TensorRT refuses int32 biases
+    assert Counter(node.op_type for node in graph.node)["Gemm"] == 4  # the head stays what it was
+    test_images = smooth_crops(40, seed=1)
+    exact, got = open_backend(fp32).run(test_images), open_backend(content).run(test_images)
+    assert (exact * got).sum(axis=1).mean() > 0.9
+
+
+def test_without_depthwise_convolutions_all_but_the_stem_are_quantised() -> None:
+    content = quantise(exported_image_encoder("paper"), smooth_crops(16), "minmax", U8S8)
+    graph = onnx.load_from_string(content).graph
+    dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    stem, *convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 52
+    assert not dequantised.intersection(stem.input)
+    assert all({node.input[0], node.input[1]} <= dequantised for node in convolutions)
+
+
+def test_the_calibration_set_is_known_by_its_pixels() -> None:
+    changed = smooth_crops(16)
+    changed[3, 4, 5, 0] ^= 1
+    assert calibration_hash(smooth_crops(16)) == calibration_hash(smooth_crops(16).copy())
+    assert calibration_hash(changed) != calibration_hash(smooth_crops(16))
