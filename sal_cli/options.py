@@ -160,15 +160,20 @@ def item_filter(
         InputError: a moment or a KEY=VALUE cannot be understood, or a text is not UTF-8.
     """
     from sal_runtime.gallery.items import ItemFilter
-    from sal_runtime.gallery.moments import parse_moment
 
     check_texts({"--camera": camera, "--track": track})
     wanted: dict[str, list[str]] = {}
     for key, value in key_values(metadata):
         wanted.setdefault(key, []).append(value)
-    start = None if captured_from is None else parse_moment(captured_from)
-    stop = None if until is None else parse_moment(until)
-    return ItemFilter(camera or (), track or (), start, stop, wanted)
+    return ItemFilter(camera or (), track or (), _seconds(captured_from), _seconds(until), wanted)
+
+
+def _seconds(moment: str | None) -> float | None:
+    if moment is None:
+        return None
+    from sal_runtime.gallery.moments import parse_moment
+
+    return parse_moment(moment)
 
 
 def key_values(options: list[str] | None) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from sal_runtime.arrays import AnyArray, Float32Array, UInt8Array
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset

@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem as GalleryItem
     from sal_runtime.gallery.items import ItemFilter as ItemFilter
     from sal_runtime.gallery.protocol import SearchableGallery as SearchableGallery
-    from sal_runtime.images.pixels import ImageSpec as ImageSpec
     from sal_runtime.images.pixels import load_image as load_image
     from sal_runtime.images.pixels import resize_image as resize_image
     from sal_runtime.images.sources import Colour as Colour
     from sal_runtime.images.sources import Crop as Crop
     from sal_runtime.images.sources import ImageSource as ImageSource
+    from sal_runtime.images.spec import ImageSpec as ImageSpec
     from sal_runtime.matching.open_and_ask import search as search
     from sal_runtime.matching.person_search import PersonSearch as PersonSearch
     from sal_runtime.matching.result import AskedTerm as AskedTerm
@@ -82,7 +82,8 @@ else:
             "gallery.gallery": ("Gallery",),
             "gallery.items": ("GalleryItem", "ItemFilter"),
             "gallery.protocol": ("SearchableGallery",),
-            "images.pixels": ("ImageSpec", "load_image", "resize_image"),
+            "images.pixels": ("load_image", "resize_image"),
+            "images.spec": ("ImageSpec",),
             "images.sources": ("Colour", "Crop", "ImageSource"),
             "matching.open_and_ask": ("search",),
             "matching.person_search": ("PersonSearch",),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.checkpoint import MODEL_FILE, Run, load_run
 from sal_train.config import Config

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from sal_runtime.errors import BackendError, InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position

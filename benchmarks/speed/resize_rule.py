@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from benchmarks.speed.measurement import in_turn, ratio, seconds, summary, write_result
 from sal_cli.bench.drawn import draw_crops
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.images.pixels import ImageSpec, resize_image
+from sal_runtime.images.pixels import resize_image
+from sal_runtime.images.spec import ImageSpec
 
 SPEC = ImageSpec(128, 64)
 CROPS = 512

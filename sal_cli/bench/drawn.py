@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.images.pixels import ImageSpec
 from sal_runtime.images.sources import Crop
+from sal_runtime.images.spec import ImageSpec
 
 FRAME_HEIGHT, FRAME_WIDTH = 1080, 1920
 NUM_FRAMES = 4

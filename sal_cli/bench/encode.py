@@ -28,8 +28,7 @@ from sal_runtime.arrays import Precision, UInt8Array
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.bundle.golden import check_golden
 from sal_runtime.encoding.bulk import encode_images
-from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder
-from sal_runtime.encoding.pipeline import num_encoders
+from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder, num_encoders
 from sal_runtime.engines.devices import DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.onnx import CPU, LOG_ERRORS_ONLY
 from sal_runtime.errors import InputError, ParityError

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.images.pixels import ImageSpec, load_image, resize_image
+from sal_runtime.images.pixels import load_image, resize_image
+from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.synthetic import SCHEMA as SYNTHETIC_SCHEMA

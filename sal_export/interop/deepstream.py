@@ -16,7 +16,7 @@ from sal_export.interop.written_directory import write_directory
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import BackendError, ParityError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.version import __version__
 
 COMMAND = "sal bundle deepstream"

@@ -28,7 +28,7 @@ from sal_export.precisions.int8 import (
 )
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.protocol import protocol_of_test_split

@@ -30,7 +30,7 @@ from sal_runtime.archive.parts import (
 )
 from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import IMAGE_ROLE, open_bundle
-from sal_runtime.encoding.pipeline import MAX_ENCODERS
+from sal_runtime.encoding.encoders import MAX_ENCODERS
 from sal_runtime.engines.devices import DEVICE_ENTRIES
 from sal_runtime.errors import BackendError, InputError, SalError, first_line
 from sal_runtime.images.folder import Listing, list_images, note_file

@@ -22,7 +22,7 @@ import numpy as np
 from sal_runtime.arrays import AnyArray, Float32Array, Precision
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.errors import BundleError, SchemaError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 

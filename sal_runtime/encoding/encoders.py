@@ -10,9 +10,12 @@ import numpy as np
 
 from sal_runtime.arrays import AnyArray, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, IMAGE_ROLE, Bundle
-from sal_runtime.encoding.pipeline import num_encoders
 from sal_runtime.engines.devices import DEVICE_ENTRIES, Backend, DeviceChoice, choose_backend, open_backend
 from sal_runtime.errors import InputError
+
+MAX_ENCODERS = 4
+"""Most batches that are encoded in parallel; each holds its own activations in memory."""
+
 
 DEFAULT_BATCH_SIZE = 32
 CPU_BATCH_SIZE = 16
@@ -141,3 +144,8 @@ def _encode_in_batches(backend: Backend, inputs: AnyArray, batch_size: int, embe
         batch = np.ascontiguousarray(inputs[start : start + batch_size])
         embeddings[start : start + len(batch)] = backend.run(batch)
     return embeddings
+
+
+def num_encoders() -> int:
+    """Default number of batches that are encoded in parallel: one per core, at most `MAX_ENCODERS`."""
+    return min(MAX_ENCODERS, os.cpu_count() or 1)

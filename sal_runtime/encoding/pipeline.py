@@ -20,10 +20,9 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from sal_runtime.arrays import Encode, Float32Array, UInt8Array, batched
+from sal_runtime.encoding.encoders import num_encoders
 from sal_runtime.errors import InputError
 
-MAX_ENCODERS = 4
-"""Most batches that are encoded in parallel; each holds its own activations in memory."""
 MAX_THREADS = 16
 """Most workers by default; they read faster than any encoder encodes."""
 QUEUED_BATCHES = 2
@@ -31,11 +30,6 @@ QUEUED_BATCHES = 2
 
 Source = TypeVar("Source")
 Record = TypeVar("Record")
-
-
-def num_encoders() -> int:
-    """Default number of batches that are encoded in parallel: one per core, at most `MAX_ENCODERS`."""
-    return min(MAX_ENCODERS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -41,13 +41,13 @@ from sal_runtime.gallery.store.file import (
     transaction,
     write_counter,
 )
-from sal_runtime.gallery.store.lock import WriterLock
 from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
+    from sal_runtime.gallery.store.lock import WriterLock
     from sal_runtime.ranking.approximate import GalleryVersion
 
 Found = TypeVar("Found")
@@ -113,13 +113,7 @@ class Gallery:
             # A sibling by its name only, so that folder and gallery can move together.
             is_sibling = root.resolve().parent == path.resolve().parent
             meta["root"] = root.resolve().name if is_sibling else str(root.resolve())
-        lock = WriterLock(path)
-        try:
-            create_file(path, meta)
-            return Gallery(path, connect_file(path, "w"), lock)
-        except BaseException:
-            lock.release()
-            raise
+        return _open_locked(path, meta)
 
     @staticmethod
     def open(path: Path | str, mode: Mode = "r") -> Gallery:
@@ -131,13 +125,7 @@ class Gallery:
         path = resolved(Path(path))
         if not path.is_file():
             raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
-        lock = WriterLock(path) if mode == "w" else None
-        try:
-            return Gallery(path, connect_file(path, mode), lock)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
+        return _open_locked(path) if mode == "w" else Gallery(path, connect_file(path, "r"), None)
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -169,11 +157,6 @@ class Gallery:
     def image_path(self, item: GalleryItem) -> Path:
         """Where the image of an item should be."""
         return Path(item.uri) if self.root is None else self.root / item.uri
-
-    @property
-    def generation_path(self) -> Path:
-        """The file in which `reindex` keeps what it has encoded until it is done."""
-        return generation_path(self.path)
 
     def __len__(self) -> int:
         """Number of items."""
@@ -232,8 +215,7 @@ class Gallery:
         What is added later is copied when it is first searched; what has not changed stays where it is.
 
         Args:
-            device: `cuda`; or `cpu`, for ONNX Runtime there, which is slower than ranking without it; None to rank
-                without a device again.
+            device: `cuda`; `cpu`, for ONNX Runtime there, which is slower than ranking without it; None to undo it.
 
         Raises:
             BackendError: the device cannot be had, or has no room for the vectors.
@@ -412,8 +394,8 @@ class Gallery:
     def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
         with self._writing() as connection:
             uris = changes.remove_items(connection, text, values, self.embedding_dim)
-            if self.generation_path.exists():
-                with Gallery.open(self.generation_path, "w") as generation:
+            if generation_path(self.path).exists():
+                with Gallery.open(generation_path(self.path), "w") as generation:
                     generation.remove(uris)
         self.erase()  # also if there were none: the process that removed them may have been killed before it came here
         return len(uris)
@@ -452,3 +434,17 @@ class Gallery:
             raise InputError(f"gallery {self.path}: was opened by the parent process; open it again in this process")
         with self._turn, explained(self.path), transaction(self._connection):
             yield self._connection
+
+
+def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
+    """The gallery file, open for writing; it is made first where `meta` is given."""
+    from sal_runtime.gallery.store.lock import WriterLock
+
+    lock = WriterLock(path)
+    try:
+        if meta is not None:
+            create_file(path, meta)
+        return Gallery(path, connect_file(path, "w"), lock)
+    except BaseException:
+        lock.release()
+        raise

@@ -13,7 +13,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.gallery.choices import choose_bundle_path
 from sal_runtime.gallery.folder import locate, refuse_follower
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.protocol import check_bundle
+from sal_runtime.gallery.protocol import check_bundle, is_collection
 from sal_runtime.gallery.store.file import delete_gallery
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "SAL_MILVUS_TOKEN"
 """`user:password` or an API key; not an option, because others can read the command lines of processes."""
-EMBEDDED = ".db/"
-"""`FILE.db/COLLECTION` is a file of the embedded edition."""
-
-
-def is_collection(place: str) -> bool:
-    """Whether a place is a collection of Milvus and not a file."""
-    return place.startswith(("http://", "https://")) or EMBEDDED in place
 
 
 @contextmanager

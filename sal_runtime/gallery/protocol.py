@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours
 
+EMBEDDED = ".db/"
+"""`FILE.db/COLLECTION` is a file of the embedded edition."""
+
 
 class SearchableGallery(Protocol):
     """Items with their embeddings, all made by one bundle. Safe to use from many threads."""
@@ -101,3 +104,8 @@ def check_bundle(gallery: SearchableGallery, bundle: Bundle) -> None:
             f"bundle {bundle.name} ({bundle.fingerprint[:12]}); use the bundle that made it, or encode the images anew",
             parameter="bundle",
         )
+
+
+def is_collection(place: str) -> bool:
+    """Whether a place is a collection of Milvus and not a file."""
+    return place.startswith(("http://", "https://")) or EMBEDDED in place

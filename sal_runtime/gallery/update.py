@@ -20,7 +20,8 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.moments import FILE_TIME, parse_moment
 from sal_runtime.images.folder import Listing
-from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
+from sal_runtime.images.pixels import decode_image, read_file, resize_image
+from sal_runtime.images.spec import ImageSpec
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle

@@ -1,6 +1,7 @@
 """From bytes to a crop uint8 RGB `[H, W, 3]`.
 
-pixels.py   decoding and resizing; what size and colours a bundle wants
+spec.py     the size and form of the crops that a bundle takes
+pixels.py   decoding and resizing
 header.py   the size of an encoded image, and whether the file is whole, before it is decoded
 sources.py  what can be encoded: files, bytes, arrays, boxes of a frame
 folder.py   the image files of a folder
@@ -13,17 +14,18 @@ from typing import TYPE_CHECKING
 from sal_runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sal_runtime.images.pixels import ImageSpec as ImageSpec
     from sal_runtime.images.pixels import load_image as load_image
     from sal_runtime.images.pixels import resize_image as resize_image
     from sal_runtime.images.sources import Colour as Colour
     from sal_runtime.images.sources import Crop as Crop
     from sal_runtime.images.sources import ImageSource as ImageSource
+    from sal_runtime.images.spec import ImageSpec as ImageSpec
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "pixels": ("ImageSpec", "load_image", "resize_image"),
+            "pixels": ("load_image", "resize_image"),
+            "spec": ("ImageSpec",),
             "sources": ("Colour", "Crop", "ImageSource"),
         },
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import IMAGE_SUFFIXES
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class ImageFile(NamedTuple):

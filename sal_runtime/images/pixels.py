@@ -8,57 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import BundleError, InputError
+from sal_runtime.errors import InputError
 from sal_runtime.images.header import read_header
+from sal_runtime.images.spec import ImageSpec
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded. 64 megapixels take 192 MB, and up to 700 MB during decoding."""
-RESIZE_RULE = "linear-then-halve"
-"""Name of what `resize_image` does, in the manifest of every bundle."""
-LAYOUT = {"colour": "RGB", "layout": "NHWC", "dtype": "uint8", "resize": RESIZE_RULE}
 MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
 """Larger files are not read: the largest image uncompressed, with four bytes a pixel and a header."""
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """Size of the images that an encoder takes: uint8 RGB `[N, height, width, 3]`, resized by `resize_image`.
-
-    Attributes:
-        height: pixels.
-        width: pixels.
-    """
-
-    height: int
-    width: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The spec as JSON for the manifest, with colour order, layout, dtype and resize rule."""
-        return {"height": self.height, "width": self.width, **LAYOUT}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> ImageSpec:
-        """Read a spec from the form that `to_json` writes.
-
-        Raises:
-            BundleError: it asks for preprocessing that this version does not know.
-        """
-        different = {key: data.get(key) for key, value in LAYOUT.items() if data.get(key) != value}
-        if different:
-            raise BundleError(
-                f"the bundle wants image preprocessing {different}, this version of sal does {LAYOUT}; "
-                "export its run again"
-            )
-        return ImageSpec(int(data["height"]), int(data["width"]))
 
 
 def load_image(path: Path, spec: ImageSpec) -> UInt8Array:

@@ -11,7 +11,8 @@ import numpy as np
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
+from sal_runtime.images.pixels import decode_image, read_file, resize_image
+from sal_runtime.images.spec import ImageSpec
 
 Colour = Literal["RGB", "BGR"]
 """Channel order of arrays and frames; image files have their own."""

@@ -21,11 +21,12 @@ from sal_runtime.errors import InputError
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.places import is_collection, open_place
+from sal_runtime.gallery.protocol import is_collection
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.query.language import parse_query
 
 if TYPE_CHECKING:
+    from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.items import ItemFilter
     from sal_runtime.matching.result import SearchResult
 
@@ -67,41 +68,41 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
         raise InputError(f"got a {type(gallery).__name__} as gallery, expected a path; ask it through PersonSearch")
     if k < 1:
         raise InputError(f"got k = {k}, expected at least 1 hit to be wanted")
-    in_collection = is_collection(str(gallery))
-    if not in_collection and not os.path.exists(gallery):  # Path.exists raises where a name is too long
+    in_collection, is_folder = is_collection(str(gallery)), os.path.isdir(gallery)
+    if not (in_collection or os.path.exists(gallery)):  # Path.exists raises where a name is too long
         raise InputError(f"{gallery}: there is no such folder or gallery file", parameter="gallery")
-    if not in_collection and os.path.isdir(gallery):
-        return _search_folder(Path(gallery), attrs, k, bundle, where, approximate, (device, precision), progress)
-    _refuse_encoding(str(gallery), device=device, precision=precision)
-    with open_place(str(gallery)) as opened:
-        chosen = _open(bundle, opened if isinstance(opened, Gallery) else None)
-        return PersonSearch(chosen, opened, approximate=approximate).ask(attrs, k, where=where)
+    if not is_folder:
+        _refuse_encoding(str(gallery), device=device, precision=precision)
+    if in_collection:
+        from sal_runtime.gallery.places import open_place
 
-
-def _search_folder(
-    folder: Path,
-    attrs: str,
-    k: int,
-    bundle: Bundle | Path | str | None,
-    where: ItemFilter | None,
-    approximate: bool,
-    encoding: tuple[str | None, Precision | None],
-    progress: Progress | None,
-) -> SearchResult:
-    """Bring the gallery of a folder up to date and ask it; `encoding` is device and precision."""
-    path = gallery_path_for(folder)
-    device, precision = encoding
+        with open_place(str(gallery)) as collection:
+            return PersonSearch(_open(bundle, None), collection, approximate=approximate).ask(attrs, k, where=where)
+    path, encoding = gallery_path_for(Path(gallery)) if is_folder else Path(gallery), None
     with ExitStack() as stack:
-        gallery = stack.enter_context(Gallery.open(path)) if path.is_file() else None
-        opened = _open(bundle, gallery)
-        query = parse_query(attrs, opened.schema)  # a mistake in it should not cost the encoding of a folder
-        chosen = choose_precision(precision, gallery)
-        encode = LazyImageEncoder(opened, device=device or "cpu", precision=chosen)
-        report = sync_folder(folder, opened, encode, gallery=gallery, precision=chosen, progress=progress)
-        if gallery is None:
-            gallery = stack.enter_context(Gallery.open(path))
-        result = PersonSearch(opened, gallery, approximate=approximate).ask(query, k, where=where)
-    return replace(result, encoding=replace(report, device=encode.choice))
+        opened = stack.enter_context(Gallery.open(path)) if path.exists() or not is_folder else None
+        chosen = _open(bundle, opened)
+        query = parse_query(attrs, chosen.schema)  # a mistake in it should not cost the encoding of a folder
+        if is_folder:
+            encoding = _bring_up_to_date(Path(gallery), opened, chosen, device, precision, progress)
+        if opened is None:
+            opened = stack.enter_context(Gallery.open(path))
+        result = PersonSearch(chosen, opened, approximate=approximate).ask(query, k, where=where)
+    return replace(result, encoding=encoding)
+
+
+def _bring_up_to_date(
+    folder: Path,
+    gallery: Gallery | None,
+    bundle: Bundle,
+    device: str | None,
+    asked: Precision | None,
+    progress: Progress | None,
+) -> UpdateReport:
+    precision = choose_precision(asked, gallery)
+    encode = LazyImageEncoder(bundle, device=device or "cpu", precision=precision)
+    report = sync_folder(folder, bundle, encode, gallery=gallery, precision=precision, progress=progress)
+    return replace(report, device=encode.choice)
 
 
 def _refuse_encoding(gallery: str, **settings: str | None) -> None:

@@ -18,7 +18,7 @@ from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from sal_runtime.errors import BackendError, InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.matching.scoring import EncodeAttributes
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics

@@ -16,7 +16,8 @@ from rich.progress import track
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.files import whole_file
-from sal_runtime.images.pixels import ImageSpec, load_image
+from sal_runtime.images.pixels import load_image
+from sal_runtime.images.spec import ImageSpec
 
 MAX_FAILURES_NAMED = 5
 

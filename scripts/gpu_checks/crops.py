@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 
 NOISE = 6.0
 """Standard deviation of the noise of every pixel, in levels of 255."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from scripts.gpu_checks.crops import plain_crops
 from scripts.gpu_checks.limits import MATRIX, copy_gb_per_second, count_flops, matmul_tflops
 from scripts.gpu_checks.pytorch import WARM_UP, EagerEncoder, GraphEncoder

@@ -22,7 +22,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.reindex import reindex
 from sal_runtime.gallery.update import load_item
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from tests.runtime.filter_oracle import matches
 
 POOL = 1500

@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import MODEL_FILE, load_run
 from sal_train.config import Config
 from sal_train.frozen_trunk import pool_images

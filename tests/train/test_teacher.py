@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy.special import rel_entr, softmax
 
 from sal_runtime.errors import ConfigError, InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_train import iteration
 from sal_train.checkpoint import load_run
 from sal_train.config import Config

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from sal_runtime.errors import BackendError, InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_train import iteration
 from sal_train.checkpoint import (
     CHECKPOINT_FILE,

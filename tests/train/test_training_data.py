@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_train.config import Config
 from sal_train.evaluation.held_out import partition
 from sal_train.images.cache import load_images

@@ -23,7 +23,8 @@ from sal_cli.bench.encode import (
 from sal_cli.show.bench_encode import report_encode_bench
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.errors import BundleError, InputError, ParityError
-from sal_runtime.images.pixels import ImageSpec, load_image
+from sal_runtime.images.pixels import load_image
+from sal_runtime.images.spec import ImageSpec
 from tests.runtime.tiny_bundle import embed_image, make_tiny_bundle
 from tests.runtime.varied_bundle import make_varied_bundle
 

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sal_runtime.encoding.pipeline import MAX_ENCODERS, QUEUED_BATCHES, encode_stream, num_encoders
+from sal_runtime.encoding.encoders import MAX_ENCODERS, num_encoders
+from sal_runtime.encoding.pipeline import QUEUED_BATCHES, encode_stream
 from sal_runtime.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
 from sal_runtime.images.header import MAX_CHUNKS, MAX_SCANS, read_header
-from sal_runtime.images.pixels import MAX_PIXELS, ImageSpec, decode_image, resize_image
+from sal_runtime.images.pixels import MAX_PIXELS, decode_image, resize_image
+from sal_runtime.images.spec import ImageSpec
 from tests.runtime import drawn_files as files
 from tests.runtime.confined import check_confined
 from tests.runtime.hostile_images import hostile_file

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import BundleError, InputError
 from sal_runtime.images.header import read_header
-from sal_runtime.images.pixels import ImageSpec, decode_image, load_image, resize_image
+from sal_runtime.images.pixels import decode_image, load_image, resize_image
+from sal_runtime.images.spec import ImageSpec
 
 FORMATS = (".jpg", ".png", ".webp", ".bmp")
 

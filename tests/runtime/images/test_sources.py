@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec, decode_image, read_file, resize_image
+from sal_runtime.images.pixels import decode_image, read_file, resize_image
 from sal_runtime.images.sources import Crop, check_colour, read_source
+from sal_runtime.images.spec import ImageSpec
 
 SPEC = ImageSpec(16, 8)
 FRAME = np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)

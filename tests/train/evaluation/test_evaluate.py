@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sal_runtime.bundle.calibration import Calibration
-from sal_runtime.images.pixels import ImageSpec
+from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import DataConfig

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import ImageSpec, load_image
+from sal_runtime.images.pixels import load_image
+from sal_runtime.images.spec import ImageSpec
 from sal_train.images import cache as image_cache
 from sal_train.images.cache import load_images
 
