@@ -69,19 +69,6 @@ class AttributeStatistics:
             waiting -= set(ready)
         return tuple(done)
 
-    @cached_property
-    def bit_probabilities(self) -> Float64Array:
-        """Probability that each bit is set, float64 `[A]`."""
-        marginals: dict[int, Float64Array] = {}
-        probabilities = np.zeros(self.schema.num_bits)
-        for group in self.order:
-            parent, table = self.parents[group], self.tables[group]
-            marginals[group] = table if parent < 0 else marginals[parent] @ table
-            for state, probability in zip(self.schema.groups[group].states, marginals[group], strict=True):
-                if state.bit is not None:
-                    probabilities[state.bit] = probability
-        return probabilities
-
     def probability(self, conjunction: Conjunction) -> float:
         """Probability that every constrained group is in one of its allowed states.
 

@@ -41,7 +41,6 @@ class Population:
         self.states = np.array(list(itertools.product(*states)))
         self.vectors = schema.vectors_from_states(self.states)
         self.probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(self.states)))
-        self.bit_probabilities = self.probabilities @ self.vectors
 
     def _fits(self, conjunction: Mapping[int, frozenset[int]]) -> np.ndarray:
         fits = np.ones(len(self.states), dtype=bool)
