@@ -175,8 +175,7 @@ class Gallery:
             queries: unit vectors float32 `[Q, d]`.
             k: at least 1; fewer come where there are fewer items.
             where: applied before ranking, so that k of the fitting items come; None for all.
-            approximate: let the index beside the file propose items, and rank these by their stored vectors. The
-                vectors are not read into memory; some of the nearest can be missed.
+            approximate: rank what the index beside the file proposes; no vectors in memory, but some may be missed.
 
         Returns:
             For each query up to k items, nearest first.
@@ -191,6 +190,7 @@ class Gallery:
         while True:
             with self._reading() as connection:
                 self._check_not_reindexed(connection)
+                change = read_counter(connection, "change")
                 state = None if approximate else self._loaded.state(connection, where)
             if state is None:
                 ids, cosines = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
@@ -200,9 +200,11 @@ class Gallery:
                 ids, embeddings = state.ids_at(slots), state.vectors_at(slots).reshape(*slots.shape, self.embedding_dim)
             with self._reading() as connection:
                 found = rows.read_items(connection, ids.ravel())
-            items = [item for item in found if item is not None]
-            if len(items) == len(found):  # else one was removed since: rank what is left
-                break
+                items = [item for item in found if item is not None]
+                if len(items) == len(found):
+                    break
+                if read_counter(connection, "change") == change:  # else one was removed since: rank what is left
+                    raise InputError(f"gallery {self.path}: is damaged, a vector has no item; restore it")
         count = ids.shape[1]
         return [
             Neighbours(tuple(items[row * count : (row + 1) * count]), cosines[row], embeddings[row])
@@ -211,8 +213,6 @@ class Gallery:
 
     def rank_on(self, device: str | None) -> None:
         """Keep a copy of the vectors in the memory of a device from now on, and rank there. Experimental.
-
-        What is added later is copied when it is first searched; what has not changed stays where it is.
 
         Args:
             device: `cuda`; `cpu`, for ONNX Runtime there, which is slower than ranking without it; None to undo it.
