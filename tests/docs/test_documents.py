@@ -37,7 +37,9 @@ def commands() -> list[tuple[str, str]]:
             found += [(path.name, line.strip()) for line in lines if line.strip().startswith("sal ")]
     for path in REPOSITORY.glob("sal_cli/**/*.py"):
         found += [
-            (path.name, line.strip()) for line in path.read_text().splitlines() if re.match(r" +sal [a-z]+ .*-", line)
+            (path.name, line.strip())
+            for line in path.read_text().replace("\\\n", " ").splitlines()
+            if re.match(r" +sal [a-z]+ .*-", line)
         ]
     return found
 

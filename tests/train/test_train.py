@@ -174,7 +174,7 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(images: Path, tmp_pa
         import torch
         from sal_train import iteration
         from sal_train.train import train
-        pass
+        from tests.train.test_train import full_config
         from tests.train.tiny_training import tiny_dataset
         torch.set_num_threads({threads})
         run_iteration, done = iteration.run_iteration, []
@@ -215,7 +215,7 @@ def test_two_processes_hold_equal_weights(images: Path, tmp_path: Path) -> None:
         from sal_train import distributed
         from sal_train import iteration
         from sal_train.train import train
-        pass
+        from tests.train.test_train import full_config
         from tests.train.tiny_training import tiny_dataset
         run_iteration, states = iteration.run_iteration, []
         def watching(state, *arguments):

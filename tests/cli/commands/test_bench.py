@@ -90,7 +90,7 @@ def test_errors_are_one_line(bundle: Path, tmp_path: Path, capsys: pytest.Captur
     check_one_error(bench("--precision", "fp16"), 2, "no image_encoder in fp16")
     check_one_error(bench("--out", tmp_path / "none" / "x.json"), 2, "does not exist")
     check_one_error(bench("--plot", tmp_path / "x.png"), 2, ".svg")
-    check_one_error(bench("--run", tmp_path), 2, "finished `sal train`")
+    check_one_error(bench("--run", tmp_path), 2, "finished training run")
 
 
 def test_golden_vectors_that_do_not_hold_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,21 +56,18 @@ def test_one_flipped_byte_anywhere_is_refused(tiny: Path, tmp_path: Path, file: 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_is_used_is_what_was_checked_whatever_happens_to_the_files(
+def test_an_encoder_that_was_altered_after_the_bundle_was_opened_does_not_run(
     tiny: Path, tmp_path: Path, packed: bool
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
-    path = Path(shutil.make_archive(str(copy), "zip", copy)) if packed else copy
-    bundle = open_bundle(path)
+    bundle = open_bundle(Path(shutil.make_archive(str(copy), "zip", copy)) if packed else copy)
     for file in copy.iterdir():
         file.write_bytes(b"something else")
     (tmp_path / "copy.zip").write_bytes(b"something else")
-    images, vectors = bundle.golden["images"], bundle.golden["attributes"]
-    assert np.allclose(ImageEncoder(bundle).encode(images), embed_image(images), atol=1e-5)
-    assert np.allclose(AttributeEncoder(bundle).encode(vectors), embed_attributes(vectors), atol=1e-5)
-    with pytest.raises(BundleError, match=r"cannot be read as a \.zip|does not match"):
-        open_bundle(path)
+    for use in (lambda: ImageEncoder(bundle), lambda: AttributeEncoder(bundle), lambda: bundle.golden):
+        with pytest.raises(BundleError, match=r"cannot be read as a \.zip|has sha256"):
+            use()
 
 
 def test_a_file_that_the_manifest_does_not_list_is_not_read(tiny: Path, tmp_path: Path) -> None:

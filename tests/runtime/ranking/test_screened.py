@@ -47,7 +47,7 @@ def test_the_file_is_the_graph_made_here() -> None:
 
 
 def test_products_of_the_largest_codes_do_not_overflow() -> None:
-    session = open_session(GRAPH.read_bytes(), "cpu", threads=1)
+    session = open_session(GRAPH.read_bytes(), device="cpu", threads=1)
     for code in (0, 1, 255):
         vectors = np.full((40, 512), code, np.uint8)
         for query in (-63, 63):
