@@ -36,11 +36,8 @@ def commands() -> list[tuple[str, str]]:
             lines = block.replace("\\\n", " ").splitlines()
             found += [(path.name, line.strip()) for line in lines if line.strip().startswith("sal ")]
     for path in REPOSITORY.glob("sal_cli/**/*.py"):
-        found += [
-            (path.name, line.strip())
-            for line in path.read_text().replace("\\\n", " ").splitlines()
-            if re.match(r" +sal [a-z]+ .*-", line)
-        ]
+        lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        found += [(path.name, line.strip()) for line in lines if re.match(r" +sal [a-z]+ .*-", line)]
     return found
 
 
