@@ -36,7 +36,7 @@ INNER_ROOMS = {
 """Rooms inside rooms, and the files of the outer room that they may import."""
 RUNTIME_NEEDS = {"cv2", "numpy", "onnxruntime"}
 OPTIONAL = {"cuda", "grpc", "pyarrow", "pymilvus", "ray", "tensorrt", "tensorrt_rtx", "usearch"}
-OURS = {"benchmarks", "cli", "docs", "sal_service", "scripts", "tests", *PACKAGES}
+OURS = {"benchmarks", "cli", "docs", "scripts", "tests", *PACKAGES}
 NEVER = {"pickle", "cPickle", "dill", "marshal", "shelve"}
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60

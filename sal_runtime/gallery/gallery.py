@@ -414,7 +414,7 @@ class Gallery:
             raise InputError(f"gallery {self.path}: was encoded anew with another bundle meanwhile; open it again")
 
     def _present(self, found: list[Found | None]) -> list[Found]:
-        present = [one for one in found if one is not None]
+        present = [value for value in found if value is not None]
         if len(present) != len(found):
             raise InputError(f"gallery {self.path}: an item was removed meanwhile; search again")
         return present

@@ -57,11 +57,11 @@ class ItemFilter:
     def words(self) -> tuple[str, ...]:
         """The conditions for people, one each."""
         texts = {"camera": self.cameras, "track": self.tracks, **self.metadata}
-        said = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
+        conditions = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
         for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
             if bound is not None:
-                said.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
-        return tuple(said)
+                conditions.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        return tuple(conditions)
 
 
 @dataclass(frozen=True)

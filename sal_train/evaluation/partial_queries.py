@@ -180,10 +180,10 @@ def summarise_rules(answered: Iterator[AnsweredQuery], num_gallery: int) -> dict
     """
     collected: dict[str, list[tuple[float, int]]] = {}
     shares = []
-    for one in answered:
-        shares.append(float(one.relevant.mean()))
-        for rule, scores in one.scores.items():
-            precision, first = rank_queries(scores[None], one.relevant[None])
+    for query in answered:
+        shares.append(float(query.relevant.mean()))
+        for rule, scores in query.scores.items():
+            precision, first = rank_queries(scores[None], query.relevant[None])
             collected.setdefault(rule, []).append((float(precision[0]), int(first[0])))
     rules = {rule: _summary(pairs, num_gallery).to_json() for rule, pairs in collected.items()}
     return {"num_queries": len(shares), "share_relevant": float(np.mean(shares)), "rules": rules}

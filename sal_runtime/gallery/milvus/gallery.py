@@ -121,8 +121,8 @@ class MilvusGallery:
         try:
             with milvus_errors(shown):
                 if not client.has_collection(collection, timeout=CALL_SECONDS):
-                    there = ", ".join(client.list_collections(timeout=CALL_SECONDS)) or "none"
-                    raise InputError(f"{shown}: there is no collection {collection}; there is {there}")
+                    collections = ", ".join(client.list_collections(timeout=CALL_SECONDS)) or "none"
+                    raise InputError(f"{shown}: there is no collection {collection}; there is {collections}")
             return MilvusGallery(client, str(address), collection)
         except BaseException:
             client.close()
