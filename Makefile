@@ -25,7 +25,7 @@ demo: .venv-demo/ready
 		--html demo/out/hits.html --grid demo/out/hits.jpg
 	@echo
 	@echo "Look at the hits:  $(CURDIR)/demo/out/hits.html (browser), $(CURDIR)/demo/out/hits.jpg (picture)"
-	@echo 'Ask for others:    .venv-demo/bin/sal search --gallery demo/gallery --attrs "female,!backpack"'
+	@echo "Ask for others:    .venv-demo/bin/sal search --gallery demo/gallery --attrs 'female,!backpack'"
 
 test: static
 	$(PYTEST)

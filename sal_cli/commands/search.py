@@ -24,7 +24,7 @@ from sal_cli.options import (
 from sal_cli.parsing import CommandModule
 
 AttrsOption = Annotated[
-    str, typer.Option("--attrs", "-a", help="The description, such as male,backpack,no-hat,upper=red|pink.")
+    str, typer.Option("--attrs", "-a", help="The description, such as male,backpack,no-hat,upper=red|blue.")
 ]
 PlaceOption = Annotated[
     str,
@@ -64,7 +64,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
     Attributes that the description leaves out may have any value. `,` means and, `|` means or, `no-` or `!` means not:
 
     ```
-    sal search --attrs 'female,no-backpack,upper=red|pink' --gallery crops/
+    sal search --attrs 'female,no-backpack,upper=red|blue' --gallery crops/
     ```
 
     Filters leave images out before ranking, by camera, track, time and the metadata that `sal gallery add` recorded:
