@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sal_cli.show.terminal import print_failed, print_json, printable
+from sal_runtime.gallery.moments import moment_text
 
 if TYPE_CHECKING:
     from sal_runtime.archive.ray import ArchiveReport
     from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.reindex import ReindexReport
     from sal_runtime.gallery.status import Status
+    from sal_runtime.gallery.store.recorded import FieldValues, Recorded
 
 
 def print_update(report: UpdateReport, *, as_json: bool) -> None:
@@ -38,6 +41,29 @@ def print_status(status: Status, *, as_json: bool) -> None:
     if status.pending is not None:
         waiting = ", ".join(f"{count:,} {name}" for name, count in status.pending.items() if count)
         print(f"pending  {waiting or 'nothing, it is up to date'}")
+    _print_recorded(status.recorded)
+    if status.left_behind:
+        files = shlex.join(str(file) for file in status.left_behind)
+        print("note     the folder is gone, but its images can still be found here; to forget them:")
+        print(f"         rm {files}")
+
+
+def _print_recorded(recorded: Recorded) -> None:
+    if recorded.cameras.distinct:
+        print(f"cameras  {_counted(recorded.cameras)}")
+    if recorded.tracks:
+        print(f"tracks   {recorded.tracks:,}")
+    if recorded.captured is not None:
+        first, last = map(moment_text, recorded.captured)
+        print(f"captured {first} .. {last}")
+    for key, values in recorded.metadata.items():
+        print(f"{printable(key):8} {_counted(values)}")
+
+
+def _counted(values: FieldValues) -> str:
+    if values.distinct > len(values.counts):
+        return f"{values.distinct:,} different values"
+    return ", ".join(f"{printable(text)} ({count:,})" for text, count in values.counts.items())
 
 
 def print_count(done: str, count: int, *, as_json: bool) -> None:

@@ -46,6 +46,9 @@ def locate(place: Path) -> Path:
     """
     path = gallery_path_for(place) if place.is_dir() else place
     if not path.is_file():
+        left = place.with_name(place.name + GALLERY_SUFFIX) if place.name else place
+        if not place.exists() and left.is_file():
+            raise InputError(f"{place}: there is no such folder; {left} is there: name it", parameter="gallery")
         remedy = "search the folder once to make it" if place.is_dir() else "add images to make it"
         raise InputError(f"{path}: there is no such gallery file; {remedy}", parameter="gallery")
     return path

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,11 +28,11 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
     connect_file,
-    copies,
     create_file,
     explained,
     generation_path,
     index_path,
+    new_meta,
     read_counter,
     read_meta,
     resolved,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
     from sal_runtime.gallery.store.lock import WriterLock
+    from sal_runtime.gallery.store.recorded import Recorded
     from sal_runtime.ranking.approximate import GalleryVersion
 
 Found = TypeVar("Found")
@@ -101,19 +101,7 @@ class Gallery:
             SalError: it cannot be written there.
         """
         path = resolved(Path(path))
-        meta = {
-            "fingerprint": bundle.fingerprint,
-            "embedding_dim": str(bundle.embedding_dim),
-            "bundle_name": bundle.name,
-            "bundle_path": str(Path(bundle.path).resolve()),
-            "precision": precision,
-            "created_at": str(time.time()),
-        }
-        if root is not None:
-            # A sibling by its name only, so that folder and gallery can move together.
-            is_sibling = root.resolve().parent == path.resolve().parent
-            meta["root"] = root.resolve().name if is_sibling else str(root.resolve())
-        return _open_locked(path, meta)
+        return _open_locked(path, new_meta(path, bundle, root, precision))
 
     @staticmethod
     def open(path: Path | str, mode: Mode = "r") -> Gallery:
@@ -252,6 +240,20 @@ class Gallery:
         with self._reading() as connection:
             return list(rows.read_all_items(connection))
 
+    def recorded(self) -> Recorded:
+        """Cameras, number of tracks, time span and metadata of the items; reads 8 bytes of each for every field."""
+        from sal_runtime.gallery.store.recorded import read_recorded
+
+        with self._reading() as connection:
+            return read_recorded(connection)
+
+    def unknown_values(self, where: ItemFilter) -> list[str]:
+        """The cameras, tracks and metadata of a filter that no item has, each in a line that names those there are."""
+        from sal_runtime.gallery.store.recorded import unknown_values
+
+        with self._reading() as connection:
+            return unknown_values(connection, where)
+
     def verify(self) -> list[str]:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
         from sal_runtime.gallery.store.checks import find_problems
@@ -373,18 +375,10 @@ class Gallery:
             SalError: another process is reading an older state; the removed items are gone for every new search, but
                 their bytes are not yet gone from the disk.
         """
-        from sal_runtime.gallery.store.scrub import scrub
+        from sal_runtime.gallery.store.scrub import erase_removed
 
         with self._turn, explained(self.path):
-            for file in copies(self.path):
-                file.unlink(missing_ok=True)
-            # As a script: this statement steps once per freed page, and execute() would free one only.
-            self._connection.executescript("PRAGMA incremental_vacuum")
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
-                with transaction(self._connection):
-                    scrub(self._connection, self.path)
-                self._connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
+            busy = not erase_removed(self._connection, self.path)
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "

@@ -207,8 +207,18 @@ def test_conditions_come_before_ranking_and_removal(folder: Path, sal: Sal, tmp_
     document = json.loads(sal("search", "-a", "male", "-g", gallery, "--meta", "zone=north", "--json")[1])
     assert [(hit["camera"], hit["metadata"]) for hit in document["hits"]] == [("yard", {"zone": "north"})]
     assert document["query"]["conditions"] == ["zone north"]
-    code, out, err = sal("search", "-a", "male", "-g", gallery, "--camera", "roof")
+    code, out, err = sal("search", "-a", "male", "-g", gallery, "--until", "2001-01-01")
     assert (code, out.splitlines()[-1], err) == (0, "none of 6 images fulfils these conditions", "")
+    check_one_error(
+        sal("search", "-a", "male", "-g", gallery, "--camera", "dor"), 2, "no camera 'dor'; there are: door"
+    )
+    check_one_error(sal("search", "-a", "male", "-g", gallery, "--meta", "zon=n"), 2, "no metadata 'zon'", "zone")
+    shown = sal("gallery", "status", gallery)[1]
+    assert "cameras  door (1), yard (1)\n" in shown
+    assert "zone     north (1)\n" in shown
+    recorded = json.loads(sal("gallery", "status", gallery, "--json")[1])
+    assert recorded["cameras"] == {"distinct": 2, "counts": {"door": 1, "yard": 1}}
+    assert recorded["metadata"]["zone"]["counts"] == {"north": 1}
     assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:30") == (0, "removed 0 images\n", "")
     assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:31") == (0, "removed 1 image\n", "")
     assert sal("gallery", "purge", gallery, "--older-than", "0m", "--meta", "zone=north")[1] == "removed 1 image\n"
@@ -382,3 +392,13 @@ def test_encoding_an_archive_says_what_it_came_to(
     code, out, _ = sal("gallery", "encode", folder, "--out", tmp_path / "parts", "--workers", 3, "--precision", "int8")
     assert (code, out) == (1, "6 images in 1 files, 0 of them from an earlier run; 1 failed\n")
     assert asked == [(folder, bundle, tmp_path / "parts", "cpu", "int8", 3, None)]
+
+
+def test_status_says_what_a_deleted_folder_left_behind(folder: Path, sal: Sal) -> None:
+    sal("gallery", "add", folder)
+    left = folder.with_name("crops.sal")
+    assert "rm " not in sal("gallery", "status", left)[1]
+    folder.rename(folder.with_name("moved"))
+    assert sal("gallery", "status", left)[1].endswith(f"to forget them:\n         rm {left}\n")
+    assert json.loads(sal("gallery", "status", left, "--json")[1])["left_behind"] == [str(left)]
+    check_one_error(sal("gallery", "status", folder), 2, "crops.sal is there")
