@@ -39,6 +39,14 @@ CapturedOption = Annotated[
         "--captured-at", help="Record when they were captured: ISO 8601, or mtime for the times of the files."
     ),
 ]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Remove nothing; only say what would be removed.")]
+ListOption = Annotated[bool, typer.Option("--list", help="Print the name of each image, one a line.")]
+DeleteOption = Annotated[
+    bool,
+    typer.Option(
+        "--delete-files", help="Delete the image files, too, and name each; links and changed files are kept."
+    ),
+]
 
 
 @app.command(epilog="See also: sal search --gallery yard.sal --attrs male,backpack")
@@ -118,7 +126,7 @@ def status(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(epilog="See also: sal gallery purge yard.sal --older-than 30d")
-def remove(
+def remove(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     images: Annotated[
         list[str] | None, typer.Argument(help="Images, named as `sal search` shows them.", show_default=False)
@@ -128,6 +136,9 @@ def remove(
     captured_from: FromOption = None,
     until: UntilOption = None,
     meta: MetadataOption = None,
+    dry_run: DryRunOption = False,
+    list_names: ListOption = False,
+    delete_files: DeleteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     r"""Remove images from a gallery for good: their vectors are overwritten in the file.
@@ -140,37 +151,52 @@ def remove(
         --from 2026-11-23T14:00 --until 2026-11-23T15:00
     ```
 
-    The image files are not deleted. A gallery that follows a folder drops the images that you delete from the folder.
+    See first what would go, and delete the image files with them:
+
+    ```
+    sal gallery remove yard.sal --camera door --dry-run --list
+    sal gallery remove yard.sal --camera door --delete-files
+    ```
     """
-    from sal_cli.show.gallery import print_count
+    from sal_cli.show.gallery import print_removal
     from sal_runtime.gallery.removal import remove_images
 
     where = item_filter(camera, track, captured_from, until, meta)
-    print_count("removed", remove_images(gallery, images or [], where), as_json=as_json)
+    removal = remove_images(gallery, images or [], where, dry_run=dry_run, delete_files=delete_files)
+    print_removal(removal, dry_run=dry_run, list_names=list_names, as_json=as_json)
+    if removal.kept:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command(epilog="See also: sal gallery remove, sal gallery verify")
-def purge(
+def purge(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     older_than: Annotated[str, typer.Option("--older-than", help="Remove older images: 90m, 36h, 30d, 8w.")],
     camera: CameraOption = None,
     track: TrackOption = None,
     meta: MetadataOption = None,
+    dry_run: DryRunOption = False,
+    list_names: ListOption = False,
+    delete_files: DeleteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove old images for good: by the time of capture or, where that is unknown, the time when they were added.
 
     ```
     sal gallery purge yard.sal --older-than 30d --camera yard
+    sal gallery purge crops/ --older-than 30d --delete-files
     ```
 
-    The vectors are overwritten in the file, and the log beside it is emptied. The image files are not deleted.
+    The vectors are overwritten in the file, and the log beside it is emptied.
     """
-    from sal_cli.show.gallery import print_count
+    from sal_cli.show.gallery import print_removal
     from sal_runtime.gallery.removal import purge_images
 
     where = item_filter(camera, track, None, None, meta)
-    print_count("removed", purge_images(gallery, older_than, where), as_json=as_json)
+    removal = purge_images(gallery, older_than, where, dry_run=dry_run, delete_files=delete_files)
+    print_removal(removal, dry_run=dry_run, list_names=list_names, as_json=as_json)
+    if removal.kept:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command(epilog="See also: sal gallery status yard.sal, sal bundle show")

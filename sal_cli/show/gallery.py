@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sal_runtime.archive.ray import ArchiveReport
     from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.reindex import ReindexReport
+    from sal_runtime.gallery.removal import Removal
     from sal_runtime.gallery.status import Status
     from sal_runtime.gallery.store.recorded import FieldValues, Recorded
 
@@ -71,7 +73,31 @@ def print_count(done: str, count: int, *, as_json: bool) -> None:
     if as_json:
         print_json({done: count})
     else:
-        print(f"{done} {count:,} {'image' if count == 1 else 'images'}")
+        print(_images(done, count))
+
+
+def _images(done: str, count: int) -> str:
+    return f"{done} {count:,} {'image' if count == 1 else 'images'}"
+
+
+def print_removal(removal: Removal, *, dry_run: bool, list_names: bool, as_json: bool) -> None:
+    """Print what was removed, or would be; on stderr what the conditions know nothing of, and files that were kept."""
+    done = "would remove" if dry_run else "removed"
+    if as_json:
+        kept = [{"path": path, "reason": reason} for path, reason in removal.kept]
+        found = {"dry_run": dry_run, "removed": len(removal.uris), "uris": list(removal.uris)}
+        print_json(found | {"deleted_files": list(removal.files), "kept_files": kept, "unknown": list(removal.unknown)})
+    else:
+        said = sys.stderr if list_names else sys.stdout  # with the names on stdout, all else is not for the pipe
+        for uri in removal.uris if list_names else ():
+            print(printable(uri))
+        for path in removal.files:
+            print(f"{'would delete' if dry_run else 'deleted'} {printable(path)}", file=said)
+        print(_images(done, len(removal.uris)), file=said)
+    for line in removal.unknown:
+        print(f"sal: note: {printable(line)}", file=sys.stderr)
+    for path, reason in removal.kept:
+        print(f"sal: not deleted {printable(path)}: {printable(reason)}", file=sys.stderr)
 
 
 def print_reindex(report: ReindexReport, *, as_json: bool) -> None:

@@ -235,10 +235,10 @@ class Gallery:
         with self._reading() as connection:
             return {item.uri: item for item in rows.find_items(connection, list(uris))}
 
-    def all_items(self) -> list[GalleryItem]:
-        """Every item, in the order of the uris."""
+    def all_items(self, where: ItemFilter | None = None, before: float | None = None) -> list[GalleryItem]:
+        """The items that a filter lets through and that `purge` before a moment would remove, in the order of uris."""
         with self._reading() as connection:
-            return list(rows.read_all_items(connection))
+            return list(rows.read_all_items(connection, *condition(where, before)))
 
     def recorded(self) -> Recorded:
         """Cameras, number of tracks, time span and metadata of the items; reads 8 bytes of each for every field."""
@@ -336,8 +336,8 @@ class Gallery:
         Raises:
             SalError: as for `remove`.
         """
-        text, values = ("1", []) if where is None else condition(where)
-        return self._remove(f"coalesce(captured_at, added_at) < ? AND {text}", [(before, *values)])
+        text, values = condition(where, before)
+        return self._remove(text, [values])
 
     def reserve_ids(self, other: Gallery) -> None:
         """Give coming items other ids than another gallery has ever given, or will give to its next 2^32 items."""
