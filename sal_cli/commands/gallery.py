@@ -33,6 +33,17 @@ GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the fo
 PlaceArgument = Annotated[
     str, typer.Argument(help="A gallery file, or http://HOST:19530/COLLECTION of Milvus.", show_default=False)
 ]
+SourcesArgument = Annotated[
+    list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
+]
+RecordCameraOption = Annotated[str | None, typer.Option("--camera", help="Record this camera for the images.")]
+RecordMetadataOption = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
+]
+ForgetOption = Annotated[
+    bool, typer.Option("--forget", help="Add images again that were removed from the gallery before.")
+]
 CapturedOption = Annotated[
     str | None,
     typer.Option(
@@ -52,21 +63,19 @@ DeleteOption = Annotated[
 @app.command(epilog="See also: sal search --gallery yard.sal --attrs male,backpack")
 def add(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
-    ] = None,
+    images: SourcesArgument = None,
     bundle: BundleOption = None,
-    camera: Annotated[str | None, typer.Option("--camera", help="Record this camera for the images.")] = None,
+    camera: RecordCameraOption = None,
     captured_at: CapturedOption = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
-    ] = None,
+    meta: RecordMetadataOption = None,
+    forget: ForgetOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Encode images into a gallery; images that are in it and have not changed are not encoded again.
+
+    Images that were removed from the gallery do not come back, whatever their files are called now.
 
     A gallery file takes images from anywhere, and is made if it does not exist:
 
@@ -81,9 +90,9 @@ def add(  # noqa: PLR0913 - one parameter is one option
     sal gallery add crops/
     ```
     """
+    from sal_cli.manage import update_gallery
     from sal_cli.show.gallery import print_update
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import update_gallery
     from sal_runtime.gallery.update import Capture
 
     if gallery.is_dir():
@@ -101,6 +110,7 @@ def add(  # noqa: PLR0913 - one parameter is one option
             device or "cpu",
             precision=precision,
             capture=capture,
+            forget=forget,
             progress=progress,
         )
     print_choice(device, report.device)
@@ -158,8 +168,8 @@ def remove(  # noqa: PLR0913 - one parameter is one option
     sal gallery remove yard.sal --camera door --delete-files
     ```
     """
+    from sal_cli.removal import remove_images
     from sal_cli.show.gallery import print_removal
-    from sal_runtime.gallery.removal import remove_images
 
     where = item_filter(camera, track, captured_from, until, meta)
     removal = remove_images(gallery, images or [], where, dry_run=dry_run, delete_files=delete_files)
@@ -189,8 +199,8 @@ def purge(  # noqa: PLR0913 - one parameter is one option
 
     The vectors are overwritten in the file, and the log beside it is emptied.
     """
+    from sal_cli.removal import purge_images
     from sal_cli.show.gallery import print_removal
-    from sal_runtime.gallery.removal import purge_images
 
     where = item_filter(camera, track, None, None, meta)
     removal = purge_images(gallery, older_than, where, dry_run=dry_run, delete_files=delete_files)
@@ -218,9 +228,9 @@ def reindex(
 
     Searches use the old vectors until the swap. An interrupted run continues where it stopped.
     """
+    from sal_cli.manage import reindex_gallery
     from sal_cli.show.gallery import print_reindex
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import reindex_gallery
 
     with progress_bar("encoding") as progress:
         report = reindex_gallery(
@@ -309,9 +319,9 @@ def import_items(
     sal gallery import http://milvus:19530/yard parts/
     ```
     """
+    from sal_cli.manage import import_into
     from sal_cli.show.gallery import print_count
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import import_into
 
     with progress_bar("importing") as progress:
         count = import_into(gallery, sources, bundle, progress)

@@ -11,10 +11,10 @@ from sal_cli.show.terminal import print_failed, print_json, printable
 from sal_runtime.gallery.moments import moment_text
 
 if TYPE_CHECKING:
+    from sal_cli.removal import Removal
     from sal_runtime.archive.ray import ArchiveReport
     from sal_runtime.gallery.comparing import UpdateReport
     from sal_runtime.gallery.reindex import ReindexReport
-    from sal_runtime.gallery.removal import Removal
     from sal_runtime.gallery.status import Status
     from sal_runtime.gallery.store.recorded import FieldValues, Recorded
 
@@ -23,9 +23,17 @@ def print_update(report: UpdateReport, *, as_json: bool) -> None:
     """Print how many images `sal gallery add` added, and on stderr those it skipped."""
     counts = {name: getattr(report, name) for name in ("added", "changed", "removed", "unchanged")}
     if as_json:
-        print_json({**counts, "failed": [{"path": path, "reason": reason} for path, reason in report.failed]})
+        print_json(
+            {
+                **counts,
+                "held_back": report.held_back,
+                "failed": [{"path": path, "reason": reason} for path, reason in report.failed],
+            }
+        )
     else:
         print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        if report.held_back:
+            print(f"{report.held_back:,} held back: removed from the gallery before; --forget adds them again")
     print_failed(report.failed)
 
 
@@ -43,6 +51,8 @@ def print_status(status: Status, *, as_json: bool) -> None:
     if status.pending is not None:
         waiting = ", ".join(f"{count:,} {name}" for name, count in status.pending.items() if count)
         print(f"pending  {waiting or 'nothing, it is up to date'}")
+    if status.held_back:
+        print(f"removed  {status.held_back:,}, kept as hashes only; they do not come back with the next add")
     _print_recorded(status.recorded)
     if status.left_behind:
         files = shlex.join(str(file) for file in status.left_behind)

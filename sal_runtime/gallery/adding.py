@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem
 
 
-def add_images(
+def add_images(  # noqa: PLR0913 - all but four have defaults that fit
     path: Path,
     sources: Sequence[Path],
     bundle: Bundle,
@@ -31,6 +31,7 @@ def add_images(
     gallery: Gallery | None = None,
     capture: Capture = NOTHING_KNOWN,
     precision: str = "fp32",
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add image files, and all images below folders, to a gallery that follows no folder; makes it if there is none.
@@ -43,6 +44,7 @@ def add_images(
         gallery: the gallery, open for reading; None where there is none yet.
         capture: what is known of the images.
         precision: precision of `encode`, from `choose_precision`.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -54,7 +56,7 @@ def add_images(
         refuse_follower(gallery)
         check_bundle(gallery, bundle)
         known = gallery.find(listing.files)
-    changes = compare_files(known, listing)
+    changes = compare_files(known, listing, None if forget else gallery)
     same = {uri: item for uri, item in known.items() if uri not in changes.changed}
     same |= {item.uri: item for item in changes.touched}
     described = [capture.describe(item) for item in same.values()]

@@ -23,7 +23,7 @@ from sal_runtime.arrays import Float32Array, Int64Array, Precision
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
-from sal_runtime.gallery.store import changes, rows
+from sal_runtime.gallery.store import changes, rows, tombstones
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
@@ -254,6 +254,16 @@ class Gallery:
         with self._reading() as connection:
             return unknown_values(connection, where)
 
+    def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
+        """Those of some content hashes whose images were removed; an update with image files does not add them."""
+        with self._reading() as connection:
+            return tombstones.held_back(connection, content_hashes)
+
+    def num_held_back(self) -> int:
+        """Number of contents that are held back."""
+        with self._reading() as connection:
+            return tombstones.count_tombstones(connection)
+
     def verify(self) -> list[str]:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
         from sal_runtime.gallery.store.checks import find_problems
@@ -273,7 +283,7 @@ class Gallery:
         """Add items in one transaction; an item whose uri is known replaces it (last one wins).
 
         Args:
-            items: n of them.
+            items: n of them; their contents are held back no more, if they were removed before.
             embeddings: unit vectors float32 `[n, d]`.
 
         Raises:
@@ -297,22 +307,20 @@ class Gallery:
         with self._writing() as connection:
             changes.update_items(connection, items)
 
-    def remove(self, uris: Iterable[str]) -> int:
-        """Remove items for good; unknown uris are passed over.
+    def remove(self, uris: Iterable[str], *, may_return: bool = False) -> int:
+        """Remove items for good, and say how many there were; unknown uris are passed over.
 
-        Returns:
-            How many there were.
+        Args:
+            uris: of the items.
+            may_return: leave no tombstone, so that an update with the same image files adds them again.
 
         Raises:
             SalError: writing failed (nothing was removed), or a reader keeps the old bytes in use (see `erase`).
         """
-        return self._remove("uri = ?", [(uri,) for uri in uris])
+        return self._remove("uri = ?", [(uri,) for uri in uris], may_return)
 
     def remove_where(self, where: ItemFilter) -> int:
-        """Remove the items that a filter lets through for good.
-
-        Returns:
-            How many there were.
+        """Remove the items that a filter lets through for good, and say how many there were.
 
         Raises:
             InputError: the filter has no condition.
@@ -324,14 +332,11 @@ class Gallery:
         return self._remove(text, [values])
 
     def purge(self, before: float, where: ItemFilter | None = None) -> int:
-        """Remove for good what was captured (added, where that is not known) before a moment.
+        """Remove for good what was captured (added, where that is not known) before a moment; say how many there were.
 
         Args:
             before: seconds since 1970, UTC.
             where: only items that this filter lets through.
-
-        Returns:
-            How many there were.
 
         Raises:
             SalError: as for `remove`.
@@ -385,12 +390,12 @@ class Gallery:
                 "the log beside it until the next removal, or `erase`, after it is done"
             )
 
-    def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
+    def _remove(self, text: str, values: Sequence[Sequence[object]], may_return: bool = False) -> int:
         with self._writing() as connection:
-            uris = changes.remove_items(connection, text, values, self.embedding_dim)
+            uris = changes.remove_items(connection, text, values, self.embedding_dim, may_return=may_return)
             if generation_path(self.path).exists():
                 with Gallery.open(generation_path(self.path), "w") as generation:
-                    generation.remove(uris)
+                    generation.remove(uris, may_return=True)
         self.erase()  # also if there were none: the process that removed them may have been killed before it came here
         return len(uris)
 

@@ -26,6 +26,7 @@ class Status:
         follows: the folder that the gallery follows, if any.
         pending: images that the next search of that folder will encode or forget; None if it follows none, or if the
             folder is gone.
+        held_back: number of removed images that do not come back with the next update.
         recorded: cameras, number of tracks, time span and metadata of the images.
         left_behind: the files of a gallery whose folder was moved or deleted; its images can still be found until
             these files are deleted. Empty otherwise.
@@ -39,6 +40,7 @@ class Status:
     embedding_dim: int
     follows: Path | None
     pending: dict[str, int] | None
+    held_back: int
     recorded: Recorded
     left_behind: tuple[Path, ...] = ()
 
@@ -72,6 +74,7 @@ def read_status(place: Path) -> Status:
             embedding_dim=gallery.embedding_dim,
             follows=follows,
             pending=pending,
+            held_back=gallery.num_held_back(),
             recorded=gallery.recorded(),
         )
     if follows is None or follows.is_dir():

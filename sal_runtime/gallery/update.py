@@ -127,7 +127,7 @@ def apply_changes(
         InputError: another process writes the gallery.
     """
     if changes.removed:
-        writer.gallery.remove(changes.removed)
+        writer.gallery.remove(changes.removed, may_return=True)
     if changes.touched:
         writer.gallery.update(changes.touched)
     files = {uri: listing.files[uri] for uri in sorted((*changes.new, *changes.changed))}
@@ -147,7 +147,7 @@ def apply_changes(
             progress(done, len(files))
     broken_changed = [uri for uri in changes.changed if uri in broken]
     if broken_changed:
-        writer.gallery.remove(broken_changed)
+        writer.gallery.remove(broken_changed, may_return=True)
     elif changes.changed:
         writer.gallery.erase()  # what the changed images looked like before
     return UpdateReport(
@@ -155,6 +155,7 @@ def apply_changes(
         changed=len(changes.changed) - len(broken_changed),
         removed=len(changes.removed) + len(broken_changed),
         unchanged=changes.unchanged,
+        held_back=changes.held_back,
         failed=(*listing.failed, *((files[uri].path, reason) for uri, reason in broken.items())),
     )
 

@@ -7,6 +7,7 @@ changes.py  adding, updating and removing in one transaction
 memory.py   the columns in memory, kept up to date block by block
 recorded.py what is recorded of the images, counted
 checks.py   finding damage
+tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
 lock.py     who may write
 

@@ -168,7 +168,7 @@ def test_a_gallery_from_images_anywhere(folder: Path, sal: Sal, tmp_path: Path) 
     code, out, _ = sal("gallery", "add", path, folder / "cam 1", door, "--camera", "c1", "--captured-at", "mtime")
     assert (code, out) == (0, "5 added, 0 changed, 0 removed, 0 unchanged\n")
     code, out, _ = sal("gallery", "add", path, folder / "red.jpg", "--captured-at", "2020-01-01T12:00+01:00", "--json")
-    assert json.loads(out) == {"added": 1, "changed": 0, "removed": 0, "unchanged": 0, "failed": []}
+    assert json.loads(out) == {"added": 1, "changed": 0, "removed": 0, "unchanged": 0, "held_back": 0, "failed": []}
     code, out, _ = sal("gallery", "add", path, folder / "cam 1", door, "--camera", "c2")
     assert out == "0 added, 0 changed, 0 removed, 5 unchanged\n"
     with Gallery.open(path) as gallery:
@@ -256,6 +256,16 @@ def test_the_gallery_of_a_folder(folder: Path, sal: Sal) -> None:
     check_one_error(sal("gallery", "add", folder, folder / "green.PNG"), 2, "from there only")
     check_one_error(sal("gallery", "add", folder.with_name("crops.sal"), folder / "green.PNG"), 2, "follows the folder")
     assert sal("gallery", "add", folder)[1] == "1 added, 0 changed, 1 removed, 5 unchanged\n"
+    sal("gallery", "remove", folder, "green.PNG")
+    (folder / "green.PNG").rename(folder / "another name.PNG")
+    code, out, err = sal("search", "-g", folder, "-a", "male", "--json")
+    assert (code, err, "another name.PNG" in out) == (0, "", False)
+    code, out, _ = sal("gallery", "add", folder)
+    held_back = "1 held back: removed from the gallery before; --forget adds them again\n"
+    assert (code, out) == (0, f"0 added, 0 changed, 0 removed, 5 unchanged\n{held_back}")
+    assert "removed  1, kept as hashes only" in sal("gallery", "status", folder)[1]
+    assert sal("gallery", "add", folder, "--forget")[1] == "1 added, 0 changed, 0 removed, 5 unchanged\n"
+    assert json.loads(sal("gallery", "status", folder, "--json")[1])["held_back"] == 0
     assert "up to date" in sal("gallery", "status", folder)[1]
 
 

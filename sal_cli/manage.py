@@ -29,6 +29,7 @@ def update_gallery(
     *,
     precision: Precision | None = None,
     capture: Capture = NOTHING_KNOWN,
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add images to a gallery file, or bring the gallery of a folder up to date.
@@ -40,6 +41,7 @@ def update_gallery(
         device: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         precision: None takes that of the gallery, or fp32 for a new one.
         capture: as for `add_images`.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -59,10 +61,20 @@ def update_gallery(
         chosen = choose_precision(precision, gallery)
         encode = LazyImageEncoder(bundle, device=device, precision=chosen)
         if is_folder:
-            report = sync_folder(place, bundle, encode, gallery=gallery, precision=chosen, progress=progress)
+            report = sync_folder(
+                place, bundle, encode, gallery=gallery, precision=chosen, forget=forget, progress=progress
+            )
         else:
             report = add_images(
-                path, sources, bundle, encode, gallery=gallery, capture=capture, precision=chosen, progress=progress
+                path,
+                sources,
+                bundle,
+                encode,
+                gallery=gallery,
+                capture=capture,
+                precision=chosen,
+                forget=forget,
+                progress=progress,
             )
     return replace(report, device=encode.choice)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sal_cli.manage import import_into, reindex_gallery, update_gallery
+from sal_cli.removal import purge_images, remove_images
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
-from sal_runtime.gallery.manage import update_gallery
-from sal_runtime.gallery.removal import purge_images, remove_images
+from sal_runtime.gallery.parquet import export_gallery
 from sal_runtime.gallery.update import Capture
 from tests.runtime.gallery_images import IMAGE_URIS, make_folder, write_image
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -98,3 +99,54 @@ def test_only_the_files_that_the_gallery_knows_are_deleted(place: Path, folder: 
     assert not any(Path(path).exists() for path in removal.files)
     assert changed.exists()
     assert (folder / "target.jpg").exists()
+
+
+def test_what_was_removed_does_not_come_back_until_it_is_asked_for(place: Path, folder: Path, bundle: Path) -> None:
+    gone = str(folder / "red.jpg")
+    remove_images(place, [gone], ItemFilter())
+    (folder / "red.jpg").rename(folder / "renamed.jpg")
+    report = update_gallery(place, [folder], bundle, "cpu")
+    assert (report.added, report.held_back) == (0, 1)
+    write_image(folder / "green.PNG", (1, 1, 1))
+    (folder / "renamed.jpg").replace(folder / "cam 1" / "blue.bmp")  # what is known there is gone, too
+    report = update_gallery(place, [folder], bundle, "cpu")
+    assert (report.added, report.changed, report.removed, report.held_back) == (0, 1, 1, 1)
+    assert str(folder / "cam 1" / "blue.bmp") not in held(place)
+    report = update_gallery(place, [folder], bundle, "cpu", forget=True)
+    assert (report.added, report.held_back) == (1, 0)
+    assert update_gallery(place, [folder], bundle, "cpu").unchanged == 5
+
+
+def test_what_was_deleted_from_a_folder_may_come_back(folder: Path, bundle: Path) -> None:
+    (folder / "red.jpg").rename(folder.with_name("away.jpg"))
+    assert update_gallery(folder, [], bundle, "cpu").removed == 1
+    folder.with_name("away.jpg").rename(folder / "red.jpg")
+    assert update_gallery(folder, [], bundle, "cpu").added == 1
+
+
+def test_a_folder_of_removed_images_is_nothing_to_search(folder: Path, bundle: Path) -> None:
+    purge_images(folder, "0m")
+    with pytest.raises(InputError, match="6 images were removed from its gallery; set forget"):
+        update_gallery(folder, [], bundle, "cpu")
+
+
+def test_tombstones_outlive_reindex_and_hold_imports_back(place: Path, bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    parquet, gone = tmp_path / "g.parquet", held(place)[0]
+    with Gallery.open(place) as gallery:
+        assert export_gallery(gallery, parquet) == 6
+    remove_images(place, [gone], ItemFilter())
+    assert import_into(str(place), [parquet], bundle) == 5
+    assert gone not in held(place)
+    other = make_tiny_bundle(tmp_path / "other", name="other", seed=1)
+    reindex_gallery(place, other, "cpu")
+    assert update_gallery(place, [Path(gone)], other, "cpu").held_back == 1
+
+
+def test_a_tombstone_holds_neither_the_name_nor_the_hash_of_the_file(place: Path) -> None:
+    with Gallery.open(place) as gallery:
+        item = gallery.all_items()[0]
+    remove_images(place, [item.uri], ItemFilter())
+    assert item.content_hash is not None
+    for needle in (Path(item.uri).name.encode(), item.content_hash.encode(), bytes.fromhex(item.content_hash)):
+        assert needle not in place.read_bytes()
