@@ -6,6 +6,7 @@ options.py   options that several commands share, and options that cannot take e
 hints.py     the option or extra that mends an error
 manage.py    one call for each thing that is done to a gallery by its name
 removal.py   removing images, and their files, from a gallery by its name
+crop_table.py  what another pipeline knows of each image
 commands/    parse options, call one function, print: one file a group
 bench/       measures: `sal bench`
 show/        prints and draws what was found or measured

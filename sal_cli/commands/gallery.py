@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,9 @@ from sal_cli.options import (
 )
 from sal_cli.parsing import CommandModule
 
+if TYPE_CHECKING:
+    from sal_runtime.gallery.update import Capture
+
 app = CommandModule(help="Fill galleries, look at them, and remove images from them.")
 
 GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the folder it follows.", show_default=False)]
@@ -40,6 +43,15 @@ RecordCameraOption = Annotated[str | None, typer.Option("--camera", help="Record
 RecordMetadataOption = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
+]
+RecordTrackOption = Annotated[str | None, typer.Option("--track", help="Record this track for the images.")]
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        help="Add the images of this .csv or .jsonl file with what its columns say: image, camera, captured_at, "
+        "track, box; others are metadata.",
+    ),
 ]
 ForgetOption = Annotated[
     bool, typer.Option("--forget", help="Add images again that were removed from the gallery before.")
@@ -67,15 +79,15 @@ def add(  # noqa: PLR0913 - one parameter is one option
     bundle: BundleOption = None,
     camera: RecordCameraOption = None,
     captured_at: CapturedOption = None,
+    track: RecordTrackOption = None,
     meta: RecordMetadataOption = None,
+    table: TableOption = None,
     forget: ForgetOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Encode images into a gallery; images that are in it and have not changed are not encoded again.
-
-    Images that were removed from the gallery do not come back, whatever their files are called now.
 
     A gallery file takes images from anywhere, and is made if it does not exist:
 
@@ -84,24 +96,24 @@ def add(  # noqa: PLR0913 - one parameter is one option
         --camera yard --captured-at mtime --meta zone=north
     ```
 
-    The gallery of a folder is brought up to date, as a search would do it:
+    A table says what another pipeline knows of each image; see docs/gallery.md:
 
     ```
-    sal gallery add crops/
+    sal gallery add yard.sal --table demo/gallery/crops.csv
     ```
+
+    `sal gallery add crops/` brings the gallery of a folder up to date, as a search would do it.
     """
+    from sal_cli.crop_table import read_crop_table
     from sal_cli.manage import update_gallery
     from sal_cli.show.gallery import print_update
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.update import Capture
 
     if gallery.is_dir():
         refuse_options(
-            {"--camera": camera, "--captured-at": captured_at, "--meta": meta},
+            {"--camera": camera, "--captured-at": captured_at, "--track": track, "--meta": meta, "--table": table},
             f"the gallery of the folder {gallery} takes its images from there; name a gallery file instead",
         )
-    check_texts({"--camera": None if camera is None else [camera]})
-    capture = Capture(camera, captured_at, dict(key_values(meta)))
     with progress_bar("encoding") as progress:
         report = update_gallery(
             gallery,
@@ -109,7 +121,8 @@ def add(  # noqa: PLR0913 - one parameter is one option
             bundle,
             device or "cpu",
             precision=precision,
-            capture=capture,
+            capture=_capture(camera, captured_at, track, meta),
+            captures={} if table is None else read_crop_table(table),
             forget=forget,
             progress=progress,
         )
@@ -117,6 +130,13 @@ def add(  # noqa: PLR0913 - one parameter is one option
     print_update(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _capture(camera: str | None, captured_at: str | None, track: str | None, meta: list[str] | None) -> Capture:
+    from sal_runtime.gallery.update import Capture
+
+    check_texts({"--camera": [camera or ""], "--track": [track or ""]})
+    return Capture(camera, captured_at, dict(key_values(meta)), track)
 
 
 @app.command(epilog="See also: sal gallery verify yard.sal")
