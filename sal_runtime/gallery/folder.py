@@ -46,6 +46,9 @@ def locate(place: Path) -> Path:
     """
     path = gallery_path_for(place) if place.is_dir() else place
     if not path.is_file():
+        left = place.with_name(place.name + GALLERY_SUFFIX) if place.name else place
+        if not place.exists() and left.is_file():
+            raise InputError(f"{place}: there is no such folder; {left} is there: name it", parameter="gallery")
         remedy = "search the folder once to make it" if place.is_dir() else "add images to make it"
         raise InputError(f"{path}: there is no such gallery file; {remedy}", parameter="gallery")
     return path
@@ -58,6 +61,7 @@ def sync_folder(
     *,
     gallery: Gallery | None = None,
     precision: str = "fp32",
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Bring the gallery of a folder up to date; makes it if there is none.
@@ -68,6 +72,7 @@ def sync_folder(
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`; called only if there is something to encode.
         gallery: the gallery of the folder, open for reading; None where there is none yet.
         precision: precision of `encode`, from `choose_precision`.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -78,16 +83,17 @@ def sync_folder(
     if gallery is not None:
         _refuse_other_gallery(gallery, folder)
         check_bundle(gallery, bundle)
-    changes = compare_files(_items_by_uri(gallery), listing)
+    changes = compare_files(_items_by_uri(gallery), listing, None if forget else gallery)
     if changes.is_empty:
-        report = UpdateReport(0, 0, 0, changes.unchanged, tuple(listing.failed))
+        failed = tuple(listing.failed)
+        report = UpdateReport(0, 0, 0, changes.unchanged, failed, held_back=changes.held_back)
     else:
         from sal_runtime.gallery.update import GalleryWriter, apply_changes  # a search of what has not changed is light
 
         with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
             report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
-        raise InputError(_nothing_to_search(folder, report.failed))
+        raise InputError(_nothing_to_search(folder, report.failed, report.held_back))
     return report
 
 
@@ -98,7 +104,7 @@ def folder_changes(folder: Path, gallery: Gallery) -> Changes:
         InputError: there is no such folder, or the gallery does not follow it.
     """
     _refuse_other_gallery(gallery, folder)
-    return compare_files(_items_by_uri(gallery), list_images(folder))
+    return compare_files(_items_by_uri(gallery), list_images(folder), gallery)
 
 
 def _items_by_uri(gallery: Gallery | None) -> dict[str, GalleryItem]:
@@ -113,7 +119,9 @@ def _refuse_other_gallery(gallery: Gallery, folder: Path) -> None:
         )
 
 
-def _nothing_to_search(folder: Path, failed: Iterable[tuple[str, str]]) -> str:
+def _nothing_to_search(folder: Path, failed: Iterable[tuple[str, str]], held_back: int) -> str:
+    if held_back:
+        return f"{folder}: its {held_back:,} images were removed from its gallery; set forget to add them again"
     reasons = [f"{path}: {reason}" for path, reason in failed]
     if not reasons:
         return f"{folder}: holds no image (JPEG, PNG, WebP or BMP), in no folder below it either"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
+from sal_runtime.gallery.moments import moment_text
 
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
@@ -60,7 +60,7 @@ class ItemFilter:
         conditions = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
         for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
             if bound is not None:
-                conditions.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
+                conditions.append(f"{word} {moment_text(bound)}")
         return tuple(conditions)
 
 

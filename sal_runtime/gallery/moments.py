@@ -43,3 +43,14 @@ def parse_moment(text: str) -> float:
             f"got the moment {text!r}, expected ISO 8601 such as 2026-11-23T14:02:00+01:00, or {FILE_TIME}"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def moment_text(seconds: float) -> str:
+    """A moment for people, in the local time zone: `2026-11-23 14:02:00 CET`.
+
+    Moments that no calendar has (before the year 1, after 9999) are given as seconds since 1970.
+    """
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} seconds since 1970"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,11 +35,15 @@ class Capture:
         camera: name of the camera that saw these people.
         captured_at: a moment in ISO 8601 (UTC unless it says otherwise), or `mtime` for the times of the files.
         metadata: anything else that filters may ask for; it is added to what is known already.
+        track: of the person within the camera.
+        box: of the person in the camera's image: left, top, width, height, pixels.
     """
 
     camera: str | None = None
     captured_at: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    track: str | None = None
+    box: tuple[int, int, int, int] | None = None
 
     @cached_property
     def _moment(self) -> float | None:
@@ -61,6 +65,8 @@ class Capture:
             camera=item.camera if self.camera is None else self.camera,
             captured_at=item.captured_at if moment is None else moment,
             metadata={**item.metadata, **self.metadata},
+            track=item.track if self.track is None else self.track,
+            box=item.box if self.box is None else self.box,
         )
 
 
@@ -110,7 +116,7 @@ def apply_changes(
     listing: Listing,
     writer: GalleryWriter,
     encode: Encode,
-    capture: Capture = NOTHING_KNOWN,
+    describe: Callable[[GalleryItem], GalleryItem] = NOTHING_KNOWN.describe,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Make a gallery agree with image files.
@@ -120,21 +126,21 @@ def apply_changes(
         listing: the files.
         writer: of the gallery.
         encode: called only if there is something to encode.
-        capture: what is known of every new or changed image beside its file.
+        describe: adds what is known of a new or changed image beside its file.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
         InputError: another process writes the gallery.
     """
     if changes.removed:
-        writer.gallery.remove(changes.removed)
+        writer.gallery.remove(changes.removed, may_return=True)
     if changes.touched:
         writer.gallery.update(changes.touched)
     files = {uri: listing.files[uri] for uri in sorted((*changes.new, *changes.changed))}
 
     def load(uri: str) -> tuple[GalleryItem, UInt8Array]:
         item, image = load_item(files[uri].path, uri, writer.bundle.image_spec)
-        return capture.describe(item), image
+        return describe(item), image
 
     broken: dict[str, str] = {}
     done = 0
@@ -147,7 +153,7 @@ def apply_changes(
             progress(done, len(files))
     broken_changed = [uri for uri in changes.changed if uri in broken]
     if broken_changed:
-        writer.gallery.remove(broken_changed)
+        writer.gallery.remove(broken_changed, may_return=True)
     elif changes.changed:
         writer.gallery.erase()  # what the changed images looked like before
     return UpdateReport(
@@ -155,6 +161,7 @@ def apply_changes(
         changed=len(changes.changed) - len(broken_changed),
         removed=len(changes.removed) + len(broken_changed),
         unchanged=changes.unchanged,
+        held_back=changes.held_back,
         failed=(*listing.failed, *((files[uri].path, reason) for uri, reason in broken.items())),
     )
 

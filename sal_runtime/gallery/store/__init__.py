@@ -5,7 +5,9 @@ rows.py     what is known of each image, as rows
 columns.py  vectors and what filters ask for, as dense columns in blocks
 changes.py  adding, updating and removing in one transaction
 memory.py   the columns in memory, kept up to date block by block
+recorded.py what is recorded of the images, counted
 checks.py   finding damage
+tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
 lock.py     who may write
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import temporaries, whole_file
+
+if TYPE_CHECKING:
+    from sal_runtime.bundle.bundle import Bundle
 
 FORMAT_VERSION = 2
 """Version of the tables below, kept in `user_version`."""
@@ -97,6 +101,23 @@ def delete_gallery(path: Path) -> None:
     """Delete a gallery file and everything beside it."""
     for file in (resolved(path), *side_files(path)):
         file.unlink(missing_ok=True)
+
+
+def new_meta(path: Path, bundle: Bundle, root: Path | None, precision: str) -> dict[str, str]:
+    """The `meta` of a new gallery file at a resolved path; `root` is the folder that it follows, if any."""
+    meta = {
+        "fingerprint": bundle.fingerprint,
+        "embedding_dim": str(bundle.embedding_dim),
+        "bundle_name": bundle.name,
+        "bundle_path": str(Path(bundle.path).resolve()),
+        "precision": precision,
+        "created_at": str(time.time()),
+    }
+    if root is not None:
+        # A sibling by its name only, so that folder and gallery can move together.
+        is_sibling = root.resolve().parent == path.parent
+        meta["root"] = root.resolve().name if is_sibling else str(root.resolve())
+    return meta
 
 
 def create_file(path: Path, meta: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sal_cli.manage import update_gallery
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.encoding.encoders import ImageEncoder
@@ -18,7 +19,6 @@ from sal_runtime.gallery.choices import choose_bundle_path
 from sal_runtime.gallery.folder import gallery_path_for
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.manage import update_gallery
 from sal_runtime.images.pixels import load_image
 from sal_runtime.matching import open_and_ask, person_search
 from sal_runtime.matching.open_and_ask import search
