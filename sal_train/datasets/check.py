@@ -18,7 +18,7 @@ from rich.progress import track
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image
-from sal_train.datasets.splits import SearchDataset, Split
+from sal_train.datasets.splits import SearchDataset, Split, people_on_both_sides
 
 SMALLEST_HEIGHT = 32
 """Pixels; a smaller image shows hardly any attribute."""
@@ -176,12 +176,11 @@ def _label_findings(dataset: SearchDataset) -> list[Finding]:
     share = dataset.train.attributes.mean(axis=0)
     never = [names[bit] for bit in np.flatnonzero(share == 0)]
     always = [names[bit] for bit in np.flatnonzero(share == 1)]
-    identities = set(dataset.train.identities) & set(dataset.test.identities) - {""}
     return [
         _finding("warning", "attributes no training image has", never),
         _finding("warning", "attributes every training image has", always),
         _finding("warning", "contradictory labels (bits that fit no state of a group)", _contradictions(dataset)),
-        _finding("error", "people in training and test alike", sorted(identities)),
+        _finding("error", "people in training and test alike", people_on_both_sides(dataset)),
         _finding("warning", "people whose images have different attributes", _changing_people(dataset.train)),
     ]
 
