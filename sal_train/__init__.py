@@ -18,7 +18,6 @@ frozen_trunk.py                 features of a trunk that does not learn, compute
 teacher.py                      a finished run that a smaller network imitates
 linear_query.py                 the linear part of the attribute encoder, fitted in closed form
 checkpoint.py, training_log.py  files that a run writes
-text_files.py                   text that people write: tables, schemas, recipes
 distributed.py, cpu_memory.py   several processes under torchrun; memory on a CPU
 
 The rooms:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sal_runtime.errors import ConfigError
 from sal_train.config import Config
-from sal_train.text_files import read_text
+from sal_train.datasets.text_files import read_text
 
 RECIPES = ("sal", "edge", "paper", "deepmar", "tiny")
 

@@ -12,7 +12,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive, normalise_word
 from sal_train.datasets.sensitive import is_sensitive
 from sal_train.datasets.table_file import Table, is_blank
-from sal_train.text_files import read_text
+from sal_train.datasets.text_files import read_text
 
 NUMBERS_YES_NO = {"1": 1, "0": 0, "-1": 0}
 YES_WORDS = (

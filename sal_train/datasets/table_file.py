@@ -12,7 +12,7 @@ from typing import Any
 
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import NONE_STATE, normalise_word
-from sal_train.text_files import read_text
+from sal_train.datasets.text_files import read_text
 
 RESERVED = ("image", "identity", "split")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
