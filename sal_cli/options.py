@@ -77,7 +77,10 @@ MetadataOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="market1501, peta, market1501+peta, or your own folder or .csv/.jsonl file.")
+    str,
+    typer.Option(
+        "--dataset", help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl)."
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="The folder that holds the data set. Default: the current folder.")

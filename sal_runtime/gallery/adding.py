@@ -80,10 +80,11 @@ def _list_sources(sources: Sequence[Path]) -> Listing:
             found = list_images(source)
             listing.files |= {os.path.abspath(file.path): file for file in found.files.values()}
             listing.failed += found.failed
+            listing.passed_over += found.passed_over
         elif source.exists():
             note_file(listing, str(source), os.path.abspath(source))
         else:
             raise InputError(f"{source}: there is no such file or folder to add")
     if not listing.files and not listing.failed:
-        raise InputError("nothing to add: the folders hold no image (JPEG, PNG, WebP or BMP)")
+        raise InputError(f"nothing to add: the folders hold {listing.nothing()}")
     return listing

@@ -13,7 +13,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.files import cache_folder
 from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.images.folder import list_images
+from sal_runtime.images.folder import Listing, list_images
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -93,7 +93,7 @@ def sync_folder(
         with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
             report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
-        raise InputError(_nothing_to_search(folder, report.failed, report.held_back))
+        raise InputError(_nothing_to_search(folder, listing, report.failed, report.held_back))
     return report
 
 
@@ -119,12 +119,12 @@ def _refuse_other_gallery(gallery: Gallery, folder: Path) -> None:
         )
 
 
-def _nothing_to_search(folder: Path, failed: Iterable[tuple[str, str]], held_back: int) -> str:
+def _nothing_to_search(folder: Path, listing: Listing, failed: Iterable[tuple[str, str]], held_back: int) -> str:
     if held_back:
         return f"{folder}: its {held_back:,} images were removed from its gallery; set forget to add them again"
     reasons = [f"{path}: {reason}" for path, reason in failed]
     if not reasons:
-        return f"{folder}: holds no image (JPEG, PNG, WebP or BMP), in no folder below it either"
+        return f"{folder}: with the folders below it, holds {listing.nothing()}"
     shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
     return f"{folder}: none of its images can be read: {shown}"
 

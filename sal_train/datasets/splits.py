@@ -95,6 +95,11 @@ def seen_categories(train: Split, test: Split) -> BoolArray:
     return np.array([row.tobytes() in known for row in test.category_vectors], dtype=np.bool_)
 
 
+def people_on_both_sides(dataset: SearchDataset) -> list[str]:
+    """Identities that training and test share, in order; there should be none."""
+    return sorted(set(dataset.train.identities) & set(dataset.test.identities) - {""})
+
+
 def expect(what: str, got: object, expected: object, remedy: str) -> None:
     """Check one fact of a published protocol.
 

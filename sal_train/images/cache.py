@@ -50,8 +50,9 @@ def _key(paths: Sequence[Path], spec: ImageSpec) -> str:
     for path in paths:
         try:
             status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; `sal data check` lists all missing files") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", error)
+            raise InputError(f"{path}: {reason}; `sal data check` lists all missing files") from error
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
