@@ -17,8 +17,10 @@ from typing import Literal
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import temporaries, whole_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the tables below, kept in `user_version`."""
+OLD_FORMAT_VERSION = 2
+"""Version that `upgrade.py` can bring to the present one."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
@@ -29,6 +31,11 @@ WAL_FORMAT = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
 Mode = Literal["r", "w"]
+
+
+class OldFormatError(InputError):
+    """A gallery file has `OLD_FORMAT_VERSION`."""
+
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -138,11 +145,17 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         file.write(WAL_FORMAT)
 
 
-def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
+def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
     """Open a gallery file in autocommit mode, for use by one thread at a time.
 
+    Args:
+        path: of the file.
+        mode: `w` for the holder of the `WriterLock`.
+        allow_old: take a file of `OLD_FORMAT_VERSION`, too.
+
     Raises:
-        InputError: there is no such file, it is not a gallery, or its format is not the one of this version.
+        OldFormatError: its format is the one before this version's.
+        InputError: there is no such file, it is not a gallery, or its format is another one.
     """
     file = resolved(path)
     if not file.is_file():
@@ -152,7 +165,7 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
             _address(file), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )
         try:
-            _check_format(connection, path)
+            _check_format(connection, path, allow_old)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA query_only = {'ON' if mode == 'r' else 'OFF'}")
@@ -162,20 +175,30 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
         return connection
 
 
+def can_be_written(file: Path) -> bool:
+    """Whether this user may write a resolved gallery file, and the files beside it."""
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
 def _address(file: Path) -> str:
     """URI of a resolved file, read-write where the place allows it: even a reader of a WAL file writes beside it."""
     address = file.as_uri()
-    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+    if can_be_written(file):
         return f"{address}?mode=rw"
     return f"{address}?mode=ro" if log_path(file).exists() else f"{address}?immutable=1"
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _check_format(connection: sqlite3.Connection, path: Path, allow_old: bool) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
         raise InputError(_not_a_gallery(path))
-    if version != FORMAT_VERSION:
+    if version == OLD_FORMAT_VERSION and not allow_old:
+        raise OldFormatError(
+            f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; open the gallery "
+            "once where the file and its folder can be written, and it is brought to the new format"
+        )
+    if version not in (OLD_FORMAT_VERSION, FORMAT_VERSION):
         raise InputError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; "
             "move the file away and encode the images again"
