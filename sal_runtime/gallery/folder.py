@@ -14,7 +14,7 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import cache_folder, make_cache
 from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.gallery.store.file import can_be_written, resolved
+from sal_runtime.gallery.store.file import can_be_written, copy_gallery, resolved
 from sal_runtime.images.folder import list_images
 
 if TYPE_CHECKING:
@@ -109,15 +109,32 @@ def sync_folder(
 
 
 def _path_to_write(folder: Path) -> Path:
-    """As `gallery_path_for`, in a folder that exists.
+    """As `gallery_path_for`; a file beside the folder that this user may only read is copied to the cache before.
 
     Raises:
+        InputError: another process writes the copy.
         SalError: nothing can be written in the cache.
     """
     path = gallery_path_for(folder)
     if path.name != folder.resolve().name + GALLERY_SUFFIX:
         make_cache(path.parent)
+    elif path.exists() and not can_be_written(resolved(path)):
+        cached = _cached_path(folder.resolve())
+        make_cache(cached.parent)
+        _copy(path, cached, folder.resolve())
+        return cached
     return path
+
+
+def _copy(path: Path, copy: Path, root: Path) -> None:
+    from sal_runtime.gallery.store.lock import WriterLock
+
+    lock = WriterLock(copy)
+    try:
+        if not copy.exists():  # another process may have been faster
+            copy_gallery(path, copy, {"root": str(root)})
+    finally:
+        lock.release()
 
 
 def folder_changes(folder: Path, gallery: Gallery) -> Changes:

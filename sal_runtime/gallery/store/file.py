@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -126,6 +126,28 @@ def create_file(path: Path, meta: Mapping[str, str]) -> None:
             _write_tables(temporary, meta)
 
 
+def copy_gallery(path: Path, copy: Path, meta: Mapping[str, str]) -> None:
+    """Copy a gallery file that may be read only, with what is still in its log; the copy appears when it is whole.
+
+    Args:
+        path: of the gallery.
+        copy: path of a new gallery file; the caller holds its `WriterLock`.
+        meta: entries of the copy that differ.
+
+    Raises:
+        SalError: it cannot be written.
+    """
+    with explained(copy), whole_file(resolved(copy)) as temporary:
+        with closing(connect_file(path, "r")) as connection:
+            connection.execute("PRAGMA query_only = OFF")  # it forbids this statement, too
+            connection.execute("VACUUM INTO ?", (str(temporary),))
+        with closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(meta[key], key) for key in meta])
+            connection.commit()
+        _mark_as_wal(temporary)
+
+
 def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -140,6 +162,10 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     finally:
         connection.close()
+    _mark_as_wal(path)
+
+
+def _mark_as_wal(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(18)
         file.write(WAL_FORMAT)

@@ -301,6 +301,46 @@ def test_a_cache_that_cannot_be_written_is_named(
         sync(folder, bundle, encoder)
 
 
+def test_what_a_gallery_that_may_only_be_read_lacks_goes_into_a_copy_in_the_cache(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sync(folder, bundle, encoder)
+    beside = gallery_path_for(folder)
+    before, encoded = beside.read_bytes(), encoder.images
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access: Callable[[Path, int], bool] = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode != os.W_OK or "cache" in Path(path).parts)
+    )
+    write_image(folder / "new.jpg", (1, 2, 3))
+    report = sync(folder, bundle, encoder)
+    assert counts(report) == (1, 0, 0, 6)
+    assert encoder.images == encoded + 1  # the rest is copied
+    copy = gallery_path_for(folder)
+    assert copy.is_relative_to(tmp_path / "cache")
+    assert [file.name for file in copy.parent.iterdir()] == [copy.name]
+    with Gallery.open(copy) as gallery:
+        assert gallery.verify() == []
+        assert len(gallery) == 7
+        assert all(gallery.image_path(item).is_file() for item in gallery.all_items())
+    assert beside.read_bytes() == before
+    (folder / "new.jpg").unlink()
+    assert counts(sync(folder, bundle, encoder)) == (0, 0, 1, 6)
+
+
+def test_a_gallery_beside_that_may_not_even_be_read_is_passed_over(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sync(folder, bundle, encoder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access: Callable[[Path, int], bool] = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode == os.F_OK or "cache" in Path(path).parts)
+    )
+    assert counts(sync(folder, bundle, encoder)) == (6, 0, 0, 0)
+    assert gallery_path_for(folder).is_relative_to(tmp_path / "cache")
+
+
 def test_an_interrupted_run_continues_where_it_was(tmp_path: Path, bundle: Bundle, encoder: CountingEncoder) -> None:
     folder = tmp_path / "crops"
     for number in range(150):
