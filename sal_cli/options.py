@@ -131,9 +131,9 @@ def cache_or_default(cache: Path | None) -> Path:
     Raises:
         SalError: no folder was given, and there is no home directory for the default.
     """
-    from sal_runtime.files import cache_folder
+    from sal_runtime.files import cache_folder, expanded
 
-    return cache_folder() if cache is None else cache.expanduser()
+    return cache_folder() if cache is None else expanded(cache)
 
 
 def dataset_from(dataset: str, data: Path | None) -> SearchDataset:

@@ -123,6 +123,14 @@ def test_rooms_are_small() -> None:
     assert lines <= LONGEST_RUNTIME
 
 
+def test_one_function_imports_onnx_runtime() -> None:
+    """It switches telemetry off first; whoever imports it otherwise lets it report to its maker."""
+    importing = [
+        path for path in SOURCES if "onnxruntime" in {name.split(".")[0] for name in modules_imported_by(path)}
+    ]
+    assert importing == []
+
+
 def test_the_runtime_needs_little() -> None:
     for path in files_of("sal_runtime"):
         names = {module.split(".")[0] for module in modules_imported_by(path)}

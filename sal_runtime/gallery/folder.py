@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress
-from sal_runtime.errors import InputError
-from sal_runtime.files import cache_folder
+from sal_runtime.errors import InputError, SalError
+from sal_runtime.files import cache_folder, make_cache
 from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
+from sal_runtime.gallery.store.file import can_be_written, copy_gallery, resolved
 from sal_runtime.images.folder import Listing, list_images
 
 if TYPE_CHECKING:
@@ -24,18 +26,33 @@ GALLERY_SUFFIX = ".sal"
 
 
 def gallery_path_for(folder: Path) -> Path:
-    """The gallery file of a folder: `crops.sal` beside `crops`; in the user's cache where that place is read-only.
+    """The gallery file of a folder: `crops.sal` beside `crops`, or one in the user's cache.
+
+    A file beside that this user may only read is taken until `sync_folder` has something to add to it; from then on it
+    is the one in the cache.
 
     Raises:
-        SalError: the place is read-only, and there is no home directory for a cache.
+        SalError: it must be in the cache, and there is no home directory for one.
     """
     folder = folder.resolve()
     beside = folder.with_name(folder.name + GALLERY_SUFFIX) if folder.name else None  # nothing is beside the root
-    if beside is not None and os.access(folder.parent, os.W_OK):
+    if beside is not None and beside.exists():
+        if can_be_written(resolved(beside)):
+            return beside
+        if os.access(beside, os.R_OK):
+            with suppress(SalError):  # without a home directory there is no cache to look into
+                if _cached_path(folder).exists():
+                    return _cached_path(folder)
+            return beside
+    elif beside is not None and os.access(folder.parent, os.W_OK):
         return beside
+    return _cached_path(folder)
+
+
+def _cached_path(folder: Path) -> Path:
+    """The gallery file of a resolved folder in the user's cache."""
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    cached = cache_folder() / f"{folder.name}-{key}{GALLERY_SUFFIX}"
-    return beside if beside is not None and beside.exists() and not cached.exists() else cached
+    return cache_folder() / f"{folder.name}-{key}{GALLERY_SUFFIX}"
 
 
 def locate(place: Path) -> Path:
@@ -90,11 +107,40 @@ def sync_folder(
     else:
         from sal_runtime.gallery.update import GalleryWriter, apply_changes  # a search of what has not changed is light
 
-        with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
+        with GalleryWriter(_path_to_write(folder), bundle, precision, folder) as writer:
             report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
         raise InputError(_nothing_to_search(folder, listing, report.failed, report.held_back))
     return report
+
+
+def _path_to_write(folder: Path) -> Path:
+    """As `gallery_path_for`; a file beside the folder that this user may only read is copied to the cache before.
+
+    Raises:
+        InputError: another process writes the copy.
+        SalError: nothing can be written in the cache.
+    """
+    path = gallery_path_for(folder)
+    if path.name != folder.resolve().name + GALLERY_SUFFIX:
+        make_cache(path.parent)
+    elif path.exists() and not can_be_written(resolved(path)):
+        cached = _cached_path(folder.resolve())
+        make_cache(cached.parent)
+        _copy(path, cached, folder.resolve())
+        return cached
+    return path
+
+
+def _copy(path: Path, copy: Path, root: Path) -> None:
+    from sal_runtime.gallery.store.lock import WriterLock
+
+    lock = WriterLock(copy)
+    try:
+        if not copy.exists():  # another process may have been faster
+            copy_gallery(path, copy, {"root": str(root)})
+    finally:
+        lock.release()
 
 
 def folder_changes(folder: Path, gallery: Gallery) -> Changes:

@@ -27,7 +27,6 @@ from sal_runtime.gallery.store import changes, rows, tombstones
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.file import (
     Mode,
-    connect_file,
     create_file,
     explained,
     generation_path,
@@ -42,6 +41,7 @@ from sal_runtime.gallery.store.file import (
 )
 from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
+from sal_runtime.gallery.store.upgrade import connect_current
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -113,7 +113,7 @@ class Gallery:
         path = resolved(Path(path))
         if not path.is_file():
             raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
-        return _open_locked(path) if mode == "w" else Gallery(path, connect_file(path, "r"), None)
+        return _open_locked(path) if mode == "w" else Gallery(path, connect_current(path, "r"), None)
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -217,7 +217,7 @@ class Gallery:
 
         They are read from the file as they are asked for, all of one moment, and never in memory together.
         """
-        with explained(self.path), closing(connect_file(self.path, "r")) as connection, snapshot(connection):
+        with explained(self.path), closing(connect_current(self.path, "r")) as connection, snapshot(connection):
             self._check_not_reindexed(connection)
             yield from read_chunks(connection, self.embedding_dim, where)
 
@@ -443,7 +443,7 @@ def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
     try:
         if meta is not None:
             create_file(path, meta)
-        return Gallery(path, connect_file(path, "w"), lock)
+        return Gallery(path, connect_current(path, "w"), lock)
     except BaseException:
         lock.release()
         raise

@@ -19,6 +19,7 @@ from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.moments import FILE_TIME, parse_moment
+from sal_runtime.gallery.store.file import explained
 from sal_runtime.images.folder import Listing
 from sal_runtime.images.pixels import decode_image, read_file, resize_image
 from sal_runtime.images.spec import ImageSpec
@@ -95,10 +96,12 @@ class GalleryWriter:
 
         Raises:
             InputError: another process writes it.
+            SalError: it cannot be written there.
         """
         if self._path.exists():
             return Gallery.open(self._path, "w")
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with explained(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Gallery.create(self._path, self.bundle, self._root, self._precision)
 
     def __enter__(self) -> GalleryWriter:

@@ -86,8 +86,9 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
         query = parse_query(attrs, chosen.schema)  # a mistake in it should not cost the encoding of a folder
         if is_folder:
             encoding = _bring_up_to_date(Path(gallery), opened, chosen, device, precision, progress)
-        if opened is None:
-            opened = stack.enter_context(Gallery.open(path))
+        if opened is None or (is_folder and gallery_path_for(Path(gallery)) != path):
+            # made now, or copied to the cache now
+            opened = stack.enter_context(Gallery.open(gallery_path_for(Path(gallery))))
         _refuse_unknown(opened, where)
         result = PersonSearch(chosen, opened, approximate=approximate).ask(query, k, where=where)
     return replace(result, encoding=encoding)

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.files import whole_file
+from sal_runtime.files import make_cache, whole_file
 from sal_runtime.images.pixels import load_image
 from sal_runtime.images.spec import ImageSpec
 
@@ -36,10 +36,11 @@ def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> UInt
 
     Raises:
         InputError: some images cannot be read; the message counts them and names the first.
+        SalError: the folder of the array cannot be written.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
     path = cache_dir / f"images-{_key(paths, spec)}.npy"
     if not path.is_file():
+        make_cache(cache_dir)
         _decode_all(paths, spec, path)
     images: UInt8Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return images

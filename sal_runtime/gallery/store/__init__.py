@@ -10,6 +10,7 @@ checks.py   finding damage
 tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
 lock.py     who may write
+upgrade.py  files of the format before this one
 
 Words that all of these files use:
 
@@ -20,7 +21,7 @@ slot           the place of an item in every column. N items have slots 0..N-1 w
                with one from the end. So removing one item may move another, whose id stays the same.
 column         one value for each slot: ids, vectors, what filters ask for. A column has a number; 16 and higher belong
                to metadata keys (table `metadata_key`).
-block          1,024 slots of one column, a row of table `block` with id `column << 32 | number`. SQLite writes inside a
+block          1,024 slots of one column, a row of table `block` with id `column << 20 | number`. SQLite writes inside a
                block in place. A block that holds nothing but nulls need not exist.
 part           32 blocks of a column in memory.
 change number  counts the transactions that changed the file. Table `block_change` keeps the last one of each block, so

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,8 +21,10 @@ from sal_runtime.files import temporaries, whole_file
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the tables below, kept in `user_version`."""
+OLD_FORMAT_VERSION = 2
+"""Version that `upgrade.py` can bring to the present one."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
@@ -33,6 +35,11 @@ WAL_FORMAT = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
 Mode = Literal["r", "w"]
+
+
+class OldFormatError(InputError):
+    """A gallery file has `OLD_FORMAT_VERSION`."""
+
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -140,6 +147,28 @@ def create_file(path: Path, meta: Mapping[str, str]) -> None:
             _write_tables(temporary, meta)
 
 
+def copy_gallery(path: Path, copy: Path, meta: Mapping[str, str]) -> None:
+    """Copy a gallery file that may be read only, with what is still in its log; the copy appears when it is whole.
+
+    Args:
+        path: of the gallery.
+        copy: path of a new gallery file; the caller holds its `WriterLock`.
+        meta: entries of the copy that differ.
+
+    Raises:
+        SalError: it cannot be written.
+    """
+    with explained(copy), whole_file(resolved(copy)) as temporary:
+        with closing(connect_file(path, "r")) as connection:
+            connection.execute("PRAGMA query_only = OFF")  # it forbids this statement, too
+            connection.execute("VACUUM INTO ?", (str(temporary),))
+        with closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(meta[key], key) for key in meta])
+            connection.commit()
+        _mark_as_wal(temporary)
+
+
 def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -154,16 +183,26 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     finally:
         connection.close()
+    _mark_as_wal(path)
+
+
+def _mark_as_wal(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(18)
         file.write(WAL_FORMAT)
 
 
-def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
+def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
     """Open a gallery file in autocommit mode, for use by one thread at a time.
 
+    Args:
+        path: of the file.
+        mode: `w` for the holder of the `WriterLock`.
+        allow_old: take a file of `OLD_FORMAT_VERSION`, too.
+
     Raises:
-        InputError: there is no such file, it is not a gallery, or its format is not the one of this version.
+        OldFormatError: its format is the one before this version's.
+        InputError: there is no such file, it is not a gallery, or its format is another one.
     """
     file = resolved(path)
     if not file.is_file():
@@ -173,7 +212,7 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
             _address(file), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
         )
         try:
-            _check_format(connection, path)
+            _check_format(connection, path, allow_old)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA query_only = {'ON' if mode == 'r' else 'OFF'}")
@@ -183,20 +222,30 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
         return connection
 
 
+def can_be_written(file: Path) -> bool:
+    """Whether this user may write a resolved gallery file, and the files beside it."""
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
 def _address(file: Path) -> str:
     """URI of a resolved file, read-write where the place allows it: even a reader of a WAL file writes beside it."""
     address = file.as_uri()
-    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+    if can_be_written(file):
         return f"{address}?mode=rw"
     return f"{address}?mode=ro" if log_path(file).exists() else f"{address}?immutable=1"
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _check_format(connection: sqlite3.Connection, path: Path, allow_old: bool) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
         raise InputError(_not_a_gallery(path))
-    if version != FORMAT_VERSION:
+    if version == OLD_FORMAT_VERSION and not allow_old:
+        raise OldFormatError(
+            f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; open the gallery "
+            "once where the file and its folder can be written, and it is brought to the new format"
+        )
+    if version not in (OLD_FORMAT_VERSION, FORMAT_VERSION):
         raise InputError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; "
             "move the file away and encode the images again"

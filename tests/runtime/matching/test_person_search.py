@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,22 @@ def test_a_gallery_stays_in_the_precision_it_was_made_in(folder: Path, tmp_path:
     with pytest.raises(InputError, match="encoded in int8, asked for fp32"):
         update_gallery(folder, [], both.path, "cpu", precision="fp32")
     assert len(embeddings()) == 5
+
+
+def test_a_new_image_beside_a_gallery_that_may_only_be_read_is_ranked_with_the_others(
+    folder: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(folder, "hat", bundle=bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode != os.W_OK or "cache" in Path(path).parts)
+    )
+    (folder / "new.jpg").write_bytes((folder / IMAGE_URIS[0]).read_bytes())
+    for num_encoded in (1, 0):
+        result = search(folder, "hat", bundle=bundle)
+        assert (result.num_encoded, result.num_items) == (num_encoded, len(IMAGE_URIS) + 1)
+        assert {hit.uri for hit in result.hits} == {*IMAGE_URIS, "new.jpg"}
 
 
 def test_a_gallery_from_before_precisions_is_in_fp32(folder: Path, bundle: Bundle) -> None:

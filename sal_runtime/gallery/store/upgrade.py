@@ -1,0 +1,69 @@
+"""Gallery files of format 2: they are brought to format 3, in place, when they are first opened.
+
+The formats differ in the ids of blocks only, which had 64 bits (`column << 32 | number`) and have 31 now.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sal_runtime.errors import InputError
+from sal_runtime.gallery.store.columns import MAX_COLUMNS, NUMBER_BITS
+from sal_runtime.gallery.store.file import (
+    FORMAT_VERSION,
+    OLD_FORMAT_VERSION,
+    Mode,
+    OldFormatError,
+    can_be_written,
+    connect_file,
+    explained,
+    resolved,
+    transaction,
+)
+
+OLD_NUMBER_BITS = 32
+
+
+def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
+    """As `connect_file`, after bringing a file of the old format to the present one.
+
+    In mode `w` the caller holds the `WriterLock`; in mode `r` it is taken for as long as the file is rewritten.
+
+    Raises:
+        InputError: the file cannot be opened; or it has the old format, and cannot be written, or another process
+            writes it.
+    """
+    try:
+        return connect_file(path, mode)
+    except OldFormatError:
+        if not can_be_written(resolved(path)):
+            raise
+    from sal_runtime.gallery.store.lock import WriterLock
+
+    lock = WriterLock(path) if mode == "r" else None
+    try:
+        _upgrade(path)
+    finally:
+        if lock is not None:
+            lock.release()
+    return connect_file(path, mode)
+
+
+def _upgrade(path: Path) -> None:
+    """Give every block its new id, in one transaction; has no effect on a file of the present format."""
+    number_mask = (1 << OLD_NUMBER_BITS) - 1
+    with explained(path), closing(connect_file(path, "w", allow_old=True)) as connection:
+        with transaction(connection):
+            if connection.execute("PRAGMA user_version").fetchone() != (OLD_FORMAT_VERSION,):
+                return
+            if connection.execute("SELECT 1 FROM metadata_key WHERE number >= ?", (MAX_COLUMNS,)).fetchone():
+                raise InputError(f"gallery {path}: has more metadata keys than format {FORMAT_VERSION} takes")
+            for table in ("block", "block_change"):  # no new id is an old one: column 0 keeps its ids, others shrink
+                connection.execute(
+                    f"UPDATE {table} SET id = (id >> {OLD_NUMBER_BITS} << {NUMBER_BITS}) + (id & {number_mask}) "
+                    f"WHERE id > {number_mask}"
+                )
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # empties the log, unless somebody is reading
