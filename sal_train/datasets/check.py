@@ -244,7 +244,10 @@ def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
         for path, identity in zip(split.image_paths, split.identities, strict=True)
         if not identity
     ]
-    unseen = [", ".join(dataset.schema.describe(vector)) for vector in dataset.test.category_vectors]
+    unseen = [
+        ", ".join(dataset.schema.describe(vector)) or "none of the attributes"
+        for vector in dataset.test.category_vectors
+    ]
     return [
         _finding("error", "people in training and test alike", people_on_both_sides(dataset)),
         _finding("warning", "images of unknown people, who may be in both splits", unknown),
@@ -277,14 +280,14 @@ def _finding(severity: str, what: str, cases: Sequence[str], examples: int = 3) 
 
 
 def print_check(report: CheckReport, console: Console) -> None:
-    """Print the findings for people, worst first."""
+    """Print the findings for people, the worst last, where a terminal stops."""
     console.print(f"{report.name}: {report.num_images:,} images read", highlight=False)
     print_statistics(report.statistics, console)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"marked as sensitive: {', '.join(report.sensitive) or 'none'}", highlight=False, markup=False)
     console.print(f"not marked: {', '.join(report.not_sensitive) or 'none'}", highlight=False, markup=False)
-    for finding in sorted(report.findings, key=lambda finding: finding.severity):
+    for finding in sorted(report.findings, key=lambda finding: finding.severity, reverse=True):
         console.print(
             f"{finding.severity}: {finding.what}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True
         )
