@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,8 @@ def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
 
     So what is refused late, or interrupted early, can be started again as it was.
     """
-    folder_was_there, run_was_there = out.exists(), (out / checkpoint.CONFIG_FILE).exists()
+    missing_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
+    run_was_there = (out / checkpoint.CONFIG_FILE).exists()
     try:
         yield
     except BaseException:
@@ -170,8 +171,9 @@ def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
             for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, METRICS_FILE):
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / TENSORBOARD_FOLDER, ignore_errors=True)
-            if not folder_was_there and not any(out.iterdir()):
-                out.rmdir()
+            with suppress(OSError):  # a folder that holds other files stays
+                for folder in missing_folders:
+                    folder.rmdir()
         raise
 
 

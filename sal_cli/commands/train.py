@@ -68,9 +68,9 @@ def _after_interrupt(out: Path, epochs: int, given: Mapping[str, object]) -> str
     """How far an interrupted run came, and the command that continues it."""
     from sal_train.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, read_position
 
-    if not (out / CHECKPOINT_FILE).is_file():
+    if not (out / CONFIG_FILE).is_file():
         return "stopped before the first checkpoint; start again with the same command"
-    done = read_position(out / CHECKPOINT_FILE).total_epochs
+    done = read_position(out / CHECKPOINT_FILE).total_epochs if (out / CHECKPOINT_FILE).is_file() else 0
     words = ["sal", "train", "--resume", "--recipe", str(out / CONFIG_FILE)]
     words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
     return f"stopped; {done} of {epochs} epochs are kept. To continue: {shlex.join(words)}"

@@ -279,6 +279,9 @@ def test_what_is_refused_leaves_no_run_and_the_mended_command_trains(images: Pat
         with pytest.raises(SalError, match=message):
             train(config, data, tmp_path / "run", tmp_path / "cache")
         assert not (tmp_path / "run").exists()
+    with pytest.raises(SalError):
+        train(refusals[2][0], dataset, tmp_path / "runs" / "of" / "mine", tmp_path / "cache")
+    assert not (tmp_path / "runs").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("kept")
     with pytest.raises(SalError):
