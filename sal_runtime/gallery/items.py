@@ -44,7 +44,8 @@ class ItemFilter:
         """
         start, stop = self.captured_from, self.captured_until
         if start is not None and stop is not None and not start < stop:
-            raise InputError(f"got a time window from {start} until {stop}, expected it to end after it begins")
+            window = f"from {moment_text(start)} until {moment_text(stop)}"
+            raise InputError(f"got a time window {window}, expected it to end after it begins")
         empty = [key for key, values in self.metadata.items() if not values]
         if empty:
             raise InputError(f"got no value for the metadata {', '.join(empty)}, expected at least one each")
