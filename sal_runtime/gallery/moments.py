@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sal_runtime.errors import InputError
@@ -73,7 +74,7 @@ def moment_text(seconds: float) -> str:
 
     Moments that no calendar has (before the year 1, after 9999) are given as seconds since 1970.
     """
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} seconds since 1970"
+    for zone in (None, UTC):  # the last hours of the calendar may be beyond it in local time
+        with suppress(ValueError, OverflowError, OSError):
+            return f"{datetime.fromtimestamp(seconds, UTC).astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    return f"{seconds:.0f} seconds since 1970"

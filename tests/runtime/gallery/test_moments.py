@@ -66,7 +66,9 @@ def test_the_time_of_a_file_is_offered_where_it_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59", "9999-12-31", "0001-01-01", "0001-01-01T00:00+14:00"])
 def test_the_ends_of_the_calendar_are_moments(text: str, zone: str) -> None:
     assert abs(parse_moment(text)) > 6e10
-    assert ItemFilter(captured_from=parse_moment(text)).words()
+    (words,) = ItemFilter(captured_from=parse_moment(text)).words()
+    if zone.startswith(("UTC", "CET")) and text.startswith("9999"):
+        assert words.startswith("from 9999-12-31 ")
 
 
 @pytest.mark.parametrize("seconds", [2.6e11, -1e12, 1e22])
