@@ -63,7 +63,9 @@ TrackOption = Annotated[
 FromOption = Annotated[
     str | None,
     typer.Option(
-        "--from", help="Take only images captured at this moment or later: ISO 8601, such as 2026-11-23T14:00."
+        "--from",
+        help="Take only images captured at this moment or later: 2026-11-23T14:00 (local time; +01:00 behind it names "
+        "another zone), today, yesterday, or an age such as -2h or -7d.",
     ),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", help="Take only images captured before this moment.")]

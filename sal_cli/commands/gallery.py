@@ -59,7 +59,9 @@ ForgetOption = Annotated[
 CapturedOption = Annotated[
     str | None,
     typer.Option(
-        "--captured-at", help="Record when they were captured: ISO 8601, or mtime for the times of the files."
+        "--captured-at",
+        help="Record when they were captured: 2026-11-23T14:00 (local time unless it names an offset), or mtime for "
+        "the times of the files.",
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Remove nothing; only say what would be removed.")]

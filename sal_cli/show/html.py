@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 
 from sal_cli.show.terminal import SENSITIVE_MARK
 from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
+from sal_runtime.gallery.moments import moment_text
 from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 
 PICTURE = (256, 128)
@@ -103,7 +104,7 @@ def _seen(hit: Hit) -> str:
     item = hit.item
     known = [] if item.camera is None else [item.camera]
     if item.captured_at is not None:
-        known.append(f"{datetime.fromtimestamp(item.captured_at, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        known.append(moment_text(item.captured_at))
     known += item.metadata.values()
     return f'\n<p class="uri">{escape(" · ".join(known))}</p>' if known else ""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
+from sal_runtime.errors import InputError
 from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
@@ -34,7 +35,8 @@ class Capture:
 
     Attributes:
         camera: name of the camera that saw these people.
-        captured_at: a moment in ISO 8601 (UTC unless it says otherwise), or `mtime` for the times of the files.
+        captured_at: a moment as `parse_moment` reads it (local time unless it names an offset), or `mtime` for the
+            times of the files.
         metadata: anything else that filters may ask for; it is added to what is known already.
         track: of the person within the camera.
         box: of the person in the camera's image: left, top, width, height, pixels.
@@ -48,7 +50,12 @@ class Capture:
 
     @cached_property
     def _moment(self) -> float | None:
-        return None if self.captured_at in (None, FILE_TIME) else parse_moment(str(self.captured_at))
+        if self.captured_at is None or self.captured_at == FILE_TIME:
+            return None
+        try:
+            return parse_moment(self.captured_at)
+        except InputError as error:
+            raise InputError(f"{error}; or {FILE_TIME}, the time of the image file") from None
 
     def __post_init__(self) -> None:
         """Refuse a moment that cannot be understood.

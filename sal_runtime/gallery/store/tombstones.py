@@ -21,14 +21,14 @@ def add_tombstones(connection: sqlite3.Connection, content_hashes: Iterable[str 
 
 def lift_tombstones(connection: sqlite3.Connection, content_hashes: Iterable[str | None]) -> None:
     """Hold these contents back no more."""
-    if count_tombstones(connection):
+    if _has_table(connection):
         rows = [(_tombstone(content_hash),) for content_hash in content_hashes if content_hash is not None]
         connection.executemany("DELETE FROM tombstone WHERE hash = ?", rows)
 
 
 def count_tombstones(connection: sqlite3.Connection) -> int:
     """Number of contents that are held back."""
-    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tombstone'").fetchone() is None:
+    if not _has_table(connection):
         return 0
     (count,) = connection.execute("SELECT count(*) FROM tombstone").fetchone()
     return int(count)
@@ -36,11 +36,15 @@ def count_tombstones(connection: sqlite3.Connection) -> int:
 
 def held_back(connection: sqlite3.Connection, content_hashes: Iterable[str | None]) -> set[str]:
     """Those of some content hashes that have a tombstone."""
-    if not count_tombstones(connection):
+    if not _has_table(connection):
         return set()
     query = "SELECT 1 FROM tombstone WHERE hash = ?"
     known = {content_hash for content_hash in content_hashes if content_hash is not None}
     return {value for value in known if connection.execute(query, (_tombstone(value),)).fetchone() is not None}
+
+
+def _has_table(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tombstone'").fetchone() is not None
 
 
 def _tombstone(content_hash: str) -> bytes:

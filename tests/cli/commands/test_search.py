@@ -273,7 +273,8 @@ def test_mistakes_with_galleries(folder: Path, sal: Sal, tmp_path: Path) -> None
     path = tmp_path / "yard.sal"
     check_one_error(sal("gallery", "add", path), 2, "nothing to add")
     check_one_error(sal("gallery", "add", path, tmp_path / "missing.jpg"), 2, "no such file", "missing.jpg")
-    check_one_error(sal("gallery", "add", path, folder, "--captured-at", "yesterday"), 2, "yesterday", "ISO 8601")
+    check_one_error(sal("gallery", "add", path, folder, "--captured-at", "noon"), 2, "noon", "ISO 8601", "or mtime")
+    check_one_error(sal("search", "-a", "male", "-g", folder, "--from", "mtime"), 2, "'mtime'", "yesterday", "-2h")
     assert sal("gallery", "add", path, folder / "notes.txt")[0] == 1
     assert not path.exists()
     sal("gallery", "add", path, folder)
