@@ -8,7 +8,7 @@ memory.py   the columns in memory, kept up to date block by block
 checks.py   finding damage
 scrub.py    overwriting what was removed
 lock.py     who may write
-upgrade.py  files of the format before this one
+connect.py  connections that show the present state: of old formats, and of files that others write
 
 Words that all of these files use:
 

@@ -1,6 +1,7 @@
-"""Gallery files of format 2: they are brought to format 3, in place, when they are first opened.
+"""Connections that show the present state: of files of format 2, and of files that others write.
 
-The formats differ in the ids of blocks only, which had 64 bits (`column << 32 | number`) and have 31 now.
+A file of format 2 is brought to format 3, in place, when it is first opened. The formats differ in the ids of blocks
+only, which had 64 bits (`column << 32 | number`) and have 31 now.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sal_runtime.gallery.store.file import (
     OLD_FORMAT_VERSION,
     Mode,
     OldFormatError,
+    WatchingConnection,
     can_be_written,
     connect_file,
     explained,
@@ -49,6 +51,18 @@ def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
         if lock is not None:
             lock.release()
     return connect_file(path, mode)
+
+
+def up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The connection of a reader, or a new one in place of one that would show an old state of the file.
+
+    Raises:
+        InputError: the file is gone, or is no gallery any more.
+    """
+    if not isinstance(connection, WatchingConnection) or not connection.is_outdated():
+        return connection
+    connection.close()
+    return connect_current(path, "r")
 
 
 def _upgrade(path: Path) -> None:
