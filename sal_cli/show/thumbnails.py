@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import decode_image
+from sal_runtime.images.pixels import decode_image, read_file
 
 JPEG_QUALITY = 85
 
@@ -22,7 +22,7 @@ def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | N
     import cv2
 
     try:
-        image = decode_image(path.read_bytes())
+        image = decode_image(read_file(path)[0])
     except (OSError, InputError):
         return None
     scale = min(height / image.shape[0], width / image.shape[1])

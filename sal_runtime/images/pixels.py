@@ -14,6 +14,7 @@ import numpy as np
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
+from sal_runtime.images.complaints import damage_in, heard
 from sal_runtime.images.header import read_header
 from sal_runtime.images.spec import ImageSpec
 
@@ -63,8 +64,8 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode a JPEG, PNG, WebP or BMP file to uint8 RGB `[h, w, 3]`; EXIF orientation is applied, alpha dropped.
 
-    Size and completeness are checked before anything is decoded, because decoders silently fill the missing part of a
-    truncated JPEG with grey.
+    Size and completeness are checked before anything is decoded, because decoders fill the missing part of a
+    truncated JPEG with grey. What they complain about while they decode is an error, too.
 
     Raises:
         InputError: the file is empty, of another format, truncated, damaged, or has more than `max_pixels` pixels.
@@ -79,11 +80,14 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     if not header.complete:
         raise InputError("the file is truncated; copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        with heard() as complaints:
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise InputError(f"damaged image ({error.err})") from error
     if image is None:
         raise InputError("damaged image, it cannot be decoded")
+    if damage := damage_in(complaints):
+        raise InputError(f"damaged image ({damage})")
     return np.asarray(image, dtype=np.uint8)
 
 

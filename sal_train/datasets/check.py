@@ -17,7 +17,7 @@ from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import decode_image
+from sal_runtime.images.pixels import decode_image, read_file
 from sal_train.datasets.splits import SearchDataset, Split
 
 SMALLEST_HEIGHT = 32
@@ -123,7 +123,7 @@ def _image_states(paths: Sequence[Path], console: Console) -> list[_ImageState]:
 
 def _image_state(path: Path) -> _ImageState:
     try:
-        data = path.read_bytes()
+        data, _ = read_file(path)
         image = decode_image(data)
     except OSError as error:
         return _ImageState(error.strerror or str(error))

@@ -10,8 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sal_runtime.errors import InputError
-from sal_runtime.gallery.store.columns import MAX_COLUMNS, NUMBER_BITS
+from sal_runtime.gallery.store.columns import NUMBER_BITS
 from sal_runtime.gallery.store.file import (
     FORMAT_VERSION,
     OLD_FORMAT_VERSION,
@@ -54,11 +53,7 @@ def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
 
 
 def up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """The connection of a reader, or a new one in place of one that would show an old state of the file.
-
-    Raises:
-        InputError: the file is gone, or is no gallery any more.
-    """
+    """The connection of a reader, or a new one in place of one that would show an old state of the file."""
     if not isinstance(connection, WatchingConnection) or not connection.is_outdated():
         return connection
     connection.close()
@@ -72,8 +67,6 @@ def _upgrade(path: Path) -> None:
         with transaction(connection):
             if connection.execute("PRAGMA user_version").fetchone() != (OLD_FORMAT_VERSION,):
                 return
-            if connection.execute("SELECT 1 FROM metadata_key WHERE number >= ?", (MAX_COLUMNS,)).fetchone():
-                raise InputError(f"gallery {path}: has more metadata keys than format {FORMAT_VERSION} takes")
             for table in ("block", "block_change"):  # no new id is an old one: column 0 keeps its ids, others shrink
                 connection.execute(
                     f"UPDATE {table} SET id = (id >> {OLD_NUMBER_BITS} << {NUMBER_BITS}) + (id & {number_mask}) "

@@ -201,12 +201,7 @@ def _mark_as_wal(path: Path) -> None:
 
 
 def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
-    """Open a gallery file in autocommit mode, for use by one thread at a time.
-
-    Args:
-        path: of the file.
-        mode: `w` for the holder of the `WriterLock`.
-        allow_old: take a file of `OLD_FORMAT_VERSION`, too.
+    """Open a gallery file in autocommit mode, for use by one thread at a time; `allow_old` takes the old format, too.
 
     Raises:
         OldFormatError: its format is the one before this version's.
