@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import os
 import stat
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import InputError
+from sal_runtime.errors import BackendError, InputError, first_line
 from sal_runtime.images.complaints import damage_in, heard
 from sal_runtime.images.header import read_header
 from sal_runtime.images.spec import ImageSpec
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded. 64 megapixels take 192 MB, and up to 700 MB during decoding."""
+SYSTEM_REMEDY = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
 """Larger files are not read: the largest image uncompressed, with four bytes a pixel and a header."""
+
+
+def import_opencv() -> Any:
+    """The module cv2, or a BackendError that says what to install."""
+    try:
+        return import_module("cv2")
+    except Exception as error:  # a missing system library, or half of an installation
+        remedy = "pip install opencv-python" if isinstance(error, ModuleNotFoundError) else SYSTEM_REMEDY
+        raise BackendError(f"OpenCV does not load: {first_line(error)}; {remedy}") from error
 
 
 def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
@@ -70,8 +82,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     Raises:
         InputError: the file is empty, of another format, truncated, damaged, or has more than `max_pixels` pixels.
     """
-    import cv2
-
+    cv2 = import_opencv()
     header = read_header(data)
     if header.width * header.height > max_pixels:
         raise InputError(
@@ -108,14 +119,13 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     Returns:
         uint8 `[height, width, 3]`, contiguous; `image` itself if it has this form already.
     """
-    import cv2
-
+    cv2 = import_opencv()
     height, width = image.shape[:2]
     sizes = zip(_lengths(width, spec.width), _lengths(height, spec.height), strict=True)
     kernels = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_LINEAR)
     for size, kernel in zip(sizes, kernels, strict=True):
         if size != (image.shape[1], image.shape[0]):
-            image = cv2.resize(image, size, interpolation=kernel)  # type: ignore[assignment]
+            image = cv2.resize(image, size, interpolation=kernel)
     return np.ascontiguousarray(image)
 
 

@@ -30,8 +30,7 @@ COUNTERS = ("count", "next_id", "change")
 WAL_FORMAT = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
-FROZEN = "?immutable=1"
-"""What tells SQLite that a file never changes."""
+FROZEN = "?immutable=1"  # what tells SQLite that a file never changes
 
 Mode = Literal["r", "w"]
 
@@ -212,13 +211,9 @@ def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.
         raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
     with explained(path):
         address = _address(file)
+        kind = sqlite3.Connection if address.endswith("?mode=rw") else WatchingConnection
         connection = sqlite3.connect(
-            address,
-            uri=True,
-            isolation_level=None,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-            factory=sqlite3.Connection if address.endswith("?mode=rw") else WatchingConnection,
+            address, BUSY_SECONDS, uri=True, isolation_level=None, check_same_thread=False, factory=kind
         )
         try:
             if isinstance(connection, WatchingConnection):

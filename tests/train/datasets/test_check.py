@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sal_train.datasets.check import CheckReport, check_dataset, print_check
+from sal_train.datasets.check import CheckReport, _image_states, check_dataset, print_check
 from sal_train.datasets.splits import seen_categories, split_from_rows
 from sal_train.datasets.stats import dataset_statistics, print_dataset_statistics
 from sal_train.datasets.synthetic import SCHEMA, write_dataset
@@ -109,3 +110,11 @@ def test_statistics_are_the_means_of_the_labels(folder: Path) -> None:
     text = io.StringIO()
     print_dataset_statistics(report, Console(file=text, width=80))
     assert "upper-colour=yellow" in text.getvalue()
+
+
+def test_a_pipe_a_device_and_a_name_that_is_none_are_errors_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    paths = [tmp_path / "pipe.jpg", Path("/dev/zero"), Path("a\0b.jpg")]
+    failures = [state.failure or "" for state in _image_states(paths, Console(quiet=True))]
+    assert failures[:2] == ["is not a file"] * 2
+    assert failures[2].startswith("not the name of a file")
