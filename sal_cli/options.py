@@ -133,9 +133,13 @@ def cache_or_default(cache: Path | None) -> Path:
     Raises:
         SalError: no folder was given, and there is no home directory for the default.
     """
-    from sal_runtime.files import cache_folder, expanded
+    from sal_runtime.files import cache_folder
 
-    return cache_folder() if cache is None else expanded(cache)
+    if cache is None:
+        return cache_folder()
+    from sal_train.images.cache import expanded
+
+    return expanded(cache)
 
 
 def dataset_from(dataset: str, data: Path | None) -> SearchDataset:

@@ -50,18 +50,6 @@ def make_cache(folder: Path) -> None:
         raise SalError(f"cache {folder}: {reason}; set XDG_CACHE_HOME to a folder that can be written, or name another")
 
 
-def expanded(path: Path) -> Path:
-    """A path with its leading `~` replaced by the home directory.
-
-    Raises:
-        SalError: the path begins with `~`, and that home directory is not known.
-    """
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise SalError(f"{path}: there is no such home directory; write the path without ~") from error
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file to write, which becomes `path` when the body ends without an error; gone if it does not.

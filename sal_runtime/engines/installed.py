@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 ONNX_RUNTIME_WHEELS = ("onnxruntime", "onnxruntime-gpu")
-TELEMETRY_OFF = ("ORT_DISABLE_TELEMETRY", "1")
-"""ONNX Runtime 1.29 and later reports the machine to its maker once it is imported, unless this variable is set."""
 
 
 def import_onnxruntime(module: str = "onnxruntime") -> ModuleType:
@@ -26,7 +24,7 @@ def import_onnxruntime(module: str = "onnxruntime") -> ModuleType:
 
 def forbid_telemetry() -> None:
     """Switch off the telemetry of ONNX Runtime before a third library, such as PyTorch's exporter, imports it."""
-    os.environ.setdefault(*TELEMETRY_OFF)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it reports the machine to its maker
 
 
 def installed_version(package: str) -> str | None:

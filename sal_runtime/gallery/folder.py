@@ -127,20 +127,16 @@ def _path_to_write(folder: Path) -> Path:
     elif path.exists() and not can_be_written(resolved(path)):
         cached = _cached_path(folder.resolve())
         make_cache(cached.parent)
-        _copy(path, cached, folder.resolve())
+        from sal_runtime.gallery.store.lock import WriterLock
+
+        lock = WriterLock(cached)
+        try:
+            if not cached.exists():  # another process may have been faster
+                copy_gallery(path, cached, {"root": str(folder.resolve())})
+        finally:
+            lock.release()
         return cached
     return path
-
-
-def _copy(path: Path, copy: Path, root: Path) -> None:
-    from sal_runtime.gallery.store.lock import WriterLock
-
-    lock = WriterLock(copy)
-    try:
-        if not copy.exists():  # another process may have been faster
-            copy_gallery(path, copy, {"root": str(root)})
-    finally:
-        lock.release()
 
 
 def folder_changes(folder: Path, gallery: Gallery) -> Changes:

@@ -25,6 +25,7 @@ from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
 from sal_runtime.gallery.store import changes, rows, tombstones
 from sal_runtime.gallery.store.columns import read_values, vector_column
+from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
     create_file,
@@ -41,7 +42,6 @@ from sal_runtime.gallery.store.file import (
 )
 from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
-from sal_runtime.gallery.store.upgrade import connect_current
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -353,10 +353,8 @@ class Gallery:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
         Args:
-            generation: the other file.
+            generation: the other file. After `erase`, the old embeddings are gone from the bytes of this one.
             before: stamp of this gallery when the other one was made from it.
-
-        The old ones are gone from the bytes of the file after `erase`.
 
         Raises:
             InputError: this gallery has changed since then; nothing was replaced.
@@ -421,8 +419,10 @@ class Gallery:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, on one consistent state of the gallery."""
-        with self._turn, explained(self.path), snapshot(self._connection):
-            yield self._connection
+        with self._turn, explained(self.path):
+            self._connection = up_to_date(self._connection, self.path)
+            with snapshot(self._connection):
+                yield self._connection
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

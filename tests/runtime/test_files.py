@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sal_runtime.errors import SalError
-from sal_runtime.files import ABANDONED_SECONDS, cache_folder, expanded, make_cache, whole_file
+from sal_runtime.files import ABANDONED_SECONDS, cache_folder, make_cache, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -126,9 +126,3 @@ def test_a_cache_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path, mo
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SalError, match=r"cache .*/sal: it cannot be written; set XDG_CACHE_HOME"):
         make_cache(tmp_path / "cache" / "sal")
-
-
-def test_a_home_directory_that_is_not_known_is_one_line() -> None:
-    assert expanded(Path("~/a")) == Path.home() / "a"
-    with pytest.raises(SalError, match="~nobody-of-that-name/a: there is no such home directory"):
-        expanded(Path("~nobody-of-that-name/a"))

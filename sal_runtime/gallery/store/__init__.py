@@ -10,7 +10,7 @@ checks.py   finding damage
 tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
 lock.py     who may write
-upgrade.py  files of the format before this one
+connect.py  connections that show the present state: of old formats, and of files that others write
 
 Words that all of these files use:
 

@@ -83,11 +83,7 @@ def metadata_columns(connection: sqlite3.Connection) -> dict[str, Column]:
 def ensure_metadata_columns(
     connection: sqlite3.Connection, keys: Iterable[str], max_columns: int = MAX_COLUMNS
 ) -> dict[str, Column]:
-    """As `metadata_columns`, after adding columns for those of `keys` that lack one.
-
-    Raises:
-        InputError: there are more keys than columns.
-    """
+    """As `metadata_columns`, after adding columns for those of `keys` that lack one, if there are so many columns."""
     known = metadata_columns(connection)
     for key in sorted(set(keys) - known.keys()):
         used = {column.number for column in known.values()}
@@ -129,9 +125,6 @@ def write_values(
     """Put `values[i]` into slot `slots[i]`; makes blocks as needed, but none for nulls only.
 
     Slots are int64 `[n]`, ascending and distinct; values `[n]` or `[n, width]`; `change` is the new change number.
-
-    Raises:
-        InputError: a slot is beyond what a file can hold.
     """
     data = np.ascontiguousarray(values, column.dtype)
     if len(slots) and slots[-1] >= max_items:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 3
 """Version of the tables below, kept in `user_version`."""
 OLD_FORMAT_VERSION = 2
-"""Version that `upgrade.py` can bring to the present one."""
+"""Version that `connect.py` can bring to the present one."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
@@ -34,7 +34,35 @@ COUNTERS = ("count", "next_id", "change")
 WAL_FORMAT = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
+FROZEN = "?immutable=1"  # what tells SQLite that a file never changes
+
 Mode = Literal["r", "w"]
+
+
+class WatchingConnection(sqlite3.Connection):
+    """A connection of a user who can write neither the file nor beside it, and sees less of what others do.
+
+    Without a log, SQLite must be told that the file never changes (`frozen`), and takes no part in the locking. And a
+    log can be replaced, where locks do not reach, as between machines. `is_outdated` tells of both.
+    """
+
+    def watch(self, file: Path, is_frozen: bool) -> None:
+        """Remember the state of a resolved gallery file."""
+        self.file, self.is_frozen = file, is_frozen
+        self._opened_at = self._state()
+
+    def is_outdated(self) -> bool:
+        """Whether what it shows may be an old state of the file, or parts of several."""
+        return self._opened_at != self._state()
+
+    def _state(self) -> tuple[int, ...]:
+        log = log_path(self.file)
+        try:
+            file = self.file.stat()
+            contents = (file.st_size, file.st_mtime_ns) if self.is_frozen else ()
+            return (file.st_ino, log.stat().st_ino if log.exists() else 0, *contents)
+        except FileNotFoundError:
+            return ()
 
 
 class OldFormatError(InputError):
@@ -193,12 +221,7 @@ def _mark_as_wal(path: Path) -> None:
 
 
 def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
-    """Open a gallery file in autocommit mode, for use by one thread at a time.
-
-    Args:
-        path: of the file.
-        mode: `w` for the holder of the `WriterLock`.
-        allow_old: take a file of `OLD_FORMAT_VERSION`, too.
+    """Open a gallery file in autocommit mode, for use by one thread at a time; `allow_old` takes the old format, too.
 
     Raises:
         OldFormatError: its format is the one before this version's.
@@ -208,10 +231,14 @@ def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.
     if not file.is_file():
         raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
     with explained(path):
+        address = _address(file)
+        kind = sqlite3.Connection if address.endswith("?mode=rw") else WatchingConnection
         connection = sqlite3.connect(
-            _address(file), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+            address, BUSY_SECONDS, uri=True, isolation_level=None, check_same_thread=False, factory=kind
         )
         try:
+            if isinstance(connection, WatchingConnection):
+                connection.watch(file, address.endswith(FROZEN))
             _check_format(connection, path, allow_old)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -232,7 +259,7 @@ def _address(file: Path) -> str:
     address = file.as_uri()
     if can_be_written(file):
         return f"{address}?mode=rw"
-    return f"{address}?mode=ro" if log_path(file).exists() else f"{address}?immutable=1"
+    return f"{address}?mode=ro" if log_path(file).exists() else address + FROZEN
 
 
 def _check_format(connection: sqlite3.Connection, path: Path, allow_old: bool) -> None:
@@ -317,13 +344,19 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One consistent state to read, whatever others write meanwhile."""
+    """One consistent state to read, whatever others write meanwhile.
+
+    Raises:
+        SalError: the file can only be looked at, and others wrote it meanwhile.
+    """
     connection.execute("BEGIN DEFERRED")
     try:
         yield
     finally:
         with suppress(sqlite3.Error):  # there is nothing to undo, and a damaged file may fail here once more
             connection.execute("ROLLBACK")
+        if isinstance(connection, WatchingConnection) and connection.is_outdated():
+            raise SalError(f"gallery {connection.file}: others wrote it while it was read; search again")
 
 
 @contextmanager

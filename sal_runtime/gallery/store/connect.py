@@ -1,6 +1,7 @@
-"""Gallery files of format 2: they are brought to format 3, in place, when they are first opened.
+"""Connections that show the present state: of files of format 2, and of files that others write.
 
-The formats differ in the ids of blocks only, which had 64 bits (`column << 32 | number`) and have 31 now.
+A file of format 2 is brought to format 3, in place, when it is first opened. The formats differ in the ids of blocks
+only, which had 64 bits (`column << 32 | number`) and have 31 now.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sal_runtime.errors import InputError
-from sal_runtime.gallery.store.columns import MAX_COLUMNS, NUMBER_BITS
+from sal_runtime.gallery.store.columns import NUMBER_BITS
 from sal_runtime.gallery.store.file import (
     FORMAT_VERSION,
     OLD_FORMAT_VERSION,
     Mode,
     OldFormatError,
+    WatchingConnection,
     can_be_written,
     connect_file,
     explained,
@@ -51,6 +52,14 @@ def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
     return connect_file(path, mode)
 
 
+def up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The connection of a reader, or a new one in place of one that would show an old state of the file."""
+    if not isinstance(connection, WatchingConnection) or not connection.is_outdated():
+        return connection
+    connection.close()
+    return connect_current(path, "r")
+
+
 def _upgrade(path: Path) -> None:
     """Give every block its new id, in one transaction; has no effect on a file of the present format."""
     number_mask = (1 << OLD_NUMBER_BITS) - 1
@@ -58,8 +67,6 @@ def _upgrade(path: Path) -> None:
         with transaction(connection):
             if connection.execute("PRAGMA user_version").fetchone() != (OLD_FORMAT_VERSION,):
                 return
-            if connection.execute("SELECT 1 FROM metadata_key WHERE number >= ?", (MAX_COLUMNS,)).fetchone():
-                raise InputError(f"gallery {path}: has more metadata keys than format {FORMAT_VERSION} takes")
             for table in ("block", "block_change"):  # no new id is an old one: column 0 keeps its ids, others shrink
                 connection.execute(
                     f"UPDATE {table} SET id = (id >> {OLD_NUMBER_BITS} << {NUMBER_BITS}) + (id & {number_mask}) "

@@ -1,4 +1,7 @@
-"""Block ids fit into 31 bits, and gallery files of format 2, whose ids had more, are brought up to date."""
+"""Readers see the present state: of files that others write, and of files of format 2, which are brought up to date.
+
+Block ids fit into 31 bits; those of format 2 had more.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import columns
-from sal_runtime.gallery.store.file import generation_path
+from sal_runtime.gallery.store import connect as connect_module
+from sal_runtime.gallery.store.file import Mode, generation_path
 from sal_runtime.gallery.store.lock import WriterLock
 from tests.runtime.gallery.test_gallery import contents, fake_bundle, unit_vectors
 
@@ -144,3 +148,77 @@ def test_the_column_of_a_forgotten_key_is_used_again(tmp_path: Path) -> None:
         for key, value, uris in [("key1", "v1", []), ("other", "x", ["n.jpg"])]:
             found = reader.nearest(unit_vectors(1), COUNT, ItemFilter(metadata={key: (value,)}))[0]
             assert [item.uri for item in found.items] == uris
+
+
+@pytest.fixture
+def looking_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Gallery]]:
+    """A gallery of two items, and a handle of a user who may write neither the file nor beside it."""
+    path = tmp_path / "g.sal"
+    with Gallery.create(path, fake_bundle()) as gallery:
+        gallery.add([GalleryItem("a.jpg"), GalleryItem("b.jpg")], unit_vectors(2))
+    access, connect_file = os.access, connect_module.connect_file
+
+    def connect(path: Path, mode: Mode) -> sqlite3.Connection:
+        with monkeypatch.context() as patch:
+            if mode == "r":
+                patch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+            return connect_file(path, mode)
+
+    monkeypatch.setattr(connect_module, "connect_file", connect)
+    with Gallery.open(path) as reader:
+        yield path, reader
+
+
+def uris(gallery: Gallery) -> list[str]:
+    """The items as the list shows them, if a search sees the same."""
+    listed = [item.uri for item in gallery.all_items()]
+    assert sorted(item.uri for item in gallery.nearest(unit_vectors(1), 9)[0].items) == listed
+    assert len(gallery) == len(listed)
+    return listed
+
+
+def test_a_reader_that_may_not_write_sees_what_others_add_and_remove(looking_on: tuple[Path, Gallery]) -> None:
+    path, reader = looking_on
+    assert uris(reader) == ["a.jpg", "b.jpg"]
+    with Gallery.open(path, "w") as writer:
+        writer.add([GalleryItem("c.jpg")], unit_vectors(1, seed=1))
+    assert uris(reader) == ["a.jpg", "b.jpg", "c.jpg"]
+    with Gallery.open(path, "w") as writer:
+        writer.remove(["a.jpg"])
+    assert uris(reader) == ["b.jpg", "c.jpg"]
+
+
+def test_a_reader_that_may_not_write_sees_what_is_still_in_the_log(looking_on: tuple[Path, Gallery]) -> None:
+    path, reader = looking_on
+    with Gallery.open(path, "w") as writer:
+        for number in range(3):
+            writer.add([GalleryItem(f"c{number}.jpg")], unit_vectors(1, seed=number + 1))
+            assert len(uris(reader)) == 3 + number
+        writer.remove(["a.jpg"])
+        assert "a.jpg" not in uris(reader)
+    assert uris(reader) == ["b.jpg", "c0.jpg", "c1.jpg", "c2.jpg"]
+
+
+def add(path: Path, uri: str) -> None:
+    with Gallery.open(path, "w") as writer:
+        writer.add([GalleryItem(uri)], unit_vectors(1, seed=len(uri)))
+
+
+def test_what_was_read_while_others_wrote_is_refused(looking_on: tuple[Path, Gallery]) -> None:
+    path, reader = looking_on
+    with pytest.raises(SalError, match="others wrote it while it was read; search again"), reader._reading():
+        add(path, "c.jpg")
+    chunks = reader.chunks()
+    next(chunks)
+    add(path, "d.jpg")
+    with pytest.raises(SalError, match="search again"):
+        next(chunks)
+    assert len(uris(reader)) == 4
+
+
+def test_a_gallery_that_is_gone_is_one_line(looking_on: tuple[Path, Gallery]) -> None:
+    path, reader = looking_on
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(InputError, match="no such gallery file"):
+            len(reader)
