@@ -48,7 +48,7 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
     Args:
         gallery: a gallery file; a folder of images, of which what is new or changed is encoded first; or a collection
             of Milvus, such as `http://host:19530/yard`.
-        attrs: description in the query language, such as `male,backpack,!hat,upper=red|pink`.
+        attrs: description in the query language, such as `male,backpack,!hat,upper=red|blue`.
         k: hits wanted; fewer come if the gallery has fewer images.
         bundle: open, or where it is; None takes $SAL_BUNDLE, else the bundle of the gallery, else the shipped one.
         where: only these images are ranked; None for all.

@@ -65,7 +65,7 @@ class PersonSearch:
         """Rank the gallery by several descriptions in one pass over its vectors.
 
         Args:
-            descriptions: in the query language, such as `male,backpack,!hat,upper=red|pink`, or parsed already.
+            descriptions: in the query language, such as `male,backpack,!hat,upper=red|blue`, or parsed already.
             k: hits wanted for each; fewer come if fewer images are allowed.
             where: only these images are ranked; None for all.
 
