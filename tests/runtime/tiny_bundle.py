@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sal_runtime.bundle.writing import write_bundle
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.datasets.attribute_tree import fit_statistics

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.errors import BundleError, InputError, SalError, SchemaError
 from sal_runtime.gallery.choices import choose_bundle_path
