@@ -19,11 +19,11 @@ from torch import Tensor
 
 from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
-from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
+from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import build_networks
@@ -195,7 +195,7 @@ def _write_data_manifest(
         "schema": dataset.schema.to_json(),
         "category_vectors": split.category_vectors[part.train_categories].tolist(),
         "category_counts": counts[part.train_categories].tolist(),
-        "statistics": AttributeStatistics.fit(dataset.schema, split.attributes[own]).to_json(),
+        "statistics": fit_statistics(dataset.schema, split.attributes[own]).to_json(),
         "held_out_rows": part.validation.tolist(),
         "provenance": provenance
         | {

@@ -71,6 +71,33 @@ def test_search_prints_one_json_document_and_writes_sheets(folder: Path, sal: Sa
     assert err.splitlines() == [f"wrote {html}", f"wrote {grid}"]
 
 
+def test_weak_words_and_unlikely_hits_are_noted(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    shipped, html = Path(__file__).parents[3] / "bundles" / "edge", tmp_path / "sheet.html"
+    arguments = ("search", "-a", "kid with a hat", "-g", folder, "-b", shipped)
+    _, out, _ = sal(*arguments, "--html", html)
+    document = json.loads(sal(*arguments, "--json")[1])
+    weak = [
+        f"{word} is recognised in 0 of {images} test images that show it; do not rely on it"
+        for word, images in (("age=young", 39), ("hat", 480))
+    ]
+    best = max(hit["likelihood"] for hit in document["hits"])
+    assert best < 0.2  # coloured squares are nobody
+    assert document["notes"] == [*weak, f"no hit is likely to match: the best likelihood is {int(100 * best)}%"]
+    for note in document["notes"]:
+        assert f"note: {note}" in " ".join(out.split())
+        assert note in html.read_text()
+    assert "age=young" not in json.loads(sal("search", "-a", "male", "-g", folder, "-b", shipped, "--json")[1])["notes"]
+
+
+def test_a_sentence_is_asked_and_an_unknown_word_is_named(folder: Path, sal: Sal) -> None:
+    _, out, _ = sal("search", "-a", "lady in a red jacket, no hat", "-g", folder)
+    assert out.splitlines()[0].startswith("asked: ")
+    assert "upper-colour red" in out
+    check_one_error(
+        sal("search", "-a", "umbrella", "-g", folder), 2, "this bundle does not know 'umbrella'", "`sal bundle words`"
+    )
+
+
 def test_hits_that_are_not_likely_enough_are_left_out(folder: Path, sal: Sal) -> None:
     shipped = Path(__file__).parents[3] / "bundles" / "edge"
     arguments = ("search", "-a", "male,!hat", "-g", folder, "-b", shipped, "--json")
