@@ -20,7 +20,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image, read_file
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.columns import YES_NO, is_number
-from sal_train.datasets.splits import SearchDataset, Split, people_on_both_sides
+from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides
 
 SMALLEST_HEIGHT = 32
 """Pixels; a smaller image shows hardly any attribute."""
@@ -245,7 +245,7 @@ def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
         if not identity
     ]
     unseen = [
-        ", ".join(dataset.schema.describe(vector)) or "none of the attributes"
+        ", ".join(describe(dataset.schema, vector)) or "none of the attributes"
         for vector in dataset.test.category_vectors
     ]
     return [

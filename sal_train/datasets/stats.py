@@ -8,11 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sal_runtime.arrays import UInt8Array
-from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.check import category_statistics, print_statistics
-from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.splits import SearchDataset, describe
 
 BAR_WIDTH = 20
 NUM_LARGEST = 3
@@ -69,18 +67,3 @@ def print_dataset_statistics(report: dict[str, Any], console: Console) -> None:
         console.print(f"sensitive: {', '.join(report['sensitive'])}", highlight=False)
     for note in report["notes"]:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def describe(schema: AttributeSchema, vector: UInt8Array) -> tuple[str, ...]:
-    """The words of one vector uint8 `[A]` for people: the state of every group, but not what is absent."""
-    words = []
-    for number, group in enumerate(schema.groups):
-        if group.kind == "binary":
-            state = group.states[int(vector[group.bits[0]])]
-            both_named = not group.states[0].name.startswith("no-")
-            if state.bit is not None or both_named:
-                words.append(state.name)
-        else:
-            set_states = [state.name for state in group.states if state.bit is not None and vector[state.bit]]
-            words.extend(schema.qualified(number, name) for name in set_states)
-    return tuple(words)

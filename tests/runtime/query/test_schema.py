@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, Group, State, binary, exclusive, normalise_word
-from sal_train.datasets.stats import describe
+from sal_train.datasets.splits import describe
 from tests.runtime.tiny_bundle import SCHEMA
 
 PEOPLE = st.tuples(*(st.integers(0, len(group.states) - 1) for group in SCHEMA.groups))
