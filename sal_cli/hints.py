@@ -24,7 +24,6 @@ HINTS = {
     "resume": "--resume",
     "run": "--run",
     "settings": "--set",
-    "words": "`sal bundle words`",
 }
 """The words that are added to a message, by the parameter that the error names."""
 EXTRAS = {

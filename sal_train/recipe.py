@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sal_runtime.errors import ConfigError
 from sal_train.config import Config
-from sal_train.datasets.text_files import read_text
 
 RECIPES = ("sal", "edge", "paper", "deepmar", "tiny")
 
@@ -74,7 +73,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
                 f"recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file",
                 parameter="recipe",
             )
-        text = read_text(path)
+        text = path.read_text(encoding="utf-8")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

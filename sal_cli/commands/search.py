@@ -23,7 +23,9 @@ from sal_cli.options import (
 )
 from sal_cli.parsing import CommandModule
 
-AttrsOption = Annotated[str, typer.Option("--attrs", "-a", help="The description, in words of `sal bundle words`.")]
+AttrsOption = Annotated[
+    str, typer.Option("--attrs", "-a", help="The description, such as male,backpack,no-hat,upper=red|blue.")
+]
 PlaceOption = Annotated[
     str,
     typer.Option("--gallery", "-g", help="A folder of person crops, a gallery file, or http://HOST:19530/COLLECTION."),
@@ -38,7 +40,7 @@ LikelihoodOption = Annotated[
 app = CommandModule()
 
 
-@app.command(epilog="See also: sal bundle words, sal gallery status crops/, docs/query_language.md")
+@app.command(epilog="See also: sal gallery status crops/")
 def search(  # noqa: PLR0913 - one parameter is one option
     attrs: AttrsOption,
     gallery: PlaceOption,
@@ -59,8 +61,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
 ) -> None:
     """Rank the people of a gallery by a description.
 
-    What the description leaves out may be anything. `,` means and, `|` means or, `!` means not, or write a sentence:
-    'man in a red jacket, no backpack'. `sal bundle words` lists the words that can be asked for:
+    Attributes that the description leaves out may have any value. `,` means and, `|` means or, `no-` or `!` means not:
 
     ```
     sal search --attrs 'female,no-backpack,upper=red|blue' --gallery crops/

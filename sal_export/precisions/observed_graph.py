@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import onnx
 from onnx import helper
-
-from sal_runtime.engines.installed import import_onnxruntime
+from onnxruntime import InferenceSession
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -21,8 +19,8 @@ def observing_session(
     names: Sequence[str],
     nodes: Sequence[onnx.NodeProto] = (),
     constants: Sequence[onnx.TensorProto] = (),
-) -> Any:
-    """An InferenceSession on the CPU that returns float tensors from the inside of a model.
+) -> InferenceSession:
+    """A session on the CPU that returns float tensors from the inside of a model.
 
     Args:
         model: not changed.
@@ -36,4 +34,4 @@ def observing_session(
     observed.graph.initializer.extend(constants)
     del observed.graph.output[:]
     observed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    return import_onnxruntime().InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+    return InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])

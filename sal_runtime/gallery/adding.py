@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem
 
 
-def add_images(  # noqa: PLR0913 - all but four have defaults that fit
+def add_images(
     path: Path,
     sources: Sequence[Path],
     bundle: Bundle,
@@ -31,9 +30,7 @@ def add_images(  # noqa: PLR0913 - all but four have defaults that fit
     *,
     gallery: Gallery | None = None,
     capture: Capture = NOTHING_KNOWN,
-    captures: Mapping[str, Capture] = MappingProxyType({}),
     precision: str = "fp32",
-    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add image files, and all images below folders, to a gallery that follows no folder; makes it if there is none.
@@ -45,9 +42,7 @@ def add_images(  # noqa: PLR0913 - all but four have defaults that fit
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
         gallery: the gallery, open for reading; None where there is none yet.
         capture: what is known of the images.
-        captures: what is known of single images besides, by their absolute paths.
         precision: precision of `encode`, from `choose_precision`.
-        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -59,17 +54,13 @@ def add_images(  # noqa: PLR0913 - all but four have defaults that fit
         refuse_follower(gallery)
         check_bundle(gallery, bundle)
         known = gallery.find(listing.files)
-
-    def describe(item: GalleryItem) -> GalleryItem:
-        return captures.get(item.uri, NOTHING_KNOWN).describe(capture.describe(item))
-
-    changes = compare_files(known, listing, None if forget else gallery)
+    changes = compare_files(known, listing)
     same = {uri: item for uri, item in known.items() if uri not in changes.changed}
     same |= {item.uri: item for item in changes.touched}
-    described = [describe(item) for item in same.values()]
+    described = [capture.describe(item) for item in same.values()]
     changes = replace(changes, touched=tuple(item for item in described if item != known[item.uri]))
     with GalleryWriter(path, bundle, precision) as writer:
-        return apply_changes(changes, listing, writer, encode, describe, progress)
+        return apply_changes(changes, listing, writer, encode, capture, progress)
 
 
 def _list_sources(sources: Sequence[Path]) -> Listing:
@@ -80,11 +71,10 @@ def _list_sources(sources: Sequence[Path]) -> Listing:
             found = list_images(source)
             listing.files |= {os.path.abspath(file.path): file for file in found.files.values()}
             listing.failed += found.failed
-            listing.passed_over += found.passed_over
         elif source.exists():
             note_file(listing, str(source), os.path.abspath(source))
         else:
             raise InputError(f"{source}: there is no such file or folder to add")
     if not listing.files and not listing.failed:
-        raise InputError(f"nothing to add: the folders hold {listing.nothing()}")
+        raise InputError("nothing to add: the folders hold no image (JPEG, PNG, WebP or BMP)")
     return listing

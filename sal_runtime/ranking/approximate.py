@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
-from sal_runtime.engines.installed import import_onnxruntime
 from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.files import whole_file
 from sal_runtime.ranking.core import best
@@ -248,7 +247,7 @@ def _import_usearch() -> Any:
     with suppress(
         ImportError
     ):  # a process that loads ONNX Runtime after usearch dies (usearch 2.26, ONNX Runtime 1.32)
-        import_onnxruntime()
+        import onnxruntime  # noqa: F401
     try:
         import usearch.index
     except ImportError as error:
