@@ -1,4 +1,4 @@
-"""The README's commands and Python, run as printed from top to bottom, in a folder that holds what a clone holds."""
+"""The README's searches, galleries and Python, run as printed from top to bottom, beside what a clone holds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 CHEAP = ("sal search", "sal gallery add", "sal doctor")
-TUTORIAL = ("sal data synth", "sal train", "sal export", "sal eval")
-SHORTER = {"--recipe tiny": "--recipe tiny --set stages.0.epochs=2"}
-"""The tutorial takes minutes; its training is cut short here, which changes nothing else of what is printed."""
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -24,14 +21,14 @@ def blocks() -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def script(wanted: tuple[str, ...], drawn: bool) -> str:
-    """A bash script of the README's commands that begin with one of `wanted`; Python blocks are fed to Python."""
+def script() -> str:
+    """A bash script of the README's cheap commands that need no training; Python blocks are fed to Python."""
     lines = ["set -euo pipefail"]
     for language, content in blocks():
-        if language == "python" and not drawn:
+        if language == "python":
             lines.append(f"python - <<'END'\n{content}END")
-        commands = [line for line in content.splitlines() if line.startswith(wanted)]
-        lines += [line for line in commands if ("drawn" in line) == drawn]
+        commands = [line for line in content.splitlines() if line.startswith(CHEAP)]
+        lines += [line for line in commands if "drawn" not in line]
     return "\n".join(lines)
 
 
@@ -56,18 +53,8 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_searches_galleries_and_python_run_as_printed(clone: Path) -> None:
-    printed = run(script(CHEAP, drawn=False), clone)
+    printed = run(script(), clone)
     assert "the best 20 of 312 images" in printed
     assert "20 hits" in printed
     assert (clone / "hits.html").is_file()
     assert (clone / "yard.sal").is_file()
-
-
-@pytest.mark.slow
-def test_the_tutorial_runs_as_printed(clone: Path) -> None:
-    text = script((*TUTORIAL, "sal search"), drawn=True)
-    for printed, shorter in SHORTER.items():
-        text = text.replace(printed, shorter)
-    assert text.count("\n") == 5, text
-    run(text, clone)
-    assert (clone / "hits.jpg").is_file()
