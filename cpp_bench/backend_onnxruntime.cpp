@@ -172,6 +172,8 @@ std::filesystem::path find_onnxruntime(const std::string& named) {
 }
 
 OnnxRuntime::OnnxRuntime(const std::filesystem::path& library) {
+    // ONNX Runtime reports the machine to its maker from the moment it is loaded, unless this is set
+    setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
     // never closed: its thread pools may still be winding down when the last session is gone
     void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) {

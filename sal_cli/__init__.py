@@ -4,6 +4,9 @@ app.py       the groups of commands, exit codes, how an error ends a command
 parsing.py   what every command shares: an option that takes one value is given once
 options.py   options that several commands share, and options that cannot take effect
 hints.py     the option or extra that mends an error
+manage.py    one call for each thing that is done to a gallery by its name
+removal.py   removing images, and their files, from a gallery by its name
+crop_table.py  what another pipeline knows of each image
 commands/    parse options, call one function, print: one file a group
 bench/       measures: `sal bench`
 show/        prints and draws what was found or measured

@@ -24,6 +24,7 @@ HINTS = {
     "resume": "--resume",
     "run": "--run",
     "settings": "--set",
+    "words": "`sal bundle words`",
 }
 """The words that are added to a message, by the parameter that the error names."""
 EXTRAS = {

@@ -63,7 +63,9 @@ TrackOption = Annotated[
 FromOption = Annotated[
     str | None,
     typer.Option(
-        "--from", help="Take only images captured at this moment or later: ISO 8601, such as 2026-11-23T14:00."
+        "--from",
+        help="Take only images captured at this moment or later: 2026-11-23T14:00 (local time; +01:00 behind it names "
+        "another zone), today, yesterday, or an age such as -2h or -7d.",
     ),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", help="Take only images captured before this moment.")]
@@ -77,7 +79,10 @@ MetadataOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="market1501, peta, market1501+peta, or your own folder or .csv/.jsonl file.")
+    str,
+    typer.Option(
+        "--dataset", help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl)."
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="The folder that holds the data set. Default: the current folder.")
@@ -130,7 +135,11 @@ def cache_or_default(cache: Path | None) -> Path:
     """
     from sal_runtime.files import cache_folder
 
-    return cache_folder() if cache is None else cache.expanduser()
+    if cache is None:
+        return cache_folder()
+    from sal_train.images.cache import expanded
+
+    return expanded(cache)
 
 
 def dataset_from(dataset: str, data: Path | None) -> SearchDataset:

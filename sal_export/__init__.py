@@ -5,7 +5,7 @@ encoders.py     the two modules that are deployed
 heads.py        the attribute head, adapted to unit vectors
 onnx_export.py  a PyTorch module to one .onnx file
 exported.py     an encoder on its way into a bundle
-publish.py      writing the bundle
+publish.py      writing the bundle (bundle_writing.py: any bundle)
 model_card.py   training data, test numbers, limits and licence of a bundle, for its users
 engines.py      TensorRT engines, built ahead of their first use
 

@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from sal_runtime.engines.installed import forbid_telemetry
 from sal_runtime.errors import ParityError
 
 OPSET = 20
@@ -31,6 +32,7 @@ def export_onnx(module: nn.Module, example: Tensor, input_name: str) -> bytes:
     Raises:
         ParityError: the graph has a fixed batch, other names, or a BatchNorm that was not folded.
     """
+    forbid_telemetry()  # the exporter may import ONNX Runtime
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # the exporter's warnings are about its own internals

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sal_export.bundle_writing import write_bundle
 from sal_export.model_card import model_card
 from sal_runtime.bundle.bundle import MODEL_CARD, Bundle, open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.query.schema import AttributeSchema
 
 

@@ -35,6 +35,21 @@ def cache_folder() -> Path:
         raise SalError("there is no home directory for the cache; set XDG_CACHE_HOME to a folder") from error
 
 
+def make_cache(folder: Path) -> None:
+    """Make a folder of a cache, for its user only, where it is missing; call it when there is something to keep.
+
+    Raises:
+        SalError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "it cannot be written"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise SalError(f"cache {folder}: {reason}; set XDG_CACHE_HOME to a folder that can be written, or name another")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file to write, which becomes `path` when the body ends without an error; gone if it does not.

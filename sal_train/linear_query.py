@@ -7,6 +7,7 @@ change (not in the paper).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from sal_train.checkpoint import MODEL_FILE, load_run, save_model
 from sal_train.datasets.splits import Split
 from sal_train.evaluation.held_out import Partition, encode_images, own_train_rows, validate
 
+FEW_CATEGORIES = 50
+"""Held-out categories below which a difference of several points is chance."""
 RIDGE = 10.0
 """Penalty on the squared weights, in units of categories; each category counts once, whatever its number of images."""
 
@@ -55,18 +58,37 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Arr
         images: of the split, uint8 RGB [N, H, W, 3], on the device that computes.
 
     Returns:
-        One line for people.
+        One line for people: what was saved, and the held-out scores without and with the linear query.
     """
     run = load_run(out)
     networks = run.networks.to(images.device if isinstance(images, Tensor) else "cpu")
     rows = own_train_rows(split, part)  # auxiliary people look different and would worsen the fit
     embeddings = encode_images(networks, images, rows)
     networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[rows], split.categories[rows]))
-    validation = {}
+    validation: dict[str, float] = {}
+    before = run.provenance.get("validation", {})
     if len(part.validation):
         result = validate(networks, split, images, part.validation)
         validation = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
     kept = {key: run.provenance[key] for key in ("epoch", "train_seconds")}
     save_model(out / MODEL_FILE, networks, {**kept, "validation": validation})
-    scores = "".join(f"  {name.removeprefix('validation_')} {100 * value:.1f}" for name, value in validation.items())
-    return f"linear query added to the model of epoch {kept['epoch']}{scores}"
+    held_out = len(np.unique(split.categories[part.validation]))
+    return _explanation(kept["epoch"], before, validation, held_out)
+
+
+def _explanation(epoch: int, before: Mapping[str, float], after: Mapping[str, float], held_out: int) -> str:
+    """The last line of a training: which model was saved, and why its scores differ from those printed before."""
+    text = (
+        f"saved: the model of epoch {epoch}, with a linear part added to its queries, for descriptions that training "
+        "has not seen (model.linear_query = false leaves it out)"
+    )
+    scores = [
+        f"{name.removeprefix('validation_')} {100 * before[name]:.1f} -> {100 * value:.1f}"
+        for name, value in after.items()
+        if name in before
+    ]
+    if scores:
+        text += f"; {', '.join(scores)} on {held_out} held-out categories"
+    if scores and held_out < FEW_CATEGORIES:
+        text += ", too few to tell such a difference from chance"
+    return text

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sal_runtime.errors import ConfigError
 from sal_train.config import Config
+from sal_train.datasets.text_files import read_text
 
 RECIPES = ("sal", "edge", "paper", "deepmar", "tiny")
 
@@ -73,7 +74,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
                 f"recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file",
                 parameter="recipe",
             )
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from sal_runtime.errors import BackendError, InputError
+from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
-from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
+from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import build_networks
@@ -32,7 +35,7 @@ from sal_train.phases import Phase
 from sal_train.recipe import config_to_toml, load_config
 from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
-from sal_train.training_log import TrainingLog
+from sal_train.training_log import METRICS_FILE, TENSORBOARD_FOLDER, TrainingLog, print_start
 
 
 def train(
@@ -50,7 +53,8 @@ def train(
         dataset: loaded and checked.
         out: the run directory; it must not hold a run unless `resume`.
         cache_dir: keeps decoded images between runs.
-        resume: continue the run in `out`. The result equals that of an uninterrupted run.
+        resume: continue the run in `out`. The result equals that of an uninterrupted run. A new run that fails before
+            it has a model or a checkpoint leaves nothing in `out`.
         deadline: on the clock of `time.monotonic`, seconds; the run stops after the epoch in which it passes.
 
     Returns:
@@ -68,9 +72,10 @@ def train(
         keep_freed_memory()
     distributed.start_process_group(device)
     try:
-        run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
-        with run.log:
-            finished = _run_stages(run, deadline)
+        with _no_empty_run(out, resume):
+            run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
+            with run.log:
+                finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
             console.print(join_linear_query(out, run.split, run.part, run.data.images), highlight=False)
         distributed.barrier()
@@ -85,15 +90,27 @@ def choose_device(asked: str, console: Console) -> torch.device:
 
     Raises:
         BackendError: CUDA is requested and unavailable.
+        ConfigError: `asked` is no such device.
     """
     if asked == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         console.print(f"device: {device} (run.device = auto)", highlight=False)
         return device
-    device = torch.device(asked)
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"run.device is {asked!r}, expected auto, cpu, cuda or cuda:N", parameter="device")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendError(
-            f"run.device is {asked}, but PyTorch {torch.__version__} finds no CUDA device; set run.device to cpu"
+            f"run.device is {asked}, but PyTorch {torch.__version__} finds no CUDA device; set run.device to cpu",
+            parameter="device",
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackendError(
+            f"run.device is {asked}, but there are {torch.cuda.device_count()} CUDA devices, from 0; name one of them",
+            parameter="device",
         )
     return device
 
@@ -117,8 +134,8 @@ def _seed_everything(config: Config) -> None:
     torch.backends.cudnn.benchmark = not config.run.deterministic  # shapes never change within a stage
 
 
-def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
-    """Every process checks; the first one writes."""
+def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
+    """Refuse a folder that cannot take the run, before anything is computed or written."""
     config_path = out / checkpoint.CONFIG_FILE
     if resume:
         if not config_path.is_file():
@@ -134,10 +151,30 @@ def _prepare_run_directory(config: Config, out: Path, resume: bool) -> None:
         _take_threads_of_run(out)
     elif config_path.exists():
         raise InputError(f"{out} already holds a run; resume it, or name another folder", parameter="out")
-    distributed.barrier()
-    if not resume and distributed.rank() == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(config_path, config_to_toml(config))
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"{out} is not a folder; name another", parameter="out")
+
+
+@contextmanager
+def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
+    """Remove what a new run wrote to `out` if it ends before it has a model or a checkpoint.
+
+    So what is refused late, or interrupted early, can be started again as it was.
+    """
+    missing_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
+    run_was_there = (out / checkpoint.CONFIG_FILE).exists()
+    try:
+        yield
+    except BaseException:
+        kept = any((out / name).exists() for name in (checkpoint.CHECKPOINT_FILE, checkpoint.MODEL_FILE))
+        if distributed.rank() == 0 and out.is_dir() and not (resume or run_was_there or kept):
+            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, METRICS_FILE):
+                (out / name).unlink(missing_ok=True)
+            shutil.rmtree(out / TENSORBOARD_FOLDER, ignore_errors=True)
+            with suppress(OSError):  # a folder that holds other files stays
+                for folder in missing_folders:
+                    folder.rmdir()
+        raise
 
 
 def _take_threads_of_run(out: Path) -> None:
@@ -158,7 +195,7 @@ def _write_data_manifest(
         "schema": dataset.schema.to_json(),
         "category_vectors": split.category_vectors[part.train_categories].tolist(),
         "category_counts": counts[part.train_categories].tolist(),
-        "statistics": AttributeStatistics.fit(dataset.schema, split.attributes[own]).to_json(),
+        "statistics": fit_statistics(dataset.schema, split.attributes[own]).to_json(),
         "held_out_rows": part.validation.tolist(),
         "provenance": provenance
         | {
@@ -207,24 +244,31 @@ def _prepare_run(
     console: Console,
 ) -> Training:
     """Build networks and data, and the run directory; the state is that of a new run, the position that of `out`."""
+    _check_run_directory(config, out, resume)
     _seed_everything(config)
     part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
     categories = dataset.train.category_vectors[part.train_categories]
     teacher = open_teacher(config, dataset.schema, categories)
     networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
-    _prepare_run_directory(config, out, resume)
     iteration.place_networks(networks, device)
     distributed.broadcast_state(networks)
-    is_first = distributed.rank() == 0
-    if is_first and not (resume and (out / checkpoint.DATA_FILE).is_file()):
-        _write_data_manifest(out, config, dataset, part, provenance)
     data = _training_data(config, dataset, part, cache_dir, device)
+    batches = len(epoch_batches(config, data, 0))
     if teacher is not None:
         taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
         data = dataclasses.replace(data, taught=taught)
     state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
     if config.run.compile:
         iteration.compile_trunk(networks)
+    distributed.barrier()  # every process has checked what it needs; only now the first one writes
+    is_first = distributed.rank() == 0
+    if is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            checkpoint.write_text(out / checkpoint.CONFIG_FILE, config_to_toml(config))
+        if not (resume and (out / checkpoint.DATA_FILE).is_file()):
+            _write_data_manifest(out, config, dataset, part, provenance)
+        print_start(console, config, dataset, part, batches)
     at = _position(out) if resume else Position()
     log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
     return Training(config, dataset.train, part, data, state, out, cache_dir, log, at)

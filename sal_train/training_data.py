@@ -104,7 +104,9 @@ def epoch_batches(config: Config, data: TrainingData, total_epochs: int) -> list
     size = config.data.batch_size
     share = distributed.share_of_batch(size)
     if len(order) < size:
-        raise InputError(f"{len(order)} training images are fewer than data.batch_size {size}; lower it")
+        raise InputError(
+            f"{len(order)} training images are fewer than data.batch_size {size}; lower it", parameter="settings"
+        )
     starts = range(distributed.rank() * share, len(order) - size + 1 + distributed.rank() * share, size)
     return [order[start : start + share] for start in starts]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +15,41 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sal_train.checkpoint import Position, write_text
 from sal_train.config import Config
+from sal_train.datasets.splits import SearchDataset, people_on_both_sides
+from sal_train.evaluation.held_out import Partition
 
 METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+ESTIMATE_AFTER = 10.0
+"""Seconds of training after which the time of a whole run is estimated for the first time."""
+
+
+def print_start(console: Console, config: Config, dataset: SearchDataset, part: Partition, batches: int) -> None:
+    """Say what will be trained on, and what a person should know about the data."""
+    for note in dataset.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    shared = people_on_both_sides(dataset)
+    if shared:
+        console.print(
+            f"warning: {len(shared)} people are in training and test alike, such as {shared[0]!r}; results on the test "
+            "split will be too good",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"{len(part.train):,} training images in {len(part.train_categories):,} categories; "
+        f"{config.epochs} epochs of {batches:,} iterations",
+        highlight=False,
+    )
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class TrainingLog:
@@ -47,16 +81,20 @@ class TrainingLog:
         )
         self.task = self.progress.add_task("train", epoch=f"{done + 1}/{config.epochs}")
         self.writer: Any = None
+        self.epoch_started = self.first_iteration = 0.0
+        self.iterations_timed = 0
+        self.estimated = not active
 
     def __enter__(self) -> TrainingLog:
         if self.active:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.done + 1)
+            self.writer = SummaryWriter(str(self.out / TENSORBOARD_FOLDER), purge_step=self.done + 1)
             if self.path.exists():
                 lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
                 write_text(self.path, "".join(line for line in lines if json.loads(line)["total_epochs"] <= self.done))
         self.progress.start()
+        self.epoch_started = time.monotonic()
         return self
 
     def __exit__(
@@ -67,8 +105,18 @@ class TrainingLog:
             self.writer.close()
 
     def iteration(self, done: int, total: int) -> None:
-        """Advance the progress bar to iteration `done` of `total`."""
+        """Advance the progress bar to iteration `done` of `total`; once it is known, say how long the run will take."""
         self.progress.update(self.task, completed=done + 1, total=total)
+        if self.estimated:
+            return
+        if self.iterations_timed == 0:  # the first iteration is slower, it prepares libraries and memory
+            self.first_iteration = time.monotonic()
+        elapsed = time.monotonic() - self.first_iteration
+        if elapsed >= ESTIMATE_AFTER:
+            seconds = elapsed / self.iterations_timed * (total * (self.config.epochs - self.done) - done - 1)
+            self.console.print(f"about {duration(seconds)} to go, if every epoch is like this one", highlight=False)
+            self.estimated = True
+        self.iterations_timed += 1
 
     def epoch(self, at: Position, stage: str, terms: Mapping[str, float], metrics: Mapping[str, float]) -> None:
         """Record an epoch that has just ended."""
@@ -78,7 +126,12 @@ class TrainingLog:
         for name, value in {**{f"loss/{key}": value for key, value in terms.items()}, **metrics}.items():
             self.writer.add_scalar(name, value, at.total_epochs)
         scores = "".join(f"  {name.removeprefix('validation_')} {100 * value:.1f}" for name, value in metrics.items())
-        rate = f"{at.train_seconds / at.total_epochs:.0f} s/epoch"
+        now = time.monotonic()
+        seconds, self.epoch_started = now - self.epoch_started, now
+        self.estimated = True
+        rate = f"{duration(seconds)}, about {duration(seconds * (self.config.epochs - at.total_epochs))} to go"
+        if at.total_epochs == self.config.epochs:
+            rate = duration(seconds)
         self.console.print(
             f"[dim]{stage}[/] {at.total_epochs}/{self.config.epochs}  loss {sum(terms.values()):.2f}"
             f"[bold]{scores}[/]  [dim]{rate}[/]",

@@ -18,8 +18,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from sal_runtime.engines.installed import import_onnxruntime
 
 INPUT_SIZE = 416
 STRIDES = (8, 16, 32)
@@ -84,7 +85,7 @@ def overlap(box: Boxes, others: Boxes) -> NDArray[np.float64]:
 
 def follow(video: Path, detector: Path) -> tuple[list[Sighting], float]:
     """Sightings of people who are fully visible, and the frames a second of the video."""
-    session = onnxruntime.InferenceSession(str(detector), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(str(detector), providers=["CPUExecutionProvider"])
     capture = cv2.VideoCapture(str(video))
     last_seen: dict[int, tuple[int, Boxes]] = {}
     sightings: list[Sighting] = []

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sal_runtime.engines.installed import forbid_telemetry
 from tests.research_data import find_data
+
+forbid_telemetry()  # tests import ONNX Runtime themselves
 
 DATA_FIXTURES = {"market1501_root", "peta_root"}
 

@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from benchmarks.speed.measurement import in_turn, ratio, summary, write_result
 from sal_cli.bench.engine import BenchOptions, bench_engine
@@ -26,6 +25,7 @@ from sal_runtime.arrays import Precision
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle, open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.encoding.encoders import ImageEncoder
+from sal_runtime.engines.installed import import_onnxruntime
 
 ROUNDS = 15
 SECONDS = 1.0
@@ -37,7 +37,7 @@ def main() -> None:
     program = Path(sys.argv[1]).resolve()
     bundle = open_bundle(sys.argv[2] if len(sys.argv) > 2 else default_bundle_path())
     batch = int(sys.argv[3]) if len(sys.argv) > 3 else BATCH
-    (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
+    (library,) = Path(str(import_onnxruntime().__file__)).parent.glob("capi/libonnxruntime.so.*")
     native = [str(program), "--onnxruntime", str(library), "--bundle", str(bundle.path), "--json", "-"]
     precisions = [one.precision for one in bundle.artefacts if one.role == IMAGE_ROLE and "cpu" in one.devices]
     differences = _differences(native, bundle, precisions)

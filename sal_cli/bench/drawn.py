@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
+from sal_runtime.images.pixels import import_opencv
 from sal_runtime.images.sources import Crop
 from sal_runtime.images.spec import ImageSpec
 
@@ -22,7 +23,7 @@ NOISE = 4.0
 
 def draw_person(height: int, width: int, rng: np.random.Generator) -> UInt8Array:
     """A figure in front of a wall, uint8 `[height, width, 3]`, different with every call."""
-    import cv2
+    cv2 = import_opencv()
 
     wall = np.linspace(rng.uniform(70, 190, 3), rng.uniform(70, 190, 3), height)
     image = np.ascontiguousarray(np.broadcast_to(wall[:, None], (height, width, 3)).astype(np.uint8))
@@ -37,12 +38,12 @@ def draw_person(height: int, width: int, rng: np.random.Generator) -> UInt8Array
     cv2.ellipse(image, place(0.5, 0.12), place(0.1, 0.07), 0, 0, 360, skin, -1, cv2.LINE_AA)
     blurred = cv2.GaussianBlur(image, (0, 0), 0.7)
     noise = NOISE * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(blurred + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(blurred + noise, 0, 255), np.uint8)
 
 
 def write_people(folder: Path, count: int, spec: ImageSpec, seed: int = 0) -> list[Path]:
     """Write `count` JPEG files of drawn people in the encoder's size; the same seed gives the same files."""
-    import cv2
+    cv2 = import_opencv()
 
     rng = np.random.default_rng(seed)
     paths = [folder / f"{number:06d}.jpg" for number in range(count)]

@@ -30,6 +30,7 @@ from sal_runtime.bundle.golden import check_golden
 from sal_runtime.encoding.bulk import encode_images
 from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder, num_encoders
 from sal_runtime.engines.devices import DEVICE_ENTRIES, open_backend
+from sal_runtime.engines.installed import import_onnxruntime
 from sal_runtime.engines.onnx import CPU, LOG_ERRORS_ONLY
 from sal_runtime.errors import InputError, ParityError
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
@@ -197,7 +198,7 @@ def open_bare_session(bundle: Bundle, device: str, precision: Precision) -> Run:
     model = bundle.read_bytes(bundle.artefact(IMAGE_ROLE, device=device, precision=precision).file)
     if not DEVICE_ENTRIES[device].on_cpu:
         return open_backend(model, device=device, precision=precision).run
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = LOG_ERRORS_ONLY

@@ -38,6 +38,24 @@ def show(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
     print_summary(open_bundle(choose_bundle_path(bundle)), as_json=as_json)
 
 
+@app.command(epilog="See also: sal search, docs/query_language.md")
+def words(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
+    """List the words that a description may use, and how well each is recognised.
+
+    "recognised" is the share of the test images showing it in which the model finds it; a search that asks for a word
+    under 10 % says so:
+
+    ```
+    sal bundle words --bundle bundles/edge
+    ```
+    """
+    from sal_cli.show.bundle import print_words
+    from sal_runtime.bundle.bundle import open_bundle
+    from sal_runtime.gallery.choices import choose_bundle_path
+
+    print_words(open_bundle(choose_bundle_path(bundle)), as_json=as_json)
+
+
 @app.command(epilog="See also: sal bundle verify --bundle BUNDLE --key public.pem")
 def sign(
     bundle: SignedOption,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,16 +27,49 @@ from sal_cli.options import (
 )
 from sal_cli.parsing import CommandModule
 
+if TYPE_CHECKING:
+    from sal_runtime.gallery.update import Capture
+
 app = CommandModule(help="Fill galleries, look at them, and remove images from them.")
 
 GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the folder it follows.", show_default=False)]
 PlaceArgument = Annotated[
     str, typer.Argument(help="A gallery file, or http://HOST:19530/COLLECTION of Milvus.", show_default=False)
 ]
+SourcesArgument = Annotated[
+    list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
+]
+RecordCameraOption = Annotated[str | None, typer.Option("--camera", help="Record this camera for the images.")]
+RecordMetadataOption = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
+]
+RecordTrackOption = Annotated[str | None, typer.Option("--track", help="Record this track for the images.")]
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        help="Add the images of this .csv or .jsonl file with what its columns say: image, camera, captured_at, "
+        "track, box; others are metadata.",
+    ),
+]
+ForgetOption = Annotated[
+    bool, typer.Option("--forget", help="Add images again that were removed from the gallery before.")
+]
 CapturedOption = Annotated[
     str | None,
     typer.Option(
-        "--captured-at", help="Record when they were captured: ISO 8601, or mtime for the times of the files."
+        "--captured-at",
+        help="Record when they were captured: 2026-11-23T14:00 (local time unless it names an offset), or mtime for "
+        "the times of the files.",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Remove nothing; only say what would be removed.")]
+ListOption = Annotated[bool, typer.Option("--list", help="Print the name of each image, one a line.")]
+DeleteOption = Annotated[
+    bool,
+    typer.Option(
+        "--delete-files", help="Delete the image files, too, and name each; links and changed files are kept."
     ),
 ]
 
@@ -44,16 +77,14 @@ CapturedOption = Annotated[
 @app.command(epilog="See also: sal search --gallery yard.sal --attrs male,backpack")
 def add(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
-    ] = None,
+    images: SourcesArgument = None,
     bundle: BundleOption = None,
-    camera: Annotated[str | None, typer.Option("--camera", help="Record this camera for the images.")] = None,
+    camera: RecordCameraOption = None,
     captured_at: CapturedOption = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
-    ] = None,
+    track: RecordTrackOption = None,
+    meta: RecordMetadataOption = None,
+    table: TableOption = None,
+    forget: ForgetOption = False,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
@@ -67,24 +98,24 @@ def add(  # noqa: PLR0913 - one parameter is one option
         --camera yard --captured-at mtime --meta zone=north
     ```
 
-    The gallery of a folder is brought up to date, as a search would do it:
+    A table says what another pipeline knows of each image; see docs/gallery.md:
 
     ```
-    sal gallery add crops/
+    sal gallery add yard.sal --table demo/gallery/crops.csv
     ```
+
+    `sal gallery add crops/` brings the gallery of a folder up to date, as a search would do it.
     """
+    from sal_cli.crop_table import read_crop_table
+    from sal_cli.manage import update_gallery
     from sal_cli.show.gallery import print_update
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import update_gallery
-    from sal_runtime.gallery.update import Capture
 
     if gallery.is_dir():
         refuse_options(
-            {"--camera": camera, "--captured-at": captured_at, "--meta": meta},
+            {"--camera": camera, "--captured-at": captured_at, "--track": track, "--meta": meta, "--table": table},
             f"the gallery of the folder {gallery} takes its images from there; name a gallery file instead",
         )
-    check_texts({"--camera": None if camera is None else [camera]})
-    capture = Capture(camera, captured_at, dict(key_values(meta)))
     with progress_bar("encoding") as progress:
         report = update_gallery(
             gallery,
@@ -92,13 +123,22 @@ def add(  # noqa: PLR0913 - one parameter is one option
             bundle,
             device or "cpu",
             precision=precision,
-            capture=capture,
+            capture=_capture(camera, captured_at, track, meta),
+            captures={} if table is None else read_crop_table(table),
+            forget=forget,
             progress=progress,
         )
     print_choice(device, report.device)
     print_update(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _capture(camera: str | None, captured_at: str | None, track: str | None, meta: list[str] | None) -> Capture:
+    from sal_runtime.gallery.update import Capture
+
+    check_texts({"--camera": [camera or ""], "--track": [track or ""]})
+    return Capture(camera, captured_at, dict(key_values(meta)), track)
 
 
 @app.command(epilog="See also: sal gallery verify yard.sal")
@@ -118,7 +158,7 @@ def status(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(epilog="See also: sal gallery purge yard.sal --older-than 30d")
-def remove(
+def remove(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     images: Annotated[
         list[str] | None, typer.Argument(help="Images, named as `sal search` shows them.", show_default=False)
@@ -128,6 +168,9 @@ def remove(
     captured_from: FromOption = None,
     until: UntilOption = None,
     meta: MetadataOption = None,
+    dry_run: DryRunOption = False,
+    list_names: ListOption = False,
+    delete_files: DeleteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     r"""Remove images from a gallery for good: their vectors are overwritten in the file.
@@ -140,37 +183,52 @@ def remove(
         --from 2026-11-23T14:00 --until 2026-11-23T15:00
     ```
 
-    The image files are not deleted. A gallery that follows a folder drops the images that you delete from the folder.
+    See first what would go, and delete the image files with them:
+
+    ```
+    sal gallery remove yard.sal --camera door --dry-run --list
+    sal gallery remove yard.sal --camera door --delete-files
+    ```
     """
-    from sal_cli.show.gallery import print_count
-    from sal_runtime.gallery.removal import remove_images
+    from sal_cli.removal import remove_images
+    from sal_cli.show.gallery import print_removal
 
     where = item_filter(camera, track, captured_from, until, meta)
-    print_count("removed", remove_images(gallery, images or [], where), as_json=as_json)
+    removal = remove_images(gallery, images or [], where, dry_run=dry_run, delete_files=delete_files)
+    print_removal(removal, dry_run=dry_run, list_names=list_names, as_json=as_json)
+    if removal.kept:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command(epilog="See also: sal gallery remove, sal gallery verify")
-def purge(
+def purge(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     older_than: Annotated[str, typer.Option("--older-than", help="Remove older images: 90m, 36h, 30d, 8w.")],
     camera: CameraOption = None,
     track: TrackOption = None,
     meta: MetadataOption = None,
+    dry_run: DryRunOption = False,
+    list_names: ListOption = False,
+    delete_files: DeleteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove old images for good: by the time of capture or, where that is unknown, the time when they were added.
 
     ```
     sal gallery purge yard.sal --older-than 30d --camera yard
+    sal gallery purge crops/ --older-than 30d --delete-files
     ```
 
-    The vectors are overwritten in the file, and the log beside it is emptied. The image files are not deleted.
+    The vectors are overwritten in the file, and the log beside it is emptied.
     """
-    from sal_cli.show.gallery import print_count
-    from sal_runtime.gallery.removal import purge_images
+    from sal_cli.removal import purge_images
+    from sal_cli.show.gallery import print_removal
 
     where = item_filter(camera, track, None, None, meta)
-    print_count("removed", purge_images(gallery, older_than, where), as_json=as_json)
+    removal = purge_images(gallery, older_than, where, dry_run=dry_run, delete_files=delete_files)
+    print_removal(removal, dry_run=dry_run, list_names=list_names, as_json=as_json)
+    if removal.kept:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command(epilog="See also: sal gallery status yard.sal, sal bundle show")
@@ -192,9 +250,9 @@ def reindex(
 
     Searches use the old vectors until the swap. An interrupted run continues where it stopped.
     """
+    from sal_cli.manage import reindex_gallery
     from sal_cli.show.gallery import print_reindex
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import reindex_gallery
 
     with progress_bar("encoding") as progress:
         report = reindex_gallery(
@@ -283,9 +341,9 @@ def import_items(
     sal gallery import http://milvus:19530/yard parts/
     ```
     """
+    from sal_cli.manage import import_into
     from sal_cli.show.gallery import print_count
     from sal_cli.show.terminal import progress_bar
-    from sal_runtime.gallery.manage import import_into
 
     with progress_bar("importing") as progress:
         count = import_into(gallery, sources, bundle, progress)

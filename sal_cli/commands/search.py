@@ -23,9 +23,7 @@ from sal_cli.options import (
 )
 from sal_cli.parsing import CommandModule
 
-AttrsOption = Annotated[
-    str, typer.Option("--attrs", "-a", help="The description, such as male,backpack,no-hat,upper=red|blue.")
-]
+AttrsOption = Annotated[str, typer.Option("--attrs", "-a", help="The description, in words of `sal bundle words`.")]
 PlaceOption = Annotated[
     str,
     typer.Option("--gallery", "-g", help="A folder of person crops, a gallery file, or http://HOST:19530/COLLECTION."),
@@ -40,7 +38,7 @@ LikelihoodOption = Annotated[
 app = CommandModule()
 
 
-@app.command(epilog="See also: sal gallery status crops/")
+@app.command(epilog="See also: sal bundle words, sal gallery status crops/, docs/query_language.md")
 def search(  # noqa: PLR0913 - one parameter is one option
     attrs: AttrsOption,
     gallery: PlaceOption,
@@ -61,7 +59,8 @@ def search(  # noqa: PLR0913 - one parameter is one option
 ) -> None:
     """Rank the people of a gallery by a description.
 
-    Attributes that the description leaves out may have any value. `,` means and, `|` means or, `no-` or `!` means not:
+    What the description leaves out may be anything. `,` means and, `|` means or, `!` means not, or write a sentence:
+    'man in a red jacket, no backpack'. `sal bundle words` lists the words that can be asked for:
 
     ```
     sal search --attrs 'female,no-backpack,upper=red|blue' --gallery crops/

@@ -1,4 +1,4 @@
-"""A bundle in short, for `sal bundle show`."""
+"""A bundle in short and its words, for `sal bundle show` and `sal bundle words`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sal_cli.show.terminal import SENSITIVE_MARK, console, print_json, table
+from sal_cli.show.terminal import SENSITIVE_MARK, console, print_json, printable, table
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
+from sal_runtime.query.words import list_words
 
 WIDTH = 80
+WORD_WIDTH = 20
 INDENT = " " * 12
 METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
 
@@ -110,3 +112,26 @@ def _print_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> None:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def print_words(bundle: Bundle, *, as_json: bool) -> None:
+    """Print the words of a bundle: for each group its values, their synonyms, and how well each is recognised."""
+    groups = list_words(bundle.schema, bundle.manifest["metrics"])
+    if as_json:
+        print_json({"bundle": bundle.name, "fingerprint": bundle.fingerprint, "groups": groups})
+        return
+    for group in groups:
+        mark = f" {SENSITIVE_MARK}" if group["sensitive"] else ""
+        print(_filled(f"{group['group']}{mark}", group["synonyms"], ""))
+        for value in group["values"]:
+            share = value["recognised"]
+            print(_filled(f"  {value['word']}", value["synonyms"], "-" if share is None else f"{share:.0%}"))
+    print(f"\n%: recognised in this share of the test images that show it; {SENSITIVE_MARK} sensitive")
+    print("Plurals, no, not and without are understood: docs/query_language.md")
+
+
+def _filled(word: str, synonyms: Sequence[str], share: str) -> str:
+    start = f"{printable(word):<{WORD_WIDTH}}{share:>5}  "
+    return textwrap.fill(
+        start + printable(", ".join(synonyms)), WIDTH, subsequent_indent=" " * len(start), break_on_hyphens=False
+    )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
+from sal_runtime.images.pixels import import_opencv
 from sal_runtime.matching.result import Hit, SearchResult
 
 COLUMNS = 10
@@ -40,10 +41,10 @@ def draw_grid(result: SearchResult) -> bytes:
 
 def _fitted(text: str, width: int) -> str:
     """As much of a title as fits into `width` pixels."""
-    import cv2
+    cv2 = import_opencv()
 
     def is_too_wide(shown: str) -> bool:
-        return cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, TITLE_SIZE, 1)[0][0] > width
+        return bool(cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, TITLE_SIZE, 1)[0][0] > width)
 
     shown = text
     while shown and is_too_wide(shown):
@@ -71,6 +72,6 @@ def _draw_hit(sheet: NDArray[np.uint8], hit: Hit, top: int, left: int) -> None:
 def _write(
     sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float, colour: tuple[int, int, int]
 ) -> None:
-    import cv2
+    cv2 = import_opencv()
 
     cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 
 from sal_cli.show.terminal import SENSITIVE_MARK
 from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
+from sal_runtime.gallery.moments import moment_text
 from sal_runtime.matching.result import AskedTerm, Hit, SearchResult
 
 PICTURE = (256, 128)
@@ -26,6 +27,7 @@ h1 { margin: 0 0 10px; font: 600 22px/1.3 ui-monospace, monospace; overflow-wrap
 .terms li { padding: 2px 10px; border: 1px solid var(--line); border-radius: 12px; background: var(--card); }
 .sensitive { color: var(--mark); }
 .facts { margin: 0 0 20px; color: var(--faint); overflow-wrap: anywhere; }
+.note { margin: 0 0 10px; color: var(--mark); }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 12px; }
 article { display: flex; gap: 12px; padding: 10px; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; break-inside: avoid; }
@@ -75,13 +77,14 @@ def render_html(result: SearchResult) -> str:
 def _header(result: SearchResult) -> str:
     terms = "".join(f"<li>{_marked(term)}</li>" for term in result.terms)
     only = escape("".join(f" · only {condition}" for condition in result.conditions))
+    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in result.notes)
     moment = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return f"""<header>
 <h1>{escape(result.query)}</h1>
 <ul class="terms" aria-label="The query as understood">{terms}</ul>
 <p class="facts">The best {len(result.hits):,} of {result.num_items:,} images in {escape(result.gallery)}{only} ·
 encoders: {escape(result.bundle_name)} ({result.bundle_fingerprint[:12]}) · {moment}</p>
-</header>"""
+{notes}</header>"""
 
 
 def _card(hit: Hit, terms: tuple[AskedTerm, ...]) -> str:
@@ -103,7 +106,7 @@ def _seen(hit: Hit) -> str:
     item = hit.item
     known = [] if item.camera is None else [item.camera]
     if item.captured_at is not None:
-        known.append(f"{datetime.fromtimestamp(item.captured_at, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        known.append(moment_text(item.captured_at))
     known += item.metadata.values()
     return f'\n<p class="uri">{escape(" · ".join(known))}</p>' if known else ""
 

@@ -63,10 +63,14 @@ def print_hits(result: SearchResult) -> None:
         screen.print("only: " + printable(" · ".join(result.conditions)))
     if not result.hits:
         screen.print(f"none of {result.num_items:,} images fulfils these conditions")
-        return
-    screen.print(hits_table(result, headers, screen.width))
-    screen.print(f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now")
-    if any(term.sensitive for term in result.terms):
+    else:
+        screen.print(hits_table(result, headers, screen.width))
+        screen.print(
+            f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now"
+        )
+    for note in result.notes:
+        screen.print(f"note: {printable(note)}")
+    if result.hits and any(term.sensitive for term in result.terms):
         screen.print(f"{SENSITIVE_MARK} sensitive attribute", style="dim")
 
 

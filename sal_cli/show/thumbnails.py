@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import decode_image
+from sal_runtime.images.pixels import decode_image, import_opencv, read_file
 
 JPEG_QUALITY = 85
 
@@ -19,10 +19,10 @@ def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | N
     Returns:
         uint8 RGB `[h, w, 3]` with h <= height and w <= width; None if the image is gone or cannot be read any more.
     """
-    import cv2
+    cv2 = import_opencv()
 
     try:
-        image = decode_image(path.read_bytes())
+        image = decode_image(read_file(path)[0])
     except (OSError, InputError):
         return None
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -33,7 +33,7 @@ def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | N
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     """A uint8 RGB image `[h, w, 3]` as a JPEG file."""
-    import cv2
+    cv2 = import_opencv()
 
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()
+    return bytes(data)

@@ -16,21 +16,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from sal_export.onnx_export import OPSET
 from sal_export.precisions.activation_ranges import narrow_ranges
 from sal_export.precisions.bias_correction import correct_biases
 from sal_runtime.arrays import UInt8Array
+from sal_runtime.engines.installed import import_onnxruntime
 
 METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-    "mse": CalibrationMethod.MinMax,
+    "minmax": "MinMax",
+    "percentile": "Percentile",
+    "entropy": "Entropy",
+    "mse": "MinMax",
 }
 """Ways to choose the range of an activation from its values on the calibration crops. Three are ONNX Runtime's; `mse`
 narrows the whole range to the one with the least squared error."""
@@ -47,21 +48,21 @@ class Layout:
 
     Attributes:
         name: types of activations and weights.
-        activation: type of quantised activations.
+        activation: type of quantised activations, as ONNX Runtime names it.
         symmetric: use zero point 0, as TensorRT requires; otherwise the range may be asymmetric.
         devices: any of `cpu`, `cuda` and `trt`, which run it well.
     """
 
     name: str
-    activation: QuantType
+    activation: Literal["QUInt8", "QInt8"]
     symmetric: bool
     devices: tuple[str, ...]
 
 
-U8S8 = Layout("u8s8", QuantType.QUInt8, symmetric=False, devices=("cpu", "cuda"))
+U8S8 = Layout("u8s8", "QUInt8", symmetric=False, devices=("cpu", "cuda"))
 """For ONNX Runtime, which folds an activation function into the convolution before it only if the output is unsigned;
 measured on a CPU, all other layouts are slower than fp32."""
-S8S8 = Layout("s8s8", QuantType.QInt8, symmetric=True, devices=("trt",))
+S8S8 = Layout("s8s8", "QInt8", symmetric=True, devices=("trt",))
 """For TensorRT, whose parser takes signed types with zero point 0. Biases stay fp32 in both layouts: TensorRT refuses
 int32 biases, and ONNX Runtime quantises them itself."""
 
@@ -83,21 +84,22 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     Returns:
         The content of the .onnx file.
     """
+    quantization = import_onnxruntime("onnxruntime.quantization")
     exact = onnx.load_from_string(model)
     batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
-        quantize_static(
+        quantization.quantize_static(
             onnx.load_from_string(model),  # a copy, because it is changed
             path,
             _Batches(batches),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=first_block(exact.graph),
             per_channel=True,
-            activation_type=layout.activation,
-            weight_type=QuantType.QInt8,
-            calibrate_method=METHODS[method],
+            activation_type=quantization.QuantType[layout.activation],
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod[METHODS[method]],
             extra_options={
                 "ActivationSymmetric": layout.symmetric,
                 "QuantizeBias": False,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import onnx
 from onnx import helper
-from onnxruntime import InferenceSession
+
+from sal_runtime.engines.installed import import_onnxruntime
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -19,8 +21,8 @@ def observing_session(
     names: Sequence[str],
     nodes: Sequence[onnx.NodeProto] = (),
     constants: Sequence[onnx.TensorProto] = (),
-) -> InferenceSession:
-    """A session on the CPU that returns float tensors from the inside of a model.
+) -> Any:
+    """An InferenceSession on the CPU that returns float tensors from the inside of a model.
 
     Args:
         model: not changed.
@@ -34,4 +36,4 @@ def observing_session(
     observed.graph.initializer.extend(constants)
     del observed.graph.output[:]
     observed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    return InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+    return import_onnxruntime().InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -3,6 +3,5 @@
 bundle.py       opening and checking a bundle
 calibration.py  from scores to the likelihood that a hit matches
 golden.py       whether an encoder computes the embeddings that are known for the golden inputs
-writing.py      writing a bundle
 shipped.py      the bundle that is shipped with sal
 """

@@ -21,6 +21,7 @@ from sal_runtime.engines.devices import AUTO, DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.installed import wheels_conflict
 from sal_runtime.errors import BundleError, SalError
 from sal_runtime.gallery.choices import choose_bundle_path
+from sal_runtime.images.pixels import import_opencv
 
 GOLDEN_ARRAYS = {"images", "attributes", "image_embeddings", "attribute_embeddings"}
 
@@ -230,9 +231,9 @@ def _unproven(devices: tuple[DeviceCheck, ...]) -> str:
 def _decoder_problem() -> str:
     """Why images cannot be decoded; empty if they can."""
     try:
-        import cv2  # noqa: F401
-    except Exception as error:  # usually a missing libGL.so.1
-        return f"images cannot be decoded, OpenCV does not load: {_text(error)}"
+        import_opencv()
+    except SalError as error:
+        return f"images cannot be decoded, {error}"
     return ""
 
 

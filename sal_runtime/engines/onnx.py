@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU or on CUDA; the only file that imports it.
+"""ONNX Runtime on the CPU or on CUDA.
 
 ONNX Runtime silently runs on the CPU whatever a device cannot do. Here that is an error. Since version 1.24 it reports
 which provider runs each node, and every session is checked against that report. An older version is told to refuse CPU
@@ -20,7 +20,7 @@ import numpy as np
 
 from sal_runtime.arrays import AnyArray, Precision
 from sal_runtime.engines.devices import DEVICE_ENTRIES
-from sal_runtime.engines.installed import wheels_conflict
+from sal_runtime.engines.installed import import_onnxruntime, wheels_conflict
 from sal_runtime.errors import BackendError, first_line
 
 CPU = "CPUExecutionProvider"
@@ -137,10 +137,9 @@ def to_device(array: AnyArray, device: str) -> Any:
     Raises:
         BackendError: the device does not have enough memory.
     """
-    from onnxruntime import OrtValue
-
+    ort_value = import_onnxruntime().OrtValue
     try:
-        return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+        return ort_value.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
     except Exception as error:  # ONNX Runtime raises its own classes, which share no base but Exception
         raise BackendError(f"device {device}: no room for {array.nbytes / 1e6:,.0f} MB: {first_line(error)}") from error
 
@@ -205,7 +204,7 @@ def _import_onnxruntime(device: str) -> Any:
     """Import ONNX Runtime on first use: it takes long to load, and may not be installed."""
     install = f'pip install "sal-person-search[{DEVICE_ENTRIES[device].extra}]"'
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except Exception as error:  # half of an installation fails in many ways
         if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
             raise BackendError(f"ONNX Runtime is not installed; {install}") from error

@@ -8,11 +8,9 @@ comparing.py how image files differ from a gallery
 update.py    bringing a gallery up to date with image files
 folder.py    a gallery that follows a folder
 adding.py    adding image files to a gallery that follows no folder
-removal.py   taking images out, for good
 reindex.py   encoding a gallery anew with another bundle
 index.py     the approximate index beside a gallery
 status.py    what a gallery holds and what waits to be encoded
-manage.py    one call for each command on a gallery
 places.py    galleries by what people type
 choices.py   which bundle and which precision a gallery is used with
 moments.py   moments and ages as people write them

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem
 
 
-def add_images(
+def add_images(  # noqa: PLR0913 - all but four have defaults that fit
     path: Path,
     sources: Sequence[Path],
     bundle: Bundle,
@@ -30,7 +31,9 @@ def add_images(
     *,
     gallery: Gallery | None = None,
     capture: Capture = NOTHING_KNOWN,
+    captures: Mapping[str, Capture] = MappingProxyType({}),
     precision: str = "fp32",
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add image files, and all images below folders, to a gallery that follows no folder; makes it if there is none.
@@ -42,7 +45,9 @@ def add_images(
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
         gallery: the gallery, open for reading; None where there is none yet.
         capture: what is known of the images.
+        captures: what is known of single images besides, by their absolute paths.
         precision: precision of `encode`, from `choose_precision`.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -54,13 +59,17 @@ def add_images(
         refuse_follower(gallery)
         check_bundle(gallery, bundle)
         known = gallery.find(listing.files)
-    changes = compare_files(known, listing)
+
+    def describe(item: GalleryItem) -> GalleryItem:
+        return captures.get(item.uri, NOTHING_KNOWN).describe(capture.describe(item))
+
+    changes = compare_files(known, listing, None if forget else gallery)
     same = {uri: item for uri, item in known.items() if uri not in changes.changed}
     same |= {item.uri: item for item in changes.touched}
-    described = [capture.describe(item) for item in same.values()]
+    described = [describe(item) for item in same.values()]
     changes = replace(changes, touched=tuple(item for item in described if item != known[item.uri]))
     with GalleryWriter(path, bundle, precision) as writer:
-        return apply_changes(changes, listing, writer, encode, capture, progress)
+        return apply_changes(changes, listing, writer, encode, describe, progress)
 
 
 def _list_sources(sources: Sequence[Path]) -> Listing:
@@ -71,10 +80,11 @@ def _list_sources(sources: Sequence[Path]) -> Listing:
             found = list_images(source)
             listing.files |= {os.path.abspath(file.path): file for file in found.files.values()}
             listing.failed += found.failed
+            listing.passed_over += found.passed_over
         elif source.exists():
             note_file(listing, str(source), os.path.abspath(source))
         else:
             raise InputError(f"{source}: there is no such file or folder to add")
     if not listing.files and not listing.failed:
-        raise InputError("nothing to add: the folders hold no image (JPEG, PNG, WebP or BMP)")
+        raise InputError(f"nothing to add: the folders hold {listing.nothing()}")
     return listing

@@ -5,6 +5,8 @@ An image counts as unchanged if its size and time are the same; if only the time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from sal_runtime.images.folder import Listing, content_hash
 
 if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice
+    from sal_runtime.gallery.gallery import Gallery
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Changes:
         removed: in the gallery only.
         touched: same content with another time, as items.
         unchanged: number of images whose content is in the gallery, touched ones included.
+        held_back: number of images that were removed from the gallery before and are not added again.
     """
 
     new: tuple[str, ...]
@@ -32,6 +36,7 @@ class Changes:
     removed: tuple[str, ...]
     touched: tuple[GalleryItem, ...]
     unchanged: int
+    held_back: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -50,6 +55,7 @@ class UpdateReport:
         unchanged: images that were there already.
         failed: (path, reason) of each image that cannot be searched.
         device: where images were encoded, and why there; None if none had to be.
+        held_back: images that were removed from the gallery before, and so were not added.
     """
 
     added: int
@@ -58,10 +64,17 @@ class UpdateReport:
     unchanged: int
     failed: tuple[tuple[str, str], ...]
     device: DeviceChoice | None = None
+    held_back: int = 0
 
 
-def compare_files(known: dict[str, GalleryItem], listing: Listing) -> Changes:
-    """Find out what is new, changed or gone; reads a file only if its time differs and its size does not."""
+def compare_files(known: dict[str, GalleryItem], listing: Listing, gallery: Gallery | None = None) -> Changes:
+    """Find out what is new, changed or gone; reads a known file only if its time differs and its size does not.
+
+    Args:
+        known: the items of the gallery, by uri.
+        listing: the image files.
+        gallery: holds removed images back, for which new and changed files are read; None holds nothing back.
+    """
     new, changed, touched = [], [], []
     for uri, file in listing.files.items():
         item = known.get(uri)
@@ -72,10 +85,25 @@ def compare_files(known: dict[str, GalleryItem], listing: Listing) -> Changes:
                 touched.append(replace(item, mtime_ns=file.mtime_ns))
             else:
                 changed.append(uri)
+    held_back = _removed_before(listing, (*new, *changed), gallery)
     hidden = tuple(listing.unlisted)
     removed = [uri for uri in known if uri not in listing.files and not (hidden and uri.startswith(hidden))]
+    removed += [uri for uri in changed if uri in held_back]
     unchanged = len(listing.files) - len(new) - len(changed)
-    return Changes(tuple(new), tuple(changed), tuple(removed), tuple(touched), unchanged)
+    new, changed = ([uri for uri in uris if uri not in held_back] for uris in (new, changed))
+    return Changes(tuple(new), tuple(changed), tuple(removed), tuple(touched), unchanged, len(held_back))
+
+
+def _removed_before(listing: Listing, uris: Sequence[str], gallery: Gallery | None) -> set[str]:
+    """The uris of files with a content that was removed from the gallery."""
+    if gallery is None or not gallery.num_held_back():
+        return set()
+    contents = {}
+    for uri in uris:
+        with suppress(OSError):  # encoding it will say why
+            contents[uri] = content_hash(listing.files[uri].path)
+    removed = gallery.held_back(contents.values())
+    return {uri for uri, content in contents.items() if content in removed}
 
 
 def _has_content(path: str, expected: str | None) -> bool:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress
-from sal_runtime.errors import InputError
-from sal_runtime.files import cache_folder
+from sal_runtime.errors import InputError, SalError
+from sal_runtime.files import cache_folder, make_cache
 from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.images.folder import list_images
+from sal_runtime.gallery.store.file import can_be_written, copy_gallery, resolved
+from sal_runtime.images.folder import Listing, list_images
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -24,18 +26,33 @@ GALLERY_SUFFIX = ".sal"
 
 
 def gallery_path_for(folder: Path) -> Path:
-    """The gallery file of a folder: `crops.sal` beside `crops`; in the user's cache where that place is read-only.
+    """The gallery file of a folder: `crops.sal` beside `crops`, or one in the user's cache.
+
+    A file beside that this user may only read is taken until `sync_folder` has something to add to it; from then on it
+    is the one in the cache.
 
     Raises:
-        SalError: the place is read-only, and there is no home directory for a cache.
+        SalError: it must be in the cache, and there is no home directory for one.
     """
     folder = folder.resolve()
     beside = folder.with_name(folder.name + GALLERY_SUFFIX) if folder.name else None  # nothing is beside the root
-    if beside is not None and os.access(folder.parent, os.W_OK):
+    if beside is not None and beside.exists():
+        if can_be_written(resolved(beside)):
+            return beside
+        if os.access(beside, os.R_OK):
+            with suppress(SalError):  # without a home directory there is no cache to look into
+                if _cached_path(folder).exists():
+                    return _cached_path(folder)
+            return beside
+    elif beside is not None and os.access(folder.parent, os.W_OK):
         return beside
+    return _cached_path(folder)
+
+
+def _cached_path(folder: Path) -> Path:
+    """The gallery file of a resolved folder in the user's cache."""
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    cached = cache_folder() / f"{folder.name}-{key}{GALLERY_SUFFIX}"
-    return beside if beside is not None and beside.exists() and not cached.exists() else cached
+    return cache_folder() / f"{folder.name}-{key}{GALLERY_SUFFIX}"
 
 
 def locate(place: Path) -> Path:
@@ -46,6 +63,9 @@ def locate(place: Path) -> Path:
     """
     path = gallery_path_for(place) if place.is_dir() else place
     if not path.is_file():
+        left = place.with_name(place.name + GALLERY_SUFFIX) if place.name else place
+        if not place.exists() and left.is_file():
+            raise InputError(f"{place}: there is no such folder; {left} is there: name it", parameter="gallery")
         remedy = "search the folder once to make it" if place.is_dir() else "add images to make it"
         raise InputError(f"{path}: there is no such gallery file; {remedy}", parameter="gallery")
     return path
@@ -58,6 +78,7 @@ def sync_folder(
     *,
     gallery: Gallery | None = None,
     precision: str = "fp32",
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Bring the gallery of a folder up to date; makes it if there is none.
@@ -68,6 +89,7 @@ def sync_folder(
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`; called only if there is something to encode.
         gallery: the gallery of the folder, open for reading; None where there is none yet.
         precision: precision of `encode`, from `choose_precision`.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
@@ -78,17 +100,43 @@ def sync_folder(
     if gallery is not None:
         _refuse_other_gallery(gallery, folder)
         check_bundle(gallery, bundle)
-    changes = compare_files(_items_by_uri(gallery), listing)
+    changes = compare_files(_items_by_uri(gallery), listing, None if forget else gallery)
     if changes.is_empty:
-        report = UpdateReport(0, 0, 0, changes.unchanged, tuple(listing.failed))
+        failed = tuple(listing.failed)
+        report = UpdateReport(0, 0, 0, changes.unchanged, failed, held_back=changes.held_back)
     else:
         from sal_runtime.gallery.update import GalleryWriter, apply_changes  # a search of what has not changed is light
 
-        with GalleryWriter(gallery_path_for(folder), bundle, precision, folder) as writer:
+        with GalleryWriter(_path_to_write(folder), bundle, precision, folder) as writer:
             report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
-        raise InputError(_nothing_to_search(folder, report.failed))
+        raise InputError(_nothing_to_search(folder, listing, report.failed, report.held_back))
     return report
+
+
+def _path_to_write(folder: Path) -> Path:
+    """As `gallery_path_for`; a file beside the folder that this user may only read is copied to the cache before.
+
+    Raises:
+        InputError: another process writes the copy.
+        SalError: nothing can be written in the cache.
+    """
+    path = gallery_path_for(folder)
+    if path.name != folder.resolve().name + GALLERY_SUFFIX:
+        make_cache(path.parent)
+    elif path.exists() and not can_be_written(resolved(path)):
+        cached = _cached_path(folder.resolve())
+        make_cache(cached.parent)
+        from sal_runtime.gallery.store.lock import WriterLock
+
+        lock = WriterLock(cached)
+        try:
+            if not cached.exists():  # another process may have been faster
+                copy_gallery(path, cached, {"root": str(folder.resolve())})
+        finally:
+            lock.release()
+        return cached
+    return path
 
 
 def folder_changes(folder: Path, gallery: Gallery) -> Changes:
@@ -98,7 +146,7 @@ def folder_changes(folder: Path, gallery: Gallery) -> Changes:
         InputError: there is no such folder, or the gallery does not follow it.
     """
     _refuse_other_gallery(gallery, folder)
-    return compare_files(_items_by_uri(gallery), list_images(folder))
+    return compare_files(_items_by_uri(gallery), list_images(folder), gallery)
 
 
 def _items_by_uri(gallery: Gallery | None) -> dict[str, GalleryItem]:
@@ -113,10 +161,12 @@ def _refuse_other_gallery(gallery: Gallery, folder: Path) -> None:
         )
 
 
-def _nothing_to_search(folder: Path, failed: Iterable[tuple[str, str]]) -> str:
+def _nothing_to_search(folder: Path, listing: Listing, failed: Iterable[tuple[str, str]], held_back: int) -> str:
+    if held_back:
+        return f"{folder}: its {held_back:,} images were removed from its gallery; set forget to add them again"
     reasons = [f"{path}: {reason}" for path, reason in failed]
     if not reasons:
-        return f"{folder}: holds no image (JPEG, PNG, WebP or BMP), in no folder below it either"
+        return f"{folder}: with the folders below it, holds {listing.nothing()}"
     shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
     return f"{folder}: none of its images can be read: {shown}"
 

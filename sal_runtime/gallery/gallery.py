@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,16 +23,16 @@ from sal_runtime.arrays import Float32Array, Int64Array, Precision
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
-from sal_runtime.gallery.store import changes, rows
+from sal_runtime.gallery.store import changes, rows, tombstones
 from sal_runtime.gallery.store.columns import read_values, vector_column
+from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
-    connect_file,
-    copies,
     create_file,
     explained,
     generation_path,
     index_path,
+    new_meta,
     read_counter,
     read_meta,
     resolved,
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import ItemFilter
     from sal_runtime.gallery.store.lock import WriterLock
+    from sal_runtime.gallery.store.recorded import Recorded
     from sal_runtime.ranking.approximate import GalleryVersion
 
 Found = TypeVar("Found")
@@ -101,19 +101,7 @@ class Gallery:
             SalError: it cannot be written there.
         """
         path = resolved(Path(path))
-        meta = {
-            "fingerprint": bundle.fingerprint,
-            "embedding_dim": str(bundle.embedding_dim),
-            "bundle_name": bundle.name,
-            "bundle_path": str(Path(bundle.path).resolve()),
-            "precision": precision,
-            "created_at": str(time.time()),
-        }
-        if root is not None:
-            # A sibling by its name only, so that folder and gallery can move together.
-            is_sibling = root.resolve().parent == path.resolve().parent
-            meta["root"] = root.resolve().name if is_sibling else str(root.resolve())
-        return _open_locked(path, meta)
+        return _open_locked(path, new_meta(path, bundle, root, precision))
 
     @staticmethod
     def open(path: Path | str, mode: Mode = "r") -> Gallery:
@@ -125,7 +113,7 @@ class Gallery:
         path = resolved(Path(path))
         if not path.is_file():
             raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
-        return _open_locked(path) if mode == "w" else Gallery(path, connect_file(path, "r"), None)
+        return _open_locked(path) if mode == "w" else Gallery(path, connect_current(path, "r"), None)
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -229,7 +217,7 @@ class Gallery:
 
         They are read from the file as they are asked for, all of one moment, and never in memory together.
         """
-        with explained(self.path), closing(connect_file(self.path, "r")) as connection, snapshot(connection):
+        with explained(self.path), closing(connect_current(self.path, "r")) as connection, snapshot(connection):
             self._check_not_reindexed(connection)
             yield from read_chunks(connection, self.embedding_dim, where)
 
@@ -247,10 +235,34 @@ class Gallery:
         with self._reading() as connection:
             return {item.uri: item for item in rows.find_items(connection, list(uris))}
 
-    def all_items(self) -> list[GalleryItem]:
-        """Every item, in the order of the uris."""
+    def all_items(self, where: ItemFilter | None = None, before: float | None = None) -> list[GalleryItem]:
+        """The items that a filter lets through and that `purge` before a moment would remove, in the order of uris."""
         with self._reading() as connection:
-            return list(rows.read_all_items(connection))
+            return list(rows.read_all_items(connection, *condition(where, before)))
+
+    def recorded(self) -> Recorded:
+        """Cameras, number of tracks, time span and metadata of the items; reads 8 bytes of each for every field."""
+        from sal_runtime.gallery.store.recorded import read_recorded
+
+        with self._reading() as connection:
+            return read_recorded(connection)
+
+    def unknown_values(self, where: ItemFilter) -> list[str]:
+        """The cameras, tracks and metadata of a filter that no item has, each in a line that names those there are."""
+        from sal_runtime.gallery.store.recorded import unknown_values
+
+        with self._reading() as connection:
+            return unknown_values(connection, where)
+
+    def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
+        """Those of some content hashes whose images were removed; an update with image files does not add them."""
+        with self._reading() as connection:
+            return tombstones.held_back(connection, content_hashes)
+
+    def num_held_back(self) -> int:
+        """Number of contents that are held back."""
+        with self._reading() as connection:
+            return tombstones.count_tombstones(connection)
 
     def verify(self) -> list[str]:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
@@ -271,7 +283,7 @@ class Gallery:
         """Add items in one transaction; an item whose uri is known replaces it (last one wins).
 
         Args:
-            items: n of them.
+            items: n of them; their contents are held back no more, if they were removed before.
             embeddings: unit vectors float32 `[n, d]`.
 
         Raises:
@@ -295,22 +307,20 @@ class Gallery:
         with self._writing() as connection:
             changes.update_items(connection, items)
 
-    def remove(self, uris: Iterable[str]) -> int:
-        """Remove items for good; unknown uris are passed over.
+    def remove(self, uris: Iterable[str], *, may_return: bool = False) -> int:
+        """Remove items for good, and say how many there were; unknown uris are passed over.
 
-        Returns:
-            How many there were.
+        Args:
+            uris: of the items.
+            may_return: leave no tombstone, so that an update with the same image files adds them again.
 
         Raises:
             SalError: writing failed (nothing was removed), or a reader keeps the old bytes in use (see `erase`).
         """
-        return self._remove("uri = ?", [(uri,) for uri in uris])
+        return self._remove("uri = ?", [(uri,) for uri in uris], may_return)
 
     def remove_where(self, where: ItemFilter) -> int:
-        """Remove the items that a filter lets through for good.
-
-        Returns:
-            How many there were.
+        """Remove the items that a filter lets through for good, and say how many there were.
 
         Raises:
             InputError: the filter has no condition.
@@ -322,20 +332,17 @@ class Gallery:
         return self._remove(text, [values])
 
     def purge(self, before: float, where: ItemFilter | None = None) -> int:
-        """Remove for good what was captured (added, where that is not known) before a moment.
+        """Remove for good what was captured (added, where that is not known) before a moment; say how many there were.
 
         Args:
             before: seconds since 1970, UTC.
             where: only items that this filter lets through.
 
-        Returns:
-            How many there were.
-
         Raises:
             SalError: as for `remove`.
         """
-        text, values = ("1", []) if where is None else condition(where)
-        return self._remove(f"coalesce(captured_at, added_at) < ? AND {text}", [(before, *values)])
+        text, values = condition(where, before)
+        return self._remove(text, [values])
 
     def reserve_ids(self, other: Gallery) -> None:
         """Give coming items other ids than another gallery has ever given, or will give to its next 2^32 items."""
@@ -346,10 +353,8 @@ class Gallery:
         """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
 
         Args:
-            generation: the other file.
+            generation: the other file. After `erase`, the old embeddings are gone from the bytes of this one.
             before: stamp of this gallery when the other one was made from it.
-
-        The old ones are gone from the bytes of the file after `erase`.
 
         Raises:
             InputError: this gallery has changed since then; nothing was replaced.
@@ -373,30 +378,22 @@ class Gallery:
             SalError: another process is reading an older state; the removed items are gone for every new search, but
                 their bytes are not yet gone from the disk.
         """
-        from sal_runtime.gallery.store.scrub import scrub
+        from sal_runtime.gallery.store.scrub import erase_removed
 
         with self._turn, explained(self.path):
-            for file in copies(self.path):
-                file.unlink(missing_ok=True)
-            # As a script: this statement steps once per freed page, and execute() would free one only.
-            self._connection.executescript("PRAGMA incremental_vacuum")
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
-                with transaction(self._connection):
-                    scrub(self._connection, self.path)
-                self._connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
+            busy = not erase_removed(self._connection, self.path)
         if busy:
             raise SalError(
                 f"gallery {self.path}: removed, but another process still reads the old state, so the bytes remain in "
                 "the log beside it until the next removal, or `erase`, after it is done"
             )
 
-    def _remove(self, text: str, values: Sequence[Sequence[object]]) -> int:
+    def _remove(self, text: str, values: Sequence[Sequence[object]], may_return: bool = False) -> int:
         with self._writing() as connection:
-            uris = changes.remove_items(connection, text, values, self.embedding_dim)
+            uris = changes.remove_items(connection, text, values, self.embedding_dim, may_return=may_return)
             if generation_path(self.path).exists():
                 with Gallery.open(generation_path(self.path), "w") as generation:
-                    generation.remove(uris)
+                    generation.remove(uris, may_return=True)
         self.erase()  # also if there were none: the process that removed them may have been killed before it came here
         return len(uris)
 
@@ -422,8 +419,10 @@ class Gallery:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, on one consistent state of the gallery."""
-        with self._turn, explained(self.path), snapshot(self._connection):
-            yield self._connection
+        with self._turn, explained(self.path):
+            self._connection = up_to_date(self._connection, self.path)
+            with snapshot(self._connection):
+                yield self._connection
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -444,7 +443,7 @@ def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
     try:
         if meta is not None:
             create_file(path, meta)
-        return Gallery(path, connect_file(path, "w"), lock)
+        return Gallery(path, connect_current(path, "w"), lock)
     except BaseException:
         lock.release()
         raise

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
+from sal_runtime.gallery.moments import moment_text
 
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
@@ -40,11 +40,17 @@ class ItemFilter:
         """Refuse what can be no condition.
 
         Raises:
-            InputError: a window that ends before it begins, or a metadata key without a value to match.
+            InputError: a window that ends before it begins, a metadata key without a value to match, or one text where
+                several are wanted.
         """
+        for name, texts in {"cameras": self.cameras, "tracks": self.tracks, **self.metadata}.items():
+            is_several = isinstance(texts, Collection) and not isinstance(texts, str)
+            if not (is_several and all(isinstance(text, str) for text in texts)):
+                raise InputError(f"got {texts!r} for {name}, expected several texts, such as ['door', 'yard']")
         start, stop = self.captured_from, self.captured_until
         if start is not None and stop is not None and not start < stop:
-            raise InputError(f"got a time window from {start} until {stop}, expected it to end after it begins")
+            window = f"from {moment_text(start)} until {moment_text(stop)}"
+            raise InputError(f"got a time window {window}, expected it to end after it begins")
         empty = [key for key, values in self.metadata.items() if not values]
         if empty:
             raise InputError(f"got no value for the metadata {', '.join(empty)}, expected at least one each")
@@ -60,7 +66,7 @@ class ItemFilter:
         conditions = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
         for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
             if bound is not None:
-                conditions.append(f"{word} {datetime.fromtimestamp(bound, UTC):%Y-%m-%d %H:%M:%S} UTC")
+                conditions.append(f"{word} {moment_text(bound)}")
         return tuple(conditions)
 
 

@@ -97,6 +97,8 @@ def read_origin(sources: Sequence[Path]) -> EmbeddingOrigin:
 def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress: Progress | None = None) -> int:
     """Add the items of Parquet files to a gallery and return their number; items with known uris are replaced.
 
+    Items whose image was removed from the gallery (by its content hash) stay out, and are not counted.
+
     The metadata of all files is checked before the first item is added. After a later error some items may have been
     added; importing the same files again completes the gallery.
 
@@ -116,14 +118,16 @@ def import_gallery(sources: Sequence[Path], gallery: SearchableGallery, progress
         with _opened(file) as (parquet, origin):
             _check_fits(file, origin, gallery)
             total += parquet.metadata.num_rows
-    done = 0
+    done = added = 0
     for file in files:
         for items, embeddings in read_parquet(file):
-            gallery.add(items, embeddings)
-            done += len(items)
+            out = gallery.held_back(item.content_hash for item in items)
+            kept = [row for row, item in enumerate(items) if item.content_hash not in out]
+            gallery.add([items[row] for row in kept], embeddings[kept])
+            done, added = done + len(items), added + len(kept)
             if progress is not None:
                 progress(done, total)
-    return done
+    return added
 
 
 def write_parquet(

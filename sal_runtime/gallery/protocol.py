@@ -51,6 +51,9 @@ class SearchableGallery(Protocol):
             SalError: writing failed.
         """
 
+    def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
+        """Those of some content hashes whose images were removed and must not come back with an import."""
+
     def remove(self, uris: Iterable[str]) -> int:
         """Remove items for good, and say how many there were; unknown uris are passed over.
 

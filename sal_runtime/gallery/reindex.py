@@ -71,7 +71,7 @@ def reindex(
     with _open_generation(path, gallery, bundle, precision) as generation:
         encoded = {item.uri: item for item in generation.all_items()}
         kept = {uri for uri, item in encoded.items() if uri in items and _is_current(gallery, items[uri], item)}
-        generation.remove(encoded.keys() - kept)
+        generation.remove(encoded.keys() - kept, may_return=True)
         missing = [item for uri, item in items.items() if uri not in kept]
         failed = _encode_items(missing, gallery, generation, bundle, encode, progress)
         if failed and not drop_missing:

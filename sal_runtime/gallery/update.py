@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
+from sal_runtime.errors import InputError
 from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.moments import FILE_TIME, parse_moment
+from sal_runtime.gallery.store.file import explained
 from sal_runtime.images.folder import Listing
 from sal_runtime.images.pixels import decode_image, read_file, resize_image
 from sal_runtime.images.spec import ImageSpec
@@ -33,17 +35,27 @@ class Capture:
 
     Attributes:
         camera: name of the camera that saw these people.
-        captured_at: a moment in ISO 8601 (UTC unless it says otherwise), or `mtime` for the times of the files.
+        captured_at: a moment as `parse_moment` reads it (local time unless it names an offset), or `mtime` for the
+            times of the files.
         metadata: anything else that filters may ask for; it is added to what is known already.
+        track: of the person within the camera.
+        box: of the person in the camera's image: left, top, width, height, pixels.
     """
 
     camera: str | None = None
     captured_at: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    track: str | None = None
+    box: tuple[int, int, int, int] | None = None
 
     @cached_property
     def _moment(self) -> float | None:
-        return None if self.captured_at in (None, FILE_TIME) else parse_moment(str(self.captured_at))
+        if self.captured_at is None or self.captured_at == FILE_TIME:
+            return None
+        try:
+            return parse_moment(self.captured_at)
+        except InputError as error:
+            raise InputError(f"{error}; or {FILE_TIME}, the time of the image file") from None
 
     def __post_init__(self) -> None:
         """Refuse a moment that cannot be understood.
@@ -61,6 +73,8 @@ class Capture:
             camera=item.camera if self.camera is None else self.camera,
             captured_at=item.captured_at if moment is None else moment,
             metadata={**item.metadata, **self.metadata},
+            track=item.track if self.track is None else self.track,
+            box=item.box if self.box is None else self.box,
         )
 
 
@@ -89,10 +103,12 @@ class GalleryWriter:
 
         Raises:
             InputError: another process writes it.
+            SalError: it cannot be written there.
         """
         if self._path.exists():
             return Gallery.open(self._path, "w")
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with explained(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Gallery.create(self._path, self.bundle, self._root, self._precision)
 
     def __enter__(self) -> GalleryWriter:
@@ -110,7 +126,7 @@ def apply_changes(
     listing: Listing,
     writer: GalleryWriter,
     encode: Encode,
-    capture: Capture = NOTHING_KNOWN,
+    describe: Callable[[GalleryItem], GalleryItem] = NOTHING_KNOWN.describe,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Make a gallery agree with image files.
@@ -120,21 +136,21 @@ def apply_changes(
         listing: the files.
         writer: of the gallery.
         encode: called only if there is something to encode.
-        capture: what is known of every new or changed image beside its file.
+        describe: adds what is known of a new or changed image beside its file.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
         InputError: another process writes the gallery.
     """
     if changes.removed:
-        writer.gallery.remove(changes.removed)
+        writer.gallery.remove(changes.removed, may_return=True)
     if changes.touched:
         writer.gallery.update(changes.touched)
     files = {uri: listing.files[uri] for uri in sorted((*changes.new, *changes.changed))}
 
     def load(uri: str) -> tuple[GalleryItem, UInt8Array]:
         item, image = load_item(files[uri].path, uri, writer.bundle.image_spec)
-        return capture.describe(item), image
+        return describe(item), image
 
     broken: dict[str, str] = {}
     done = 0
@@ -147,7 +163,7 @@ def apply_changes(
             progress(done, len(files))
     broken_changed = [uri for uri in changes.changed if uri in broken]
     if broken_changed:
-        writer.gallery.remove(broken_changed)
+        writer.gallery.remove(broken_changed, may_return=True)
     elif changes.changed:
         writer.gallery.erase()  # what the changed images looked like before
     return UpdateReport(
@@ -155,6 +171,7 @@ def apply_changes(
         changed=len(changes.changed) - len(broken_changed),
         removed=len(changes.removed) + len(broken_changed),
         unchanged=changes.unchanged,
+        held_back=changes.held_back,
         failed=(*listing.failed, *((files[uri].path, reason) for uri, reason in broken.items())),
     )
 

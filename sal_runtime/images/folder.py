@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from sal_runtime.errors import InputError
+from sal_runtime.images.header import begins_as_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".png", ".webp", ".bmp", ".dib")
+_OTHERS = ".avif .gif .heic .heif .hif .jp2 .jxl .jxr .pbm .pgm .pnm .ppm .tga .tif .tiff .arw .cr2 .cr3 .dng .nef .raf"
+OTHER_IMAGE_SUFFIXES = tuple(_OTHERS.split())
+"""Suffixes of images that are not decoded; they are reported, because a person would expect to find them."""
 
 
 class ImageFile(NamedTuple):
@@ -36,18 +41,28 @@ class Listing:
         files: files by their path relative to the folder, with `/` between the parts.
         failed: (path, reason) of each file or folder that could not be examined.
         unlisted: relative paths of the folders that could not be entered, each with a final `/`.
+        passed_over: number of files that are no images by their names, by suffix in lower case.
     """
 
     files: dict[str, ImageFile] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def nothing(self) -> str:
+        """For a message: that there is no image, and which files were passed over."""
+        others = ", ".join(
+            f"{count} {suffix or 'without a suffix'}" for suffix, count in self.passed_over.most_common(5)
+        )
+        return "no image (JPEG, PNG, WebP or BMP)" + (f"; passed over: {others}" if others else "")
 
 
 def list_images(folder: Path) -> Listing:
-    """Find the images below a folder by their suffix, without opening them.
+    """Find the images below a folder by their suffix; only files without one are opened, to read a few bytes.
 
-    Links are followed, and each folder is entered once. Names that begin with a dot are skipped, because operating
-    systems leave such files behind (`._0001.jpg` is not an image).
+    Images of formats that are not decoded (TIFF, HEIC, AVIF, ...) are in `failed`; all other files are counted. Links
+    are followed, and each folder is entered once. Names that begin with a dot are skipped, because operating systems
+    leave such files behind (`._0001.jpg` is not an image).
 
     Raises:
         InputError: there is no such folder.
@@ -71,9 +86,30 @@ def list_images(folder: Path) -> Listing:
         inside = os.path.relpath(place, folder).replace(os.sep, "/") + "/"
         prefix = "" if inside == "./" else inside
         for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                note_file(listing, os.path.join(place, name), prefix + name)
+            if not name.startswith("."):
+                _note_found(listing, os.path.join(place, name), prefix + name)
     return listing
+
+
+def _note_found(listing: Listing, path: str, uri: str) -> None:
+    """Add a file that was found in a folder, if it is an image, or count it."""
+    suffix = os.path.splitext(path.rstrip())[1].lower()
+    if suffix in IMAGE_SUFFIXES or (not suffix and _begins_as_image(path)):
+        note_file(listing, path, uri)
+    elif suffix in OTHER_IMAGE_SUFFIXES:
+        listing.failed.append((_printable(path), f"{suffix} is not read; convert it to JPEG, PNG, WebP or BMP"))
+    else:
+        listing.passed_over[suffix] += 1
+
+
+def _begins_as_image(path: str) -> bool:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return begins_as_image(file.read(12))
+    except OSError:
+        return False
 
 
 def note_file(listing: Listing, path: str, uri: str) -> None:

@@ -41,6 +41,11 @@ class ImageHeader(NamedTuple):
     complete: bool
 
 
+def begins_as_image(start: bytes) -> bool:
+    """Whether the first 12 bytes of a file are those of a JPEG, PNG, WebP or (by two letters alone) BMP."""
+    return start.startswith((b"\xff\xd8\xff", _PNG_SIGNATURE, b"BM")) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
+
+
 def read_header(data: bytes) -> ImageHeader:
     """Read the header of an image file.
 

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import os
 import stat
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import InputError
+from sal_runtime.errors import BackendError, InputError, first_line
+from sal_runtime.images.complaints import damage_in, heard
 from sal_runtime.images.header import read_header
 from sal_runtime.images.spec import ImageSpec
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded. 64 megapixels take 192 MB, and up to 700 MB during decoding."""
+SYSTEM_REMEDY = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
 """Larger files are not read: the largest image uncompressed, with four bytes a pixel and a header."""
+
+
+def import_opencv() -> Any:
+    """The module cv2, or a BackendError that says what to install."""
+    try:
+        return import_module("cv2")
+    except Exception as error:  # a missing system library, or half of an installation
+        remedy = "pip install opencv-python" if isinstance(error, ModuleNotFoundError) else SYSTEM_REMEDY
+        raise BackendError(f"OpenCV does not load: {first_line(error)}; {remedy}") from error
 
 
 def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
@@ -63,14 +76,13 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode a JPEG, PNG, WebP or BMP file to uint8 RGB `[h, w, 3]`; EXIF orientation is applied, alpha dropped.
 
-    Size and completeness are checked before anything is decoded, because decoders silently fill the missing part of a
-    truncated JPEG with grey.
+    Size and completeness are checked before anything is decoded, because decoders fill the missing part of a
+    truncated JPEG with grey. What they complain about while they decode is an error, too.
 
     Raises:
         InputError: the file is empty, of another format, truncated, damaged, or has more than `max_pixels` pixels.
     """
-    import cv2
-
+    cv2 = import_opencv()
     header = read_header(data)
     if header.width * header.height > max_pixels:
         raise InputError(
@@ -79,11 +91,14 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     if not header.complete:
         raise InputError("the file is truncated; copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        with heard() as complaints:
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise InputError(f"damaged image ({error.err})") from error
     if image is None:
         raise InputError("damaged image, it cannot be decoded")
+    if damage := damage_in(complaints):
+        raise InputError(f"damaged image ({damage})")
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -104,14 +119,13 @@ def resize_image(image: UInt8Array, spec: ImageSpec) -> UInt8Array:
     Returns:
         uint8 `[height, width, 3]`, contiguous; `image` itself if it has this form already.
     """
-    import cv2
-
+    cv2 = import_opencv()
     height, width = image.shape[:2]
     sizes = zip(_lengths(width, spec.width), _lengths(height, spec.height), strict=True)
     kernels = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_LINEAR)
     for size, kernel in zip(sizes, kernels, strict=True):
         if size != (image.shape[1], image.shape[0]):
-            image = cv2.resize(image, size, interpolation=kernel)  # type: ignore[assignment]
+            image = cv2.resize(image, size, interpolation=kernel)
     return np.ascontiguousarray(image)
 
 

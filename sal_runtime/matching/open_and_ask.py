@@ -60,7 +60,8 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
 
     Raises:
         SchemaError: the description is empty, unknown to the schema, or contradicts itself.
-        InputError: there is nothing to search, the gallery is of another bundle, or an argument can have no effect.
+        InputError: there is nothing to search, the gallery is of another bundle, an argument can have no effect, or
+            `where` asks for a camera, track or metadata that no image of the file has.
         BundleError: the bundle is missing, damaged, or of an unknown format.
         BackendError: the device cannot be had.
     """
@@ -85,8 +86,10 @@ def search(  # noqa: PLR0913 - all but two have defaults that fit
         query = parse_query(attrs, chosen.schema)  # a mistake in it should not cost the encoding of a folder
         if is_folder:
             encoding = _bring_up_to_date(Path(gallery), opened, chosen, device, precision, progress)
-        if opened is None:
-            opened = stack.enter_context(Gallery.open(path))
+        if opened is None or (is_folder and gallery_path_for(Path(gallery)) != path):
+            # made now, or copied to the cache now
+            opened = stack.enter_context(Gallery.open(gallery_path_for(Path(gallery))))
+        _refuse_unknown(opened, where)
         result = PersonSearch(chosen, opened, approximate=approximate).ask(query, k, where=where)
     return replace(result, encoding=encoding)
 
@@ -103,6 +106,12 @@ def _bring_up_to_date(
     encode = LazyImageEncoder(bundle, device=device or "cpu", precision=precision)
     report = sync_folder(folder, bundle, encode, gallery=gallery, precision=precision, progress=progress)
     return replace(report, device=encode.choice)
+
+
+def _refuse_unknown(gallery: Gallery, where: ItemFilter | None) -> None:
+    unknown = gallery.unknown_values(where) if where else []
+    if unknown:
+        raise InputError(f"gallery {gallery.title}: {'; '.join(unknown)}", parameter="where")
 
 
 def _refuse_encoding(gallery: str, **settings: str | None) -> None:

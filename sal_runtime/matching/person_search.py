@@ -19,9 +19,10 @@ from sal_runtime.encoding.encoders import AttributeEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.protocol import SearchableGallery, check_bundle
-from sal_runtime.matching.result import Hit, SearchResult, asked_term
+from sal_runtime.matching.result import Hit, SearchResult, asked_term, unlikely_note
 from sal_runtime.matching.scoring import assess, query_vector
 from sal_runtime.query.language import Query, parse_query
+from sal_runtime.query.words import weak_words
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.items import ItemFilter, Neighbours
@@ -84,16 +85,18 @@ class PersonSearch:
             raise InputError(f"gallery {self.gallery.title}: is empty; add images to it", parameter="gallery")
         vectors = [query_vector(query, self.bundle.statistics, self._attribute_encoder.encode) for query in queries]
         found = self._nearest(np.array(vectors, np.float32).reshape(-1, self.bundle.embedding_dim), k, where)
+        metrics = self.bundle.manifest["metrics"]
         return [
             SearchResult(
                 query=query.text,
                 terms=tuple(asked_term(term, schema) for term in query.terms),
-                hits=self._hits(query, neighbours),
+                hits=(hits := self._hits(query, neighbours)),
                 num_items=num_items,
                 gallery=self.gallery.title,
                 bundle_name=self.bundle.name,
                 bundle_fingerprint=self.bundle.fingerprint,
                 conditions=where.words() if where else (),
+                notes=(*query.notes, *weak_words(query, schema, metrics), *unlikely_note(hits)),
             )
             for query, neighbours in zip(queries, found, strict=True)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem
     from sal_runtime.query.schema import AttributeSchema
 
+UNLIKELY = 0.2
+"""If no hit has this likelihood of match, the answer says that nothing is likely to match."""
 SHOWN_HITS = 5
 """Hits in the short form of a result."""
 
@@ -98,6 +100,7 @@ class SearchResult:
         bundle_name: name of the bundle that encoded images and query.
         bundle_fingerprint: identifies that bundle.
         conditions: what images had to fulfil to be ranked, in words.
+        notes: why the answer deserves less trust: weak words, a colour whose garment was not named, no likely hit.
         encoding: the outcome of bringing the gallery up to date first; None where nothing was to be encoded.
     """
 
@@ -109,6 +112,7 @@ class SearchResult:
     bundle_name: str
     bundle_fingerprint: str
     conditions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     encoding: UpdateReport | None = None
 
     def __len__(self) -> int:
@@ -165,6 +169,7 @@ class SearchResult:
             "query": {"text": self.query, "terms": [vars(term) for term in self.terms], "conditions": self.conditions},
             "gallery": {"path": self.gallery, "items": self.num_items, "encoded_now": self.num_encoded},
             "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
+            "notes": list(self.notes),
             "device": None if self.device is None else vars(self.device),
             "hits": [hit.to_json() for hit in self.hits],
             "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
@@ -180,3 +185,9 @@ def asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
         alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
     sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
     return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)
+
+
+def unlikely_note(hits: Sequence[Hit]) -> tuple[str, ...]:
+    """A note if the likelihoods of match are known and all are low, else nothing."""
+    best = max((hit.likelihood for hit in hits if hit.likelihood is not None), default=1.0)
+    return (f"no hit is likely to match: the best likelihood is {int(100 * best)}%",) if best < UNLIKELY else ()

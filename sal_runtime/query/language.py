@@ -1,33 +1,30 @@
-"""The query language: `male,backpack,!hat,upper=red|pink`.
+"""The query language: `male,backpack,!hat,upper=red|blue`, or `man in a red jacket with a backpack, no hat`.
 
-    query       = term ("," term)*                       all terms must hold
+    query       = part ("," part)*                       all parts must hold
+    part        = term | sentence                        sentence.py reads what is not a term
     term        = ["!"] alternative ("|" alternative)*   one alternative must hold; with "!" none may hold
     alternative = [group "="] word                       a word that is unique needs no group
 
-Inside a term the group carries over: `upper=red|pink`. Blanks, case and underscores do not matter. Attributes that a
-query leaves out are unconstrained.
+Inside a term the group carries over: `upper=red|blue`. Blanks, case and underscores do not matter. Attributes that a
+query leaves out are unconstrained. docs/query_language.md explains all of it.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sal_runtime.errors import SchemaError
-from sal_runtime.query.schema import AttributeSchema, Conjunction, normalise_word
+from sal_runtime.query.schema import AttributeSchema, Conjunction
+from sal_runtime.query.sentence import read_sentence
+from sal_runtime.query.vocabulary import Vocabulary, quoted, shortened, vocabulary_of
 
 MAX_CONJUNCTIONS = 64
 MAX_QUERY_LENGTH = 4096
 MAX_TERMS = 128
 """Scores take memory for each term and image, and no data set has so many groups."""
-NUM_SUGGESTIONS = 3
-LONGEST_QUOTE = 40
-"""Characters of the query that a message repeats; an escaped character takes up to ten."""
-LONGEST_LIST = 300
-"""Characters of a list of words in a message."""
 
 
 @dataclass(frozen=True)
@@ -55,100 +52,87 @@ class Query:
         terms: in the order given, without repetitions; all must hold.
         conjunctions: the same condition as alternatives, of which exactly one holds for a person who fits. Each maps
             group numbers to allowed states.
+        notes: one for each colour that named no garment and could only be read in one way.
     """
 
     text: str
     terms: tuple[Term, ...]
     conjunctions: tuple[Conjunction, ...]
+    notes: tuple[str, ...] = ()
 
 
 def parse_query(text: str, schema: AttributeSchema) -> Query:
     """Parse a query.
 
     Raises:
-        SchemaError: it is empty or too long, a word is unknown (the message suggests similar words) or stands for
-            several attributes, two terms contradict each other, or it has more than 128 terms, or 64 alternatives when
-            multiplied out. The message is one line of at most 1,000 printable characters.
+        SchemaError: it is empty or too long, a word is unknown (the message suggests what is near in spelling) or
+            can be read in several ways, two terms contradict each other, or it has more than 128 terms, or 64
+            alternatives when multiplied out. The message is one line of at most 1,000 printable characters.
     """
     if len(text) > MAX_QUERY_LENGTH:
         raise SchemaError(f"the query is {len(text)} characters long, at most {MAX_QUERY_LENGTH} are read; shorten it")
+    vocabulary = vocabulary_of(schema)
     parts = [part.strip() for part in text.split(",")]
-    if not any(parts):
+    terms = tuple(dict.fromkeys(term for part in parts if part for term in _parse_part(part, vocabulary)))
+    if not terms:
         raise SchemaError("the query is empty; name at least one attribute, as in male,backpack,!hat")
-    terms = tuple(dict.fromkeys(_parse_term(part, schema) for part in parts if part))
     if len(terms) > MAX_TERMS:
         raise SchemaError(f"the query has more than {MAX_TERMS} terms; leave some out")
-    return Query(text, terms, _multiply_out(terms, schema))
+    notes = tuple(dict.fromkeys(note for part in parts for note in _colour_notes(part, vocabulary)))
+    return Query(text, terms, _multiply_out(terms, schema), notes)
 
 
-def _parse_term(part: str, schema: AttributeSchema) -> Term:
+def _parse_part(part: str, vocabulary: Vocabulary) -> list[Term]:
+    """The terms of what is between two commas: one in the exact form, or those of a sentence."""
     negated = part.startswith("!")
     body = part[1:] if negated else part
-    named: dict[int, set[int]] = {}
-    group: int | None = None
-    for alternative in body.split("|"):
+    words = body.split("|")
+    exact = "=" in body or "!" in body or not all(word.strip() for word in words)
+    if exact or all(vocabulary.look_up(word)[0] for word in words):
+        return [_term(negated, _exact_states(words, part, vocabulary), part, vocabulary.schema)]
+    clauses = read_sentence(("not " if negated else "") + body.replace("|", " or "), vocabulary)
+    return [_term(*clause, part, vocabulary.schema) for clause in clauses]
+
+
+def _colour_notes(part: str, vocabulary: Vocabulary) -> Iterator[str]:
+    """A note if a part is a colour alone that this schema knows of one garment only."""
+    words = [] if "=" in part else part.removeprefix("!").split("|")
+    for group, _ in (pair for word in words for pair in vocabulary.look_up(word)[0]):
+        if group in vocabulary.colours and len(vocabulary.colours) > 1:
+            yield f"{quoted(part)} names no garment; it was read as {vocabulary.schema.groups[group].name}"
+
+
+def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+    """The (group, state) pairs of the alternatives of one term; a group carries over to the words after it."""
+    groups: tuple[int, ...] = ()
+    pairs = []
+    for alternative in words:
         name, separator, word = alternative.rpartition("=")
         if "!" in alternative or "=" in name:
             raise SchemaError(
-                f"cannot read {_quoted(part)}; write it like !hat or upper=red|pink, with '!' in front of the term"
+                f"cannot read {quoted(part)}; write it like !hat or upper=red|blue, with '!' in front of the term"
             )
+        if not word.strip():
+            raise SchemaError(f"a word is missing in {quoted(part)}; write it like hat or upper=red|blue")
         if separator:
-            group = _resolve_group(name, schema)
-        found_group, state = _resolve_word(word, group, schema, part)
-        named.setdefault(found_group, set()).add(state)
-    pairs = tuple((number, frozenset(states)) for number, states in sorted(named.items()))
-    for number, states in pairs:
-        if len(states) == len(schema.groups[number].states):
+            _, groups = vocabulary.look_up(name)
+            if not groups:
+                raise vocabulary.unknown(name, vocabulary.places, "the attribute ")
+        pairs.append(vocabulary.state_in(groups, word) if groups else vocabulary.only_meaning(word))
+    return pairs
+
+
+def _term(negated: bool, named: Iterable[tuple[int, int]], part: str, schema: AttributeSchema) -> Term:
+    states: dict[int, set[int]] = {}
+    for group, state in named:
+        states.setdefault(group, set()).add(state)
+    pairs = tuple((number, frozenset(chosen)) for number, chosen in sorted(states.items()))
+    for number, chosen in pairs:
+        if len(chosen) == len(schema.groups[number].states):
             what = "nothing" if negated else "everything"
             name = schema.groups[number].name
-            raise SchemaError(f"{_quoted(part)} names every value of {name}, so it allows {what}; leave it out")
+            raise SchemaError(f"{quoted(part)} names every value of {name}, so it allows {what}; leave it out")
     return Term(_term_text(negated, pairs, schema), negated, pairs)
-
-
-def _resolve_group(name: str, schema: AttributeSchema) -> int:
-    word = normalise_word(name)
-    if word not in schema.group_index:
-        raise SchemaError(f"unknown attribute {_quoted(name)}; {_nearest(word, schema.group_index)}")
-    return schema.group_index[word]
-
-
-def _resolve_word(word: str, group: int | None, schema: AttributeSchema, part: str) -> tuple[int, int]:
-    wanted = normalise_word(word)
-    if not wanted:
-        raise SchemaError(f"a word is missing in {_quoted(part)}; write it like hat or upper=red|pink")
-    if group is not None:
-        state = schema.groups[group].state_index(wanted)
-        if state is None:
-            words = [value for known in schema.groups[group].states for value in known.words()]
-            raise SchemaError(f"{schema.groups[group].name} cannot be {_quoted(word)}; {_nearest(wanted, words)}")
-        return group, state
-    meanings = schema.words.get(wanted, ())
-    if not meanings:
-        raise SchemaError(f"unknown word {_quoted(word)}; {_nearest(wanted, schema.words)}")
-    if len(meanings) > 1:
-        forms = _shortened(" or ".join(f"{schema.groups[number].name}={wanted}" for number, _ in meanings))
-        raise SchemaError(f"{_quoted(word)} could be {forms}; write one of these")
-    return meanings[0]
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """The most similar known words as a suggestion; if no word is similar, as many known words as fit into a line."""
-    known = sorted(set(known))
-    near = difflib.get_close_matches(word, known, NUM_SUGGESTIONS, cutoff=0.5)
-    near += [other for other in known if word and (word in other.split("-")) and other not in near][:NUM_SUGGESTIONS]
-    if near:
-        return f"did you mean {_shortened(' or '.join(near))}?"
-    return f"known: {_shortened(', '.join(known))}"
-
-
-def _quoted(text: str) -> str:
-    """The beginning of a text, with escapes for characters that should not reach a terminal."""
-    text = text.strip()
-    return repr(text[:LONGEST_QUOTE]) + ("..." if len(text) > LONGEST_QUOTE else "")
-
-
-def _shortened(words: str) -> str:
-    return words if len(words) <= LONGEST_LIST else f"{words[:LONGEST_LIST]}..."
 
 
 def _term_text(negated: bool, pairs: Iterable[tuple[int, frozenset[int]]], schema: AttributeSchema) -> str:
@@ -237,5 +221,5 @@ def _contradiction(terms: tuple[Term, ...], schema: AttributeSchema) -> str:
     for first, second in itertools.combinations(terms, 2):
         pairs = itertools.product(_options(first, schema), _options(second, schema))
         if all(_merge(pair) is None for pair in pairs):
-            return f"{_shortened(first.text)} and {_shortened(second.text)} contradict each other; remove one"
-    return f"no person can be all of {_shortened(', '.join(term.text for term in terms))}; remove a term"
+            return f"{shortened(first.text)} and {shortened(second.text)} contradict each other; remove one"
+    return f"no person can be all of {shortened(', '.join(term.text for term in terms))}; remove a term"

@@ -234,21 +234,6 @@ class AttributeSchema:
             raise SchemaError(f"attribute vectors hold values other than 0 and 1 (schema {self.name!r})")
         return vectors.astype(np.uint8)
 
-    def describe(self, vector: UInt8Array) -> tuple[str, ...]:
-        """The words of one vector for people: the state of every group, but not what is absent."""
-        vector = self.check_vectors(vector)
-        words = []
-        for number, group in enumerate(self.groups):
-            if group.kind == "binary":
-                state = group.states[int(vector[group.bits[0]])]
-                both_named = not group.states[0].name.startswith("no-")
-                if state.bit is not None or both_named:
-                    words.append(state.name)
-            else:
-                set_states = [state.name for state in group.states if state.bit is not None and vector[state.bit]]
-                words.extend(self.qualified(number, name) for name in set_states)
-        return tuple(words)
-
     def qualified(self, group_number: int, word: str) -> str:
         """`word` if it is unique in the schema, else `group=word`."""
         group = self.groups[group_number]

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.engines.installed import import_onnxruntime
 from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.files import whole_file
 from sal_runtime.ranking.core import best
@@ -247,7 +248,7 @@ def _import_usearch() -> Any:
     with suppress(
         ImportError
     ):  # a process that loads ONNX Runtime after usearch dies (usearch 2.26, ONNX Runtime 1.32)
-        import onnxruntime  # noqa: F401
+        import_onnxruntime()
     try:
         import usearch.index
     except ImportError as error:

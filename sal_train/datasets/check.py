@@ -17,11 +17,16 @@ from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.images.pixels import decode_image
-from sal_train.datasets.splits import SearchDataset, Split
+from sal_runtime.images.pixels import decode_image, read_file
+from sal_runtime.query.schema import AttributeSchema
+from sal_train.datasets.columns import YES_NO, is_number
+from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides
 
 SMALLEST_HEIGHT = 32
 """Pixels; a smaller image shows hardly any attribute."""
+
+FEWEST_PEOPLE = 24
+"""People (images where people are unknown) with an attribute below which it will hardly be learned: two dozen."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class CheckReport:
         findings: kinds of fault that occur.
         notes: of the loader.
         statistics: counts of images, people and categories, from `category_statistics`.
+        sensitive: groups that are marked as sensitive.
+        not_sensitive: all others.
     """
 
     name: str
@@ -58,6 +65,8 @@ class CheckReport:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     statistics: dict[str, int]
+    sensitive: tuple[str, ...]
+    not_sensitive: tuple[str, ...]
 
     @property
     def has_errors(self) -> bool:
@@ -79,7 +88,7 @@ class _ImageState:
 
 
 def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
-    """Decode every image and look for unreadable files, leaks, contradictory labels and constant attributes.
+    """Decode every image and look for unreadable files, leaks, and labels that training cannot learn from.
 
     Args:
         dataset: as loaded; the loader has checked its protocol.
@@ -91,6 +100,8 @@ def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
         *_image_findings(splits, states),
         *_duplicate_findings(splits, states),
         *_label_findings(dataset),
+        *_word_findings(dataset.schema),
+        *_protocol_findings(dataset),
     ]
     return CheckReport(
         dataset.name,
@@ -98,6 +109,8 @@ def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
         tuple(finding for finding in findings if finding.count),
         dataset.notes,
         category_statistics(dataset),
+        tuple(group.name for group in dataset.schema.groups if group.sensitive),
+        tuple(group.name for group in dataset.schema.groups if not group.sensitive),
     )
 
 
@@ -123,7 +136,7 @@ def _image_states(paths: Sequence[Path], console: Console) -> list[_ImageState]:
 
 def _image_state(path: Path) -> _ImageState:
     try:
-        data = path.read_bytes()
+        data, _ = read_file(path)
         image = decode_image(data)
     except OSError as error:
         return _ImageState(error.strerror or str(error))
@@ -176,13 +189,70 @@ def _label_findings(dataset: SearchDataset) -> list[Finding]:
     share = dataset.train.attributes.mean(axis=0)
     never = [names[bit] for bit in np.flatnonzero(share == 0)]
     always = [names[bit] for bit in np.flatnonzero(share == 1)]
-    identities = set(dataset.train.identities) & set(dataset.test.identities) - {""}
     return [
         _finding("warning", "attributes no training image has", never),
         _finding("warning", "attributes every training image has", always),
+        _finding("warning", f"words of fewer than {FEWEST_PEOPLE} people, hardly to be learned", _rare_words(dataset)),
         _finding("warning", "contradictory labels (bits that fit no state of a group)", _contradictions(dataset)),
-        _finding("error", "people in training and test alike", sorted(identities)),
         _finding("warning", "people whose images have different attributes", _changing_people(dataset.train)),
+    ]
+
+
+def _rare_words(dataset: SearchDataset) -> list[str]:
+    """Words that training shows of few people, and of how many."""
+    split = dataset.train
+    own = split.attributes[: split.num_own]
+    people = [identity or row for row, identity in enumerate(split.identities[: split.num_own])]
+    rare = []
+    for group in dataset.schema.groups:
+        for state in group.states:
+            if state.bit is None and group.kind == "exclusive":
+                continue
+            has_it = own[:, group.bits[0]] == 0 if state.bit is None else own[:, state.bit] == 1
+            count = len({people[row] for row in np.flatnonzero(has_it)})
+            if 0 < count < FEWEST_PEOPLE:
+                rare.append(f"{group.name}={state.name}: {count}")
+    return rare
+
+
+def _word_findings(schema: AttributeSchema) -> list[Finding]:
+    """Groups whose words look like a mistake in the table."""
+    mixed, numbers = [], []
+    for group in schema.groups:
+        words = [state.name for state in group.states]
+        text = f"{group.name}: {', '.join(words)}"
+        if group.kind == "exclusive" and set(words) & set(YES_NO):
+            mixed.append(text)
+        elif any(is_number(word) for word in words):
+            numbers.append(text)
+    return [
+        _finding("warning", "attributes of yes and no with another value (a typo?)", mixed),
+        _finding("warning", "attributes whose words are numbers (name classes instead)", numbers),
+    ]
+
+
+def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
+    """What makes results on the test split say less than they seem to."""
+    train = dataset.train
+    sizes = np.bincount(train.categories)
+    _, first_rows = np.unique(train.categories, return_index=True)
+    single = [str(train.image_paths[first_rows[category]]) for category in np.flatnonzero(sizes == 1)]
+    splits = (train, dataset.test)
+    unknown = [
+        str(path)
+        for split in splits
+        for path, identity in zip(split.image_paths, split.identities, strict=True)
+        if not identity
+    ]
+    unseen = [
+        ", ".join(describe(dataset.schema, vector)) or "none of the attributes"
+        for vector in dataset.test.category_vectors
+    ]
+    return [
+        _finding("error", "people in training and test alike", people_on_both_sides(dataset)),
+        _finding("warning", "images of unknown people, who may be in both splits", unknown),
+        _finding("warning", "training categories of one image", single),
+        _finding("warning", "test categories, none of them seen in training", [] if dataset.seen.any() else unseen),
     ]
 
 
@@ -210,12 +280,14 @@ def _finding(severity: str, what: str, cases: Sequence[str], examples: int = 3) 
 
 
 def print_check(report: CheckReport, console: Console) -> None:
-    """Print the findings for people, worst first."""
+    """Print the findings for people, the worst last, where a terminal stops."""
     console.print(f"{report.name}: {report.num_images:,} images read", highlight=False)
     print_statistics(report.statistics, console)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    for finding in sorted(report.findings, key=lambda finding: finding.severity):
+    console.print(f"marked as sensitive: {', '.join(report.sensitive) or 'none'}", highlight=False, markup=False)
+    console.print(f"not marked: {', '.join(report.not_sensitive) or 'none'}", highlight=False, markup=False)
+    for finding in sorted(report.findings, key=lambda finding: finding.severity, reverse=True):
         console.print(
             f"{finding.severity}: {finding.what}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True
         )

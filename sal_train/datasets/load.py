@@ -22,7 +22,7 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
 
     Args:
         name: `market1501`, `peta`, `market1501+peta` (the first, trained together with people of the second), or your
-            own data: a folder, a .csv or a .jsonl file (see docs/data.md).
+            own data: a folder, or a table such as a .csv or .jsonl file (see docs/data.md).
         root: folder that holds `Market-1501/` or `PETA/`; a relative path of your own data may start here.
 
     Raises:

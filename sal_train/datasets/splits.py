@@ -95,6 +95,11 @@ def seen_categories(train: Split, test: Split) -> BoolArray:
     return np.array([row.tobytes() in known for row in test.category_vectors], dtype=np.bool_)
 
 
+def people_on_both_sides(dataset: SearchDataset) -> list[str]:
+    """Identities that training and test share, in order; there should be none."""
+    return sorted(set(dataset.train.identities) & set(dataset.test.identities) - {""})
+
+
 def expect(what: str, got: object, expected: object, remedy: str) -> None:
     """Check one fact of a published protocol.
 
@@ -103,3 +108,18 @@ def expect(what: str, got: object, expected: object, remedy: str) -> None:
     """
     if got != expected:
         raise InputError(f"{what}: got {got}, expected {expected}; {remedy}")
+
+
+def describe(schema: AttributeSchema, vector: UInt8Array) -> tuple[str, ...]:
+    """The words of one vector uint8 `[A]` for people: the state of every group, but not what is absent."""
+    words = []
+    for number, group in enumerate(schema.groups):
+        if group.kind == "binary":
+            state = group.states[int(vector[group.bits[0]])]
+            both_named = not group.states[0].name.startswith("no-")
+            if state.bit is not None or both_named:
+                words.append(state.name)
+        else:
+            set_states = [state.name for state in group.states if state.bit is not None and vector[state.bit]]
+            words.extend(schema.qualified(number, name) for name in set_states)
+    return tuple(words)

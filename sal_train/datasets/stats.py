@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.check import category_statistics, print_statistics
-from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.splits import SearchDataset, describe
 
 BAR_WIDTH = 20
 NUM_LARGEST = 3
@@ -18,7 +18,7 @@ NUM_LARGEST = 3
 
 def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
     """Counts, the share of images with each attribute, the largest categories, and the dependencies between groups."""
-    statistics = AttributeStatistics.fit(dataset.schema, dataset.train.attributes)
+    statistics = fit_statistics(dataset.schema, dataset.train.attributes)
     groups = dataset.schema.groups
     sizes = np.bincount(dataset.train.categories)
     largest = np.argsort(-sizes, kind="stable")[:NUM_LARGEST]
@@ -33,8 +33,8 @@ def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
         "counts": category_statistics(dataset),
         "attributes": {name: {"train": train, "test": test} for name, train, test in shares},
         "largest_categories": [
-            {"images": int(sizes[category]), "words": dataset.schema.describe(dataset.train.category_vectors[category])}
-            for category in largest
+            {"images": int(sizes[category]), "words": describe(dataset.schema, vector)}
+            for category, vector in zip(largest, dataset.train.category_vectors[largest], strict=True)
         ],
         "strongest_dependencies": [
             {"group": groups[child].name, "depends_on": groups[parent].name}

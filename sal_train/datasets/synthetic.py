@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
+from sal_runtime.images.pixels import import_opencv
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+
+cv2 = import_opencv()
 
 HEIGHT, WIDTH = 160, 80
 COLOURS = {
@@ -205,7 +207,7 @@ def _photograph(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     """The image as a cheap camera takes it: with blur, exposure and noise."""
     blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0)).astype(np.float64)
     exposed = blurred * rng.uniform(0.8, 1.15) + rng.normal(0, 4, image.shape)
-    return np.clip(exposed, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(exposed, 0, 255), np.uint8)
 
 
 def write_dataset(folder: Path, num_people: int, images_per_person: int, seed: int) -> Path:

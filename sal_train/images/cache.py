@@ -14,12 +14,24 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import InputError
-from sal_runtime.files import whole_file
+from sal_runtime.errors import InputError, SalError
+from sal_runtime.files import make_cache, whole_file
 from sal_runtime.images.pixels import load_image
 from sal_runtime.images.spec import ImageSpec
 
 MAX_FAILURES_NAMED = 5
+
+
+def expanded(path: Path) -> Path:
+    """A path with its leading `~` replaced by the home directory.
+
+    Raises:
+        SalError: the path begins with `~`, and that home directory is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SalError(f"{path}: there is no such home directory; write the path without ~") from error
 
 
 def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> UInt8Array:
@@ -36,10 +48,11 @@ def load_images(paths: Sequence[Path], spec: ImageSpec, cache_dir: Path) -> UInt
 
     Raises:
         InputError: some images cannot be read; the message counts them and names the first.
+        SalError: the folder of the array cannot be written.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
     path = cache_dir / f"images-{_key(paths, spec)}.npy"
     if not path.is_file():
+        make_cache(cache_dir)
         _decode_all(paths, spec, path)
     images: UInt8Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return images
@@ -50,8 +63,9 @@ def _key(paths: Sequence[Path], spec: ImageSpec) -> str:
     for path in paths:
         try:
             status = path.stat()
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; `sal data check` lists all missing files") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", error)
+            raise InputError(f"{path}: {reason}; `sal data check` lists all missing files") from error
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from sal_runtime.arrays import Float32Array, Int64Array, UInt8Array
-from sal_runtime.files import whole_file
+from sal_runtime.files import make_cache, whole_file
 
 BATCH = 128
 
@@ -44,7 +44,7 @@ def compute_mirrored(
     folder, word = cache
     path = folder / f"{word}-{_key(weights, images, rows)}.npy"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_cache(folder)
         outputs = _compute(network, images, rows, device, console)
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, outputs)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import GOLDEN, MANIFEST, MANIFEST_HASH, open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from tests.runtime.tiny_bundle import DIM, make_tiny_bundle
 

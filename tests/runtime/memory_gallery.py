@@ -42,6 +42,9 @@ class MemoryGallery:
         wanted = set(uris)
         return self._drop([number for number, (item, _) in self._rows.items() if item.uri in wanted])
 
+    def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
+        return set()
+
     def remove_where(self, where: ItemFilter) -> int:
         if not where:
             raise InputError("a filter without a condition")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sal_runtime.errors import SalError
-from sal_runtime.files import ABANDONED_SECONDS, cache_folder, whole_file
+from sal_runtime.files import ABANDONED_SECONDS, cache_folder, make_cache, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -110,3 +110,17 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(SalError, match="XDG_CACHE_HOME"):
         cache_folder()
+
+
+def test_a_cache_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cache(tmp_path / "cache" / "sal")
+    make_cache(tmp_path / "cache" / "sal")
+    assert stat.S_IMODE((tmp_path / "cache" / "sal").stat().st_mode) == 0o700
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SalError, match=r"cache .*/file/sal: Not a directory; set XDG_CACHE_HOME"):
+        make_cache(tmp_path / "file" / "sal")
+    with pytest.raises(SalError, match=r"cache /proc/none/sal: .*; set XDG_CACHE_HOME"):
+        make_cache(Path("/proc/none/sal"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SalError, match=r"cache .*/sal: it cannot be written; set XDG_CACHE_HOME"):
+        make_cache(tmp_path / "cache" / "sal")

@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sal_runtime.bundle.writing import write_bundle
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
-from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.attribute_tree import fit_statistics
 
 SCHEMA = AttributeSchema(
     "tiny",
@@ -72,7 +72,7 @@ def make_tiny_bundle(directory: Path, name: str = "tiny", seed: int = 0) -> Path
         "schema": SCHEMA.to_json(),
         "image": SPEC.to_json(),
         "embedding_dim": DIM,
-        "statistics": AttributeStatistics.fit(SCHEMA, vectors).to_json(),
+        "statistics": fit_statistics(SCHEMA, vectors).to_json(),
         "calibration": None,
         "artefacts": [
             {"role": "image_encoder", "file": "image_encoder.onnx", "precision": "fp32"},

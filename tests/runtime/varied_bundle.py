@@ -6,8 +6,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from sal_cli.bench import timing
+from sal_export.bundle_writing import write_bundle
 from sal_export.gates import retrieval
 from sal_export.gates.retrieval import Task
 from sal_export.package import export_run
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.tensorrt import backend
 from sal_runtime.engines.tensorrt.build import BuiltEngine

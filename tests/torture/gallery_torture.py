@@ -45,6 +45,7 @@ from tests.torture.torture_model import (
     needles_in,
     needles_of,
     perform,
+    tombstones_after,
 )
 
 LONGEST_SECONDS = 0.2
@@ -86,6 +87,7 @@ class Torture:
         self.path = self.folder / "gallery" / "g.sal"
         self.model: dict[str, Entry] = {}
         self.fingerprint = FIRST_FINGERPRINT
+        self.tombstones: set[str] = set()  # contents that may not come back by themselves
         self.removed: set[bytes] = set()  # and must be in no file
         self.overwritten: set[bytes] = set()  # will be gone after the next removal
         self.replaced: dict[str, set[bytes]] = {}  # of items that are there; a stopped reindex may know it still
@@ -128,6 +130,7 @@ class Torture:
 
     def _adopt(self, operation: Operation, erased: bool) -> None:
         before, self.model = self.model, applied(operation, self.model, self.pool)
+        self.tombstones = tombstones_after(operation, before, self.model, self.tombstones)
         gone = before.keys() - self.model.keys()
         different = {uri: entry for uri, entry in before.items() if self.model.get(uri) is not entry}
         self.overwritten |= needles_of(different)
@@ -159,6 +162,9 @@ class Torture:
                 raise TortureError(f"{len(wrong)} items differ, first {wrong[0]}, in flight {in_flight}")
             if gallery.fingerprint != self.fingerprint or len(gallery) != len(self.model):
                 raise TortureError(f"{len(gallery)} items of {gallery.fingerprint}")
+            held_back = gallery.held_back(item.content_hash for item in self.pool.read.values())
+            if held_back != self.tombstones:
+                raise TortureError(f"{len(held_back ^ self.tombstones)} tombstones differ, in flight {in_flight}")
             self._check_filters(gallery)
         self._check_bytes(self.removed - self.overwritten, None)
 

@@ -184,6 +184,13 @@ def applied(operation: Operation, model: Model, pool: Pool) -> dict[str, Entry]:
     return after
 
 
+def tombstones_after(operation: Operation, before: Model, after: Model, tombstones: set[str]) -> set[str]:
+    """The content hashes that the gallery holds back after an operation that led from one model to the other."""
+    gone = {entry.item.content_hash for uri, entry in before.items() if uri not in after}
+    added = {item.content_hash for item in operation.items} if operation.kind == "add" else set()
+    return {content for content in tombstones | gone if content is not None} - added
+
+
 def needles_of(model: Model) -> set[bytes]:
     """All that may be found of these items."""
     return set().union(*(entry.needles for entry in model.values()))
@@ -201,7 +208,8 @@ def needles_in(files: Iterable[Path]) -> set[bytes]:
 
 
 def _draw_item(random: np.random.Generator, pool: Pool, number: int) -> GalleryItem:
-    return GalleryItem(pool.uris[number], camera=f"c{number % CAMERAS}", **_details(random))
+    content = pool.read[pool.uris[number]].content_hash if random.random() < 0.7 else None
+    return GalleryItem(pool.uris[number], content, camera=f"c{number % CAMERAS}", **_details(random))
 
 
 def _details(random: np.random.Generator) -> dict[str, Any]:

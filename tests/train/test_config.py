@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sal_runtime.errors import ConfigError
+from sal_runtime.errors import ConfigError, InputError
 from sal_train.iteration import stage_phases
 from sal_train.recipe import RECIPES, config_to_toml, load_config
 
@@ -51,6 +51,16 @@ def test_a_wrong_override_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("paper", [override])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(config_to_toml(load_config("tiny")).encode(encoding))
+    assert load_config(str(path)) == load_config("tiny")
+    path.write_bytes(b"\xff\x00\x80")
+    with pytest.raises(InputError, match="cannot be read as UTF-8 text"):
+        load_config(str(path))
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:

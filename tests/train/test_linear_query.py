@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,20 @@ def test_the_fit_is_that_of_a_least_squares_solver() -> None:
     solution = np.linalg.lstsq(rows, wanted, rcond=None)[0]
     np.testing.assert_allclose(weight.numpy(), solution.T, atol=1e-5)
     np.testing.assert_allclose(bias.numpy(), -a_mean @ solution, atol=1e-5)
+
+
+def test_the_last_line_says_what_was_saved_and_why_its_scores_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(JOINT, 2, model={"linear_query": True}, data={"validation_fraction": 0.25})
+    train(config, tiny_dataset(tmp_path), tmp_path / "run", tmp_path / "cache")
+    said = " ".join(capsys.readouterr().err.split())
+    after = load_run(tmp_path / "run").provenance["validation"]["validation_mAP"]
+    epochs = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    before = max(epoch.get("validation_mAP", 0.0) for epoch in epochs)
+    assert f"mAP {100 * before:.1f} -> {100 * after:.1f}" in said
+    assert "on 2 held-out categories, too few to tell such a difference from chance" in said
+    assert "model.linear_query = false leaves it out" in said
 
 
 def test_a_run_joins_it_and_the_export_has_it(tmp_path: Path) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
-from sal_runtime.errors import BackendError, InputError
+from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.images.spec import ImageSpec
 from sal_train import iteration
 from sal_train.checkpoint import (
@@ -34,6 +38,7 @@ from sal_train.images.cache import load_images
 from sal_train.networks import Networks
 from sal_train.recipe import config_from_tree, config_to_toml, config_to_tree
 from sal_train.train import train
+from sal_train.training_log import TrainingLog, duration
 from tests.train.tiny_training import SCHEMA, tiny_batch, tiny_config, tiny_dataset, tiny_networks
 
 FULL = ("embed_image", "embed_attribute", "synthesis_D", "synthesis_G", "alignment_D", "alignment_E")
@@ -258,6 +263,99 @@ def test_cuda_is_refused_where_there_is_none(images: Path, tmp_path: Path) -> No
     config = tiny_config(("embed_image",), 1, run={"device": "cuda"})
     with pytest.raises(BackendError, match="finds no CUDA device"):
         train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+
+
+def test_what_is_refused_leaves_no_run_and_the_mended_command_trains(images: Path, tmp_path: Path) -> None:
+    dataset, phases = tiny_dataset(images), ("embed_image", "embed_attribute")
+    missing = replace(dataset.train, image_paths=(images / "no.jpg", *dataset.train.image_paths[1:]))
+    refusals = (
+        (tiny_config(phases, 1, data={"batch_size": 1000}), dataset, r"fewer than data\.batch_size"),
+        (tiny_config(phases, 1), replace(dataset, train=missing), r"no\.jpg"),
+        (tiny_config(("embed_image", "no-phase"), 1), dataset, "known phases"),
+        (tiny_config(phases, 1, run={"teacher": str(tmp_path)}), dataset, tmp_path.name),
+        (tiny_config(phases, 1, run={"device": "toaster"}), dataset, "run.device is 'toaster'"),
+    )
+    for config, data, message in refusals:
+        with pytest.raises(SalError, match=message):
+            train(config, data, tmp_path / "run", tmp_path / "cache")
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(SalError):
+        train(refusals[2][0], dataset, tmp_path / "runs" / "of" / "mine", tmp_path / "cache")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    with pytest.raises(SalError):
+        train(refusals[2][0], dataset, tmp_path / "run", tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+    assert train(tiny_config(phases, 1), dataset, tmp_path / "run", tmp_path / "cache")
+
+
+def test_what_was_interrupted_is_kept_only_with_a_checkpoint(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, config = tiny_dataset(images), tiny_config(("embed_image", "embed_attribute"), 3)
+    run_iteration, count, last = iteration.run_iteration, 0, 0
+
+    def stopped(*arguments: object) -> dict[str, torch.Tensor]:
+        nonlocal count
+        count += 1
+        if count == last:
+            raise KeyboardInterrupt
+        return run_iteration(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(iteration, "run_iteration", stopped)
+    for number, is_kept in ((2, False), (8, True)):  # five iterations an epoch
+        count, last = 0, number
+        with pytest.raises(KeyboardInterrupt):
+            train(config, dataset, tmp_path / "run", tmp_path / "cache")
+        assert (tmp_path / "run").exists() == is_kept
+    assert train(config, dataset, tmp_path / "run", tmp_path / "cache", resume=True)
+
+
+def test_a_run_of_another_process_is_never_removed(images: Path, tmp_path: Path) -> None:
+    config = tiny_config(("embed_image",), 1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CONFIG_FILE).write_text(config_to_toml(config))  # it has no checkpoint yet
+    with pytest.raises(InputError, match="already holds a run"):
+        train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    assert (tmp_path / "run" / CONFIG_FILE).exists()
+    with pytest.raises(InputError, match="is not a folder"):
+        train(config, tiny_dataset(images), tmp_path / "run" / CONFIG_FILE, tmp_path / "cache")
+
+
+def test_the_log_says_what_is_wrong_with_the_data_and_how_long_it_takes(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, config = tiny_dataset(images), tiny_config(("embed_image", "embed_attribute"), 2)
+    people = tuple("anna" if row == 3 else "" for row in range(40))
+    train_split, test = replace(dataset.train, identities=people), replace(dataset.test, identities=people[:20])
+    dataset = replace(dataset, train=train_split, test=test, notes=("cells were odd",))
+    train(config, dataset, tmp_path / "run", tmp_path / "cache")
+    said = capsys.readouterr().err
+    assert "note: cells were odd" in said
+    assert "warning: 1 people are in training and test alike, such as 'anna'" in said
+    assert "40 training images in 8 categories; 2 epochs of 5 iterations" in said
+    assert re.search(r"1/2  loss .* s, about \d+ s to go", said)
+    assert "to go" not in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (100, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")]
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_time_of_a_run_is_estimated_before_its_first_epoch_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr("sal_train.training_log.time.monotonic", lambda: next(clock))
+    said = io.StringIO()
+    log = TrainingLog(tmp_path, tiny_config(("embed_image",), 2), 0, Console(file=said, width=80), active=True)
+    for number in range(100):
+        log.iteration(number, 100)
+    assert said.getvalue().count("to go") == 1
 
 
 def test_a_batch_larger_than_the_data_is_an_error(images: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from sal_runtime.engines.tensorrt.key import EngineKey, Profile, this_platform
 from sal_runtime.engines.tensorrt.library import TITLES, TensorRT, find_tensorrt
 from sal_runtime.engines.tensorrt.store import Mismatch, find_engine, read_engine, save_engine
 from sal_runtime.engines.tensorrt.stream import MAX_GRAPHS, EngineStream, LoadedEngine, load_engine
-from sal_runtime.errors import BackendError
-from sal_runtime.files import cache_folder
+from sal_runtime.errors import BackendError, SalError
+from sal_runtime.files import cache_folder, make_cache
 
 DEFAULT_PROFILE = Profile()
 STREAMS = 2
@@ -156,6 +156,10 @@ def prepare_engine(
     found = find_engine(store, wanted)
     if not isinstance(found, Mismatch):
         return found
+    try:
+        make_cache(store)  # a build takes minutes: learn before it that its result cannot be kept
+    except SalError as error:
+        raise BackendError(f"cannot keep an engine: {error}") from error
     _logger.warning("building the TensorRT engine, which takes from seconds to minutes: %s", found)
     targets = "-".join(wanted.compute_capabilities)
     built = build_engine(

@@ -184,6 +184,10 @@ class MilvusGallery:
                 removed += self._delete([row["id"] for row in found if row["uri"] in part])
         return removed
 
+    def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
+        """None: a collection keeps no tombstones."""
+        return set()
+
     def remove_where(self, where: ItemFilter) -> int:
         """Remove the items that a filter lets through, and say how many there were. See `erase` for the bytes.
 

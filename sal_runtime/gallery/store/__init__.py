@@ -5,9 +5,12 @@ rows.py     what is known of each image, as rows
 columns.py  vectors and what filters ask for, as dense columns in blocks
 changes.py  adding, updating and removing in one transaction
 memory.py   the columns in memory, kept up to date block by block
+recorded.py what is recorded of the images, counted
 checks.py   finding damage
+tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
 lock.py     who may write
+connect.py  connections that show the present state: of old formats, and of files that others write
 
 Words that all of these files use:
 
@@ -18,7 +21,7 @@ slot           the place of an item in every column. N items have slots 0..N-1 w
                with one from the end. So removing one item may move another, whose id stays the same.
 column         one value for each slot: ids, vectors, what filters ask for. A column has a number; 16 and higher belong
                to metadata keys (table `metadata_key`).
-block          1,024 slots of one column, a row of table `block` with id `column << 32 | number`. SQLite writes inside a
+block          1,024 slots of one column, a row of table `block` with id `column << 20 | number`. SQLite writes inside a
                block in place. A block that holds nothing but nulls need not exist.
 part           32 blocks of a column in memory.
 change number  counts the transactions that changed the file. Table `block_change` keeps the last one of each block, so

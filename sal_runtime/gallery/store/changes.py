@@ -16,13 +16,17 @@ from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.store import columns
 from sal_runtime.gallery.store.file import read_counter, write_counter
 from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
+from sal_runtime.gallery.store.tombstones import add_tombstones, lift_tombstones
 
 GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
 """The entries of `meta` that describe the embeddings; the others describe the gallery."""
 
 
 def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], vectors: Float32Array) -> None:
-    """Add n items by their uris, or replace those whose uris are known; vectors float32 `[n, d]` in the same order."""
+    """Add n items by their uris, or replace those whose uris are known; vectors float32 `[n, d]` in the same order.
+
+    Their contents are held back no more.
+    """
     change, count = _next_change(connection), read_counter(connection, "count")
     known = find_slots(connection, list(items))
     ordered = sorted(items, key=lambda uri: known.get(uri, count))  # by slot; new items last, in the order given
@@ -38,6 +42,7 @@ def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], 
     columns.write_values(connection, columns.vector_column(vectors.shape[1]), slots, sorted_vectors, change)
     _write_descriptions(connection, slots, sorted_items, change)
     write_counter(connection, "count", count + len(ids))
+    lift_tombstones(connection, (item.content_hash for item in sorted_items))
 
 
 def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -> None:
@@ -52,11 +57,19 @@ def update_items(connection: sqlite3.Connection, items: Iterable[GalleryItem]) -
 
 
 def remove_items(
-    connection: sqlite3.Connection, condition: str, values: Sequence[Sequence[object]], embedding_dim: int
+    connection: sqlite3.Connection,
+    condition: str,
+    values: Sequence[Sequence[object]],
+    embedding_dim: int,
+    *,
+    may_return: bool,
 ) -> list[str]:
-    """Remove the items whose rows fulfil an SQL condition with one of the lists of values; returns their uris."""
-    query = f"SELECT slot, uri FROM item WHERE {condition}"
-    found = {slot: uri for row in values for slot, uri in connection.execute(query, row)}
+    """Remove the items whose rows fulfil an SQL condition with one of the lists of values; returns their uris.
+
+    Unless they may return, each leaves a tombstone.
+    """
+    query = f"SELECT slot, uri, content_hash FROM item WHERE {condition}"
+    found = {slot: known for row in values for slot, *known in connection.execute(query, row)}
     if not found:
         return []
     count, change = read_counter(connection, "count"), _next_change(connection)
@@ -68,7 +81,9 @@ def remove_items(
     connection.executemany("UPDATE item SET slot = ? WHERE id = ?", zip(holes.tolist(), moved, strict=True))
     write_counter(connection, "count", count - len(slots))
     columns.forget_empty_metadata(connection)
-    return list(found.values())
+    if not may_return:
+        add_tombstones(connection, (content_hash for _, content_hash in found.values()))
+    return [uri for uri, _ in found.values()]
 
 
 def take_generation(connection: sqlite3.Connection) -> None:

@@ -17,10 +17,15 @@ from hashlib import blake2b
 import numpy as np
 
 from sal_runtime.arrays import AnyArray, Int64Array
+from sal_runtime.errors import InputError
 
 BLOCK_SLOTS = 1024
 FIRST_METADATA = 16
 """Lower column numbers are for what every item has."""
+NUMBER_BITS = 20
+"""Bits of a block id that hold the number of the block. The id has 31 in all: `blobopen` of CPython 3.11.2 takes a C
+int."""
+MAX_COLUMNS = 1 << 31 - NUMBER_BITS
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,19 @@ def metadata_columns(connection: sqlite3.Connection) -> dict[str, Column]:
     return {key: Column(number) for number, key in connection.execute("SELECT number, key FROM metadata_key")}
 
 
-def ensure_metadata_columns(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Column]:
-    """As `metadata_columns`, after adding columns for those of `keys` that lack one."""
+def ensure_metadata_columns(
+    connection: sqlite3.Connection, keys: Iterable[str], max_columns: int = MAX_COLUMNS
+) -> dict[str, Column]:
+    """As `metadata_columns`, after adding columns for those of `keys` that lack one, if there are so many columns."""
     known = metadata_columns(connection)
     for key in sorted(set(keys) - known.keys()):
-        number = max((column.number for column in known.values()), default=FIRST_METADATA - 1) + 1
+        used = {column.number for column in known.values()}
+        number = min(set(range(FIRST_METADATA, FIRST_METADATA + len(used) + 1)) - used)
+        if number >= max_columns:
+            raise InputError(
+                f"metadata key {key!r}: a gallery takes {max_columns - FIRST_METADATA:,} keys, and has that many; "
+                "use few keys with many values"
+            )
         connection.execute("INSERT INTO metadata_key VALUES (?, ?)", (number, key))
         known[key] = Column(number)
     return known
@@ -88,7 +101,7 @@ def ensure_metadata_columns(connection: sqlite3.Connection, keys: Iterable[str])
 def forget_empty_metadata(connection: sqlite3.Connection) -> None:
     """Remove the metadata keys that no item has any more, and their columns."""
     for key, column in metadata_columns(connection).items():
-        first, stop = column.number << 32, column.number + 1 << 32
+        first, stop = _block_id(column, 0), _block_id(column, 1 << NUMBER_BITS)
         blocks = connection.execute("SELECT data FROM block WHERE id >= ? AND id < ?", (first, stop))
         if all(data.count(0) == len(data) for (data,) in blocks):
             _delete_blocks(connection, first, stop)
@@ -102,13 +115,20 @@ def all_columns(connection: sqlite3.Connection, embedding_dim: int) -> list[Colu
 
 
 def write_values(
-    connection: sqlite3.Connection, column: Column, slots: Int64Array, values: AnyArray, change: int
+    connection: sqlite3.Connection,
+    column: Column,
+    slots: Int64Array,
+    values: AnyArray,
+    change: int,
+    max_items: int = BLOCK_SLOTS << NUMBER_BITS,
 ) -> None:
     """Put `values[i]` into slot `slots[i]`; makes blocks as needed, but none for nulls only.
 
     Slots are int64 `[n]`, ascending and distinct; values `[n]` or `[n, width]`; `change` is the new change number.
     """
     data = np.ascontiguousarray(values, column.dtype)
+    if len(slots) and slots[-1] >= max_items:
+        raise InputError(f"a gallery file takes {max_items:,} items, and would hold more; begin another one")
     for number, rows in _by_block(slots):
         block_id = _block_id(column, number)
         if not _has_block(connection, block_id):
@@ -212,7 +232,7 @@ def num_blocks(count: int) -> int:
 
 
 def _block_id(column: Column, number: int) -> int:
-    return column.number << 32 | number
+    return (column.number << NUMBER_BITS) + number
 
 
 def _has_block(connection: sqlite3.Connection, block_id: int) -> bool:

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import temporaries, whole_file
 
-FORMAT_VERSION = 2
+if TYPE_CHECKING:
+    from sal_runtime.bundle.bundle import Bundle
+
+FORMAT_VERSION = 3
 """Version of the tables below, kept in `user_version`."""
+OLD_FORMAT_VERSION = 2
+"""Version that `connect.py` can bring to the present one."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
@@ -28,7 +34,40 @@ COUNTERS = ("count", "next_id", "change")
 WAL_FORMAT = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (SQLite's file format, 1.3.3)."""
 
+FROZEN = "?immutable=1"  # what tells SQLite that a file never changes
+
 Mode = Literal["r", "w"]
+
+
+class WatchingConnection(sqlite3.Connection):
+    """A connection of a user who can write neither the file nor beside it, and sees less of what others do.
+
+    Without a log, SQLite must be told that the file never changes (`frozen`), and takes no part in the locking. And a
+    log can be replaced, where locks do not reach, as between machines. `is_outdated` tells of both.
+    """
+
+    def watch(self, file: Path, is_frozen: bool) -> None:
+        """Remember the state of a resolved gallery file."""
+        self.file, self.is_frozen = file, is_frozen
+        self._opened_at = self._state()
+
+    def is_outdated(self) -> bool:
+        """Whether what it shows may be an old state of the file, or parts of several."""
+        return self._opened_at != self._state()
+
+    def _state(self) -> tuple[int, ...]:
+        log = log_path(self.file)
+        try:
+            file = self.file.stat()
+            contents = (file.st_size, file.st_mtime_ns) if self.is_frozen else ()
+            return (file.st_ino, log.stat().st_ino if log.exists() else 0, *contents)
+        except FileNotFoundError:
+            return ()
+
+
+class OldFormatError(InputError):
+    """A gallery file has `OLD_FORMAT_VERSION`."""
+
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -99,6 +138,23 @@ def delete_gallery(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def new_meta(path: Path, bundle: Bundle, root: Path | None, precision: str) -> dict[str, str]:
+    """The `meta` of a new gallery file at a resolved path; `root` is the folder that it follows, if any."""
+    meta = {
+        "fingerprint": bundle.fingerprint,
+        "embedding_dim": str(bundle.embedding_dim),
+        "bundle_name": bundle.name,
+        "bundle_path": str(Path(bundle.path).resolve()),
+        "precision": precision,
+        "created_at": str(time.time()),
+    }
+    if root is not None:
+        # A sibling by its name only, so that folder and gallery can move together.
+        is_sibling = root.resolve().parent == path.parent
+        meta["root"] = root.resolve().name if is_sibling else str(root.resolve())
+    return meta
+
+
 def create_file(path: Path, meta: Mapping[str, str]) -> None:
     """Make an empty gallery file, which appears when it is whole. The caller holds the `WriterLock`.
 
@@ -119,6 +175,28 @@ def create_file(path: Path, meta: Mapping[str, str]) -> None:
             _write_tables(temporary, meta)
 
 
+def copy_gallery(path: Path, copy: Path, meta: Mapping[str, str]) -> None:
+    """Copy a gallery file that may be read only, with what is still in its log; the copy appears when it is whole.
+
+    Args:
+        path: of the gallery.
+        copy: path of a new gallery file; the caller holds its `WriterLock`.
+        meta: entries of the copy that differ.
+
+    Raises:
+        SalError: it cannot be written.
+    """
+    with explained(copy), whole_file(resolved(copy)) as temporary:
+        with closing(connect_file(path, "r")) as connection:
+            connection.execute("PRAGMA query_only = OFF")  # it forbids this statement, too
+            connection.execute("VACUUM INTO ?", (str(temporary),))
+        with closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(meta[key], key) for key in meta])
+            connection.commit()
+        _mark_as_wal(temporary)
+
+
 def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -133,26 +211,35 @@ def _write_tables(path: Path, meta: Mapping[str, str]) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     finally:
         connection.close()
+    _mark_as_wal(path)
+
+
+def _mark_as_wal(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(18)
         file.write(WAL_FORMAT)
 
 
-def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
-    """Open a gallery file in autocommit mode, for use by one thread at a time.
+def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
+    """Open a gallery file in autocommit mode, for use by one thread at a time; `allow_old` takes the old format, too.
 
     Raises:
-        InputError: there is no such file, it is not a gallery, or its format is not the one of this version.
+        OldFormatError: its format is the one before this version's.
+        InputError: there is no such file, it is not a gallery, or its format is another one.
     """
     file = resolved(path)
     if not file.is_file():
         raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
     with explained(path):
+        address = _address(file)
+        kind = sqlite3.Connection if address.endswith("?mode=rw") else WatchingConnection
         connection = sqlite3.connect(
-            _address(file), uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+            address, BUSY_SECONDS, uri=True, isolation_level=None, check_same_thread=False, factory=kind
         )
         try:
-            _check_format(connection, path)
+            if isinstance(connection, WatchingConnection):
+                connection.watch(file, address.endswith(FROZEN))
+            _check_format(connection, path, allow_old)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA query_only = {'ON' if mode == 'r' else 'OFF'}")
@@ -162,20 +249,30 @@ def connect_file(path: Path, mode: Mode) -> sqlite3.Connection:
         return connection
 
 
+def can_be_written(file: Path) -> bool:
+    """Whether this user may write a resolved gallery file, and the files beside it."""
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
 def _address(file: Path) -> str:
     """URI of a resolved file, read-write where the place allows it: even a reader of a WAL file writes beside it."""
     address = file.as_uri()
-    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+    if can_be_written(file):
         return f"{address}?mode=rw"
-    return f"{address}?mode=ro" if log_path(file).exists() else f"{address}?immutable=1"
+    return f"{address}?mode=ro" if log_path(file).exists() else address + FROZEN
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _check_format(connection: sqlite3.Connection, path: Path, allow_old: bool) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
         raise InputError(_not_a_gallery(path))
-    if version != FORMAT_VERSION:
+    if version == OLD_FORMAT_VERSION and not allow_old:
+        raise OldFormatError(
+            f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; open the gallery "
+            "once where the file and its folder can be written, and it is brought to the new format"
+        )
+    if version not in (OLD_FORMAT_VERSION, FORMAT_VERSION):
         raise InputError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; "
             "move the file away and encode the images again"
@@ -247,13 +344,19 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One consistent state to read, whatever others write meanwhile."""
+    """One consistent state to read, whatever others write meanwhile.
+
+    Raises:
+        SalError: the file can only be looked at, and others wrote it meanwhile.
+    """
     connection.execute("BEGIN DEFERRED")
     try:
         yield
     finally:
         with suppress(sqlite3.Error):  # there is nothing to undo, and a damaged file may fail here once more
             connection.execute("ROLLBACK")
+        if isinstance(connection, WatchingConnection) and connection.is_outdated():
+            raise SalError(f"gallery {connection.file}: others wrote it while it was read; search again")
 
 
 @contextmanager

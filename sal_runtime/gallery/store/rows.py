@@ -50,9 +50,9 @@ def read_items(connection: sqlite3.Connection, ids: Iterable[int]) -> list[Galle
     return [None if row is None else _item_from_row(row) for row in rows]
 
 
-def read_all_items(connection: sqlite3.Connection) -> Iterator[GalleryItem]:
-    """Every item, in the order of the uris."""
-    return map(_item_from_row, connection.execute(f"SELECT {COLUMNS} FROM item ORDER BY uri"))
+def read_all_items(connection: sqlite3.Connection, text: str, values: Sequence[object]) -> Iterator[GalleryItem]:
+    """Every item that fulfils a `condition`, in the order of the uris."""
+    return map(_item_from_row, connection.execute(f"SELECT {COLUMNS} FROM item WHERE {text} ORDER BY uri", values))
 
 
 def insert_items(
@@ -85,9 +85,14 @@ def describe_items(connection: sqlite3.Connection, items: Iterable[GalleryItem])
     connection.executemany(f"UPDATE item SET {_ASSIGNMENTS} WHERE uri = ?", rows)
 
 
-def condition(where: ItemFilter) -> tuple[str, list[object]]:
-    """A filter in SQL: a condition on rows of `item`, and its values."""
+def condition(where: ItemFilter | None, before: float | None = None) -> tuple[str, list[object]]:
+    """A filter in SQL, and for items captured (added, where that is not known) before a moment: text and values."""
     parts, values = ["1"], list[object]()
+    if before is not None:
+        parts.append("coalesce(captured_at, added_at) < ?")
+        values.append(before)
+    if where is None:
+        return parts[-1], values
     for column, texts in (("camera", where.cameras), ("track", where.tracks)):
         if texts:
             parts.append(f"{column} IN ({_marks(texts)})")

@@ -12,6 +12,8 @@ import sqlite3
 import struct
 from pathlib import Path
 
+from sal_runtime.gallery.store.file import copies, transaction
+
 INTERIOR = {2: 12, 5: 12}
 """Kinds of pages (of an index, of a table) that point to other pages, and the length of their header."""
 LEAF = {10: 8, 13: 8}
@@ -19,6 +21,28 @@ LEAF = {10: 8, 13: 8}
 
 _descriptors: dict[tuple[int, int], int] = {}
 """Open files by device and inode; never closed, because that would drop SQLite's locks on the file in this process."""
+
+
+def erase_removed(connection: sqlite3.Connection, path: Path) -> bool:
+    """Take what was removed out of the bytes of a gallery file and of all files beside it.
+
+    Returns:
+        Whether it is gone; False while another process reads an older state, which keeps the log.
+
+    Raises:
+        sqlite3.DatabaseError: a page is damaged, or writing failed.
+        OSError: writing failed.
+    """
+    for file in copies(path):
+        file.unlink(missing_ok=True)
+    # As a script: this statement steps once per freed page, and execute() would free one only.
+    connection.executescript("PRAGMA incremental_vacuum")
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if not busy:
+        with transaction(connection):
+            scrub(connection, path)
+        connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
+    return not busy
 
 
 def scrub(connection: sqlite3.Connection, path: Path) -> None:

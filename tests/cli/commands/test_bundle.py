@@ -84,6 +84,27 @@ def test_deepstream(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     check_one_error(run_sal(capsys, "bundle", "deepstream", "--bundle", tmp_path, "--out", "x"), 2, "manifest.json")
 
 
+def test_words_for_people_and_for_programs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAL_BUNDLE", raising=False)
+    code, out, err = run_sal(capsys, "bundle", "words")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    rate = open_bundle(default_bundle_path()).manifest["metrics"]["recognition"]["by_attribute"]["backpack"]
+    row = next(line for line in lines if line.startswith("  backpack "))
+    assert row.split() == ["backpack", f"{rate['true_positive_rate']:.0%}", "rucksack,", "knapsack"]
+    assert {"age ◆", "  hat                  0%  cap, beanie"} <= set(lines)
+    document = json.loads(run_sal(capsys, "bundle", "words", "--json")[1])
+    assert [group["group"] for group in document["groups"] if group["sensitive"]] == ["age", "gender"]
+    assert sum(len(group["values"]) for group in document["groups"]) == 4 + 2 * 9 + 9 + 10
+
+
+def test_words_of_a_bundle_that_was_not_measured(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_sal(capsys, "bundle", "words", "--bundle", tiny)
+    assert code == 0
+    assert "  hat                   -  cap, beanie" in out.splitlines()
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("model_signing") is None, reason="the extra `sign` (model-signing) is not installed"
 )
@@ -120,7 +141,7 @@ def test_without_the_library_the_extra_is_named(
         check_one_error(outcome, 1, "model-signing cannot be imported", "sal-person-search[sign]")
 
 
-@pytest.mark.parametrize("command", ["show", "sign", "verify", "triton", "deepstream"])
+@pytest.mark.parametrize("command", ["show", "words", "sign", "verify", "triton", "deepstream"])
 def test_help_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_sal(capsys, "bundle", command, "--help")
     assert code == 0

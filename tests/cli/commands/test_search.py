@@ -71,6 +71,33 @@ def test_search_prints_one_json_document_and_writes_sheets(folder: Path, sal: Sa
     assert err.splitlines() == [f"wrote {html}", f"wrote {grid}"]
 
 
+def test_weak_words_and_unlikely_hits_are_noted(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    shipped, html = Path(__file__).parents[3] / "bundles" / "edge", tmp_path / "sheet.html"
+    arguments = ("search", "-a", "kid with a hat", "-g", folder, "-b", shipped)
+    _, out, _ = sal(*arguments, "--html", html)
+    document = json.loads(sal(*arguments, "--json")[1])
+    weak = [
+        f"{word} is recognised in 0 of {images} test images that show it; do not rely on it"
+        for word, images in (("age=young", 39), ("hat", 480))
+    ]
+    best = max(hit["likelihood"] for hit in document["hits"])
+    assert best < 0.2  # coloured squares are nobody
+    assert document["notes"] == [*weak, f"no hit is likely to match: the best likelihood is {int(100 * best)}%"]
+    for note in document["notes"]:
+        assert f"note: {note}" in " ".join(out.split())
+        assert note in html.read_text()
+    assert "age=young" not in json.loads(sal("search", "-a", "male", "-g", folder, "-b", shipped, "--json")[1])["notes"]
+
+
+def test_a_sentence_is_asked_and_an_unknown_word_is_named(folder: Path, sal: Sal) -> None:
+    _, out, _ = sal("search", "-a", "lady in a red jacket, no hat", "-g", folder)
+    assert out.splitlines()[0].startswith("asked: ")
+    assert "upper-colour red" in out
+    check_one_error(
+        sal("search", "-a", "umbrella", "-g", folder), 2, "this bundle does not know 'umbrella'", "`sal bundle words`"
+    )
+
+
 def test_hits_that_are_not_likely_enough_are_left_out(folder: Path, sal: Sal) -> None:
     shipped = Path(__file__).parents[3] / "bundles" / "edge"
     arguments = ("search", "-a", "male,!hat", "-g", folder, "-b", shipped, "--json")
@@ -168,7 +195,7 @@ def test_a_gallery_from_images_anywhere(folder: Path, sal: Sal, tmp_path: Path) 
     code, out, _ = sal("gallery", "add", path, folder / "cam 1", door, "--camera", "c1", "--captured-at", "mtime")
     assert (code, out) == (0, "5 added, 0 changed, 0 removed, 0 unchanged\n")
     code, out, _ = sal("gallery", "add", path, folder / "red.jpg", "--captured-at", "2020-01-01T12:00+01:00", "--json")
-    assert json.loads(out) == {"added": 1, "changed": 0, "removed": 0, "unchanged": 0, "failed": []}
+    assert json.loads(out) == {"added": 1, "changed": 0, "removed": 0, "unchanged": 0, "held_back": 0, "failed": []}
     code, out, _ = sal("gallery", "add", path, folder / "cam 1", door, "--camera", "c2")
     assert out == "0 added, 0 changed, 0 removed, 5 unchanged\n"
     with Gallery.open(path) as gallery:
@@ -185,7 +212,7 @@ def test_a_gallery_from_images_anywhere(folder: Path, sal: Sal, tmp_path: Path) 
     code, out, _ = sal("gallery", "purge", path, "--older-than", "52w")
     assert (code, out) == (0, "removed 1 image\n")
     code, out, _ = sal("gallery", "remove", path, door, "--json")
-    assert json.loads(out) == {"removed": 1}
+    assert json.loads(out)["uris"] == [str(Path(door).resolve())]
     check_one_error(sal("gallery", "remove", path, door), 2, "door.jpg", "nothing was removed")
     code, out, _ = sal("gallery", "status", path, "--json")
     assert json.loads(out)["items"] == 4
@@ -207,8 +234,18 @@ def test_conditions_come_before_ranking_and_removal(folder: Path, sal: Sal, tmp_
     document = json.loads(sal("search", "-a", "male", "-g", gallery, "--meta", "zone=north", "--json")[1])
     assert [(hit["camera"], hit["metadata"]) for hit in document["hits"]] == [("yard", {"zone": "north"})]
     assert document["query"]["conditions"] == ["zone north"]
-    code, out, err = sal("search", "-a", "male", "-g", gallery, "--camera", "roof")
+    code, out, err = sal("search", "-a", "male", "-g", gallery, "--until", "2001-01-01")
     assert (code, out.splitlines()[-1], err) == (0, "none of 6 images fulfils these conditions", "")
+    check_one_error(
+        sal("search", "-a", "male", "-g", gallery, "--camera", "dor"), 2, "no camera 'dor'; there are: door"
+    )
+    check_one_error(sal("search", "-a", "male", "-g", gallery, "--meta", "zon=n"), 2, "no metadata 'zon'", "zone")
+    shown = sal("gallery", "status", gallery)[1]
+    assert "cameras  door (1), yard (1)\n" in shown
+    assert "zone     north (1)\n" in shown
+    recorded = json.loads(sal("gallery", "status", gallery, "--json")[1])
+    assert recorded["cameras"] == {"distinct": 2, "counts": {"door": 1, "yard": 1}}
+    assert recorded["metadata"]["zone"]["counts"] == {"north": 1}
     assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:30") == (0, "removed 0 images\n", "")
     assert sal("gallery", "remove", gallery, "--until", "2026-11-23T14:31") == (0, "removed 1 image\n", "")
     assert sal("gallery", "purge", gallery, "--older-than", "0m", "--meta", "zone=north")[1] == "removed 1 image\n"
@@ -238,11 +275,24 @@ def test_the_gallery_of_a_folder(folder: Path, sal: Sal) -> None:
     assert code == 0
     assert "images   6" in out
     assert "pending  1 new, 1 removed" in out
-    check_one_error(sal("gallery", "remove", folder, "green.PNG"), 2, "follows the folder")
-    check_one_error(sal("gallery", "purge", folder, "--older-than", "30d"), 2, "follows the folder")
+    assert sal("gallery", "purge", folder, "--older-than", "30d") == (0, "removed 0 images\n", "")
+    tried = sal("gallery", "remove", folder, "green.PNG", "--dry-run", "--delete-files", "--list")
+    assert tried == (0, "green.PNG\n", f"would delete {folder / 'green.PNG'}\nwould remove 1 image\n")
+    code, _, err = sal("gallery", "purge", folder, "--older-than", "0m", "--camera", "roof")
+    assert (code, err) == (0, "sal: note: no camera 'roof'; no image has one\n")
     check_one_error(sal("gallery", "add", folder, folder / "green.PNG"), 2, "from there only")
     check_one_error(sal("gallery", "add", folder.with_name("crops.sal"), folder / "green.PNG"), 2, "follows the folder")
     assert sal("gallery", "add", folder)[1] == "1 added, 0 changed, 1 removed, 5 unchanged\n"
+    sal("gallery", "remove", folder, "green.PNG")
+    (folder / "green.PNG").rename(folder / "another name.PNG")
+    code, out, err = sal("search", "-g", folder, "-a", "male", "--json")
+    assert (code, err, "another name.PNG" in out) == (0, "", False)
+    code, out, _ = sal("gallery", "add", folder)
+    held_back = "1 held back: removed from the gallery before; --forget adds them again\n"
+    assert (code, out) == (0, f"0 added, 0 changed, 0 removed, 5 unchanged\n{held_back}")
+    assert "removed  1, kept as hashes only" in sal("gallery", "status", folder)[1]
+    assert sal("gallery", "add", folder, "--forget")[1] == "1 added, 0 changed, 0 removed, 5 unchanged\n"
+    assert json.loads(sal("gallery", "status", folder, "--json")[1])["held_back"] == 0
     assert "up to date" in sal("gallery", "status", folder)[1]
 
 
@@ -250,7 +300,8 @@ def test_mistakes_with_galleries(folder: Path, sal: Sal, tmp_path: Path) -> None
     path = tmp_path / "yard.sal"
     check_one_error(sal("gallery", "add", path), 2, "nothing to add")
     check_one_error(sal("gallery", "add", path, tmp_path / "missing.jpg"), 2, "no such file", "missing.jpg")
-    check_one_error(sal("gallery", "add", path, folder, "--captured-at", "yesterday"), 2, "yesterday", "ISO 8601")
+    check_one_error(sal("gallery", "add", path, folder, "--captured-at", "noon"), 2, "noon", "ISO 8601", "or mtime")
+    check_one_error(sal("search", "-a", "male", "-g", folder, "--from", "mtime"), 2, "'mtime'", "yesterday", "-2h")
     assert sal("gallery", "add", path, folder / "notes.txt")[0] == 1
     assert not path.exists()
     sal("gallery", "add", path, folder)
@@ -382,3 +433,13 @@ def test_encoding_an_archive_says_what_it_came_to(
     code, out, _ = sal("gallery", "encode", folder, "--out", tmp_path / "parts", "--workers", 3, "--precision", "int8")
     assert (code, out) == (1, "6 images in 1 files, 0 of them from an earlier run; 1 failed\n")
     assert asked == [(folder, bundle, tmp_path / "parts", "cpu", "int8", 3, None)]
+
+
+def test_status_says_what_a_deleted_folder_left_behind(folder: Path, sal: Sal) -> None:
+    sal("gallery", "add", folder)
+    left = folder.with_name("crops.sal")
+    assert "rm " not in sal("gallery", "status", left)[1]
+    folder.rename(folder.with_name("moved"))
+    assert sal("gallery", "status", left)[1].endswith(f"to forget them:\n         rm {left}\n")
+    assert json.loads(sal("gallery", "status", left, "--json")[1])["left_behind"] == [str(left)]
+    check_one_error(sal("gallery", "status", folder), 2, "crops.sal is there")

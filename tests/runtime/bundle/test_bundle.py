@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sal_export import bundle_writing as writing
 from sal_runtime import files
 from sal_runtime.bundle import bundle as bundle_module
-from sal_runtime.bundle import writing
 from sal_runtime.bundle.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
 from sal_runtime.bundle.calibration import FEATURES, Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder

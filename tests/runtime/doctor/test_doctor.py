@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sal_cli.show.doctor import report_lines
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, examine
 from sal_runtime.doctor.machine import Gpu
 from sal_runtime.engines.devices import DEVICE_ENTRIES, DeviceEntry

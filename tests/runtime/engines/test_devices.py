@@ -162,7 +162,7 @@ def test_each_device_gets_the_file_that_is_meant_for_it(tmp_path: Path, devices:
 
 def open_bundle_again(bundle: Bundle) -> Bundle:
     """As if its manifest had been written like this."""
-    from sal_runtime.bundle.writing import write_bundle
+    from sal_export.bundle_writing import write_bundle
 
     files = {file: bundle.read_bytes(file) for file in bundle.manifest["files"]}
     return write_bundle(bundle.path, bundle.manifest, files)

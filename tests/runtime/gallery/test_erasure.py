@@ -21,6 +21,7 @@ from tests.torture.torture_model import (
     needles_in,
     needles_of,
     perform,
+    tombstones_after,
 )
 
 
@@ -36,6 +37,7 @@ def test_nothing_of_what_random_changes_removed_is_left(seed: int, pool: Pool, t
     fingerprint = f"{1:064x}"
     model: dict[str, Entry] = {}
     ever: set[bytes] = set()
+    tombstones: set[str] = set()
     with Gallery.create(tmp_path / "g.sal", bundle_of(fingerprint)) as gallery:
         for _ in range(150):
             operation = draw_operation(random, model, pool, fingerprint, True)
@@ -43,6 +45,8 @@ def test_nothing_of_what_random_changes_removed_is_left(seed: int, pool: Pool, t
             before, model = model, applied(operation, model, pool)
             fingerprint = operation.fingerprint or fingerprint
             ever |= needles_of(model)
+            tombstones = tombstones_after(operation, before, model, tombstones)
+            assert gallery.held_back(item.content_hash for item in pool.read.values()) == tombstones
             if before.keys() - model.keys() or operation.kind == "reindex":
                 assert not needles_in(tmp_path.iterdir()) & (ever - needles_of(model))
 

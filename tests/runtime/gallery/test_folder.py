@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.arrays import Progress
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.folder import folder_changes, gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
@@ -270,6 +270,75 @@ def test_a_gallery_shipped_with_a_read_only_folder_is_used(
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
     assert counts(sync(folder, bundle, encoder)) == (0, 0, 0, 6)
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_home_directory_is_looked_up_only_where_something_is_kept_there(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user without an entry in passwd, in a container."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert counts(sync(folder, bundle, encoder)) == (6, 0, 0, 0)
+    access: Callable[[Path, int], bool] = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    assert counts(sync(folder, bundle, encoder)) == (0, 0, 0, 6)
+    gallery_path_for(folder).unlink()
+    with pytest.raises(SalError, match="set XDG_CACHE_HOME"):
+        sync(folder, bundle, encoder)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(SalError, match=r"cache .*/file/sal: Not a directory; set XDG_CACHE_HOME"):
+        sync(folder, bundle, encoder)
+
+
+def test_what_a_gallery_that_may_only_be_read_lacks_goes_into_a_copy_in_the_cache(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sync(folder, bundle, encoder)
+    beside = gallery_path_for(folder)
+    before, encoded = beside.read_bytes(), encoder.images
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access: Callable[[Path, int], bool] = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode != os.W_OK or "cache" in Path(path).parts)
+    )
+    write_image(folder / "new.jpg", (1, 2, 3))
+    report = sync(folder, bundle, encoder)
+    assert counts(report) == (1, 0, 0, 6)
+    assert encoder.images == encoded + 1  # the rest is copied
+    copy = gallery_path_for(folder)
+    assert copy.is_relative_to(tmp_path / "cache")
+    assert [file.name for file in copy.parent.iterdir()] == [copy.name]
+    with Gallery.open(copy) as gallery:
+        assert gallery.verify() == []
+        assert len(gallery) == 7
+        assert all(gallery.image_path(item).is_file() for item in gallery.all_items())
+    assert beside.read_bytes() == before
+    (folder / "new.jpg").unlink()
+    assert counts(sync(folder, bundle, encoder)) == (0, 0, 1, 6)
+
+
+def test_a_gallery_beside_that_may_not_even_be_read_is_passed_over(
+    folder: Path, bundle: Bundle, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sync(folder, bundle, encoder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access: Callable[[Path, int], bool] = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode == os.F_OK or "cache" in Path(path).parts)
+    )
+    assert counts(sync(folder, bundle, encoder)) == (6, 0, 0, 0)
+    assert gallery_path_for(folder).is_relative_to(tmp_path / "cache")
 
 
 def test_an_interrupted_run_continues_where_it_was(tmp_path: Path, bundle: Bundle, encoder: CountingEncoder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sal_cli.manage import update_gallery
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.bundle.writing import write_bundle
 from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.errors import BundleError, InputError, SalError, SchemaError
 from sal_runtime.gallery.choices import choose_bundle_path
 from sal_runtime.gallery.folder import gallery_path_for
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.manage import update_gallery
 from sal_runtime.images.pixels import load_image
 from sal_runtime.matching import open_and_ask, person_search
 from sal_runtime.matching.open_and_ask import search
@@ -253,6 +254,22 @@ def test_a_gallery_stays_in_the_precision_it_was_made_in(folder: Path, tmp_path:
     with pytest.raises(InputError, match="encoded in int8, asked for fp32"):
         update_gallery(folder, [], both.path, "cpu", precision="fp32")
     assert len(embeddings()) == 5
+
+
+def test_a_new_image_beside_a_gallery_that_may_only_be_read_is_ranked_with_the_others(
+    folder: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(folder, "hat", bundle=bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (mode != os.W_OK or "cache" in Path(path).parts)
+    )
+    (folder / "new.jpg").write_bytes((folder / IMAGE_URIS[0]).read_bytes())
+    for num_encoded in (1, 0):
+        result = search(folder, "hat", bundle=bundle)
+        assert (result.num_encoded, result.num_items) == (num_encoded, len(IMAGE_URIS) + 1)
+        assert {hit.uri for hit in result.hits} == {*IMAGE_URIS, "new.jpg"}
 
 
 def test_a_gallery_from_before_precisions_is_in_fp32(folder: Path, bundle: Bundle) -> None:

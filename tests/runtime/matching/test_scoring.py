@@ -17,7 +17,7 @@ from sal_runtime.matching import scoring
 from sal_runtime.matching.scoring import Assessment, assess, query_vector, term_probabilities
 from sal_runtime.query.language import Query, Term, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
-from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.attribute_tree import fit_statistics
 
 SCHEMA = AttributeSchema(
     "tiny",
@@ -160,7 +160,7 @@ def test_a_query_true_of_everyone_drawn_still_has_a_vector() -> None:
 def test_draws_of_the_real_statistics_approach_the_enumeration() -> None:
     population = Population(SCHEMA, 1)
     rows = np.random.default_rng(3).choice(len(population.vectors), size=20000, p=population.probabilities)
-    statistics = AttributeStatistics.fit(SCHEMA, population.vectors[rows])
+    statistics = fit_statistics(SCHEMA, population.vectors[rows])
     for text in ("male", "!hat", "red|blue,old"):
         query = parse_query(text, SCHEMA)
         drawn, exact = (scoring.query_vector(query, known, encode) for known in (statistics, population))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, Group, State, binary, exclusive, normalise_word
+from sal_train.datasets.splits import describe
 from tests.runtime.tiny_bundle import SCHEMA
 
 PEOPLE = st.tuples(*(st.integers(0, len(group.states) - 1) for group in SCHEMA.groups))
@@ -41,7 +42,7 @@ def test_bit_names_are_unique_and_in_order() -> None:
 
 def test_description_of_a_vector() -> None:
     vector = np.array([0, 1, 0, 1, 0, 0, 0, 1], dtype=np.uint8)
-    assert SCHEMA.describe(vector) == ("backpack", "male", "upper-colour=red", "lower-colour=blue")
+    assert describe(SCHEMA, vector) == ("backpack", "male", "upper-colour=red", "lower-colour=blue")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.attribute_tree import fit_statistics
 from tests.runtime.tiny_bundle import SCHEMA
 
 PEOPLE = np.array(list(itertools.product(*(range(len(group.states)) for group in SCHEMA.groups))))
@@ -36,7 +37,7 @@ def fitted(count: int = 3000) -> tuple[AttributeStatistics, np.ndarray]:
     lower = np.where(rng.random(count) < 0.7, np.minimum(upper, 2), rng.integers(0, 3, count))
     hat = (rng.random(count) < 0.1).astype(int)
     states = np.stack([hat, backpack, gender, upper, lower], axis=1)
-    return AttributeStatistics.fit(SCHEMA, SCHEMA.vectors_from_states(states)), states
+    return fit_statistics(SCHEMA, SCHEMA.vectors_from_states(states)), states
 
 
 def joint_probability(statistics: AttributeStatistics, person: np.ndarray) -> float:
@@ -111,7 +112,7 @@ def test_same_seed_same_completions_and_a_full_query_has_one() -> None:
 def test_contradictory_training_rows_count_in_parts() -> None:
     schema = AttributeSchema("c", (exclusive("colour", {"red": 0, "blue": 1}, allow_none=False), binary("hat", 2)))
     rows = np.array([[1, 1, 0]] * 50 + [[0, 0, 0]] * 50, dtype=np.uint8)  # both colours, and none
-    statistics = AttributeStatistics.fit(schema, rows)
+    statistics = fit_statistics(schema, rows)
     assert bit_probabilities(statistics)[:2] == pytest.approx([0.5, 0.5])
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, SalError
 from sal_train.backbones.pretrained import build_backbone, load_pretrained
+from sal_train.images.cache import expanded
 
 
 def test_missing_convolutions_are_reported_and_their_norms_reset(tmp_path: Path) -> None:
@@ -78,3 +80,9 @@ def test_each_published_tensor_of_lite0_is_where_it_belongs() -> None:
     assert report.missing == ()
     assert report.loaded == len(trunk.state_dict()) == len(published) - 2  # without the classifier
     assert report.source == Path(path).name
+
+
+def test_a_home_directory_that_is_not_known_is_one_line() -> None:
+    assert expanded(Path("~/a")) == Path.home() / "a"
+    with pytest.raises(SalError, match="~nobody-of-that-name/a: there is no such home directory"):
+        load_pretrained(nn.Identity(), "resnet50", "~nobody-of-that-name/a")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from sal_runtime.errors import InputError
+from sal_train.datasets.columns import schema_of
 from sal_train.datasets.load import load_dataset
-from sal_train.datasets.table import load_table, read_table, schema_of
+from sal_train.datasets.table import load_table
+from sal_train.datasets.table_file import read_table
 
 CSV = """image,identity,split,Hat,gender,Upper Colour
 a.jpg,1,train,1,female,red
@@ -142,3 +144,164 @@ def test_the_table_of_a_folder_is_found(tmp_path: Path) -> None:
         load_dataset(str(tmp_path), Path())
     with pytest.raises(InputError, match="no such data set"):
         load_dataset("nowhere", tmp_path)
+
+
+def cells(folder: Path, *values: object) -> Path:
+    """A table with one attribute, `hat`, of these values; the last row is the test split."""
+    lines = [f"{row}.jpg,{'train' if row + 1 < len(values) else 'test'},{value}" for row, value in enumerate(values)]
+    return write(folder, "\n".join(["image,split,hat", *lines]))
+
+
+@pytest.mark.parametrize(
+    ("no", "yes"),
+    [
+        ("0.0", "1.0"),
+        ("-1", "1"),
+        ("-1.0", "+1.0"),
+        ("0e0", "1e0"),
+        ('"0,0"', '"1,0"'),
+        ("N", "Y"),
+        ("F", "T"),
+        ("FALSCH", "WAHR"),
+        ("Nein", "ja"),
+        ("off", "on"),
+        ("non", "oui"),
+        ("absent", "present"),
+        (" No ", "YES"),
+    ],
+)
+def test_every_way_to_write_yes_and_no_is_a_binary_attribute(tmp_path: Path, no: str, yes: str) -> None:
+    data = load_table(cells(tmp_path, yes, no, yes, no))
+    assert [state.name for state in data.schema.groups[0].states] == ["no-hat", "hat"]
+    assert [*data.train.attributes[:, 0], *data.test.attributes[:, 0]] == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "values", [(1, 2), (0, 2), ("1.0", "2.0"), (-1, 0), (3, 4), (7, 7), ("yes", "cap"), (1, "yess")]
+)
+def test_two_values_that_are_no_words_for_yes_and_no_are_refused(tmp_path: Path, values: tuple[object, object]) -> None:
+    with pytest.raises(InputError, match=r"column `hat` holds .*; expected 1/0, 1/-1, true/false, yes/no"):
+        load_table(cells(tmp_path, *values))
+
+
+@pytest.mark.parametrize("blank", ["", "NaN", "nan", "N/A", "n/a", "NULL", "None", "-", "?", "#N/A", "<NA>", "none"])
+def test_every_way_to_write_nothing_is_an_empty_cell(tmp_path: Path, blank: str) -> None:
+    path = write(tmp_path, f"image,split,upper\na.jpg,train,red\nb.jpg,train,{blank}\nc.jpg,test,blue\n")
+    data = load_table(path)
+    assert [state.name for state in data.schema.groups[0].states] == ["blue", "red", "none"]
+    np.testing.assert_array_equal(data.train.attributes, [[0, 1], [0, 0]])
+    with pytest.raises(InputError, match=r"line 3, `hat`: .*, expected no-hat\|hat"):
+        load_table(cells(tmp_path, 1, blank, 0))
+
+
+def test_numbers_and_blanks_of_json_are_those_of_csv(tmp_path: Path) -> None:
+    lines = ['{"image": "a.jpg", "hat": 1.0, "upper": "red", "identity": 1}']
+    lines += ['{"image": "b.jpg", "hat": 0.0, "upper": NaN, "identity": NaN}']
+    lines += ['{"image": "c.jpg", "hat": true, "upper": "blue", "identity": null}']
+    data = load_table(write(tmp_path, "\n".join(lines), "people.jsonl"))
+    assert data.schema.bit_names == ("hat", "upper=blue", "upper=red")
+    assert sorted([*data.train.identities, *data.test.identities]) == ["", "", "1"]
+    array = "[" + ",\n".join(lines) + "]"
+    other = load_table(write(tmp_path, array, "people.json"))
+    np.testing.assert_array_equal(other.train.attributes, data.train.attributes)
+
+
+def test_a_schema_may_call_a_state_by_a_blank_or_a_number(tmp_path: Path) -> None:
+    states = [{"name": "na", "bit": 0}, {"name": "2.0", "bit": 1}, {"name": "3", "bit": 2}]
+    group = {"name": "kind", "kind": "exclusive", "states": states}
+    write(tmp_path, json.dumps({"name": "mine", "groups": [group]}), "schema.json")
+    path = write(tmp_path, "image,split,kind\na.jpg,train,NA\nb.jpg,train,2.0\nc.jpg,test,3.0\n")
+    np.testing.assert_array_equal(load_table(path).train.attributes, [[1, 0, 0], [0, 1, 0]])
+
+
+def test_a_letter_is_not_taken_for_yes_or_no_where_the_poles_have_names(tmp_path: Path) -> None:
+    states = [{"name": "male", "bit": None}, {"name": "female", "bit": 0}]
+    group = {"name": "gender", "kind": "binary", "states": states}
+    write(tmp_path, json.dumps({"name": "mine", "groups": [group]}), "schema.json")
+    with pytest.raises(InputError, match=r"line 2, `gender`: 'f', expected male\|female"):
+        load_table(write(tmp_path, "image,split,gender\na.jpg,train,f\nb.jpg,test,male\n"))
+
+
+@pytest.mark.parametrize(
+    "header", ["image,Identity,Split,hat", " IMAGE , identity ,SPLIT,hat", "Image,IDENTITY,split,Hat"]
+)
+def test_reserved_columns_are_known_in_any_capitals(tmp_path: Path, header: str) -> None:
+    data = load_table(write(tmp_path, header + "\na.jpg,7,train,1\nb.jpg,8,test,0\n"))
+    assert data.schema.bit_names == ("hat",)
+    assert (data.train.identities, data.test.identities) == (("7",), ("8",))
+    assert data.train.image_paths == (tmp_path / "a.jpg",)
+
+
+def test_a_row_without_an_identity_is_a_person_of_its_own(tmp_path: Path) -> None:
+    people = ["" if image == 5 else str(image // 3) for image in range(60)]
+    rows = [f"{image}.jpg,{person},{image % 2},{(image // 3) % 2}" for image, person in enumerate(people)]
+    data = load_table(write(tmp_path, "image,identity,hat,bag\n" + "\n".join(rows)))
+    assert not (set(data.train.identities) & set(data.test.identities)) - {""}
+    assert data.notes[0] == "1 row has no identity; each is a person of its own"
+    assert "6 of 21 people" in data.notes[1]
+
+
+def test_columns_with_one_word_or_none(tmp_path: Path) -> None:
+    for blank in ("none", "", "NaN"):
+        data = load_table(write(tmp_path, f"image,split,headwear\na.jpg,train,hood\nb.jpg,test,{blank}\n"))
+        assert data.schema.bit_names == ("hood",)
+        assert data.schema.groups[0].states[0].words() == ("no-hood", "none")
+        assert [*data.train.attributes[:, 0], *data.test.attributes[:, 0]] == [1, 0]
+        with pytest.raises(InputError, match="column `headwear` is empty or none in every row"):
+            load_table(write(tmp_path, f"image,split,headwear\na.jpg,train,none\nb.jpg,test,{blank}\n"))
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u0085", "\x0b", "\x0c", "\n", "\r\n", "\r", "\x1c"])
+def test_line_ends_inside_cells_end_no_row(tmp_path: Path, end: str) -> None:
+    csv_text = f'image,note\r\na.jpg,"a{end}b"\r\nb.jpg,c\r\n'
+    (tmp_path / "people.csv").write_bytes(csv_text.encode())
+    lines = [json.dumps({"image": "a.jpg", "note": f"a{end}b"}, ensure_ascii=False), '{"image": "b.jpg", "note": "c"}']
+    (tmp_path / "people.jsonl").write_bytes("\r\n".join(lines).encode())
+    for name in ("people.csv", "people.jsonl"):
+        assert [row["note"] for _, row in read_table(tmp_path / name).rows] == [f"a{end}b", "c"]
+
+
+def test_huge_cells_are_read(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, f"image,note\na.jpg,{'x' * 200_000}\nb.jpg,c\n"))
+    assert len(table.rows[0][1]["note"]) == 200_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_no_part_of_table_and_schema(tmp_path: Path, encoding: str) -> None:
+    states = [{"name": "no-coat", "bit": None}, {"name": "coat", "bit": 0}]
+    schema = {"name": "mine", "groups": [{"name": "coat", "kind": "binary", "states": states}]}
+    (tmp_path / "schema.json").write_bytes(json.dumps(schema).encode(encoding))
+    (tmp_path / "people.csv").write_bytes("image,split,coat\na.jpg,train,1\nb.jpg,test,0\n".encode(encoding))
+    assert load_table(tmp_path).schema.name == "mine"
+
+
+def test_files_that_systems_leave_beside_the_table_are_passed_over(tmp_path: Path) -> None:
+    for name in ("._people.csv", "~people.csv", ".hidden.jsonl"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    (tmp_path / "folder.csv").mkdir()
+    write(tmp_path, CSV, "people.csv")
+    assert load_table(tmp_path).name == "people"
+
+
+def test_suffixes_of_tables(tmp_path: Path) -> None:
+    rows = [line.split(",") for line in CSV.splitlines()]
+    lines = [json.dumps(dict(zip(rows[0], row, strict=True))) for row in rows[1:]]
+    texts = {
+        "a.tsv": CSV.replace(",", "\t"),
+        "b.ndjson": "\n".join(lines),
+        "c.json": f"[{','.join(lines)}]",
+        "d.CSV": CSV,
+    }
+    expected = load_table(write(tmp_path, CSV))
+    (tmp_path / "attributes.csv").unlink()
+    for name, text in texts.items():
+        path = write(tmp_path, text, name)
+        data = load_table(path if name == "c.json" else tmp_path)
+        np.testing.assert_array_equal(data.train.attributes, expected.train.attributes)
+        path.unlink()
+
+
+@pytest.mark.parametrize("line", ['{"hat": 1}', '{"image": null, "hat": 1}', '{"image": NaN, "hat": 1}'])
+def test_rows_without_an_image_are_named(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InputError, match="line 2: the cell `image` is empty"):
+        load_table(write(tmp_path, '{"image": "a.jpg", "hat": 0}\n' + line, "people.jsonl"))

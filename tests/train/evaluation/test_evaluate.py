@@ -16,8 +16,8 @@ from rich.console import Console
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
-from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import DataConfig
+from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import split_from_rows
 from sal_train.evaluation import calibrate, evaluate, full_queries
 from sal_train.evaluation.held_out import partition
@@ -63,7 +63,7 @@ def subject() -> Subject:
     return Subject(
         identity={"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64},
         schema=SCHEMA,
-        statistics=AttributeStatistics.fit(SCHEMA, people(2000, 1)),
+        statistics=fit_statistics(SCHEMA, people(2000, 1)),
         image_spec=ImageSpec(8, 4),
         encode_attributes=embed,
         encode_images=lambda images: (embed(np.zeros((len(images), 8))), np.zeros((len(images), 8), np.float32)),

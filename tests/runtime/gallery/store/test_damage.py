@@ -105,9 +105,9 @@ def test_a_lost_block_is_one_line_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     build(path)
     with Gallery.open(path, "w") as gallery, gallery._writing() as connection:
-        connection.execute("DELETE FROM block WHERE id = ?", (1 << 32 | 1,))
+        connection.execute("DELETE FROM block WHERE id = ?", (1 << 20 | 1,))
     problems, said = answers(path)
-    assert problems == ["damaged file: block 1 of column 1 cannot be read (no such rowid: 4294967297)"]
+    assert problems == ["damaged file: block 1 of column 1 cannot be read (no such rowid: 1048577)"]
     assert sum(isinstance(one, SalError) for one in said) == 3
 
 
@@ -115,7 +115,7 @@ def test_a_lost_note_of_a_block_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     build(path)
     with Gallery.open(path, "w") as gallery, gallery._writing() as connection:
-        connection.execute("DELETE FROM block_change WHERE id = ?", (1 << 32 | 1,))
+        connection.execute("DELETE FROM block_change WHERE id = ?", (1 << 20 | 1,))
     problems, said = answers(path)
     assert problems
     assert any(isinstance(one, SalError) for one in said)

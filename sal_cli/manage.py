@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import open_bundle
@@ -21,7 +22,7 @@ from sal_runtime.gallery.reindex import ReindexReport, reindex
 from sal_runtime.gallery.update import NOTHING_KNOWN, Capture
 
 
-def update_gallery(
+def update_gallery(  # noqa: PLR0913 - all but four have defaults that fit
     place: Path,
     sources: Sequence[Path],
     bundle_path: Path | None,
@@ -29,6 +30,8 @@ def update_gallery(
     *,
     precision: Precision | None = None,
     capture: Capture = NOTHING_KNOWN,
+    captures: Mapping[str, Capture] = MappingProxyType({}),
+    forget: bool = False,
     progress: Progress | None = None,
 ) -> UpdateReport:
     """Add images to a gallery file, or bring the gallery of a folder up to date.
@@ -40,12 +43,15 @@ def update_gallery(
         device: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         precision: None takes that of the gallery, or fp32 for a new one.
         capture: as for `add_images`.
+        captures: as for `add_images`; these images are added, too.
+        forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.
 
     Raises:
         InputError: a folder with sources, a file without, or as `add_images` and `sync_folder` raise.
     """
     is_folder = place.is_dir()
+    sources = [*sources, *map(Path, captures)]
     if is_folder and (sources or capture != NOTHING_KNOWN):
         raise InputError(
             f"{place}: a gallery that follows a folder takes its images from there only; name a gallery file to add "
@@ -59,10 +65,21 @@ def update_gallery(
         chosen = choose_precision(precision, gallery)
         encode = LazyImageEncoder(bundle, device=device, precision=chosen)
         if is_folder:
-            report = sync_folder(place, bundle, encode, gallery=gallery, precision=chosen, progress=progress)
+            report = sync_folder(
+                place, bundle, encode, gallery=gallery, precision=chosen, forget=forget, progress=progress
+            )
         else:
             report = add_images(
-                path, sources, bundle, encode, gallery=gallery, capture=capture, precision=chosen, progress=progress
+                path,
+                sources,
+                bundle,
+                encode,
+                gallery=gallery,
+                capture=capture,
+                captures=captures,
+                precision=chosen,
+                forget=forget,
+                progress=progress,
             )
     return replace(report, device=encode.choice)
 

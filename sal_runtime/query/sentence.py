@@ -1,0 +1,188 @@
+"""A description as people type it: `man in a red jacket and blue trousers with a backpack, no hat`.
+
+A colour belongs to the garment beside it (`red jacket`, `jacket in red`, `upper-colour red`), `no`, `not` and `without`
+negate what follows, and filler words are passed over. Whatever else is not a word of the schema is an error that names
+it, and whatever can be read in two ways is asked back: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sal_runtime.errors import SchemaError
+from sal_runtime.query.vocabulary import Meanings, Vocabulary, english, quoted, shortened
+
+JOINING = ("not", "or", "and", "with", "filler")
+LONGEST_PHRASE = 5
+"""Words of the longest term in the words of a schema."""
+
+Clause = tuple[bool, Meanings]
+"""Whether it is negated, and its alternatives."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A word or phrase, with the states it may mean and the groups that describe what it names.
+
+    The kind is `word`, that of a word in english.txt, or empty behind the last item. A modifier, such as `red` or
+    `long`, needs a garment beside it.
+    """
+
+    text: str = ""
+    kind: str = ""
+    meanings: Meanings = ()
+    places: tuple[int, ...] = ()
+    is_modifier: bool = False
+
+
+def read_sentence(text: str, vocabulary: Vocabulary) -> list[Clause]:
+    """The clauses of a sentence, all of which must hold; none if it consists of filler words.
+
+    Raises:
+        SchemaError: a word is unknown, or something can be read in several ways.
+    """
+    return _Reader(_items(text, vocabulary), vocabulary).clauses()
+
+
+def _items(text: str, vocabulary: Vocabulary) -> list[_Item]:
+    """The words of a text, longest phrases first, without filler words."""
+    words = [word.strip(".:?()\"'") for word in text.lower().replace(";", " ; ").replace("_", " ").split()]
+    words = [word for word in words if word]
+    items: list[_Item] = []
+    at = 0
+    while at < len(words):
+        sizes = range(min(LONGEST_PHRASE, len(words) - at), 0, -1)
+        found = ((size, _item(words[at : at + size], vocabulary)) for size in sizes)
+        size, item = next((pair for pair in found if pair[1] is not None), (0, None))
+        pieces = words[at].split("-")
+        if item is not None:
+            items.append(item)
+            at += size
+        elif len(pieces) > 1 and all(_item([piece], vocabulary) for piece in pieces):
+            words[at : at + 1] = pieces
+        else:
+            raise vocabulary.unknown(words[at])
+    return [item for item in items if item.kind != "filler"]
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> dict[str, str]:
+    return {word: kind for kind, words in english() if kind in JOINING for word in words.split()}
+
+
+def _item(words: list[str], vocabulary: Vocabulary) -> _Item | None:
+    text = " ".join(words)
+    if text in _kinds():
+        return _Item(text, _kinds()[text])
+    if len(words) > 1 and _kinds().get(words[0]) == "not" and vocabulary.look_up(" ".join(words[1:]))[0]:
+        return None  # `no hat` is a negation, so that `no hat or backpack` negates both
+    meanings, places = vocabulary.look_up(text)
+    is_modifier = not places and (len(meanings) > 1 or any(group in vocabulary.colours for group, _ in meanings))
+    return _Item(text, "word", meanings, places, is_modifier) if meanings or places else None
+
+
+class _Reader:
+    """Reads clauses from items, from left to right."""
+
+    def __init__(self, items: list[_Item], vocabulary: Vocabulary) -> None:
+        self.items = items
+        self.vocabulary = vocabulary
+        self.at = 0
+
+    def clauses(self) -> list[Clause]:
+        """All clauses, up to the last item."""
+        found: list[Clause] = []
+        while self._next().kind:
+            start = self.at
+            while self._next().kind in ("and", "with", "not"):
+                self.at += 1
+            negations = [item.kind for item in self.items[start : self.at]].count("not")
+            if not self._next().kind and self.items[-1].text in ";·":
+                break
+            if negations > 1:
+                raise self._unclear(start, "two negations follow each other; write one, as in no hat")
+            conditions = self._phrase()
+            while self._next().kind == "or":
+                self.at += 1
+                more = self._phrase()
+                if len(conditions) + len(more) > 2:
+                    raise self._unclear(start, "one of its alternatives asks for two things; ask for one of them")
+                conditions = [conditions[0] + more[0]]
+            if negations and len(conditions) > 1:
+                raise self._unclear(start, "it negates two things at once; negate one of them, as in no hat")
+            if negations and self._next().kind == "and" and self._next(1).kind == "word":
+                self.at += 2
+                raise self._unclear(start, "it can be read in two ways; write 'no' or 'with' before each word")
+            found += [(negations > 0, condition) for condition in conditions]
+        return found
+
+    def _next(self, ahead: int = 0) -> _Item:
+        return self.items[self.at + ahead] if self.at + ahead < len(self.items) else _Item()
+
+    def _unclear(self, start: int, why: str) -> SchemaError:
+        return SchemaError(f"{quoted(' '.join(item.text for item in self.items[start : self.at]))}: {why}")
+
+    def _phrase(self) -> list[Meanings]:
+        """The conditions of a garment with its colours, of a group with its values, or of one word."""
+        start, values = self.at, []
+        while self._next().is_modifier:
+            values.append(self._alternatives())
+        noun = self._next()
+        if values and not noun.places:
+            return [tuple(self._bare(item, noun) for item in value) for value in values]
+        if noun.kind != "word":
+            raise SchemaError(f"a word is missing in {quoted(' '.join(item.text for item in self.items))}")
+        self.at += 1
+        if not values and noun.places:
+            values = self._values_after(noun)
+        conditions = [tuple(self.vocabulary.state_in(noun.places, item.text) for item in value) for value in values]
+        if len(noun.meanings) == 1:
+            conditions.append(noun.meanings)
+        if not conditions:
+            group = self.vocabulary.schema.groups[noun.places[0]]
+            known = shortened(", ".join(state.name for state in group.states))
+            raise self._unclear(start, f"needs a value of {group.name}: {known}")
+        return conditions
+
+    def _alternatives(self) -> list[_Item]:
+        """A modifier and those that `or` joins to it."""
+        found = [self._next()]
+        self.at += 1
+        while self._next().kind == "or" and self._next(1).is_modifier:
+            found.append(self._next(1))
+            self.at += 2
+        if self._next().kind == "and" and self._next(1).is_modifier:
+            self.at += 2
+            raise self._unclear(self.at - 3, "it can be read in two ways; write 'or', or a garment beside each")
+        return found
+
+    def _bare(self, item: _Item, following: _Item) -> tuple[int, int]:
+        """The state of a modifier without a garment: allowed only where nothing else can be meant."""
+        forms = self.vocabulary.forms(item.meanings)
+        if following.kind == "word":
+            raise SchemaError(f"{quoted(item.text)} does not go with {quoted(following.text)}; write {forms}")
+        if len(item.meanings) == 1 and len(self.vocabulary.colours) > 1:
+            raise SchemaError(f"{quoted(item.text)} has no garment beside it; write {forms}")
+        return self.vocabulary.only_meaning(item.text)
+
+    def _values_after(self, noun: _Item) -> list[list[_Item]]:
+        """The values that follow a garment or a group: `red or blue` of `upper-colour red or blue`."""
+        ahead = int(self._next().text == "in")
+        if not self._fits(noun, ahead):
+            return []
+        found = [self._next(ahead)]
+        self.at += ahead + 1
+        while self._next().kind == "or" and self._fits(noun, 1):
+            found.append(self._next(1))
+            self.at += 2
+        return [found]
+
+    def _fits(self, noun: _Item, ahead: int) -> bool:
+        """Whether an item is a value of the noun, and not of a garment that follows it."""
+        item = self._next(ahead)
+        if noun.meanings and not item.is_modifier:
+            return False
+        if item.is_modifier and self._next(ahead + 1).places and (noun.meanings or ahead):
+            return False
+        return any(self.vocabulary.state(group, item.text) is not None for group in noun.places)

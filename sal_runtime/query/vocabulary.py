@@ -1,0 +1,168 @@
+"""The words of a schema, with everyday English (english.txt) for whatever it knows.
+
+The schema's own words always win. `lady` is added where a group knows `female`, `jacket` where there is `upper-colour`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from sal_runtime.errors import SchemaError
+from sal_runtime.query.schema import AttributeSchema, normalise_word
+
+SHORTEST_TYPO, LONG_WORD = 4, 6
+"""Letters of the shortest word for which a similar one is suggested, and of a word that may have two slips."""
+NUM_SUGGESTIONS = 3
+LONGEST_QUOTE = 40
+"""Characters of the query that a message repeats; an escaped character takes up to ten."""
+LONGEST_LIST = 300
+"""Characters of a list of words in a message."""
+
+Meanings = tuple[tuple[int, int], ...]
+"""(group number, state number) pairs that a word may mean."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a schema understands.
+
+    Attributes:
+        schema: its groups.
+        words: the meanings of every word of a state.
+        in_group: for each group the state of every word that names one of its states.
+        places: for every word that names what a state can be said of, the numbers of its groups.
+        colours: numbers of the groups that give the colour of a garment, of shoes or of hair.
+    """
+
+    schema: AttributeSchema
+    words: dict[str, Meanings]
+    in_group: tuple[dict[str, int], ...]
+    places: dict[str, tuple[int, ...]]
+    colours: frozenset[int]
+
+    def look_up(self, word: str) -> tuple[Meanings, tuple[int, ...]]:
+        """What a word, in the singular or the plural, may mean, and the groups that describe what it names."""
+        form = self._known_form(word)
+        return self.words.get(form, ()), self.places.get(form, ())
+
+    def _known_form(self, word: str) -> str:
+        return next((form for form in _forms(word) if form in self.words or form in self.places), "")
+
+    def state(self, group: int, word: str) -> int | None:
+        """The state of one group that a word names, or None."""
+        return self.in_group[group].get(self._known_form(word))
+
+    def state_in(self, groups: tuple[int, ...], word: str) -> tuple[int, int]:
+        """(group, state) that a word names in the first group that knows it; a SchemaError if none does."""
+        for number in groups:
+            if (state := self.state(number, word)) is not None:
+                return number, state
+        group = self.schema.groups[groups[0]]
+        near = self._near(normalise_word(word), self.in_group[groups[0]])
+        known = shortened(", ".join(value.name for value in group.states))
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"it knows {known}"
+        raise SchemaError(f"{group.name} cannot be {quoted(word)}; {remedy}", parameter="words")
+
+    def only_meaning(self, word: str) -> tuple[int, int]:
+        """(group, state) of a word that needs no group; a SchemaError if it is unknown or has several meanings."""
+        meanings, _ = self.look_up(word)
+        if not meanings:
+            raise self.unknown(word)
+        if len(meanings) > 1:
+            raise SchemaError(f"{quoted(word)} could be {self.forms(meanings)}; write one of these")
+        return meanings[0]
+
+    def forms(self, meanings: Meanings) -> str:
+        """Meanings in the exact form, as alternatives."""
+        states = [(self.schema.groups[group], state) for group, state in meanings]
+        return shortened(" or ".join(f"{group.name}={group.states[state].name}" for group, state in states))
+
+    def unknown(self, word: str, known: Iterable[str] | None = None, what: str = "") -> SchemaError:
+        """The error that names an unknown word, with similar words of `known` (all words) if there are any."""
+        near = self._near(normalise_word(word), {*self.words, *self.places} if known is None else known)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "see the list of its words"
+        return SchemaError(f"this bundle does not know {what}{quoted(word)}; {remedy}", parameter="words")
+
+    def _near(self, word: str, known: Iterable[str]) -> list[str]:
+        """The known words that `word` may be a slip of, the nearest first."""
+        limit = 2.0 if len(word) >= LONG_WORD else 1.5
+        found = []
+        for other in {other for other in known if len(word) >= SHORTEST_TYPO and abs(len(other) - len(word)) <= limit}:
+            distance = _slips(word, other)
+            if distance <= limit and (word[0] == other[0] or (distance == 1 and len(word) >= LONG_WORD)):
+                found.append((distance, other))
+        return [other for _, other in sorted(found)][:NUM_SUGGESTIONS]
+
+
+def quoted(text: str) -> str:
+    """The beginning of a text, with escapes for characters that should not reach a terminal."""
+    text = text.strip()
+    return repr(text[:LONGEST_QUOTE]) + ("..." if len(text) > LONGEST_QUOTE else "")
+
+
+def shortened(words: str) -> str:
+    """A list of words that fits into a message."""
+    return words if len(words) <= LONGEST_LIST else f"{words[:LONGEST_LIST]}..."
+
+
+@lru_cache(maxsize=1)
+def english() -> tuple[tuple[str, str], ...]:
+    """The lines of english.txt as pairs of their first word and the rest."""
+    lines = Path(__file__).with_name("english.txt").read_text(encoding="utf-8").splitlines()
+    return tuple((line.partition(" ")[0], line.partition(" ")[2]) for line in lines if not line.startswith("#"))
+
+
+@lru_cache(maxsize=16)
+def vocabulary_of(schema: AttributeSchema) -> Vocabulary:
+    """The vocabulary of a schema: its own words and everyday English."""
+    in_group = tuple(_words_in_group(schema, number) for number in range(len(schema.groups)))
+    words: dict[str, Meanings] = {}
+    for number, known in enumerate(in_group):
+        for word, state in known.items():
+            words[word] = (*words.get(word, ()), (number, state))
+    places: dict[str, tuple[int, ...]] = {word: (number,) for word, number in schema.group_index.items()}
+    colours: set[int] = set()
+    for kind, line in english():
+        names, _, nouns = line.partition(" / ") if kind in ("colour", "detail") else ("", "", "")
+        for group in {schema.group_index[name] for name in names.split() if name in schema.group_index}:
+            colours |= {group} if kind == "colour" else set()
+            for noun in nouns.split():
+                places[noun] = tuple(dict.fromkeys((*places.get(noun, ()), group)))
+    return Vocabulary(schema, words | schema.words, in_group, places, frozenset(colours))
+
+
+def _words_in_group(schema: AttributeSchema, number: int) -> dict[str, int]:
+    own = {word: index for index, state in enumerate(schema.groups[number].states) for word in state.words()}
+    added: dict[str, int] = {}
+    for general, _, kinds in (line.partition("/") for kind, line in english() if kind == "same"):
+        known = next((own[word] for word in general.split() if word in own), None)
+        if known is not None:
+            added |= dict.fromkeys((*general.split(), *kinds.split()), known)
+    return added | own
+
+
+def _forms(word: str) -> Iterator[str]:
+    """A word as it was normalised, then as a singular and as a plural."""
+    word = normalise_word(word)
+    yield word
+    for ending, singular in (("ies", "y"), ("s", ""), ("es", "")):
+        if word.endswith(ending):
+            yield word.removesuffix(ending) + singular
+    yield f"{word}s"
+
+
+def _slips(first: str, second: str) -> float:
+    """Distance of two words in slips of the finger: a letter left out, added or swapped is 1, a wrong letter 1.5."""
+    rows = [[float(column) for column in range(len(second) + 1)]]
+    for i, letter in enumerate(first, 1):
+        row = [float(i)]
+        for j, other in enumerate(second, 1):
+            best = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (0 if letter == other else 1.5))
+            if i > 1 and j > 1 and letter == second[j - 2] and other == first[i - 2]:
+                best = min(best, rows[-2][j - 2] + 1)
+            row.append(best)
+        rows.append(row)
+    return rows[-1][-1]

@@ -1,0 +1,65 @@
+"""What a schema's words are, how well each is recognised, and what to say of an answer that asked for a weak one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sal_runtime.query.language import Query
+from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.vocabulary import vocabulary_of
+
+WEAK = 0.1
+"""A word is weak if the attribute head recognises it in a smaller share of the test images that show it."""
+
+
+def list_words(schema: AttributeSchema, metrics: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The words that a query may use, as a JSON-serialisable list with an entry for each group.
+
+    Args:
+        schema: of a bundle.
+        metrics: `manifest["metrics"]` of the bundle; None leaves out how well words are recognised.
+
+    Returns:
+        For each group `group`, `kind`, `sensitive`, `synonyms` (for the group or for what it describes) and `values`;
+        for each value `word`, `synonyms` and `recognised`, the share 0..1 of the test images that show it in which it
+        is recognised; None where nothing was measured.
+    """
+    vocabulary, rates = vocabulary_of(schema), _rates(metrics or {})
+    listed = []
+    for number, group in enumerate(schema.groups):
+        known = vocabulary.in_group[number].items()
+        values = []
+        for index, state in enumerate(group.states):
+            bit = group.bits[0] if group.kind == "binary" else state.bit
+            measured = {} if bit is None else rates.get(schema.bit_names[bit], {})
+            rate = "true_negative_rate" if state.bit is None else "true_positive_rate"
+            synonyms = [word for word, named in known if named == index and word != state.name]
+            values.append({"word": state.name, "synonyms": synonyms, "recognised": measured.get(rate)})
+        places = [word for word, groups in vocabulary.places.items() if number in groups and word != group.name]
+        head = {"group": group.name, "kind": group.kind, "sensitive": group.sensitive, "synonyms": places}
+        listed.append({**head, "values": values})
+    return listed
+
+
+def weak_words(query: Query, schema: AttributeSchema, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """A note for each asked attribute that the attribute head hardly recognises, by `manifest["metrics"]`.
+
+    "Not hat" is as weak as "hat": what is never recognised is never missed.
+    """
+    rates = _rates(metrics)
+    notes = []
+    for number, states in (pair for term in query.terms for pair in term.states):
+        group = schema.groups[number]
+        bits = group.bits if group.kind == "binary" else [group.states[state].bit for state in sorted(states)]
+        for name in (schema.bit_names[bit] for bit in bits if bit is not None):
+            share, images = (rates.get(name, {}).get(key) for key in ("true_positive_rate", "positives"))
+            if share is not None and images and share < WEAK:
+                seen = f"{round(share * images):,} of {images:,}"
+                notes.append(f"{name} is recognised in {seen} test images that show it; do not rely on it")
+    return tuple(dict.fromkeys(notes))
+
+
+def _rates(metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Recognition rates by the name of the bit; empty where nothing was measured."""
+    return dict((metrics.get("recognition") or {}).get("by_attribute") or {})

@@ -1,0 +1,35 @@
+"""OpenCV that does not load is one line with the remedy, wherever it is needed first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sal_runtime.errors import BackendError
+from sal_runtime.images import pixels
+from sal_runtime.images.spec import ImageSpec
+
+MISSING = "libGL.so.1: cannot open shared object file: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ImportError(MISSING), f"{MISSING}; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"),
+        (ModuleNotFoundError("No module named 'cv2'"), "OpenCV does not load: .*; pip install opencv-python"),
+    ],
+    ids=["without libGL", "not installed"],
+)
+def test_opencv_that_does_not_load_names_the_remedy(
+    error: ImportError, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(pixels, "import_module", fail)
+    with pytest.raises(BackendError, match=remedy):
+        pixels.decode_image(b"BM" + bytes(8) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little") + bytes(36))
+    with pytest.raises(BackendError, match=remedy):
+        pixels.resize_image(np.zeros((4, 4, 3), np.uint8), ImageSpec(2, 2))

@@ -1,0 +1,173 @@
+"""Descriptions as people type them, against the exact form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sal_runtime.errors import SchemaError
+from sal_runtime.matching.result import asked_term
+from sal_runtime.query.language import parse_query
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_train.datasets.market1501 import SCHEMA as MARKET
+from sal_train.datasets.peta_schema import SCHEMA as PETA
+from tests.runtime.tiny_bundle import SCHEMA as TINY
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "exact"),
+    [
+        (
+            "man in a red jacket and blue trousers with a backpack, no hat",
+            "male,upper=red,lower=blue,pants,backpack,no-hat",
+        ),
+        ("A woman wearing a white top and a black skirt.", "female,upper=white,lower=black,skirt"),
+        ("lady", "female"),
+        ("ladies", "female"),
+        ("girl", "female"),
+        ("boys", "male"),
+        ("guy with a rucksack", "male,backpack"),
+        ("kids", "young"),
+        ("backpacks", "backpack"),
+        ("red or blue jacket", "upper=red|blue"),
+        ("grey coat", "upper=gray"),
+        ("jacket in red", "upper=red"),
+        ("trousers=blue", "lower=blue"),
+        ("jacket=red|blue", "upper=red|blue"),
+        ("jeans", "pants"),
+        ("blue jeans", "lower=blue,pants"),
+        ("trousers blue, shirt red", "lower=blue,pants,upper=red"),
+        ("upper red and lower blue", "upper=red,lower=blue"),
+        ("long hair and short sleeves", "long-hair,short-sleeve"),
+        ("long trousers", "long-lower,pants"),
+        ("not hat", "!hat"),
+        ("without a hat", "!hat"),
+        ("without a hat or backpack", "!hat|backpack"),
+        ("neither hat nor backpack", "!hat|backpack"),
+        ("without a hat and with a backpack", "!hat,backpack"),
+        ("no red jacket", "!upper=red"),
+        ("!red jacket", "!upper=red"),
+        ("hat or backpack", "hat|backpack"),
+        ("red jacket|blue jacket", "upper=red|blue"),
+    ],
+)
+def test_a_sentence_means_its_exact_form(sentence: str, exact: str) -> None:
+    got, expected = parse_query(sentence, MARKET), parse_query(exact, MARKET)
+    assert [(term.negated, term.states) for term in got.terms] == [
+        (term.negated, term.states) for term in expected.terms
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "message"),
+    [
+        ("man with an umbrella", "this bundle does not know 'umbrella'"),
+        ("dark jacket", "this bundle does not know 'dark'"),
+        ("woman in blue", "'blue' could be upper-colour=blue or lower-colour=blue"),
+        ("woman in pink", "'pink' has no garment beside it; write lower-colour=pink"),
+        ("red and blue jacket", "'red and blue': it can be read in two ways"),
+        ("black man", "'black' does not go with 'man'"),
+        ("man with a red backpack", "backpack cannot be 'red'"),
+        ("pink jacket", "upper-colour cannot be 'pink'; it knows black, white, red"),
+        ("red dress", "'red' does not go with 'dress'"),
+        ("jacket", "needs a value of upper-colour"),
+        ("no hat and backpack", "can be read in two ways"),
+        ("not blue trousers", "negates two things"),
+        ("red jacket or blue trousers", "asks for two things"),
+        ("man with a", "a word is missing"),
+        ("or hat", "a word is missing"),
+        ("a person", "the query is empty"),
+    ],
+)
+def test_what_is_not_understood_is_named_and_nothing_is_guessed(sentence: str, message: str) -> None:
+    with pytest.raises(SchemaError) as error:
+        parse_query(sentence, MARKET)
+    assert message in str(error.value)
+
+
+def test_a_garment_that_the_schema_knows_is_asked_for_with_its_colour() -> None:
+    got = parse_query("red jacket, sneakers in white, black hair", PETA)
+    assert got.terms == parse_query("upper=red,jacket,footwear=white,sneakers,hair-colour=black", PETA).terms
+
+
+def test_words_of_the_schema_win_over_everyday_english() -> None:
+    schema = AttributeSchema(
+        "own",
+        (
+            binary("gender", 0, absent="male", present="female"),
+            binary("lady", 1),
+            exclusive("upper-colour", {"red": 2, "blue": 3}, allow_none=True),
+            binary("jacket", 4),
+        ),
+    )
+    assert parse_query("lady", schema).terms[0].states == ((1, frozenset({1})),)
+    assert parse_query("red jacket", schema).terms == parse_query("upper-colour=red,jacket", schema).terms
+    assert parse_query("person in red", schema).terms == parse_query("upper-colour=red", schema).terms
+
+
+def test_a_group_of_colours_may_have_a_short_name() -> None:
+    upper = exclusive("upper", {"red": 0, "blue": 1}, allow_none=True)
+    lower = exclusive("lower", {"black": 2, "green": 3}, allow_none=True)
+    schema = AttributeSchema("short", (upper, lower, exclusive("hair", {"long": 4, "bald": 5}, allow_none=True)))
+    got = parse_query("bald person in a red jacket and green trousers", schema)
+    assert got.terms == parse_query("bald,upper=red,lower=green", schema).terms
+
+
+def test_a_colour_that_only_one_garment_can_have_is_noted() -> None:
+    assert parse_query("female,pink", MARKET).notes == ("'pink' names no garment; it was read as lower-colour",)
+    assert not parse_query("female,lower=pink", MARKET).notes
+
+
+def terms_of(schema: AttributeSchema) -> st.SearchStrategy[str]:
+    words = [f"{group.name}={state.name}" for group in schema.groups for state in group.states]
+    return st.builds(
+        lambda negated, chosen: ("!" if negated else "") + "|".join(chosen),
+        st.booleans(),
+        st.lists(st.sampled_from(words), min_size=1, max_size=3),
+    )
+
+
+@pytest.mark.parametrize("schema", [TINY, MARKET, PETA], ids=lambda schema: schema.name)
+def test_what_is_printed_as_understood_can_be_asked_again(schema: AttributeSchema) -> None:
+    @settings(max_examples=150, deadline=None)
+    @given(terms_of(schema))
+    def check(text: str) -> None:
+        try:
+            query = parse_query(text, schema)
+        except SchemaError:
+            return
+        printed = [asked_term(term, schema).understood for term in query.terms]
+        assert parse_query(", ".join(printed), schema).terms == query.terms
+        assert parse_query(" · ".join(printed), schema).terms == query.terms
+
+    check()
+
+
+def test_the_example_in_five_languages_parses() -> None:
+    example = REPOSITORY / "docs" / "examples" / "schema_in_five_languages.json"
+    schema = AttributeSchema.from_json(json.loads(example.read_text(encoding="utf-8")))
+    assert [(group.name, [(state.name, state.bit) for state in group.states]) for group in schema.groups] == [
+        (group.name, [(state.name, state.bit) for state in group.states]) for group in MARKET.groups
+    ]
+    for number, group in enumerate(schema.groups):
+        for index, state in enumerate(group.states):
+            for name in (group.name, *group.aliases):
+                for word in state.words():
+                    (term,) = parse_query(f"{name}={word}", schema).terms
+                    assert term.states == ((number, frozenset({index})),), (name, word)
+    german, spanish, french, chinese = (
+        parse_query(text, schema).terms
+        for text in (
+            "mann,rucksack,!hut,jacke=rot",
+            "hombre,mochila,!sombrero,chaqueta=rojo",
+            "homme,sac-à-dos,!chapeau,veste=rouge",
+            "男,背包,!帽子,上衣=红色",
+        )
+    )
+    assert german == spanish == french == chinese == parse_query("male,backpack,!hat,upper=red", MARKET).terms

@@ -1,0 +1,50 @@
+"""The list of words, and the notes on weak words."""
+
+from __future__ import annotations
+
+from sal_runtime.query.language import parse_query
+from sal_runtime.query.words import list_words, weak_words
+from tests.runtime.tiny_bundle import SCHEMA
+
+METRICS = {
+    "recognition": {
+        "by_attribute": {
+            "hat": {"positives": 480, "true_positive_rate": 0.0, "true_negative_rate": 1.0},
+            "backpack": {"positives": 100, "true_positive_rate": 0.6, "true_negative_rate": 0.9},
+            "upper-colour=red": {"positives": 50, "true_positive_rate": 0.04, "true_negative_rate": 0.9},
+        }
+    }
+}
+
+
+def test_every_listed_word_can_be_asked() -> None:
+    groups = list_words(SCHEMA, METRICS)
+    assert [group["group"] for group in groups] == [group.name for group in SCHEMA.groups]
+    for number, group in enumerate(groups):
+        for index, value in enumerate(group["values"]):
+            for word in (value["word"], *value["synonyms"]):
+                (term,) = parse_query(f"{group['group']}={word}", SCHEMA).terms
+                assert term.states == ((number, frozenset({index})),)
+
+
+def test_recognition_is_told_for_both_answers_of_a_binary_group() -> None:
+    hat, backpack, gender, upper, _ = list_words(SCHEMA, METRICS)
+    assert [value["recognised"] for value in hat["values"]] == [1.0, 0.0]
+    assert [value["recognised"] for value in backpack["values"]] == [0.9, 0.6]
+    assert [value["recognised"] for value in gender["values"]] == [None, None]
+    assert gender["sensitive"]
+    assert "lady" in gender["values"][1]["synonyms"]
+    assert upper["values"][0] == {"word": "red", "synonyms": [], "recognised": 0.04}
+    assert "jacket" in upper["synonyms"]
+
+
+def test_weak_words_are_noted_also_where_they_are_negated() -> None:
+    def notes(text: str) -> tuple[str, ...]:
+        return weak_words(parse_query(text, SCHEMA), SCHEMA, METRICS)
+
+    hat = "hat is recognised in 0 of 480 test images that show it; do not rely on it"
+    red = "upper-colour=red is recognised in 2 of 50 test images that show it; do not rely on it"
+    assert notes("hat") == notes("no-hat") == notes("!hat") == (hat,)
+    assert notes("hat,upper=red|blue") == (hat, red)
+    assert notes("backpack,female,upper=green") == ()
+    assert weak_words(parse_query("hat", SCHEMA), SCHEMA, {}) == ()
