@@ -30,7 +30,7 @@ from sal_runtime.images.spec import ImageSpec
 from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
-from sal_train.evaluation.calibrate import fit_run_calibration
+from sal_train.evaluation.calibrate import calibrate
 from sal_train.evaluation.subject import bundle_subject
 
 NUM_GOLDEN = 8
@@ -181,7 +181,7 @@ def _calibrate(
     """Fit the likelihood of match with the exported encoders."""
     with tempfile.TemporaryDirectory() as folder:
         subject = bundle_subject(publish(Path(folder, "bundle"), manifest, files, run.schema), "cpu")
-    return fit_run_calibration(run, dataset, subject, cache_dir, console)
+    return calibrate(subject, dataset, run.config.data, run.config.run.seed, cache_dir, console)
 
 
 def _torch_encode(module: torch.nn.Module) -> Any:

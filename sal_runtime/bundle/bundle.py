@@ -206,7 +206,7 @@ def _bundle_from_manifest(path: Path, manifest: dict[str, Any], heads: bytes) ->
         image_spec=ImageSpec.from_json(manifest["image"]),
         embedding_dim=embedding_dim,
         statistics=AttributeStatistics.from_json(manifest["statistics"], schema),
-        calibration=_calibration(path, manifest["calibration"]),
+        calibration=_calibration(path, manifest["calibration"], schema.num_bits),
         artefacts=tuple(_artefact(path, entry, manifest["files"]) for entry in manifest["artefacts"]),
         attribute_head=_attribute_head(path, heads, (schema.num_bits, embedding_dim)),
     )
@@ -230,9 +230,9 @@ def _artefact(path: Path, entry: Mapping[str, Any], files: Mapping[str, Any]) ->
     )
 
 
-def _calibration(path: Path, data: Mapping[str, Any] | None) -> Calibration | None:
+def _calibration(path: Path, data: Mapping[str, Any] | None, num_attributes: int) -> Calibration | None:
     try:
-        return None if data is None else Calibration.from_json(data)
+        return None if data is None else Calibration.from_json(data, num_attributes)
     except BundleError as error:
         raise BundleError(f"bundle {path}: {error}") from error
 

@@ -1,7 +1,9 @@
-"""The likelihood that a hit matches its query: a logistic regression in the manifest of a bundle.
+"""What turns a bundle's scores into probabilities: numbers in its manifest that training fits and search applies.
 
-Training fits it (sal_train/evaluation/calibrate.py); here it is only applied. Its inputs describe one pair of query and
-image and do not depend on the rest of the gallery, so a hit keeps its likelihood whatever else is searched.
+Two things are calibrated (sal_train/evaluation/calibrate.py fits both on held-out training people). The logits of the
+attribute head, so that the evidence for an asked word is a probability. And the match score, one number for a pair of
+query and image that orders the hits, so that its logistic is the likelihood that the image fits the query. Both depend
+on the pair alone: a hit keeps its numbers whatever else is searched.
 """
 
 from __future__ import annotations
@@ -12,91 +14,89 @@ from typing import Any
 
 import numpy as np
 
-from sal_runtime.arrays import AnyArray, Float32Array, Float64Array
+from sal_runtime.arrays import AnyArray, Float32Array
 from sal_runtime.errors import BundleError
 
-FEATURES = ("cosine", "evidence_logit", "num_terms", "log_prior", "cosine_x_log_prior")
-CERTAIN = 1e-6
-"""Joint evidence is capped at 1 - CERTAIN, so that its logit stays finite."""
+METHOD = "match score"
+NUMBERS = ("cosine_weight", "score_weight", "growing_score_weight", "terms_weight", "information_weight", "bias")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic regression on standardised features: `likelihood = sigmoid(bias + weights . (x - mean) / scale)`.
+    """Calibrated attribute logits, and the likelihood of match as a logistic regression.
+
+    The information of a query is -log of the share of training people who satisfy it, in nats. The match score is a
+    weighted mean of the logit of the joint evidence, with weight 1, and of the cosine, with weight `cosine_weight *
+    information**2`: the more a query says, the more the cosine counts. `likelihood = sigmoid((score_weight +
+    growing_score_weight * information) * match score + terms_weight * number of terms + information_weight *
+    information + bias)`.
 
     Attributes:
-        mean: float64 `[len(FEATURES)]`, subtracted from the features.
-        scale: float64 `[len(FEATURES)]`, positive; the differences are divided by it.
-        weights: float64 `[len(FEATURES)]`, weights of the standardised features.
+        attribute_scale: float32 `[A]`, not negative; factor on the logit of each attribute.
+        attribute_shift: float32 `[A]`, added to the scaled logit.
+        cosine_weight: not negative.
+        score_weight: positive, so that the likelihood rises with the match score.
+        growing_score_weight: not negative.
+        terms_weight: of the number of terms.
+        information_weight: of the information of the query.
         bias: constant term of the logit.
     """
 
-    mean: Float64Array
-    scale: Float64Array
-    weights: Float64Array
+    attribute_scale: Float32Array
+    attribute_shift: Float32Array
+    cosine_weight: float
+    score_weight: float
+    growing_score_weight: float
+    terms_weight: float
+    information_weight: float
     bias: float
 
-    def likelihood(self, features: Float64Array) -> Float32Array:
-        """Likelihoods of match in 0..1, float32 `[N]`, for features float64 `[N, len(FEATURES)]`."""
-        logits = (features - self.mean) / self.scale @ self.weights + self.bias
+    def head(self, weight: Float32Array, bias: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Weight float32 `[A, d]` and bias float32 `[A]` of the attribute head that gives calibrated logits."""
+        return weight * self.attribute_scale[:, None], bias * self.attribute_scale + self.attribute_shift
+
+    def cosine_share(self, information: float) -> float:
+        """Share of the cosine in the match score of a query, 0..1; the rest is that of the evidence."""
+        weight = self.cosine_weight * information**2
+        return weight / (1.0 + weight)
+
+    def likelihood(self, scores: AnyArray, num_terms: int, information: float) -> Float32Array:
+        """Likelihoods of match in 0..1, float32 `[N]`, for match scores `[N]` of one query."""
+        constant = self.terms_weight * num_terms + self.information_weight * information + self.bias
+        slope = self.score_weight + self.growing_score_weight * information
+        logits = slope * np.asarray(scores, dtype=np.float64) + constant
         # the half-angle form of the sigmoid never overflows
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `calibration` in the manifest; `from_json` reads it back."""
-        return {
-            "method": "logistic",
-            "features": list(FEATURES),
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
-            "weights": self.weights.tolist(),
-            "bias": self.bias,
-        }
+        attributes = {name: getattr(self, name).tolist() for name in ("attribute_scale", "attribute_shift")}
+        return {"method": METHOD, **{name: getattr(self, name) for name in NUMBERS}, **attributes}
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Calibration:
+    def from_json(data: Mapping[str, Any], num_attributes: int) -> Calibration:
         """Read what `to_json` writes; other keys, such as how it was fitted, are ignored.
 
         Raises:
-            BundleError: the method or the features differ, or a number is missing or not finite.
+            BundleError: the method differs, or a number is missing, not finite or of the wrong sign.
         """
-        method, features = data.get("method"), tuple(data.get("features", ()))
-        if method != "logistic" or features != FEATURES:
+        if data.get("method") != METHOD:
             raise BundleError(
-                f"calibration: got {method!r} on {', '.join(map(str, features)) or 'nothing'}, expected 'logistic' on "
-                f"{', '.join(FEATURES)}; export the bundle again with this version of sal"
+                f"calibration: got the method {data.get('method')!r}, expected {METHOD!r}; export the bundle again "
+                "with this version of sal"
             )
         try:
-            mean, scale, weights = (np.array(data[key], dtype=np.float64) for key in ("mean", "scale", "weights"))
-            bias = float(data["bias"])
+            scale, shift = (np.array(data[f"attribute_{name}"], dtype=np.float32) for name in ("scale", "shift"))
+            numbers = {name: float(data[name]) for name in NUMBERS}
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"calibration: cannot be read ({error!r}); export the bundle again") from error
-        shapes_fit = all(values.shape == (len(FEATURES),) for values in (mean, scale, weights))
-        if not shapes_fit or not np.isfinite([*mean, *scale, *weights, bias]).all() or (scale <= 0).any():
+        finite = np.isfinite([*scale, *shift, *numbers.values()]).all()
+        signs_fit = (scale >= 0).all() and min(numbers["cosine_weight"], numbers["growing_score_weight"]) >= 0
+        signs_fit = signs_fit and numbers["score_weight"] > 0
+        if scale.shape != (num_attributes,) or shift.shape != scale.shape or not finite or not signs_fit:
             raise BundleError(
-                f"calibration: expected {len(FEATURES)} finite numbers for each of mean, scale (positive) and weights "
-                "and a finite bias; export the bundle again"
+                f"calibration: expected {num_attributes} finite numbers for each of attribute_scale (not negative) "
+                "and attribute_shift, finite cosine_weight and growing_score_weight (not negative), score_weight "
+                "(positive), terms_weight, information_weight and bias; export the bundle again"
             )
-        return Calibration(mean, scale, weights, bias)
-
-
-def match_features(cosine: AnyArray, log_evidence: AnyArray, num_terms: int, log_prior: float) -> Float64Array:
-    """Features of the calibration, float64 `[N, len(FEATURES)]`.
-
-    The logit of the joint evidence would be the answer if the attribute head were right and its attributes independent.
-    The last feature gives the cosine more weight the rarer the query is.
-
-    Args:
-        cosine: cosines of the images and the query vector of the rule `marginalised`, `[N]`.
-        log_evidence: log-likelihoods of the query's terms under the attribute head, `[N]`.
-        num_terms: number of terms in the query.
-        log_prior: log of the share of training people who satisfy the query, at most 0.
-    """
-    log_evidence = np.minimum(log_evidence, np.log1p(-CERTAIN))
-    columns = np.empty((len(cosine), len(FEATURES)))
-    columns[:, 0] = cosine
-    columns[:, 1] = log_evidence - np.log(-np.expm1(log_evidence))
-    columns[:, 2] = num_terms
-    columns[:, 3] = log_prior
-    columns[:, 4] = columns[:, 0] * log_prior
-    return columns
+        return Calibration(scale, shift, **numbers)

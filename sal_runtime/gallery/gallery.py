@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.store.lock import WriterLock
     from sal_runtime.gallery.store.recorded import Recorded
     from sal_runtime.ranking.approximate import GalleryVersion
+    from sal_runtime.ranking.scoring import Queries
 
 Found = TypeVar("Found")
 
@@ -152,21 +153,26 @@ class Gallery:
             return read_counter(connection, "count")
 
     def nearest(
-        self, queries: Float32Array, k: int, where: ItemFilter | None = None, *, approximate: bool = False
+        self,
+        queries: Queries,
+        k: int,
+        where: ItemFilter | None = None,
+        *,
+        approximate: bool = False,
     ) -> list[Neighbours]:
-        """The items whose embeddings are nearest to each query, exactly, at one moment.
+        """The items whose embeddings answer each query best, exactly, at one moment.
 
         Vectors stay in memory, and only what has changed in the file is read again. From 8 queries at a time on, 8-bit
         codes of the vectors stay there, too. Searches in several threads rank beside each other.
 
         Args:
-            queries: unit vectors float32 `[Q, d]`.
+            queries: unit vectors float32 `[Q, d]`, ranked by the cosine; or the scoring of each, at most 256.
             k: at least 1; fewer come where there are fewer items.
             where: applied before ranking, so that k of the fitting items come; None for all.
             approximate: rank what the index beside the file proposes; no vectors in memory, but some may be missed.
 
         Returns:
-            For each query up to k items, nearest first.
+            For each query up to k items, best first.
 
         Raises:
             BackendError: `approximate`, and usearch is not installed.
@@ -181,10 +187,10 @@ class Gallery:
                 change = read_counter(connection, "change")
                 state = None if approximate else self._loaded.state(connection, where)
             if state is None:
-                ids, cosines = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
+                ids, scores = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
                 embeddings = self._embeddings(ids)
             else:
-                slots, cosines = self._ranker.top_k(queries, k, state)
+                slots, scores = self._ranker.top_k(queries, k, state)
                 ids, embeddings = state.ids_at(slots), state.vectors_at(slots).reshape(*slots.shape, self.embedding_dim)
             with self._reading() as connection:
                 found = rows.read_items(connection, ids.ravel())
@@ -195,8 +201,8 @@ class Gallery:
                     raise InputError(f"gallery {self.path}: is damaged, a vector has no item; restore it")
         count = ids.shape[1]
         return [
-            Neighbours(tuple(items[row * count : (row + 1) * count]), cosines[row], embeddings[row])
-            for row in range(len(queries))
+            Neighbours(tuple(items[row * count : (row + 1) * count]), scores[row], embeddings[row])
+            for row in range(len(ids))
         ]
 
     def rank_on(self, device: str | None) -> None:

@@ -124,16 +124,16 @@ def check_embeddings(vectors: NDArray[np.float32], uris: Sequence[str], embeddin
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The items of a gallery that are nearest to a query.
+    """The items of a gallery that answer a query best.
 
     Attributes:
-        items: n of them, nearest first.
-        cosines: float32 `[n]`, of the query and each item, -1..1.
+        items: n of them, best first.
+        scores: float32 `[n]`; for a query vector the cosine, -1..1, else what the scoring gives.
         embeddings: unit vectors float32 `[n, d]` of the items.
     """
 
     items: tuple[GalleryItem, ...]
-    cosines: Float32Array
+    scores: Float32Array
     embeddings: Float32Array
 
     def __len__(self) -> int:

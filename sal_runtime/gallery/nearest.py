@@ -11,6 +11,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.ranking.exact import top_k
+from sal_runtime.ranking.scoring import Queries, best_proposed, num_proposed, top_k_by_score
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.store.memory import LoadedState
@@ -37,11 +38,11 @@ class Ranker:
         self._screened: tuple[tuple[Float32Array, ...], ScreenedRanking] | None = None
         self._index: tuple[GalleryVersion, ApproximateIndex] | None = None
 
-    def top_k(self, queries: Float32Array, k: int, state: LoadedState) -> tuple[Int64Array, Float32Array]:
-        """The nearest slots int64 and their cosines float32, both `[Q, min(k, allowed slots)]`, best first.
+    def top_k(self, queries: Queries, k: int, state: LoadedState) -> tuple[Int64Array, Float32Array]:
+        """The best slots int64 and their scores float32, both `[Q, min(k, allowed slots)]`, best first.
 
         Args:
-            queries: unit vectors float32 `[Q, d]`.
+            queries: unit vectors float32 `[Q, d]`, or the scoring of each.
             k: at least 1.
             state: the vectors, and which of them are allowed.
 
@@ -49,18 +50,25 @@ class Ranker:
             InputError: shapes do not fit, or k is below 1.
         """
         if state.vectors and self._device is not None:
-            return self._ranking_on_device(state, self._device).top_k(queries, k, state.allowed)
+            ranking = self._ranking_on_device(state, self._device)
+            return _best(queries, k, lambda vectors, k: ranking.top_k(vectors, k, state.allowed), state.vectors_at)
+        if not isinstance(queries, np.ndarray):
+            return top_k_by_score(queries, state.vectors, k, state.allowed)
         if state.vectors and len(queries) >= SCREENED_QUERIES:
             return self._screened_ranking(state).top_k(queries, k, state.allowed)
         return top_k(queries, state.vectors, k, state.allowed)
 
     def propose(
-        self, queries: Float32Array, k: int, stamp: GalleryVersion, stored: Callable[[Int64Array], Float32Array]
+        self,
+        queries: Queries,
+        k: int,
+        stamp: GalleryVersion,
+        stored: Callable[[Int64Array], Float32Array],
     ) -> tuple[Int64Array, Float32Array]:
-        """Ids int64 and cosines float32 `[Q, k]` of items that the index proposes, ranked by their stored vectors.
+        """Ids int64 and scores float32 `[Q, k]` of items that the index proposes, ranked by their stored vectors.
 
         Args:
-            queries: unit vectors float32 `[Q, d]`.
+            queries: unit vectors float32 `[Q, d]`, or the scoring of each.
             k: at least 1.
             stamp: state of the gallery; the index must be of the same.
             stored: the vectors float32 `[n, d]` of ids int64 `[n]`.
@@ -75,7 +83,7 @@ class Ranker:
             if self._index is None or self._index[0] != stamp:
                 self._index = (stamp, open_index(self._index_path, stamp))
             index = self._index[1]
-        return index.search(queries, k, stored)
+        return _best(queries, k, lambda vectors, k: index.search(vectors, k, stored), stored)
 
     def rank_on(self, device: str | None, state: LoadedState, embedding_dim: int) -> None:
         """Copy the vectors of a state to a device and rank there from now on; None ranks without a device again.
@@ -109,3 +117,18 @@ class Ranker:
                 earlier = None if self._screened is None else self._screened[1]
                 self._screened = (state.vectors, ScreenedRanking(state.vectors, earlier))
             return self._screened[1]
+
+
+def _best(
+    queries: Queries,
+    k: int,
+    nearest: Callable[[Float32Array, int], tuple[Int64Array, Float32Array]],
+    stored: Callable[[Int64Array], Float32Array],
+) -> tuple[Int64Array, Float32Array]:
+    """The nearest k to query vectors; for scorings, the best k of the nearest `num_proposed(k)`."""
+    if isinstance(queries, np.ndarray):
+        return nearest(queries, k)
+    proposed, _ = nearest(np.array([scoring.nearest for scoring in queries]), num_proposed(k))
+    best = [best_proposed(scoring, stored(ids), k) for scoring, ids in zip(queries, proposed, strict=True)]
+    places, scores = (np.stack(arrays) for arrays in zip(*best, strict=True))
+    return np.take_along_axis(proposed, places, axis=1), scores

@@ -12,6 +12,7 @@ from sal_runtime.errors import InputError
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours
+    from sal_runtime.ranking.scoring import Queries
 
 EMBEDDED = ".db/"
 """`FILE.db/COLLECTION` is a file of the embedded edition."""
@@ -69,16 +70,16 @@ class SearchableGallery(Protocol):
             SalError: writing failed.
         """
 
-    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
-        """The items whose embeddings are nearest to each query, among those that a filter lets through.
+    def nearest(self, queries: Queries, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
+        """The items whose embeddings answer each query best, among those that a filter lets through.
 
         Args:
-            queries: unit vectors float32 `[Q, d]`.
+            queries: unit vectors float32 `[Q, d]`, ranked by the cosine; or the scoring of each, at most 256.
             k: at least 1; fewer come where there are fewer items.
             where: applied before ranking, so that k of the fitting items come; None for all.
 
         Returns:
-            For each query up to k items, nearest first.
+            For each query up to k items, best first.
         """
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import Float32Array, batched
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.encoding.encoders import AttributeEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.protocol import SearchableGallery, check_bundle
 from sal_runtime.matching.result import Hit, SearchResult, asked_term, unlikely_note
-from sal_runtime.matching.scoring import assess, query_vector
+from sal_runtime.matching.scoring import assess, match_scoring, query_vector
 from sal_runtime.query.language import Query, parse_query
 from sal_runtime.query.words import weak_words
 
 if TYPE_CHECKING:
     from sal_runtime.gallery.items import ItemFilter, Neighbours
+    from sal_runtime.ranking.scoring import Scoring
+
+QUERIES_AT_A_TIME = 64
+"""Descriptions ranked in one pass over the vectors."""
 
 
 class PersonSearch:
@@ -83,38 +87,53 @@ class PersonSearch:
         num_items = len(self.gallery)
         if num_items == 0:
             raise InputError(f"gallery {self.gallery.title}: is empty; add images to it", parameter="gallery")
-        vectors = [query_vector(query, self.bundle.statistics, self._attribute_encoder.encode) for query in queries]
-        found = self._nearest(np.array(vectors, np.float32).reshape(-1, self.bundle.embedding_dim), k, where)
-        metrics = self.bundle.manifest["metrics"]
+        return [
+            result
+            for block in batched(queries, QUERIES_AT_A_TIME)
+            for result in self._ask_block(block, k, where, num_items)
+        ]
+
+    def _ask_block(
+        self, queries: Sequence[Query], k: int, where: ItemFilter | None, num_items: int
+    ) -> list[SearchResult]:
+        bundle = self.bundle
+        vectors = [query_vector(query, bundle.statistics, self._attribute_encoder.encode) for query in queries]
+        found = self._best(queries, np.array(vectors, np.float32), k, where)
+        metrics = bundle.manifest["metrics"]
         return [
             SearchResult(
                 query=query.text,
-                terms=tuple(asked_term(term, schema) for term in query.terms),
-                hits=(hits := self._hits(query, neighbours)),
+                terms=tuple(asked_term(term, bundle.schema) for term in query.terms),
+                hits=(hits := self._hits(query, vector, best)),
                 num_items=num_items,
                 gallery=self.gallery.title,
-                bundle_name=self.bundle.name,
-                bundle_fingerprint=self.bundle.fingerprint,
+                bundle_name=bundle.name,
+                bundle_fingerprint=bundle.fingerprint,
                 conditions=where.words() if where else (),
-                notes=(*query.notes, *weak_words(query, schema, metrics), *unlikely_note(hits)),
+                notes=(*query.notes, *weak_words(query, bundle.schema, metrics), *unlikely_note(hits)),
             )
-            for query, neighbours in zip(queries, found, strict=True)
+            for query, vector, best in zip(queries, vectors, found, strict=True)
         ]
 
-    def _nearest(self, vectors: Float32Array, k: int, where: ItemFilter | None) -> list[Neighbours]:
+    def _best(
+        self, queries: Sequence[Query], vectors: Float32Array, k: int, where: ItemFilter | None
+    ) -> list[Neighbours]:
+        rank_by: Float32Array | list[Scoring] = vectors
+        if self.bundle.calibration is not None:
+            rank_by = [match_scoring(self.bundle, *pair) for pair in zip(queries, vectors, strict=True)]
         if isinstance(self.gallery, Gallery):
-            return self.gallery.nearest(vectors, k, where, approximate=self._approximate)
-        return self.gallery.nearest(vectors, k, where)
+            return self.gallery.nearest(rank_by, k, where, approximate=self._approximate)
+        return self.gallery.nearest(rank_by, k, where)
 
-    def _hits(self, query: Query, found: Neighbours) -> tuple[Hit, ...]:
-        assessed = assess(self.bundle, query, found.cosines, found.embeddings)
+    def _hits(self, query: Query, vector: Float32Array, found: Neighbours) -> tuple[Hit, ...]:
+        assessed = assess(self.bundle, query, vector, found.scores, found.embeddings)
         texts = [term.text for term in query.terms]
         return tuple(
             Hit(
                 rank=row + 1,
                 item=item,
                 path=self.gallery.image_path(item),
-                score=float(found.cosines[row]),
+                score=float(assessed.cosines[row]),
                 likelihood=None if assessed.likelihood is None else float(assessed.likelihood[row]),
                 evidence=dict(zip(texts, map(float, assessed.evidence[row]), strict=True)),
             )

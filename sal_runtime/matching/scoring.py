@@ -3,7 +3,11 @@
 A query leaves most attributes open, but the attribute encoder knows full vectors only. So completions of the query are
 drawn from the training statistics and all encoded. The query becomes the direction from the mean of unconstrained draws
 (the average person) to the mean of the completions (the average person who fits). A query that fixes every group leaves
-nothing to average and is the single vector of the paper. docs/evaluation.md compares this rule with others.
+nothing to average and is the single vector of the paper.
+
+Hits are ordered by the match score (`sal_runtime.bundle.calibration`), which joins the cosine with that direction and
+the evidence of the attribute head. All of it is a function of inner products of an image's vector, so that a gallery is
+ranked by it exactly (`match_scoring`). docs/evaluation.md compares this rule with others.
 """
 
 from __future__ import annotations
@@ -11,20 +15,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.arrays import Float32Array, Float64Array, UInt8Array
-from sal_runtime.bundle.calibration import match_features
+from sal_runtime.arrays import AnyArray, Float32Array, Float64Array, UInt8Array
 from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.ranking.scoring import Scoring
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
-    from sal_runtime.query.language import Query
+    from sal_runtime.query.language import Query, Term
     from sal_runtime.query.schema import Conjunction
     from sal_runtime.query.statistics import AttributeStatistics
 
@@ -33,8 +38,11 @@ PROBABILITY_FLOOR = 1e-12
 """Smallest probability, so that logarithms stay finite."""
 SHORTEST_VECTOR = 1e-6
 """A shorter difference of means is rounding."""
-CHUNK_ROWS = 65536
-"""Images scored at a time; the logits of 105 attributes are then 28 MB."""
+CERTAIN = 1e-6
+"""Joint evidence is capped at 1 - CERTAIN, so that its logit stays finite."""
+
+BOUND_SLACK = 1e-4
+"""Added to bounds, relative to the sizes of their numbers, for the rounding of float32."""
 
 EncodeAttributes = Callable[[UInt8Array], Float32Array]
 """Attribute vectors uint8 `[Q, A]` to unit vectors float32 `[Q, d]`."""
@@ -45,41 +53,69 @@ class Assessment:
     """How well each of N images fits a query.
 
     Attributes:
+        cosines: float32 `[N]`, of the image and the query vector, -1..1.
         likelihood: float32 `[N]`, calibrated likelihood in 0..1 that an image fits the whole query; None where the
             bundle holds no calibration.
         evidence: float32 `[N, T]`, probability in 0..1 that each asked term holds, in the order of the query.
     """
 
+    cosines: Float32Array
     likelihood: Float32Array | None
     evidence: Float32Array
 
 
+def match_scoring(bundle: Bundle, query: Query, vector: Float32Array) -> Scoring:
+    """The match score of a query, which orders its hits, as a function of inner products.
+
+    Args:
+        bundle: calibrated; gives schema, training statistics, attribute head and calibration.
+        query: parsed with the bundle's schema.
+        vector: of the query (`query_vector`), float32 `[d]`.
+    """
+    calibration, schema = bundle.calibration, bundle.schema
+    assert calibration is not None
+    share = calibration.cosine_share(query_information(query, bundle.statistics))
+    weight, bias = calibration.head(*bundle.attribute_head)
+    asked = sorted({group for term in query.terms for group, _ in term.states})
+    bits = [bit for group in asked for bit in schema.groups[group].bits]
+
+    def score(products: Float32Array) -> Float32Array:
+        columns = np.ascontiguousarray(products.T)  # what follows works on whole columns
+        columns[1:] += bias[bits, None]
+        evidence = joint_logit(term_logits(query, schema, dict(zip(bits, columns[1:], strict=True))))
+        return np.asarray(match_score(evidence, columns[0], share))
+
+    forms = evidence_bounds(query, schema, weight, bias)
+    bounds = share * vector + (1.0 - share) * forms[:, :-1]
+    slack = BOUND_SLACK * (1.0 + np.abs(forms).sum(axis=1))
+    lengths = np.linalg.norm(bounds, axis=1)
+    return Scoring(
+        bounds=bounds.astype(np.float32),
+        offsets=((1.0 - share) * forms[:, -1] + slack).astype(np.float32),
+        directions=np.concatenate([vector[None], weight[bits]]),
+        score=score,
+        nearest=(bounds[0] / lengths[0]).astype(np.float32) if len(bounds) == 1 and lengths[0] > 0 else vector,
+    )
+
+
 def assess(
-    bundle: Bundle, query: Query, cosines: Float32Array, embeddings: Float32Array, chunk_rows: int = CHUNK_ROWS
+    bundle: Bundle, query: Query, vector: Float32Array, scores: Float32Array, embeddings: Float32Array
 ) -> Assessment:
-    """Judge images by the attribute head and the calibration of a bundle.
+    """What is told of the hits of a query.
 
     Args:
         bundle: gives schema, training statistics, attribute head and calibration.
         query: parsed with the bundle's schema.
-        cosines: float32 `[N]`, of the images and the query's vector (`query_vector`).
+        vector: of the query (`query_vector`), float32 `[d]`.
+        scores: float32 `[N]`, by which the hits are ordered (`match_scoring`).
         embeddings: unit vectors float32 `[N, d]` of the images.
-        chunk_rows: images judged at a time.
     """
-    calibration = bundle.calibration
-    log_prior = query_log_prior(query, bundle.statistics)
-    weight, bias = bundle.attribute_head
-    count = len(embeddings)
-    likelihood, evidence = np.empty(count, np.float32), np.empty((count, len(query.terms)), np.float32)
-    for start in range(0, count, chunk_rows):
-        rows = slice(start, min(start + chunk_rows, count))
-        probabilities = term_probabilities(query, bundle.schema, embeddings[rows] @ weight.T + bias)
-        evidence[rows] = probabilities
-        if calibration is not None:
-            log_evidence = log_likelihood(probabilities).astype(np.float32)
-            features = match_features(cosines[rows], log_evidence, len(query.terms), log_prior)
-            likelihood[rows] = calibration.likelihood(features)
-    return Assessment(likelihood if calibration is not None else None, evidence)
+    calibration, (weight, bias), likelihood = bundle.calibration, bundle.attribute_head, None
+    if calibration is not None:
+        weight, bias = calibration.head(weight, bias)
+        likelihood = calibration.likelihood(scores, len(query.terms), query_information(query, bundle.statistics))
+    evidence = term_probabilities(query, bundle.schema, embeddings @ weight.T + bias)
+    return Assessment(embeddings @ vector, likelihood, evidence.astype(np.float32))
 
 
 def query_seed(query: Query) -> int:
@@ -90,10 +126,15 @@ def query_seed(query: Query) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(meaning).encode()).digest()[:8], "big")
 
 
-def query_log_prior(query: Query, statistics: AttributeStatistics) -> float:
-    """Log of the probability that a person of the training statistics satisfies the query."""
+def match_score(evidence: AnyArray, cosines: AnyArray, cosine_share: float) -> AnyArray:
+    """Match scores `[n]` from the logits of the joint evidence `[n]` and the cosines `[n]`, in their type."""
+    return np.asarray(evidence + np.asarray(cosine_share, evidence.dtype) * (cosines - evidence))
+
+
+def query_information(query: Query, statistics: AttributeStatistics) -> float:
+    """How much a query says, in nats: -log of the probability that a person of the training statistics satisfies it."""
     probability = sum(statistics.probability(conjunction) for conjunction in query.conjunctions)
-    return math.log(min(max(probability, PROBABILITY_FLOOR), 1.0))
+    return -math.log(min(max(probability, PROBABILITY_FLOOR), 1.0))
 
 
 def query_vector(query: Query, statistics: AttributeStatistics, encode: EncodeAttributes) -> Float32Array:
@@ -118,37 +159,101 @@ def encoded_completions(
     return encode(vectors), np.asarray(drawn / drawn.sum(), dtype=np.float32)
 
 
-def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: NDArray[Any]) -> Float64Array:
-    """Probability that each asked term holds, from the attribute head.
+def term_logits(query: Query, schema: AttributeSchema, logits: Mapping[int, AnyArray]) -> list[AnyArray]:
+    """For each asked term the logit `[n]` of the probability that it holds, from the attribute head.
 
     The head was trained with one sigmoid per bit. Given that a group is in one of its states, independent bits with
     these logits are in state s with probability softmax(logits)[s], where a state without a bit has logit 0. So the
-    probabilities of a group sum to 1, a binary group keeps its sigmoid, "one of" inside a group is a sum, and "not" is
-    1 - p. Alternatives in different groups count as independent: 1 - product(1 - p).
+    probabilities of a group sum to 1, a binary group keeps its sigmoid, "one of" inside a group is a sum, and "not"
+    changes the sign of the logit. Alternatives in different groups count as independent: 1 - product(1 - p).
 
     Args:
         query: T terms.
         schema: of the query.
-        attribute_logits: `[n, A]`.
+        logits: `[n]` of each bit of the asked groups.
+    """
+    return [_term_logit(term, schema, logits) for term in query.terms]
+
+
+def joint_logit(term_logits: Sequence[AnyArray]) -> AnyArray:
+    """The logit `[n]` of the probability that all terms hold, taken as independent; at most that of 1 - `CERTAIN`."""
+    if len(term_logits) == 1:
+        return np.minimum(term_logits[0], -math.log(CERTAIN))
+    log_joint = np.minimum(reduce(np.add, map(_log_sigmoid, term_logits)), math.log1p(-CERTAIN))
+    return np.asarray(log_joint - np.log(-np.expm1(log_joint)))
+
+
+def evidence_bounds(query: Query, schema: AttributeSchema, weight: Float32Array, bias: Float32Array) -> Float64Array:
+    """Linear functions of an image's vector; the logit of the joint evidence is at most the largest of them.
+
+    The joint evidence is at most the evidence of each term, so its logit is at most the mean of theirs. The logit that
+    a group is in one of some states is LSE(their logits) - LSE(the other logits), where LSE(x) = log(sum(exp(x))) is
+    at least mean(x) + log(n), and at most the largest x + log(n).
+
+    Args:
+        query: with the groups of `schema`.
+        schema: of the attribute head.
+        weight: of the calibrated attribute head, float32 `[A, d]`.
+        bias: of it, float32 `[A]`.
 
     Returns:
-        float64 `[n, T]` in `PROBABILITY_FLOOR`..1.
+        float64 `[B, d + 1]`: coefficients, and the constant, which is infinite where nothing is known.
     """
-    states: dict[int, Float64Array] = {}
-    columns = []
-    for term in query.terms:
-        absent = np.ones(len(attribute_logits))
-        for group, named in term.states:
-            if group not in states:
-                states[group] = _state_probabilities(schema, group, attribute_logits)
-            absent *= 1.0 - states[group][:, sorted(named)].sum(axis=1)
-        columns.append(absent if term.negated else 1.0 - absent)
-    return np.asarray(np.clip(np.stack(columns, axis=1), PROBABILITY_FLOOR, 1.0))
+    head = np.column_stack([weight, bias]).astype(np.float64)
+    bounds = [_term_bounds(term, schema, head) for term in query.terms if len(term.states) == 1]
+    single = [forms for forms in bounds if len(forms) == 1]
+    if single:
+        return np.asarray(np.mean(single, axis=0))
+    nothing_known = np.append(np.zeros(weight.shape[1]), np.inf)[None]
+    return min(bounds, key=len, default=nothing_known)
 
 
-def log_likelihood(probabilities: Float64Array) -> Float64Array:
-    """Log-likelihood `[n]` that all asked terms hold, taken as independent: the sum of the logs of `[n, T]`."""
-    return np.asarray(np.log(probabilities).sum(axis=1))
+def _term_bounds(term: Term, schema: AttributeSchema, head: Float64Array) -> Float64Array:
+    ((group, named),) = term.states
+    forms = [np.zeros(head.shape[1]) if state.bit is None else head[state.bit] for state in schema.groups[group].states]
+    holding = [form for number, form in enumerate(forms) if (number in named) != term.negated]
+    others = [form for number, form in enumerate(forms) if (number in named) == term.negated]
+    constant: Float64Array = np.append(np.zeros(head.shape[1] - 1), math.log(len(holding)) - math.log(len(others)))
+    return np.asarray(np.asarray(holding) - np.mean(others, axis=0) + constant)
+
+
+def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: NDArray[Any]) -> Float64Array:
+    """Probability that each asked term holds, float64 `[n, T]` in `PROBABILITY_FLOOR`..1, from logits `[n, A]`."""
+    columns = dict(enumerate(np.asarray(attribute_logits, dtype=np.float64).T))
+    holding = [np.exp(_log_sigmoid(logit)) for logit in term_logits(query, schema, columns)]
+    return np.asarray(np.clip(np.stack(holding, axis=1), PROBABILITY_FLOOR, 1.0))
+
+
+def _term_logit(term: Term, schema: AttributeSchema, logits: Mapping[int, AnyArray]) -> AnyArray:
+    groups = [_states_logit(schema, group, named, logits) for group, named in term.states]
+    # not holding is to hold in none of the groups
+    logit = groups[0] if len(groups) == 1 else -joint_logit([-part for part in groups])
+    return -logit if term.negated else logit
+
+
+def _states_logit(
+    schema: AttributeSchema, group: int, named: frozenset[int], logits: Mapping[int, AnyArray]
+) -> AnyArray:
+    """Logit `[n]` of the probability that a group is in one of the named states."""
+    states = schema.groups[group].states
+    none = np.zeros_like(logits[schema.groups[group].bits[0]])
+    sides: tuple[list[AnyArray], list[AnyArray]] = ([], [])
+    for number, state in enumerate(states):
+        sides[number in named].append(none if state.bit is None else logits[state.bit])
+    return np.asarray(_log_sum_exp(sides[True]) - _log_sum_exp(sides[False]))
+
+
+def _log_sum_exp(values: Sequence[AnyArray]) -> AnyArray:
+    """log(sum(exp(x))) over arrays `[n]`, without overflow."""
+    if len(values) == 1:
+        return values[0]
+    highest = reduce(np.maximum, values)
+    return np.asarray(highest + np.log(reduce(np.add, [np.exp(value - highest) for value in values])))
+
+
+def _log_sigmoid(logit: AnyArray) -> AnyArray:
+    """log(sigmoid(x)) without overflow."""
+    return np.minimum(logit, 0) - np.log1p(np.exp(-np.abs(logit)))
 
 
 def _fixes_every_group(query: Query, schema: AttributeSchema) -> bool:
@@ -163,14 +268,3 @@ def _unit_or(vector: Float32Array, fallback: Float32Array) -> Float32Array:
     if length < SHORTEST_VECTOR:
         vector, length = fallback, np.linalg.norm(fallback)
     return np.asarray(vector / length, dtype=np.float32)
-
-
-def _state_probabilities(schema: AttributeSchema, group: int, attribute_logits: NDArray[Any]) -> Float64Array:
-    """float64 `[n, states]` of one group; rows sum to 1."""
-    states = schema.groups[group].states
-    logits = np.zeros((len(attribute_logits), len(states)))
-    for number, state in enumerate(states):
-        if state.bit is not None:
-            logits[:, number] = attribute_logits[:, state.bit]
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))

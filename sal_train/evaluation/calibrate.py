@@ -1,8 +1,9 @@
-"""The likelihood of match (`sal_runtime.bundle.calibration`): fitted on training people, measured on test people.
+"""The calibration of a bundle (`sal_runtime.bundle.calibration`): fitted on training people, measured on test people.
 
-Every pair of a partial query and an image is an observation: a match or not. The regression is fitted on held-out
-training categories. If a run held none out, it is fitted on categories that the encoders know; the likelihood is then
-too confident for people the model never saw, and the result carries a caveat.
+Every pair of a partial query and an image is an observation: a match or not. Everything is fitted on held-out training
+categories. If a run held none out, it is fitted on categories that the encoders know; the likelihood is then too
+confident for people the model never saw, and the result carries a caveat. Three things are fitted in turn: the logits
+of the attribute head, the weight of the cosine in the match score, and the likelihood of match from that score.
 
 In a gallery of a few held-out categories, each of them is far more frequent than among all people. Matches and other
 pairs are therefore weighted, query by query, to the share of matches in the whole training split (label shift: matches
@@ -11,6 +12,7 @@ look the same but are more or less frequent; Saerens et al., Neural Computation 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import numpy as np
 from rich.console import Console
 from scipy import optimize
 
-from sal_runtime.arrays import AnyArray, BoolArray, Float64Array, Int64Array, UInt8Array
-from sal_runtime.bundle.calibration import FEATURES, Calibration, match_features
-from sal_train.checkpoint import Run
+from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.matching.scoring import match_score
 from sal_train.config import DataConfig
 from sal_train.datasets.splits import SearchDataset, Split
+from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import own_train_rows, partition
+from sal_train.evaluation.metrics import rank_queries
 from sal_train.evaluation.partial_queries import (
     NUM_GIVEN,
     AnsweredQuery,
@@ -33,69 +37,25 @@ from sal_train.evaluation.partial_queries import (
     make_partial_queries,
     satisfied,
 )
+from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject, encode_labelled
 
 MAX_IMAGES = 4000
 """Images in the fit, drawn by the seed."""
 MAX_QUERIES = 100
 """Queries for each number of given attributes, drawn by the seed."""
-NUM_FOLDS = 5
-NUM_BINS = 15
 TOP_HITS = 20
+FEWEST_CATEGORIES = 4
+"""With fewer, there are no halves to compare, and the error across them is that of the fit itself."""
+COSINE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+"""Weights of the cosine in the match score to choose from."""
 RIDGE = 1e-4
 """Penalty on the squared weights of the standardised features; it keeps the weights of separable data finite."""
-BOUNDS = ((0, None), (0, None), (None, None), (None, None), (None, 0), (None, None))
-"""Bounds of the weights of `FEATURES` and of the bias. The log prior is negative, so with a negative weight of its
-product with the cosine the likelihood still rises with the cosine."""
+SMALLEST = (1e-3, 0.0, -np.inf, -np.inf, -np.inf)
+"""Bounds of the standardised weights and the bias: the likelihood always rises with the match score."""
 HELD_OUT = "training categories held out from training"
 NOT_HELD_OUT = "training categories that the encoders were trained on"
 CAVEAT = "nothing was held out: the likelihood is too confident for people unlike those in training"
-
-
-class Reliability:
-    """Pairs counted by predicted likelihood, in `NUM_BINS` equal bins of 0..1, for the expected calibration error."""
-
-    def __init__(self) -> None:
-        """Start without pairs."""
-        self.pairs = np.zeros(NUM_BINS)
-        self.predicted = np.zeros(NUM_BINS)
-        self.matched = np.zeros(NUM_BINS)
-
-    def add(self, likelihood: AnyArray, matches: BoolArray, weights: Float64Array | float = 1.0) -> None:
-        """Count pairs.
-
-        Args:
-            likelihood: predicted, in 0..1, `[n]`.
-            matches: bool `[n]`.
-            weights: of the pairs, `[n]`, or one for all.
-        """
-        bins = np.minimum((likelihood * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        counts = np.broadcast_to(np.asarray(weights, dtype=np.float64), bins.shape)
-        self.pairs += np.bincount(bins, weights=counts, minlength=NUM_BINS)
-        self.predicted += np.bincount(bins, weights=counts * likelihood, minlength=NUM_BINS)
-        self.matched += np.bincount(bins, weights=counts * matches, minlength=NUM_BINS)
-
-    def expected_calibration_error(self) -> float:
-        """Mean over pairs of |mean likelihood - share of matches| of their bin."""
-        return float(np.abs(self.predicted - self.matched).sum() / self.pairs.sum())
-
-    def to_json(self) -> dict[str, Any]:
-        """The error, the share of matches, and the bins with pairs."""
-        filled = np.flatnonzero(self.pairs)
-        return {
-            "expected_calibration_error": self.expected_calibration_error(),
-            "num_pairs": int(self.pairs.sum()),
-            "share_matching": float(self.matched.sum() / self.pairs.sum()),
-            "bins": [
-                {
-                    "from": round(index / NUM_BINS, 4),
-                    "pairs": int(self.pairs[index]),
-                    "likelihood": float(self.predicted[index] / self.pairs[index]),
-                    "matching": float(self.matched[index] / self.pairs[index]),
-                }
-                for index in filled
-            ],
-        }
 
 
 @dataclass(frozen=True)
@@ -104,10 +64,12 @@ class Observed:
 
     Attributes:
         answered: scores and labels of the images.
+        given: number of given attributes, as in `NUM_GIVEN`.
         share: of the population that satisfies the query, 0..1.
     """
 
     answered: AnsweredQuery
+    given: int | None
     share: float
 
     def label_shift(self) -> Float64Array:
@@ -119,29 +81,30 @@ class Observed:
         return np.where(matches, self.share / share_here, (1.0 - self.share) / (1.0 - share_here))
 
 
-def fit_run_calibration(
-    run: Run, dataset: SearchDataset, subject: Subject, cache_dir: Path, console: Console
+def calibrate(
+    subject: Subject, dataset: SearchDataset, held_out: DataConfig, seed: int, cache_dir: Path, console: Console
 ) -> dict[str, Any]:
-    """Calibrate a run on its held-out categories, or with a caveat on training categories if it held none out.
+    """Fit a calibration on the categories that training held out, or with a caveat on others if it held none out.
 
     The manifest of a bundle holds the result, fitted with the encoders and the attribute head of that bundle, under
     `calibration`.
 
     Args:
-        run: gives the held-out categories and the seed.
+        subject: a run, or the bundle of its export.
         dataset: the data the run was trained on; only its training split is read.
-        subject: `run_subject(run, device)`, or `bundle_subject` of its export.
+        held_out: settings of the run that tell what it held out.
+        seed: of the run.
         cache_dir: of decoded images.
         console: for progress; standard error.
 
     Returns:
         JSON that `Calibration.from_json` reads, with a record of the fit.
     """
-    rows, source = calibration_rows(dataset.train, run.config.data, run.config.run.seed)
+    rows, source = calibration_rows(dataset.train, held_out, seed)
     paths = [dataset.train.image_paths[row] for row in rows]
     images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
     population = dataset.train.attributes[: dataset.train.num_own]
-    result = fit_calibration(subject, images, population, run.config.run.seed) | {"fitted_on": source}
+    result = fit_calibration(subject, images, population, seed) | {"fitted_on": source}
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
 
@@ -154,76 +117,83 @@ def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[Int64Ar
 
 
 def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UInt8Array, seed: int) -> dict[str, Any]:
-    """Fit the regression on partial queries made from the labels of encoded images.
+    """Fit the calibration on partial queries made from the labels of encoded images.
 
-    The result includes the expected calibration error of queries that were left out of the fit in turn
-    (`NUM_FOLDS` folds).
+    The weight of the cosine is chosen, and the expected calibration error is measured, across two halves of the
+    categories: fitted on one, applied to the other, and the other way round. The result is then fitted on both.
 
     Args:
         subject: encoded the images; its own calibration is not used.
         images: of training people.
         population: attribute vectors uint8 `[M, A]` with the attribute frequencies that search will meet.
-        seed: of the queries.
+        seed: of the queries and the halves.
+
+    Returns:
+        JSON that `Calibration.from_json` reads, with a record of the fit.
     """
-    categories = np.unique(images.attributes, axis=0)
-    queries = [query for given in NUM_GIVEN for query in _some_queries(subject, categories, given, seed)]
-    observed = [
-        Observed(answer(subject, images, query), float(satisfied(subject.schema, query.given, population).mean()))
-        for query in queries
+    categories, category = np.unique(images.attributes, axis=0, return_inverse=True)
+    first = (np.random.default_rng(seed).permutation(len(categories)) % 2 == 0)[category.ravel()]
+    halves = [(_rows(images, first), _rows(images, ~first)), (_rows(images, ~first), _rows(images, first))]
+    if len(categories) < FEWEST_CATEGORIES:
+        halves = [(images, images)]
+    precisions = [
+        _mean_precisions(subject, population, fitted, applied, seed)
+        for fitted, applied in halves
+        if len(applied.logits)
     ]
-    folds = np.random.default_rng(seed).permutation(len(queries)) % NUM_FOLDS
+    mean = np.mean(precisions, axis=0)
+    cosine_weight = COSINE_WEIGHTS[int(np.argmax(mean))]
     reliability, top = Reliability(), Reliability()
-    for fold in range(NUM_FOLDS):
-        fitted = _fit([query for index, query in enumerate(observed) if folds[index] != fold])
-        for index in np.flatnonzero(folds == fold):
-            answered = observed[index].answered
-            likelihood = fitted.likelihood(features_of(answered))
-            count_pairs(likelihood, answered, reliability, top, observed[index].label_shift())
-    calibration = _fit(observed)
-    return calibration.to_json() | {
-        "num_queries": len(queries),
+    for fitted, applied in halves:
+        half = _fit(subject, population, fitted, cosine_weight, seed)
+        for query in _observe(subject, population, applied, half, seed):
+            count_pairs(half, query.answered, reliability, top, query.label_shift())
+    return _fit(subject, population, images, cosine_weight, seed).to_json() | {
         "num_images": len(images.attributes),
+        "num_categories": len(categories),
         "cross_validated": {
+            "mean_average_precision": dict(zip(map(str, COSINE_WEIGHTS), mean.tolist(), strict=True)),
             "expected_calibration_error": reliability.expected_calibration_error(),
             f"top{TOP_HITS}": top.expected_calibration_error(),
         },
     }
 
 
-def features_of(answered: AnsweredQuery) -> Float64Array:
-    """Inputs of the calibration for all images and one query, float64 `[N, len(FEATURES)]`."""
-    scores = answered.scores
-    return match_features(
-        scores["marginalised"], scores["attribute_likelihood"], len(answered.query.terms), answered.log_prior
-    )
-
-
 def count_pairs(
-    likelihood: AnyArray,
+    calibration: Calibration,
     answered: AnsweredQuery,
     everything: Reliability,
     top: Reliability,
     weights: Float64Array | None = None,
-) -> None:
-    """Add all pairs of one query to `everything`, and its best hits, which people look at, to `top`."""
+) -> AnyArray:
+    """Add all pairs of one query to `everything`, and its best hits, which people look at, to `top`.
+
+    Returns:
+        The likelihoods of the pairs, float32 `[N]`.
+    """
+    likelihood = calibration.likelihood(answered.scores["match"], len(answered.query.terms), answered.information)
     counts = np.ones(len(likelihood)) if weights is None else weights
     everything.add(likelihood, answered.relevant, counts)
-    best = _best_hits(answered)
+    best = _best_hits(answered.scores["match"])
     top.add(likelihood[best], answered.relevant[best], counts[best])
+    return likelihood
 
 
-def fit_logistic(features: Float64Array, matches: BoolArray, weights: Float64Array) -> Calibration:
-    """Logistic regression with a small ridge, constrained to rise with the cosine and with the evidence.
+def fit_logistic(features: Float64Array, matches: BoolArray, weights: Float64Array) -> Float64Array:
+    """Logistic regression with a small ridge, whose weights are bounded by `SMALLEST`.
 
     Args:
-        features: float64 `[n, len(FEATURES)]`.
+        features: float64 `[n, 4]`.
         matches: bool `[n]`.
         weights: of the pairs, `[n]`.
+
+    Returns:
+        The weights of the features and the bias, float64 `[5]`.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
-    penalised = np.append(np.full(len(FEATURES), RIDGE), 0.0)  # no penalty on the bias
+    penalised = np.append(np.full(features.shape[1], RIDGE), 0.0)  # no penalty on the bias
     shares = weights / weights.sum()
 
     def loss(theta: Float64Array) -> tuple[float, Float64Array]:
@@ -232,30 +202,82 @@ def fit_logistic(features: Float64Array, matches: BoolArray, weights: Float64Arr
         residual = shares * (0.5 * (1.0 + np.tanh(0.5 * logits)) - matches)
         return float(value), residual @ design + penalised * theta
 
-    weights_and_bias = optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=BOUNDS).x
-    return Calibration(mean, scale, weights_and_bias[:-1], float(weights_and_bias[-1]))
+    bounds = [(smallest, np.inf) for smallest in SMALLEST]
+    theta = optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return np.append(theta[:-1] / scale, theta[-1] - theta[:-1] @ (mean / scale))
 
 
 def pair_weights(observed: Observed) -> Float64Array:
     """Weights of the pairs of one query in the fit, `[N]`: its best hits together weigh as much as all its pairs."""
     count = len(observed.answered.relevant)
     weights = np.full(count, 1.0 / count)
-    best = _best_hits(observed.answered)
+    best = _best_hits(observed.answered.scores["match"])
     weights[best] += 1.0 / len(best)
     return np.asarray(weights * observed.label_shift())
 
 
-def _best_hits(answered: AnsweredQuery) -> Int64Array:
-    return np.argsort(-answered.scores["marginalised"], kind="stable")[:TOP_HITS]
+def _fit(
+    subject: Subject, population: UInt8Array, images: LabelledEmbeddings, cosine_weight: float, seed: int
+) -> Calibration:
+    scale, shift = calibrate_attributes(subject.schema, images, population)
+    scoring = _only_score(scale, shift, cosine_weight)
+    observed = list(_observe(subject, population, images, scoring, seed))
+    features = np.concatenate([_features(query.answered) for query in observed])
+    matches = np.concatenate([query.answered.relevant for query in observed])
+    theta = fit_logistic(features, matches, np.concatenate([pair_weights(query) for query in observed]))
+    return Calibration(scale, shift, cosine_weight, *map(float, theta))
 
 
-def _some_queries(subject: Subject, categories: UInt8Array, given: int | None, seed: int) -> tuple[PartialQuery, ...]:
+def _only_score(scale: Float32Array, shift: Float32Array, cosine_weight: float) -> Calibration:
+    """What gives match scores; its likelihood is not fitted."""
+    return Calibration(scale, shift, cosine_weight, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _features(answered: AnsweredQuery) -> Float64Array:
+    """Match score, its product with the information, number of terms and information of all pairs, float64 `[N, 4]`."""
+    scores, information = answered.scores["match"].astype(np.float64), answered.information
+    features = np.empty((len(scores), 4))
+    features[:, 0], features[:, 1] = scores, scores * information
+    features[:, 2], features[:, 3] = len(answered.query.terms), information
+    return features
+
+
+def _mean_precisions(
+    subject: Subject, population: UInt8Array, fitted: LabelledEmbeddings, applied: LabelledEmbeddings, seed: int
+) -> Float64Array:
+    """For each of `COSINE_WEIGHTS` the average precision, averaged over queries and then over numbers of attributes."""
+    scale, shift = calibrate_attributes(subject.schema, fitted, population)
+    by_given: dict[int | None, list[Float64Array]] = {}
+    tried = [_only_score(scale, shift, weight) for weight in COSINE_WEIGHTS]
+    for query in _observe(subject, population, applied, _only_score(scale, shift, 0.0), seed):
+        answered = query.answered
+        evidence, cosines = answered.scores["match"], answered.scores["marginalised"]
+        shares = [calibration.cosine_share(answered.information) for calibration in tried]
+        scores = np.stack([match_score(evidence, cosines, share) for share in shares])
+        precision, _ = rank_queries(scores, np.broadcast_to(answered.relevant, scores.shape))
+        by_given.setdefault(query.given, []).append(precision)
+    return np.asarray(np.mean([np.mean(precisions, axis=0) for precisions in by_given.values()], axis=0))
+
+
+def _observe(
+    subject: Subject, population: UInt8Array, images: LabelledEmbeddings, calibration: Calibration, seed: int
+) -> Iterable[Observed]:
+    categories = np.unique(images.attributes, axis=0)
+    for given in NUM_GIVEN:
+        for query in _some_queries(subject, categories, given, seed):
+            share = float(satisfied(subject.schema, query.given, population).mean())
+            yield Observed(answer(subject, images, query, calibration), given, share)
+
+
+def _best_hits(scores: AnyArray) -> Int64Array:
+    return np.argsort(-scores, kind="stable")[:TOP_HITS]
+
+
+def _rows(images: LabelledEmbeddings, rows: BoolArray) -> LabelledEmbeddings:
+    return LabelledEmbeddings(images.embeddings[rows], images.logits[rows], images.attributes[rows])
+
+
+def _some_queries(subject: Subject, categories: UInt8Array, given: int | None, seed: int) -> Sequence[PartialQuery]:
     queries = make_partial_queries(subject.schema, categories, given, seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
-    return tuple(queries[index] for index in chosen)
-
-
-def _fit(observed: list[Observed]) -> Calibration:
-    features = np.concatenate([features_of(query.answered) for query in observed])
-    matches = np.concatenate([query.answered.relevant for query in observed])
-    return fit_logistic(features, matches, np.concatenate([pair_weights(query) for query in observed]))
+    return [queries[index] for index in chosen]

@@ -23,7 +23,7 @@ from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.matching.scoring import NUM_COMPLETIONS
 from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets.splits import SearchDataset
-from sal_train.evaluation.calibrate import TOP_HITS, Reliability, count_pairs, features_of, fit_run_calibration
+from sal_train.evaluation.calibrate import TOP_HITS, calibrate, count_pairs
 from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
 from sal_train.evaluation.operating_points import OperatingPoints
 from sal_train.evaluation.partial_queries import (
@@ -34,6 +34,7 @@ from sal_train.evaluation.partial_queries import (
     summarise_rules,
 )
 from sal_train.evaluation.protocol import Protocol, protocol_of_held_out, protocol_of_test_split
+from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.report import print_report
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject, bundle_subject, encode_labelled, run_subject
 
@@ -106,7 +107,7 @@ def evaluate_run(run_dir: Path, dataset: SearchDataset, options: Options, consol
     protocol = protocol_of_held_out(run, dataset) if options.held_out else protocol_of_test_split(dataset)
     fitted = None
     if options.partial and not options.held_out:
-        fitted = fit_run_calibration(run, dataset, subject, options.cache_dir, console)
+        fitted = calibrate(subject, dataset, run.config.data, run.config.run.seed, options.cache_dir, console)
     return evaluate(subject, protocol, options, console, fitted)
 
 
@@ -198,14 +199,14 @@ def partial_queries(
     calibration: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Metrics of every scoring rule by the number of given attributes, and the reliability of the likelihood."""
-    fitted = Calibration.from_json(calibration) if calibration is not None else None
+    fitted = None if calibration is None else Calibration.from_json(calibration, subject.schema.num_bits)
     counts = []
     everything, top, points = Reliability(), Reliability(), OperatingPoints()
     for given in NUM_GIVEN:
         queries = make_partial_queries(subject.schema, protocol.queries, given, options.seed)
         if not queries:
             continue
-        answered = answers(subject, images, queries, console, variants=options.held_out)
+        answered = answers(subject, images, queries, console, fitted, variants=options.held_out)
         if fitted is not None:
             answered = (_counted(query, fitted, everything, top, points) for query in answered)
         counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
@@ -223,7 +224,6 @@ def _counted(
     query: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
 ) -> AnsweredQuery:
     """The query itself, after its pairs have been counted."""
-    likelihood = fitted.likelihood(features_of(query))
-    count_pairs(likelihood, query, everything, top)
+    likelihood = count_pairs(fitted, query, everything, top)
     points.add(likelihood, query.relevant)
     return query

@@ -5,9 +5,11 @@ category has, are the query with n attributes given. So the query with 3 extends
 measured. Different categories often give the same query (there are not many with one attribute); each counts once.
 A gallery image is relevant when its labels satisfy everything that is given.
 
-Three rules are compared. `marginalised` is the one of the runtime (sal_runtime/matching/scoring.py). `zeros` sets
-everything that is not given to zero, as if every unmentioned thing were absent. `attribute_likelihood` does without the
-common space: it is the product of the probabilities that the attribute head gives to the asked terms.
+Four rules are compared. `match` is the one of the runtime, the match score of a calibrated bundle
+(sal_runtime/matching/scoring.py). The others are its ingredients and a naive rule. `marginalised` is the cosine with
+the query's direction. `attribute_likelihood` does without the common space: it is the product of the probabilities that
+the attribute head gives to the asked terms, as they are before calibration. `zeros` sets everything that is not given
+to zero, as if every unmentioned thing were absent.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.arrays import Float32Array
+from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.matching.scoring import (
     EncodeAttributes,
     encoded_completions,
-    log_likelihood,
-    query_log_prior,
+    joint_logit,
+    match_score,
+    query_information,
     query_seed,
     query_vector,
+    term_logits,
     term_probabilities,
 )
 from sal_runtime.query.language import Query, parse_query
@@ -63,13 +68,13 @@ class AnsweredQuery:
     Attributes:
         scores: rule (or variant of a rule) -> float32 `[N]`.
         relevant: bool `[N]`.
-        log_prior: of the query under the training statistics.
+        information: of the query under the training statistics, in nats.
     """
 
     query: Query
     scores: Mapping[str, Float32Array]
     relevant: NDArray[np.bool_]
-    log_prior: float
+    information: float
 
 
 def make_partial_queries(
@@ -112,20 +117,32 @@ def satisfied(schema: AttributeSchema, given: Mapping[int, int], attributes: NDA
 
 
 def answer(
-    subject: Subject, images: LabelledEmbeddings, partial: PartialQuery, variants: bool = False
+    subject: Subject,
+    images: LabelledEmbeddings,
+    partial: PartialQuery,
+    calibration: Calibration | None = None,
+    variants: bool = False,
 ) -> AnsweredQuery:
-    """Score all images under every rule; with `variants`, under other aggregations of the completions too."""
+    """Score all images under every rule, and under `match` with a calibration.
+
+    With `variants`, other aggregations of the completions are scored, too.
+    """
     query, statistics, encode = partial.query, subject.statistics, subject.encode_attributes
     probabilities = term_probabilities(query, subject.schema, images.logits)
+    information = query_information(query, statistics)
     scores = {
         "marginalised": images.embeddings @ query_vector(query, statistics, encode),
         "zeros": images.embeddings @ zeros_vector(partial, subject.schema, encode),
-        "attribute_likelihood": log_likelihood(probabilities).astype(np.float32),
+        "attribute_likelihood": np.log(probabilities).sum(axis=1).astype(np.float32),
     }
+    if calibration is not None:
+        logits = images.logits * calibration.attribute_scale + calibration.attribute_shift
+        evidence = joint_logit(term_logits(query, subject.schema, dict(enumerate(logits.T))))
+        share = calibration.cosine_share(information)
+        scores["match"] = np.asarray(match_score(evidence, scores["marginalised"], share))
     if variants:
         scores |= aggregations(*encoded_completions(query.conjunctions, statistics, encode, query_seed(query)), images)
-    relevant = satisfied(subject.schema, partial.given, images.attributes)
-    return AnsweredQuery(query, scores, relevant, query_log_prior(query, statistics))
+    return AnsweredQuery(query, scores, satisfied(subject.schema, partial.given, images.attributes), information)
 
 
 def zeros_vector(partial: PartialQuery, schema: AttributeSchema, encode: EncodeAttributes) -> Float32Array:
@@ -165,12 +182,13 @@ def answers(
     images: LabelledEmbeddings,
     queries: tuple[PartialQuery, ...],
     console: Console,
+    calibration: Calibration | None = None,
     variants: bool = False,
 ) -> Iterator[AnsweredQuery]:
     """`answer` for one query after the other, with progress on `console`."""
     described = f"{len(queries)} partial queries"
     for partial in track(queries, described, console=console, disable=not console.is_terminal):
-        yield answer(subject, images, partial, variants)
+        yield answer(subject, images, partial, calibration, variants)
 
 
 def summarise_rules(answered: Iterator[AnsweredQuery], num_gallery: int) -> dict[str, Any]:

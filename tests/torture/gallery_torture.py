@@ -290,7 +290,7 @@ def _search(gallery: Gallery, query: Any, camera: str) -> None:
     problems = gallery.verify()
     (found,) = gallery.nearest(query, 10, ItemFilter(cameras=[camera]))
     wrong = [item for item in found.items if item.camera != camera]
-    if problems or wrong or len(set(uris(found))) != len(found) or (np.diff(found.cosines) > 0).any():
+    if problems or wrong or len(set(uris(found))) != len(found) or (np.diff(found.scores) > 0).any():
         raise TortureError(f"a reader sees {problems or wrong or found}")
 
 

@@ -36,6 +36,7 @@ from sal_runtime.gallery.milvus.collection import (
     without_credentials,
 )
 from sal_runtime.gallery.milvus.expression import filter_expression
+from sal_runtime.ranking.scoring import Queries, Scoring, best_proposed, num_proposed
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -221,34 +222,39 @@ class MilvusGallery:
         with milvus_errors(self.title):
             compact(self._client, self.collection, self.title)
 
-    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
-        """The items whose embeddings are nearest to each query, among those that a filter lets through.
+    def nearest(self, queries: Queries, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
+        """The items whose embeddings answer each query best, among those that a filter lets through.
 
         Args:
-            queries: unit vectors float32 `[Q, d]`.
+            queries: unit vectors float32 `[Q, d]`, ranked by the cosine. Or the scoring of each: the server gives the
+                nearest `num_proposed(k)` items, at most 16,384, and the best of these come.
             k: 1 to 16,384; fewer come where there are fewer items.
             where: applied before ranking, so that k of the fitting items come; None for all.
 
         Returns:
-            For each query up to k items, nearest first; in no order among equally near ones.
+            For each query up to k items, best first; in no order among equally near ones.
 
         Raises:
             InputError: the queries do not fit the gallery, or k is out of range.
             SalError: the server cannot be reached, or refuses.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.embedding_dim:
-            raise InputError(f"got queries {queries.shape}, expected [Q, {self.embedding_dim}]")
+        scorings = [] if isinstance(queries, np.ndarray) else list(queries)
+        vectors = queries if isinstance(queries, np.ndarray) else np.array([scoring.nearest for scoring in scorings])
+        if vectors.ndim != 2 or vectors.shape[1] != self.embedding_dim:
+            raise InputError(f"got queries {vectors.shape}, expected [Q, {self.embedding_dim}]")
         if not 1 <= k <= MAX_K:
             raise InputError(f"got k = {k}, expected 1 to {MAX_K:,}, the most that Milvus gives; `chunks` gives all")
+        proposed = min(num_proposed(k), MAX_K) if scorings else k
         fields = [*ITEM_FIELDS, "embedding"]
-        settings = {"filter": filter_expression(where), "limit": k, "output_fields": fields, **_READ}
-        per_call = min(MAX_K, max(1, HITS_PER_CALL // k))
+        settings = {"filter": filter_expression(where), "limit": proposed, "output_fields": fields, **_READ}
+        per_call = min(MAX_K, max(1, HITS_PER_CALL // proposed))
         found: list[Any] = []
         with milvus_errors(self.title):
-            for start in range(0, len(queries), per_call):
-                part = np.ascontiguousarray(queries[start : start + per_call], dtype=np.float32)
+            for start in range(0, len(vectors), per_call):
+                part = np.ascontiguousarray(vectors[start : start + per_call], dtype=np.float32)
                 found += self._client.search(self.collection, data=list(part), anns_field="embedding", **settings)
-        return [self._neighbours(hits) for hits in found]
+        neighbours = [self._neighbours(hits) for hits in found]
+        return [_best(*pair, k) for pair in zip(scorings, neighbours, strict=True)] if scorings else neighbours
 
     def _neighbours(self, hits: Any) -> Neighbours:
         cosines = np.array([hit["distance"] for hit in hits], np.float32)
@@ -291,3 +297,8 @@ class MilvusGallery:
         if ids:
             self._client.delete(self.collection, ids=ids, timeout=CALL_SECONDS)
         return len(ids)
+
+
+def _best(scoring: Scoring, proposed: Neighbours, k: int) -> Neighbours:
+    places, scores = best_proposed(scoring, proposed.embeddings, k)
+    return Neighbours(tuple(proposed.items[place] for place in places), scores, proposed.embeddings[places])

@@ -141,7 +141,7 @@ def test_parts_of_several_processes_search_like_one(
     queries = unit_vectors(5)
     for found, expected_hits in zip(together.nearest(queries, 12), alone.nearest(queries, 12), strict=True):
         assert uris_of(found) == [str(archive / uri) for uri in uris_of(expected_hits)]
-        np.testing.assert_allclose(found.cosines, expected_hits.cosines, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found.scores, expected_hits.scores, rtol=0, atol=1e-6)
 
 
 def test_only_what_changed_is_encoded_again(two_workers: RayProcess, archive: Path, tiny: Path, tmp_path: Path) -> None:

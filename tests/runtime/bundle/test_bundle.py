@@ -16,7 +16,7 @@ from sal_export import bundle_writing as writing
 from sal_runtime import files
 from sal_runtime.bundle import bundle as bundle_module
 from sal_runtime.bundle.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
-from sal_runtime.bundle.calibration import FEATURES, Calibration
+from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
 from sal_runtime.errors import BackendError, BundleError, InputError, SchemaError
 from tests.runtime.tiny_bundle import DIM, SCHEMA, SPEC, embed_attributes, embed_image, make_tiny_bundle
@@ -106,7 +106,10 @@ def rewrite_manifest(folder: Path, change: dict[str, object]) -> None:
         ({"files": {"../secret": {"sha256": "0", "bytes": 0}}}, "plain file name"),
         ({"artefacts": [{}]}, "incomplete"),
         ({"statistics": {"count": 1, "parents": [-1], "tables": [[1.0]]}}, "do not fit"),
-        ({"calibration": {"method": "isotonic"}}, r"copy: calibration: got 'isotonic' on nothing, expected 'logistic'"),
+        (
+            {"calibration": {"method": "isotonic"}},
+            "got the method 'isotonic', expected 'match score'",
+        ),
         ({"calibration": [1.0]}, "incomplete"),
     ],
 )
@@ -134,8 +137,8 @@ def test_the_calibration_is_read_once_when_the_bundle_is_opened(tiny: Path, tmp_
     assert open_bundle(tiny).calibration is None
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
-    numbers = np.arange(1.0, 1.0 + len(FEATURES))
-    fitted = Calibration(numbers, 2 * numbers, 3 * numbers, -1.0)
+    numbers = np.arange(1, 1 + open_bundle(tiny).schema.num_bits, dtype=np.float32)
+    fitted = Calibration(numbers, -numbers, 0.5, 1.0, 2.0, -3.0, 4.0, -1.0)
     rewrite_manifest(copy, {"calibration": fitted.to_json() | {"fitted_on": "nobody"}})
     calibration = open_bundle(copy).calibration
     assert calibration is not None

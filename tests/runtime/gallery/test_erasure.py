@@ -66,9 +66,9 @@ def test_hashes_and_metadata_keys_go_with_the_last_item(tmp_path: Path) -> None:
         assert all(needle in (tmp_path / "g.sal").read_bytes() for needle in needles)
         gallery.remove(item.uri for item in gone)
         assert not any(needle in file.read_bytes() for file in tmp_path.iterdir() for needle in needles)
-        assert gallery.nearest(unit_vectors(1), 9, ItemFilter(metadata={"zone": ["n"]}))[0].cosines.shape == (5,)
+        assert gallery.nearest(unit_vectors(1), 9, ItemFilter(metadata={"zone": ["n"]}))[0].scores.shape == (5,)
         gallery.add(gone, unit_vectors(2, seed=1))
         assert gallery.nearest(unit_vectors(1), 9, ItemFilter(metadata={"secret-key": ["plate-x"]}))[
             0
-        ].cosines.shape == (2,)
+        ].scores.shape == (2,)
         assert gallery.verify() == []

@@ -85,7 +85,7 @@ def test_filters_find_what_brute_force_finds(
                         assert uris(found) == expected
                         vectors = np.array([stored[uri][1] for uri in expected], np.float32).reshape(-1, DIM)
                         np.testing.assert_array_equal(found.embeddings, vectors)
-                        np.testing.assert_allclose(found.cosines, vectors @ query[0], atol=1e-6)
+                        np.testing.assert_allclose(found.scores, vectors @ query[0], atol=1e-6)
                     chunks = list(reader.chunks(asked))
                     assert {item.uri for ids, _ in chunks for item in reader.items(ids)} == set(expected)
                 assert reader.verify() == []
@@ -136,7 +136,7 @@ def test_new_items_are_found_without_reading_the_others_again(tmp_path: Path, mo
         writer.add([GalleryItem("new.jpg")], new)
         (found,) = reader.nearest(new, 1)
         assert uris(found) == ["new.jpg"]
-        assert found.cosines[0] == pytest.approx(1)
+        assert found.scores[0] == pytest.approx(1)
         assert sorted(read) == [(0, 4), (1, 4)]  # the last block of ids and of vectors
 
 
@@ -173,8 +173,8 @@ def test_threads_search_while_another_writes(tmp_path: Path) -> None:
             while not done.is_set():
                 (found,) = gallery.nearest(query, 2500)
                 assert len(set(uris(found))) == len(found)
-                np.testing.assert_allclose(found.cosines, found.embeddings @ query[0], atol=1e-6)
-                assert np.all(np.diff(found.cosines) <= 0)
+                np.testing.assert_allclose(found.scores, found.embeddings @ query[0], atol=1e-6)
+                assert np.all(np.diff(found.scores) <= 0)
         except BaseException as error:
             wrong.append(error)
 
@@ -229,7 +229,7 @@ def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytes
                 pairs = zip(gallery.nearest(queries, 9, where), reader.nearest(queries, 9, where), strict=True)
                 for expected, found in pairs:
                     assert uris(found) == uris(expected)
-                    np.testing.assert_allclose(found.cosines, expected.cosines, atol=1e-6)
+                    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
         check()
         assert copied == [8, 8, 5]
@@ -255,12 +255,12 @@ def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
                 for query, found in zip(queries, gallery.nearest(queries, 5, where), strict=True):
                     (alone,) = gallery.nearest(query[None], 5, where)
                     assert uris(found) == uris(alone)
-                    np.testing.assert_allclose(found.cosines, alone.cosines, atol=1e-6)
+                    np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
 
         check()
         gallery.add([GalleryItem("new.jpg", camera="c1")], unit_vectors(12, seed=5)[3:4])
         check()
-        assert gallery.nearest(queries, 1)[3].cosines[0] == pytest.approx(1, abs=1e-6)
+        assert gallery.nearest(queries, 1)[3].scores[0] == pytest.approx(1, abs=1e-6)
         gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
         check()
 
@@ -277,7 +277,7 @@ def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
         exact = reader.nearest(queries, 5)
         proposed = reader.nearest(queries, 5, approximate=True)
         assert np.mean([len({*uris(a)} & {*uris(b)}) / 5 for a, b in zip(proposed, exact, strict=True)]) > 0.9
-        np.testing.assert_allclose(proposed[0].cosines, proposed[0].embeddings @ queries[0], atol=1e-6)
+        np.testing.assert_allclose(proposed[0].scores, proposed[0].embeddings @ queries[0], atol=1e-6)
         with pytest.raises(InputError, match="no conditions"):
             reader.nearest(queries, 5, ItemFilter(cameras=["c1"]), approximate=True)
         with pytest.raises(InputError, match="open for reading"):
@@ -288,7 +288,7 @@ def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:
                 reader.nearest(queries, 5, approximate=True)
             build_gallery_index(gallery)
             (found,) = reader.nearest(unit_vectors(1, seed=9), 1, approximate=True)
-            assert found.cosines[0] == pytest.approx(1, abs=1e-6)
+            assert found.scores[0] == pytest.approx(1, abs=1e-6)
             gallery.remove(["00007.jpg"])
             assert not (tmp_path / "g.sal.index").exists()
             assert not any(vectors[7].tobytes() in file.read_bytes() for file in tmp_path.iterdir())

@@ -137,7 +137,7 @@ class GalleryMachine(RuleBasedStateMachine):
         for gallery in (self.reader, self.writer):
             (found,) = gallery.nearest(query, k, where)
             assert uris(found) == self.nearest_uris(query[0], k, where)
-            np.testing.assert_allclose(found.cosines, found.embeddings @ query[0], atol=1e-6)
+            np.testing.assert_allclose(found.scores, found.embeddings @ query[0], atol=1e-6)
 
     @invariant()
     def holds_what_was_added(self) -> None:
@@ -194,7 +194,7 @@ def test_a_block_of_values_that_was_removed_is_not_remembered(tmp_path: Path) ->
     with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:
         gallery.add([GalleryItem(f"{number}.jpg", camera="a") for number in range(2048)], vectors)
         where = ItemFilter(cameras=["a"])
-        assert gallery.nearest(vectors[:1], 4096, where)[0].cosines.shape == (2048,)
+        assert gallery.nearest(vectors[:1], 4096, where)[0].scores.shape == (2048,)
         gallery.remove(f"{number}.jpg" for number in range(1024, 2048))
         gallery.add([GalleryItem(f"new {number}.jpg") for number in range(1024)], vectors[1024:])
-        assert gallery.nearest(vectors[:1], 4096, where)[0].cosines.shape == (1024,)
+        assert gallery.nearest(vectors[:1], 4096, where)[0].scores.shape == (1024,)

@@ -77,7 +77,7 @@ def test_everything_is_of_the_new_bundle(path: Path, bundles: tuple[Bundle, Bund
     with Gallery.open(path) as gallery:
         check_bundle(gallery, bundles[1])
         query = np.eye(gallery.embedding_dim, dtype=np.float32)[:1]
-        assert gallery.nearest(query, 9, ItemFilter(cameras=["c1"]))[0].cosines.shape == (3,)
+        assert gallery.nearest(query, 9, ItemFilter(cameras=["c1"]))[0].scores.shape == (3,)
 
 
 def test_open_handles_notice_and_ids_are_not_used_twice(path: Path, bundles: tuple[Bundle, Bundle]) -> None:

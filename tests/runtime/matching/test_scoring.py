@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sal_runtime.bundle.calibration import FEATURES, Calibration, match_features
+from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.errors import BundleError
 from sal_runtime.matching import scoring
-from sal_runtime.matching.scoring import Assessment, assess, query_vector, term_probabilities
-from sal_runtime.query.language import Query, Term, parse_query
+from sal_runtime.matching.scoring import assess, joint_logit, match_scoring, query_vector, term_probabilities
+from sal_runtime.query.language import Term, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_runtime.ranking.scoring import top_k_by_score
 from sal_train.datasets.attribute_tree import fit_statistics
 
 SCHEMA = AttributeSchema(
@@ -121,7 +122,6 @@ def test_certain_logits_stay_finite() -> None:
     logits = np.full((2, SCHEMA.num_bits), 1e4)
     logits[1] *= -1
     probabilities = term_probabilities(parse_query("male,hat,red", SCHEMA), SCHEMA, logits)
-    assert np.isfinite(scoring.log_likelihood(probabilities)).all()
     assert ((probabilities > 0) & (probabilities <= 1)).all()
 
 
@@ -146,7 +146,7 @@ def test_marginalised_score_by_enumeration(text: str) -> None:
     direction = fitting / share - everyone
     expected = [row @ direction / math.sqrt(direction @ direction) for row in gallery.astype(np.float64)]
     np.testing.assert_allclose(cosines, expected, atol=1e-5)
-    assert scoring.query_log_prior(query, population) == pytest.approx(math.log(share))
+    assert scoring.query_information(query, population) == pytest.approx(-math.log(share))
 
 
 def test_a_query_true_of_everyone_drawn_still_has_a_vector() -> None:
@@ -174,80 +174,141 @@ def test_order_and_wording_do_not_matter() -> None:
     assert scoring.query_seed(parse_query("female,hat", SCHEMA)) not in seeds
 
 
-MEAN, SCALE, WEIGHTS, BIAS = (
-    [0.1, -1.0, 2.0, -3.0, -0.2],
-    [0.2, 2.0, 1.0, 4.0, 0.5],
-    [1.5, 1.0, -0.5, 0.25, -0.75],
-    -1.0,
+CALIBRATION = Calibration(
+    attribute_scale=np.array([1.5, 0.5, 1.0, 1.0, 2.0, 2.0], np.float32),
+    attribute_shift=np.array([0.25, -1.0, 0.5, -0.5, 0.0, 1.0], np.float32),
+    cosine_weight=0.6,
+    score_weight=0.8,
+    growing_score_weight=0.4,
+    terms_weight=-0.3,
+    information_weight=0.2,
+    bias=-1.0,
 )
-CALIBRATION = Calibration(np.array(MEAN), np.array(SCALE), np.array(WEIGHTS), BIAS)
 
 
-def assessed(
-    query: Query, gallery: np.ndarray, calibration: dict[str, Any] | None = None, **settings: Any
-) -> Assessment:
-    bundle = make_bundle(calibration)
-    return assess(bundle, query, gallery @ query_vector(query, bundle.statistics, encode), gallery, **settings)
+def by_hand(text: str, gallery: np.ndarray) -> tuple[list[float], list[float], list[list[float]]]:
+    """Match scores, likelihoods and evidence, with loops and in float64, from what the docstrings say."""
+    query, bundle = parse_query(text, SCHEMA), make_bundle()
+    population, (weight, bias) = bundle.statistics, bundle.attribute_head
+    vector = query_vector(query, population, encode).astype(np.float64)
+    fits = [all(holds(term, states) for term in query.terms) for states in population.states]
+    information = -math.log(population.probabilities[fits].sum())
+    scores, likelihoods, evidences = [], [], []
+    for row in gallery.astype(np.float64):
+        logits = CALIBRATION.attribute_scale * (weight @ row + bias) + CALIBRATION.attribute_shift
+        evidence = []
+        for term in query.terms:
+            absent = 1.0
+            for group, named in term.states:
+                states = SCHEMA.groups[group].states
+                odds = [math.exp(0 if state.bit is None else logits[state.bit]) for state in states]
+                absent *= 1 - sum(odds[state] for state in named) / sum(odds)
+            evidence.append(absent if term.negated else 1 - absent)
+        joint, cosine_weight = math.prod(evidence), 0.6 * information**2
+        score = (math.log(joint / (1 - joint)) + cosine_weight * (row @ vector)) / (1 + cosine_weight)
+        logit = (0.8 + 0.4 * information) * score - 0.3 * len(query.terms) + 0.2 * information - 1
+        scores.append(score)
+        likelihoods.append(1 / (1 + math.exp(-logit)))
+        evidences.append(evidence)
+    return scores, likelihoods, evidences
 
 
-def test_likelihood_is_the_logistic_of_the_features() -> None:
-    query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(6, 8)
-    bundle = make_bundle(CALIBRATION)
-    cosines = gallery @ query_vector(query, bundle.statistics, encode)
-    scores = assess(bundle, query, cosines, gallery)
-    population = bundle.statistics
-    hat_or_red = (population.states[:, 1] == 1) | (population.states[:, 2] == 0)
-    log_prior = math.log(population.probabilities[(population.states[:, 0] == 0) & hat_or_red].sum())
-    assert scores.likelihood is not None
-    for row in range(6):
-        joint = float(scores.evidence[row].astype(np.float64).prod())
-        cosine = float(cosines[row])
-        features = [cosine, math.log(joint / (1 - joint)), 2, log_prior, cosine * log_prior]
-        logit = BIAS + sum(w * (f - m) / s for w, f, m, s in zip(WEIGHTS, features, MEAN, SCALE, strict=True))
-        assert scores.likelihood[row] == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-4)
+@pytest.mark.parametrize("text", [*QUERIES, "male,hat|red", "!old,!hat,none"])
+def test_scores_likelihood_and_evidence_by_hand(text: str) -> None:
+    gallery, bundle, query = unit_rows(40, 8), make_bundle(CALIBRATION), parse_query(text, SCHEMA)
+    vector = query_vector(query, bundle.statistics, encode)
+    rows, found = top_k_by_score([match_scoring(bundle, query, vector)], [gallery], 40)
+    scores, likelihoods, evidences = by_hand(text, gallery)
+    assert rows[0].tolist() == sorted(range(40), key=lambda row: -scores[row])
+    np.testing.assert_allclose(found[0], np.array(scores)[rows[0]], rtol=1e-4, atol=1e-5)
+    told = assess(bundle, query, vector, found[0], gallery[rows[0]])
+    assert told.likelihood is not None
+    np.testing.assert_allclose(told.likelihood, np.array(likelihoods)[rows[0]], rtol=1e-4)
+    np.testing.assert_allclose(told.evidence, np.array(evidences)[rows[0]], rtol=1e-4)
+    np.testing.assert_allclose(told.cosines, gallery[rows[0]] @ vector, atol=1e-6)
+    assert (np.diff(told.likelihood) <= 0).all()
 
 
-def test_no_calibration_no_likelihood() -> None:
-    assert assessed(parse_query("hat", SCHEMA), unit_rows(2, 9)).likelihood is None
+def test_queries_asked_together_have_the_scores_that_they_have_alone() -> None:
+    bundle, gallery = make_bundle(CALIBRATION), unit_rows(300, 12)
+    queries = [parse_query(text, SCHEMA) for text in QUERIES]
+    vectors = np.array([query_vector(query, bundle.statistics, encode) for query in queries])
+    rules = [match_scoring(bundle, *pair) for pair in zip(queries, vectors, strict=True)]
+    rows, scores = top_k_by_score(rules, [gallery], 9)
+    for number in range(len(queries)):
+        alone = top_k_by_score(rules[number : number + 1], [gallery], 9)
+        np.testing.assert_array_equal(rows[number], alone[0][0])
+        np.testing.assert_allclose(scores[number], alone[1][0], rtol=1e-5, atol=1e-5)
 
 
-def test_chunks_change_nothing() -> None:
-    query, gallery = parse_query("male,hat|red", SCHEMA), unit_rows(50, 10)
-    whole = assessed(query, gallery, CALIBRATION)
-    chunked = assessed(query, gallery, CALIBRATION, chunk_rows=7)
-    for name in ("likelihood", "evidence"):
-        np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name), rtol=1e-5, atol=1e-6)
+def test_without_a_calibration_nothing_is_likely() -> None:
+    bundle, gallery, query = make_bundle(), unit_rows(30, 9), parse_query("hat,red", SCHEMA)
+    vector = query_vector(query, bundle.statistics, encode)
+    assert assess(bundle, query, vector, gallery @ vector, gallery).likelihood is None
 
 
-def test_certain_evidence_gives_a_finite_likelihood() -> None:
-    features = match_features(np.zeros(3), np.array([0.0, -1e-9, -300.0]), 1, -1.0)
-    assert np.isfinite(features).all()
-    assert np.isfinite(CALIBRATION.likelihood(features)).all()
+@pytest.mark.parametrize("text", [*QUERIES, "male,hat", "male,hat,red|blue,!old", "red|blue,!none"])
+def test_bounds_hold_and_are_close_for_what_fits_best(text: str) -> None:
+    bundle, gallery, query = make_bundle(CALIBRATION), unit_rows(3000, 14), parse_query(text, SCHEMA)
+    rule = match_scoring(bundle, query, query_vector(query, bundle.statistics, encode))
+    scores = rule.score(gallery @ rule.directions.T)
+    upper = (gallery @ rule.bounds.T + rule.offsets).max(axis=1)
+    assert (upper >= scores).all()
+    if "hat|red" not in text:  # alternatives in different groups have no bound
+        assert (upper >= np.sort(scores)[-10]).mean() < 0.5
+
+
+def test_one_binary_word_is_ordered_by_its_evidence_and_little_else() -> None:
+    """The likelihood of one word never tells another story than the percentage beside it."""
+    bundle, gallery, query = make_bundle(CALIBRATION), unit_rows(200, 10), parse_query("female", SCHEMA)
+    vector = query_vector(query, bundle.statistics, encode)
+    rows, scores = top_k_by_score([match_scoring(bundle, query, vector)], [gallery], 200)
+    told = assess(bundle, query, vector, scores[0], gallery[rows[0]])
+    assert told.likelihood is not None
+    assert np.corrcoef(told.likelihood, told.evidence[:, 0])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("size", [1e4, 88.0, 1e-3])
+@pytest.mark.parametrize("terms", [1, 2, 30])
+def test_certain_logits_give_finite_scores(size: float, terms: int) -> None:
+    for kind in (np.float32, np.float64):
+        logits = np.array([size, -size, 0.0], kind)
+        joint = joint_logit([logits] * terms)
+        assert joint.dtype == kind
+        assert np.isfinite(joint).all()
+        assert joint[0] >= joint[2] >= joint[1]
 
 
 def test_no_images() -> None:
-    assert assessed(parse_query("hat", SCHEMA), np.empty((0, DIMENSION), np.float32)).evidence.shape == (0, 1)
+    query, bundle, nobody = parse_query("hat", SCHEMA), make_bundle(CALIBRATION), np.empty((0, DIMENSION), np.float32)
+    vector = query_vector(query, bundle.statistics, encode)
+    rows, scores = top_k_by_score([match_scoring(bundle, query, vector)], [nobody], 3)
+    assert rows.shape == scores.shape == (1, 0)
+    assert assess(bundle, query, vector, scores[0], nobody).evidence.shape == (0, 1)
 
 
 def test_calibration_survives_its_json() -> None:
-    again = Calibration.from_json(CALIBRATION.to_json())
-    features = np.random.default_rng(0).standard_normal((9, len(FEATURES))) * 1e3
-    np.testing.assert_array_equal(again.likelihood(features), CALIBRATION.likelihood(features))
-    assert (again.likelihood(features) >= 0).all()
-    assert (again.likelihood(features) <= 1).all()
+    again = Calibration.from_json(CALIBRATION.to_json(), SCHEMA.num_bits)
+    scores = np.random.default_rng(0).standard_normal(9) * 1e3
+    np.testing.assert_array_equal(again.likelihood(scores, 2, 3.0), CALIBRATION.likelihood(scores, 2, 3.0))
+    assert again.to_json() == CALIBRATION.to_json()
+    assert (again.likelihood(scores, 2, 3.0) >= 0).all()
+    assert (again.likelihood(scores, 2, 3.0) <= 1).all()
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"method": "isotonic"},
-        {"features": ["cosine"]},
-        {"weights": [1.0]},
-        {"scale": [1, 1, 0, 1, 1]},
+        {"attribute_scale": [1.0]},
+        {"attribute_scale": [1, 1, 1, -1, 1, 1]},
+        {"attribute_shift": [0, 0, 0, 0, 0, "nan"]},
+        {"score_weight": 0},
+        {"growing_score_weight": -1},
+        {"cosine_weight": -0.1},
         {"bias": None},
-        {"mean": [0, 0, 0, 0, "nan"]},
     ],
 )
 def test_calibration_refuses(change: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match="calibration"):
-        Calibration.from_json(CALIBRATION.to_json() | change)
+        Calibration.from_json(CALIBRATION.to_json() | change, SCHEMA.num_bits)

@@ -20,10 +20,12 @@ from sal_train.config import DataConfig
 from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import split_from_rows
 from sal_train.evaluation import calibrate, evaluate, full_queries
+from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import partition
 from sal_train.evaluation.operating_points import OperatingPoints
 from sal_train.evaluation.partial_queries import make_partial_queries, satisfied
 from sal_train.evaluation.protocol import Protocol
+from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.report import print_report
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -187,7 +189,7 @@ def test_report_of_partial_queries(subject: Subject) -> None:
     rows = partial["by_number_given"]
     assert [row["given"] for row in rows] == [1, 2, 3, 5, "all"]  # five groups: ten cannot be given
     for row in rows:
-        assert row["rules"].keys() == {"marginalised", "zeros", "attribute_likelihood"}
+        assert row["rules"].keys() == {"match", "marginalised", "zeros", "attribute_likelihood"}
         assert row["rules"]["marginalised"]["mAP"] > row["share_relevant"]
     everything = rows[-1]["rules"]
     assert everything["marginalised"]["mAP"] == pytest.approx(full["mAP"])
@@ -214,38 +216,80 @@ def record(asked: Protocol) -> dict[str, object]:
 
 def test_logistic_regression_finds_what_made_the_data() -> None:
     generator = np.random.default_rng(12)
-    features = generator.normal(loc=[0.3, -2, 3, -4, -1], scale=[0.2, 1.5, 2, 2, 0.5], size=(40000, 5))
-    weights, bias = np.array([6.0, 0.8, -0.3, 0.5, -1.0]), 1.0
+    features = generator.normal(loc=[0.3, -2, 3, 4], scale=[2.0, 1.5, 2, 2], size=(40000, 4))
+    weights, bias = np.array([1.0, 0.8, -0.3, 0.5]), 1.0
     matches = generator.random(40000) < 1 / (1 + np.exp(-(features @ weights + bias)))
     fitted = calibrate.fit_logistic(features, matches, np.ones(40000))
-    np.testing.assert_allclose(fitted.weights / fitted.scale, weights, rtol=0.1)
-    truth = 1 / (1 + np.exp(-(features @ weights + bias)))
-    assert np.abs(fitted.likelihood(features) - truth).max() < 0.05
+    np.testing.assert_allclose(fitted, [*weights, bias], rtol=0.1)
 
 
 def test_separable_data_stay_finite() -> None:
-    features = np.zeros((100, 5))
+    features = np.zeros((100, 4))
     features[50:, 0] = 1.0
     fitted = calibrate.fit_logistic(features, features[:, 0] > 0, np.ones(100))
-    likelihood = fitted.likelihood(features)
-    assert likelihood[0] < 0.05
-    assert likelihood[-1] > 0.95
-    assert np.isfinite(fitted.weights).all()
+    assert np.isfinite(fitted).all()
+    assert fitted[-1] < -3  # below 0.05
+    assert fitted[0] + fitted[-1] > 3
 
 
-def test_likelihood_never_falls_with_the_cosine_or_the_evidence() -> None:
+def test_likelihood_never_falls_with_the_match_score() -> None:
     """Even where the data say so: a search that sinks as it fits better would make no sense to anyone."""
     generator = np.random.default_rng(13)
-    features = generator.normal(size=(5000, 5))
-    matches = generator.random(5000) < 1 / (1 + np.exp(2 * features[:, 0] + 2 * features[:, 1] - 2 * features[:, 4]))
+    features = generator.normal(size=(5000, 4))
+    matches = generator.random(5000) < 1 / (1 + np.exp(2 * features[:, 0] + 2 * features[:, 1]))
     fitted = calibrate.fit_logistic(features, matches, np.ones(5000))
-    assert fitted.weights[0] >= 0
-    assert fitted.weights[1] >= 0
-    assert fitted.weights[4] <= 0
+    assert fitted[0] > 0
+    assert fitted[1] >= 0
+
+
+def test_a_head_that_says_yes_to_everybody_is_no_evidence() -> None:
+    """What it says of hats is noise around yes, one person in twenty has one: the evidence becomes one in twenty."""
+    generator = np.random.default_rng(3)
+    attributes = people(4000, 40)
+    attributes[:, 1] = generator.random(4000) < 0.05
+    images = see(attributes, 0.4, 41)
+    images.logits[:, 1] = 3 + generator.normal(size=4000)
+    scale, shift = calibrate_attributes(SCHEMA, images, attributes)
+    probability = 1 / (1 + np.exp(-(scale[1] * images.logits[:, 1] + shift[1])))
+    np.testing.assert_allclose(probability, 0.05, atol=0.02)
+    assert scale[0] == pytest.approx(1, abs=0.2)  # the others are exact posteriors
+    assert shift[0] == pytest.approx(0, abs=0.3)
+
+
+@pytest.mark.parametrize("frequent", [0, 1, 2, 3])
+def test_calibrated_probabilities_agree_with_the_frequencies_of_the_population(frequent: int) -> None:
+    """A head trained where colours were even, for a population where one colour is frequent."""
+    generator = np.random.default_rng(50 + frequent)
+    population = people(6000, 51)
+    colours = np.where(generator.random(6000) < 0.7, frequent, generator.integers(4, size=6000))
+    population[:, 3:6] = colours[:, None] == np.arange(3)
+    even = people(3000, 52)
+    scale, shift = calibrate_attributes(SCHEMA, see(even, 0.7, 53), population)
+    calibrated = see(population, 0.7, 54).logits * scale + shift
+    odds = np.exp(np.column_stack([calibrated[:, 3:6], np.zeros(6000)]))
+    mean = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(mean, np.bincount(colours, minlength=4) / 6000, atol=0.05)
+
+
+def test_calibration_of_an_attribute_that_nobody_has_is_finite() -> None:
+    attributes = people(50, 60)
+    attributes[:, 1] = 0
+    attributes[:, 3:6] = [1, 0, 0]
+    for images in (see(attributes, 0.4, 61), see(attributes[:1], 0.4, 61)):
+        scale, shift = calibrate_attributes(SCHEMA, images, attributes)
+        assert np.isfinite([scale, shift]).all()
+        assert (scale >= 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_a_calibration_of_few_people_can_be_used(subject: Subject, count: int) -> None:
+    images = see(people(count, 70), 0.4, 71)
+    fitted = calibrate.fit_calibration(subject, images, people(200, 1), seed=0)
+    Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)), SCHEMA.num_bits)
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    reliability = calibrate.Reliability()
+    reliability = Reliability()
     reliability.add(np.array([0.9, 0.95, 1.0]), np.array([True, False, True]))  # 1 bin: 0.93..1
     reliability.add(np.array([0.1]), np.array([False]))
     # Bins of 1/15: 0.9 falls in [13/15, 14/15), 0.95 and 1.0 in the last, 0.1 in the second.
@@ -289,7 +333,7 @@ def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subjec
     images = see(people(120, 8), 0.4, 9)
     fitted = calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
     assert fitted == calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
-    Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)))
+    Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)), SCHEMA.num_bits)
     assert 0 <= fitted["cross_validated"]["expected_calibration_error"] < 0.1
 
 
@@ -300,17 +344,17 @@ def test_a_gallery_of_few_categories_does_not_make_the_likelihood_too_confident(
     images, others = see(few, 0.6, 21), see(everybody, 0.6, 22)
     errors = {}
     for name, population in (("weighed", everybody), ("as they lie", few)):
-        fitted = Calibration.from_json(calibrate.fit_calibration(subject, images, population, seed=0))
-        everything, top = calibrate.Reliability(), calibrate.Reliability()
+        fitted = Calibration.from_json(calibrate.fit_calibration(subject, images, population, seed=0), SCHEMA.num_bits)
+        everything, top = Reliability(), Reliability()
         for query in make_partial_queries(SCHEMA, np.unique(few, axis=0), 5, 0):
-            answered = calibrate.answer(subject, others, query)
-            calibrate.count_pairs(fitted.likelihood(calibrate.features_of(answered)), answered, everything, top)
+            answered = calibrate.answer(subject, others, query, fitted)
+            calibrate.count_pairs(fitted, answered, everything, top)
         errors[name] = top.expected_calibration_error()
     assert errors["weighed"] < 0.75 * errors["as they lie"]
 
 
 def test_label_shift_by_hand() -> None:
     relevant = np.array([True, False, False, False])
-    answered = calibrate.AnsweredQuery(None, {"marginalised": np.arange(4.0)}, relevant, 0.0)
+    answered = calibrate.AnsweredQuery(None, {"match": np.arange(4.0)}, relevant, 0.0)
     # one in four here, one in ten in the population
-    np.testing.assert_allclose(calibrate.Observed(answered, 0.1).label_shift(), [0.4, 1.2, 1.2, 1.2])
+    np.testing.assert_allclose(calibrate.Observed(answered, 1, 0.1).label_shift(), [0.4, 1.2, 1.2, 1.2])

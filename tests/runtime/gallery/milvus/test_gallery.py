@@ -112,8 +112,8 @@ def test_search_is_that_of_one_machine(
     queries = unit_vectors(3, seed=seed)
     for found, expected in zip(milvus.nearest(queries, k, where), memory.nearest(queries, k, where), strict=True):
         assert found.items == expected.items
-        assert found.cosines.dtype == found.embeddings.dtype == np.float32
-        np.testing.assert_allclose(found.cosines, expected.cosines, rtol=0, atol=1e-6)
+        assert found.scores.dtype == found.embeddings.dtype == np.float32
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(found.embeddings, expected.embeddings)
 
 

@@ -75,7 +75,7 @@ def test_a_gallery_of_format_2_answers_as_before(mode: str, tmp_path: Path) -> N
         assert gallery.stamp() == stamp  # an approximate index stays good
         for now, before in zip(gallery.nearest(query, 20, where), found, strict=True):
             assert now.items == before.items
-            np.testing.assert_array_equal(now.cosines, before.cosines)
+            np.testing.assert_array_equal(now.scores, before.scores)
     assert max(block_ids(path)) < 2**31
     assert [file.name for file in tmp_path.iterdir()] == ["g.sal"]
 

@@ -47,9 +47,9 @@ def answers(path: Path) -> tuple[list[str], list[object]]:
     try:
         with Gallery.open(path) as gallery:
             query = unit_vectors(1, seed=7)
-            note(lambda: [(uris(found), found.cosines.tolist()) for found in gallery.nearest(query, 20)])
+            note(lambda: [(uris(found), found.scores.tolist()) for found in gallery.nearest(query, 20)])
             where = ItemFilter(cameras=["c1"], captured_until=2000.0, metadata={"n": ["3", "4"]})
-            note(lambda: [(uris(found), found.cosines.tolist()) for found in gallery.nearest(query, 20, where)])
+            note(lambda: [(uris(found), found.scores.tolist()) for found in gallery.nearest(query, 20, where)])
             note(lambda: [array.tobytes() for array in stored_vectors(gallery)])
             note(gallery.all_items)
             note(lambda: gallery.items(range(1, ITEMS + 1, 7)))
