@@ -130,12 +130,14 @@ def _rank_chunk(
     picked = None
     if chunk.allowed is not None and np.count_nonzero(chunk.allowed) <= GATHER_SHARE * len(chunk.allowed):
         picked = np.flatnonzero(chunk.allowed)
-    bounds = products.multiply(chunk.vectors, picked)
+    bounds = np.ascontiguousarray(products.multiply(chunk.vectors, picked).T)  # [B, n]
     first, found_here = 0, []
     for number, (scoring, multiplied) in enumerate(scored):
-        columns = slice(first, first + len(scoring.bounds))
-        first = columns.stop
-        upper = (bounds[:, columns] + scoring.offsets).max(axis=1)
+        upper = bounds[first]
+        upper += scoring.offsets[0]
+        for other in range(1, len(scoring.bounds)):
+            np.maximum(upper, bounds[first + other] + scoring.offsets[other], out=upper)
+        first += len(scoring.bounds)
         if chunk.allowed is not None and picked is None:
             upper[~chunk.allowed] = -np.inf
         rows = np.arange(len(upper)) if picked is None else picked
