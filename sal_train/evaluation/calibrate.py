@@ -13,7 +13,7 @@ look the same but are more or less frequent; Saerens et al., Neural Computation 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from scipy import optimize
 from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.matching.scoring import match_score
+from sal_runtime.query.schema import AttributeSchema
 from sal_train.config import DataConfig
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.attribute_calibration import calibrate_attributes
@@ -35,6 +36,7 @@ from sal_train.evaluation.partial_queries import (
     PartialQuery,
     answer,
     make_partial_queries,
+    match_scores,
     satisfied,
 )
 from sal_train.evaluation.reliability import Reliability
@@ -79,6 +81,24 @@ class Observed:
         if share_here in (0.0, 1.0):
             return np.ones(len(matches))
         return np.where(matches, self.share / share_here, (1.0 - self.share) / (1.0 - share_here))
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The queries of a fit, answered on its images under the rules that need no calibration."""
+
+    schema: AttributeSchema
+    images: LabelledEmbeddings
+    queries: Sequence[Observed]
+
+    def scored(self, calibration: Calibration, rows: BoolArray) -> Iterable[Observed]:
+        """The queries with their match scores, on some images `[N]`; those that none of these matches are left out."""
+        for query in self.queries:
+            answered = query.answered
+            if answered.relevant[rows].any():
+                match = match_scores(answered, calibration, self.images, self.schema)
+                scores = {name: values[rows] for name, values in (answered.scores | {"match": match}).items()}
+                yield replace(query, answered=replace(answered, scores=scores, relevant=answered.relevant[rows]))
 
 
 def calibrate(
@@ -132,23 +152,27 @@ def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UI
         JSON that `Calibration.from_json` reads, with a record of the fit.
     """
     categories, category = np.unique(images.attributes, axis=0, return_inverse=True)
+    observed = _observe(subject, population, images, seed)
     first = (np.random.default_rng(seed).permutation(len(categories)) % 2 == 0)[category.ravel()]
-    halves = [(_rows(images, first), _rows(images, ~first)), (_rows(images, ~first), _rows(images, first))]
+    halves = [(first, ~first), (~first, first)]
     if len(categories) < FEWEST_CATEGORIES:
-        halves = [(images, images)]
+        halves = [(np.ones_like(first), np.ones_like(first))]
+    fitted = [calibrate_attributes(subject.schema, images.rows(fit), population) for fit, _ in halves]
     precisions = [
-        _mean_precisions(subject, population, fitted, applied, seed)
-        for fitted, applied in halves
-        if len(applied.logits)
+        _mean_precisions(*attributes, observed, applied)
+        for attributes, (_, applied) in zip(fitted, halves, strict=True)
     ]
     mean = np.mean(precisions, axis=0)
     cosine_weight = COSINE_WEIGHTS[int(np.argmax(mean))]
     reliability, top = Reliability(), Reliability()
-    for fitted, applied in halves:
-        half = _fit(subject, population, fitted, cosine_weight, seed)
-        for query in _observe(subject, population, applied, half, seed):
+    for attributes, (fit, applied) in zip(fitted, halves, strict=True):
+        half = _fit(_only_score(*attributes, cosine_weight), observed, fit)
+        for query in observed.scored(half, applied):
             count_pairs(half, query.answered, reliability, top, query.label_shift())
-    return _fit(subject, population, images, cosine_weight, seed).to_json() | {
+    everything = calibrate_attributes(subject.schema, images, population)
+    calibration = _fit(_only_score(*everything, cosine_weight), observed, np.ones_like(first))
+    return calibration.to_json() | {
+        "num_queries": len(observed.queries),
         "num_images": len(images.attributes),
         "num_categories": len(categories),
         "cross_validated": {
@@ -216,16 +240,13 @@ def pair_weights(observed: Observed) -> Float64Array:
     return np.asarray(weights * observed.label_shift())
 
 
-def _fit(
-    subject: Subject, population: UInt8Array, images: LabelledEmbeddings, cosine_weight: float, seed: int
-) -> Calibration:
-    scale, shift = calibrate_attributes(subject.schema, images, population)
-    scoring = _only_score(scale, shift, cosine_weight)
-    observed = list(_observe(subject, population, images, scoring, seed))
-    features = np.concatenate([_features(query.answered) for query in observed])
-    matches = np.concatenate([query.answered.relevant for query in observed])
-    theta = fit_logistic(features, matches, np.concatenate([pair_weights(query) for query in observed]))
-    return Calibration(scale, shift, cosine_weight, *map(float, theta))
+def _fit(scoring: Calibration, observed: Observations, rows: BoolArray) -> Calibration:
+    """A calibration with the match scores of `scoring`, fitted on some images."""
+    queries = list(observed.scored(scoring, rows))
+    features = np.concatenate([_features(query.answered) for query in queries])
+    matches = np.concatenate([query.answered.relevant for query in queries])
+    theta = fit_logistic(features, matches, np.concatenate([pair_weights(query) for query in queries]))
+    return Calibration(scoring.attribute_scale, scoring.attribute_shift, scoring.cosine_weight, *map(float, theta))
 
 
 def _only_score(scale: Float32Array, shift: Float32Array, cosine_weight: float) -> Calibration:
@@ -243,13 +264,15 @@ def _features(answered: AnsweredQuery) -> Float64Array:
 
 
 def _mean_precisions(
-    subject: Subject, population: UInt8Array, fitted: LabelledEmbeddings, applied: LabelledEmbeddings, seed: int
+    scale: Float32Array,
+    shift: Float32Array,
+    observed: Observations,
+    rows: BoolArray,
 ) -> Float64Array:
     """For each of `COSINE_WEIGHTS` the average precision, averaged over queries and then over numbers of attributes."""
-    scale, shift = calibrate_attributes(subject.schema, fitted, population)
     by_given: dict[int | None, list[Float64Array]] = {}
     tried = [_only_score(scale, shift, weight) for weight in COSINE_WEIGHTS]
-    for query in _observe(subject, population, applied, _only_score(scale, shift, 0.0), seed):
+    for query in observed.scored(_only_score(scale, shift, 0.0), rows):
         answered = query.answered
         evidence, cosines = answered.scores["match"], answered.scores["marginalised"]
         shares = [calibration.cosine_share(answered.information) for calibration in tried]
@@ -259,25 +282,23 @@ def _mean_precisions(
     return np.asarray(np.mean([np.mean(precisions, axis=0) for precisions in by_given.values()], axis=0))
 
 
-def _observe(
-    subject: Subject, population: UInt8Array, images: LabelledEmbeddings, calibration: Calibration, seed: int
-) -> Iterable[Observed]:
-    categories = np.unique(images.attributes, axis=0)
-    for given in NUM_GIVEN:
-        for query in _some_queries(subject, categories, given, seed):
-            share = float(satisfied(subject.schema, query.given, population).mean())
-            yield Observed(answer(subject, images, query, calibration), given, share)
+def _observe(subject: Subject, population: UInt8Array, images: LabelledEmbeddings, seed: int) -> Observations:
+    categories, schema = np.unique(images.attributes, axis=0), subject.schema
+    queries = [
+        Observed(answer(subject, images, query), given, float(satisfied(schema, query.given, population).mean()))
+        for given in NUM_GIVEN
+        for query in _some_queries(schema, categories, given, seed)
+    ]
+    return Observations(schema, images, queries)
 
 
 def _best_hits(scores: AnyArray) -> Int64Array:
     return np.argsort(-scores, kind="stable")[:TOP_HITS]
 
 
-def _rows(images: LabelledEmbeddings, rows: BoolArray) -> LabelledEmbeddings:
-    return LabelledEmbeddings(images.embeddings[rows], images.logits[rows], images.attributes[rows])
-
-
-def _some_queries(subject: Subject, categories: UInt8Array, given: int | None, seed: int) -> Sequence[PartialQuery]:
-    queries = make_partial_queries(subject.schema, categories, given, seed)
+def _some_queries(
+    schema: AttributeSchema, categories: UInt8Array, given: int | None, seed: int
+) -> Sequence[PartialQuery]:
+    queries = make_partial_queries(schema, categories, given, seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
     return [queries[index] for index in chosen]

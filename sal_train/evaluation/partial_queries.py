@@ -15,7 +15,7 @@ to zero, as if every unmentioned thing were absent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -129,20 +129,28 @@ def answer(
     """
     query, statistics, encode = partial.query, subject.statistics, subject.encode_attributes
     probabilities = term_probabilities(query, subject.schema, images.logits)
-    information = query_information(query, statistics)
     scores = {
         "marginalised": images.embeddings @ query_vector(query, statistics, encode),
         "zeros": images.embeddings @ zeros_vector(partial, subject.schema, encode),
         "attribute_likelihood": np.log(probabilities).sum(axis=1).astype(np.float32),
     }
-    if calibration is not None:
-        logits = images.logits * calibration.attribute_scale + calibration.attribute_shift
-        evidence = joint_logit(term_logits(query, subject.schema, dict(enumerate(logits.T))))
-        share = calibration.cosine_share(information)
-        scores["match"] = np.asarray(match_score(evidence, scores["marginalised"], share))
     if variants:
         scores |= aggregations(*encoded_completions(query.conjunctions, statistics, encode, query_seed(query)), images)
-    return AnsweredQuery(query, scores, satisfied(subject.schema, partial.given, images.attributes), information)
+    relevant = satisfied(subject.schema, partial.given, images.attributes)
+    answered = AnsweredQuery(query, scores, relevant, query_information(query, statistics))
+    if calibration is None:
+        return answered
+    return replace(answered, scores=scores | {"match": match_scores(answered, calibration, images, subject.schema)})
+
+
+def match_scores(
+    answered: AnsweredQuery, calibration: Calibration, images: LabelledEmbeddings, schema: AttributeSchema
+) -> Float32Array:
+    """Match scores of all images, float32 `[N]`, from their logits and their scores under `marginalised`."""
+    logits = images.logits * calibration.attribute_scale + calibration.attribute_shift
+    evidence = joint_logit(term_logits(answered.query, schema, dict(enumerate(logits.T))))
+    share = calibration.cosine_share(answered.information)
+    return np.asarray(match_score(evidence, answered.scores["marginalised"], share))
 
 
 def zeros_vector(partial: PartialQuery, schema: AttributeSchema, encode: EncodeAttributes) -> Float32Array:

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import Float32Array, Precision, UInt8Array
+from sal_runtime.arrays import BoolArray, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
@@ -67,6 +67,10 @@ class LabelledEmbeddings:
     embeddings: Float32Array
     logits: Float32Array
     attributes: UInt8Array
+
+    def rows(self, chosen: BoolArray) -> LabelledEmbeddings:
+        """Some of the images, bool `[N]`."""
+        return LabelledEmbeddings(self.embeddings[chosen], self.logits[chosen], self.attributes[chosen])
 
 
 def run_subject(run: Run, device: str) -> Subject:
