@@ -1,6 +1,6 @@
 """Calibrate a bundle anew, without the run that it was exported from, such as one of an earlier version of sal.
 
-    python scripts/calibrate_bundle.py bundles/edge --dataset market1501+peta --data DATA
+    python -m scripts.calibrate_bundle bundles/edge --dataset market1501+peta --data DATA
     sal eval --bundle bundles/edge --dataset market1501 --data DATA --attach
 
 The encoders stay as they are, and so does the fingerprint: galleries of the bundle stay valid. The test numbers are

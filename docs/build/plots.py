@@ -61,6 +61,7 @@ def partial_queries(results: Path) -> Panels:
                         (row["mAP"], row["standard_error"]["mAP"]) for row in (count["rules"][rule] for count in counts)
                     ]
                     for rule in RULES
+                    if rule in counts[0]["rules"]
                 },
             }
     return panels

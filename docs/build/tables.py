@@ -15,7 +15,8 @@ PLANS = Path(__file__).parents[2] / "benchmarks" / "training" / "plans"
 METRICS = ("mAP", "rank1", "rank5", "rank10")
 RANKINGS = {"cosine": "cosine", "centred": "centred cosine", "attribute_likelihood": "attribute head"}
 RULES = {
-    "marginalised": "marginalised (what `sal search` does)",
+    "match": "match score (what `sal search` does)",
+    "marginalised": "marginalised cosine",
     "zeros": "zeros for the rest",
     "attribute_likelihood": "attribute likelihood",
 }

@@ -11,6 +11,7 @@ import numpy as np
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import GalleryItem, ItemFilter, Neighbours, check_embeddings
+from sal_runtime.ranking.scoring import Queries, Scoring
 from tests.runtime.filter_oracle import matches
 
 
@@ -50,13 +51,15 @@ class MemoryGallery:
             raise InputError("a filter without a condition")
         return self._drop(self._fitting(where))
 
-    def nearest(self, queries: Float32Array, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
+    def nearest(self, queries: Queries, k: int, where: ItemFilter | None = None) -> list[Neighbours]:
         ids = np.array(self._fitting(where), dtype=np.int64)
         vectors = self._vectors(ids)
         found = []
-        for cosines in queries @ vectors.T:
-            order = np.argsort(-cosines, kind="stable")[:k]
-            found.append(Neighbours(self.items(ids[order]), cosines[order], vectors[order]))
+        for query in queries:
+            by_score = isinstance(query, Scoring)
+            scores = query.score(vectors @ query.directions.T) if by_score else vectors @ query
+            order = np.argsort(-scores, kind="stable")[:k]
+            found.append(Neighbours(self.items(ids[order]), scores[order], vectors[order]))
         return found
 
     def items(self, ids: Iterable[int]) -> tuple[GalleryItem, ...]:

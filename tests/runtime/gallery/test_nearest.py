@@ -24,6 +24,7 @@ from sal_runtime.ranking import on_device
 from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
 from tests.runtime.gallery_contents import uris
+from tests.runtime.lesser_product import lesser_of_two
 
 WORDS = ["c1", "c2", "", "ö", "it's", '"', "%", "\\", "null", "0"]
 words = st.sampled_from(WORDS)
@@ -263,6 +264,26 @@ def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
         assert gallery.nearest(queries, 1)[3].scores[0] == pytest.approx(1, abs=1e-6)
         gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
         check()
+
+
+@pytest.mark.parametrize("ranked_on", [None, "cpu", "index"])
+def test_the_best_by_a_score(tmp_path: Path, ranked_on: str | None) -> None:
+    """Few enough that all are proposed where only the nearest can be found; so the answer is exact everywhere."""
+    path = tmp_path / "g.sal"
+    vectors = filled(path, 400)
+    rules = [lesser_of_two(*unit_vectors(2, seed=seed), bound) for seed, bound in ((5, "first"), (6, "both"))]
+    with Gallery.open(path, "w") as gallery:
+        build_gallery_index(gallery)
+        if ranked_on == "cpu":
+            gallery.rank_on("cpu")
+        for where in (None, ItemFilter(cameras=["c1"])) if ranked_on != "index" else (None,):
+            found = gallery.nearest(rules, 7, where, approximate=ranked_on == "index")
+            for rule, best in zip(rules, found, strict=True):
+                scores = rule.score(vectors @ rule.directions.T)
+                fitting = [number for number in range(400) if where is None or number % 3 == 1]
+                np.testing.assert_allclose(best.scores, np.sort(scores[fitting])[::-1][:7], atol=1e-6)
+                expected = [scores[int(uri[:5])] for uri in uris(best)]
+                np.testing.assert_allclose(best.scores, expected, atol=1e-6)
 
 
 def test_an_index_proposes_until_the_gallery_changes(tmp_path: Path) -> None:

@@ -9,18 +9,12 @@ from hypothesis import strategies as st
 
 from sal_runtime.errors import InputError
 from sal_runtime.ranking.scoring import Scoring, best_proposed, top_k_by_score
+from tests.runtime.lesser_product import lesser_of_two
 
 
 def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:
     rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def lesser_of_two(query: np.ndarray, other: np.ndarray, bound: str) -> Scoring:
-    """The lesser product counts, and is rounded, so that many are equal; either product bounds it."""
-    bounds = {"first": query[None], "both": np.stack([query, other]), "none": np.zeros_like(query)[None]}[bound]
-    offsets = np.full(len(bounds), np.inf if bound == "none" else 0.13, np.float32)
-    return Scoring(bounds, offsets, np.stack([query, other]), lambda two: np.round(4 * two.min(axis=1)) / 4, query)
 
 
 @given(

@@ -23,6 +23,7 @@ from sal_runtime.gallery.milvus.expression import filter_expression, restore_met
 from sal_runtime.gallery.milvus.gallery import MilvusGallery
 from sal_runtime.gallery.protocol import SearchableGallery, check_bundle
 from tests.runtime.filter_oracle import matches
+from tests.runtime.lesser_product import lesser_of_two
 from tests.runtime.made_up_items import (
     fake_bundle,
     filters,
@@ -110,6 +111,9 @@ def test_search_is_that_of_one_machine(
 ) -> None:
     milvus, memory = filled
     queries = unit_vectors(3, seed=seed)
+    rules = [lesser_of_two(*unit_vectors(2, seed=seed), "first")]
+    for found, expected in zip(milvus.nearest(rules, k, where), memory.nearest(rules, k, where), strict=True):
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-6)
     for found, expected in zip(milvus.nearest(queries, k, where), memory.nearest(queries, k, where), strict=True):
         assert found.items == expected.items
         assert found.scores.dtype == found.embeddings.dtype == np.float32
