@@ -13,6 +13,7 @@ ranked by it exactly (`match_scoring`). docs/evaluation.md compares this rule wi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from sal_runtime.ranking.scoring import Scoring
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
     from sal_runtime.query.language import Query, Term
-    from sal_runtime.query.schema import Conjunction
+    from sal_runtime.query.schema import Conjunction, Group
     from sal_runtime.query.statistics import AttributeStatistics
 
 NUM_COMPLETIONS = 256
@@ -41,6 +42,8 @@ SHORTEST_VECTOR = 1e-6
 CERTAIN = 1e-6
 """Joint evidence is capped at 1 - CERTAIN, so that its logit stays finite."""
 
+MOST_BOUNDS = 64
+"""With more, it is cheaper to score everything."""
 BOUND_SLACK = 1e-4
 """Added to bounds, relative to the sizes of their numbers, for the rounding of float32."""
 
@@ -186,10 +189,6 @@ def joint_logit(term_logits: Sequence[AnyArray]) -> AnyArray:
 def evidence_bounds(query: Query, schema: AttributeSchema, weight: Float32Array, bias: Float32Array) -> Float64Array:
     """Linear functions of an image's vector; the logit of the joint evidence is at most the largest of them.
 
-    The joint evidence is at most the evidence of each term, so its logit is at most the mean of theirs. The logit that
-    a group is in one of some states is LSE(their logits) - LSE(the other logits), where LSE(x) = log(sum(exp(x))) is
-    at least mean(x) + log(n), and at most the largest x + log(n).
-
     Args:
         query: with the groups of `schema`.
         schema: of the attribute head.
@@ -200,21 +199,44 @@ def evidence_bounds(query: Query, schema: AttributeSchema, weight: Float32Array,
         float64 `[B, d + 1]`: coefficients, and the constant, which is infinite where nothing is known.
     """
     head = np.column_stack([weight, bias]).astype(np.float64)
-    bounds = [_term_bounds(term, schema, head) for term in query.terms if len(term.states) == 1]
-    single = [forms for forms in bounds if len(forms) == 1]
-    if single:
-        return np.asarray(np.mean(single, axis=0))
-    nothing_known = np.append(np.zeros(weight.shape[1]), np.inf)[None]
-    return min(bounds, key=len, default=nothing_known)
+    return _bounds_of_all([_term_bounds(term, schema, head) for term in query.terms])
 
 
 def _term_bounds(term: Term, schema: AttributeSchema, head: Float64Array) -> Float64Array:
-    ((group, named),) = term.states
-    forms = [np.zeros(head.shape[1]) if state.bit is None else head[state.bit] for state in schema.groups[group].states]
-    holding = [form for number, form in enumerate(forms) if (number in named) != term.negated]
-    others = [form for number, form in enumerate(forms) if (number in named) == term.negated]
-    constant: Float64Array = np.append(np.zeros(head.shape[1] - 1), math.log(len(holding)) - math.log(len(others)))
-    return np.asarray(np.asarray(holding) - np.mean(others, axis=0) + constant)
+    groups = [_group_bounds(schema.groups[group], named, term.negated, head) for group, named in term.states]
+    return _bounds_of_all(groups) if term.negated or len(groups) == 1 else _bounds_of_any(groups)
+
+
+def _bounds_of_all(parts: Sequence[Float64Array]) -> Float64Array:
+    """Bounds where all must hold, which is at most as likely as each: its logit is at most the mean of theirs."""
+    single = [forms for forms in parts if len(forms) == 1]
+    return np.asarray(np.mean(single, axis=0)) if single else min(parts, key=len)
+
+
+def _bounds_of_any(parts: Sequence[Float64Array]) -> Float64Array:
+    """Bounds where something must hold. The odds are the sum of the products of the odds of all subsets."""
+    nothing = np.zeros((1, parts[0].shape[1]))
+    choices = itertools.product(*(np.concatenate([nothing, forms]) for forms in parts))
+    sums = np.array([np.sum(chosen, axis=0) for chosen in choices])[1:]  # the first chose nothing
+    if len(sums) > MOST_BOUNDS:
+        nothing[0, -1] = np.inf
+        return nothing
+    sums[:, -1] += math.log(2 ** len(parts) - 1)
+    return sums
+
+
+def _group_bounds(group: Group, named: frozenset[int], negated: bool, head: Float64Array) -> Float64Array:
+    """Bounds of the logit that a group is in one of the named states, or in none of them.
+
+    It is LSE(their logits) - LSE(the other logits), with LSE(x) = log(sum(exp(x))) of n numbers, which is at least
+    mean(x) + log(n) and at most the largest x + log(n).
+    """
+    forms = [np.zeros(head.shape[1]) if state.bit is None else head[state.bit] for state in group.states]
+    holding = np.array([form for number, form in enumerate(forms) if (number in named) != negated])
+    others = np.array([form for number, form in enumerate(forms) if (number in named) == negated])
+    bounds: Float64Array = holding - others.mean(axis=0)
+    bounds[:, -1] += math.log(len(holding)) - math.log(len(others))
+    return bounds
 
 
 def term_probabilities(query: Query, schema: AttributeSchema, attribute_logits: NDArray[Any]) -> Float64Array:

@@ -23,8 +23,13 @@ CHUNK_SCORES = 2**19
 CHUNK_ROWS = 2**14
 GATHER_SHARE = 0.3
 """Up to this share of allowed rows in a chunk, copying them together is cheaper than multiplying all rows."""
-SCORED_ROWS = 256
+SCORED_ROWS = 1024
 """Rows scored at a time."""
+HEAD_ROWS = 256
+"""Rows of the largest bounds that are scored first, to find a bar for the others."""
+PENDING = 256
+"""When a thread has found so many candidates for each query (or k, if that is more), it sorts them out and raises the
+bars."""
 PROPOSED = 20
 """Rows proposed for each one wanted, where an index can only find the nearest vectors."""
 FEWEST_PROPOSED = 1000
@@ -90,7 +95,7 @@ def top_k_by_score(
     waiting = iter(chunks)
 
     def work() -> core.Candidates:
-        found = core.Candidates(len(scorings), k)
+        found = core.Candidates(len(scorings), k, PENDING * len(scorings))
         products = core.Products(bounds, chunk_rows)
         scored = [(scoring, core.Products(scoring.directions, scored_rows)) for scoring in scorings]
         for chunk in waiting:  # shared by the threads: each chunk goes to one of them, and to each in ascending order
@@ -142,7 +147,8 @@ def _rank_chunk(
             upper[~chunk.allowed] = -np.inf
         rows = np.arange(len(upper)) if picked is None else picked
         score = partial(_scores, scoring, multiplied, chunk.vectors, scored_rows)
-        above, scores = _above(rows, upper, float(found.bar[number]), max(2 * k, scored_rows), k, score)
+        above, scores, bar = _above(rows, upper, found.bar[number], max(2 * k, HEAD_ROWS), k, score)
+        found.bar[number] = bar
         found_here.append((np.full(len(above), number), above, scores))
     queries, rows, scores = (np.concatenate(arrays) for arrays in zip(*found_here, strict=True))
     found.add(queries, chunk.first_row + rows, scores)
@@ -159,16 +165,22 @@ def _scores(
 
 
 def _above(
-    rows: Int64Array, upper: Float32Array, bar: float, head: int, k: int, score: Callable[[Int64Array], Float32Array]
-) -> tuple[Int64Array, Float32Array]:
-    """Rows int64 and scores float32 of those that can be among the best, given the worst score kept so far.
+    rows: Int64Array,
+    upper: Float32Array,
+    bar: np.float32,
+    head: int,
+    k: int,
+    score: Callable[[Int64Array], Float32Array],
+) -> tuple[Int64Array, Float32Array, np.float32]:
+    """Rows int64 and scores float32 of those that can be among the best, given a bar that these are above; and the bar.
 
-    Without one, the `head` rows of the largest bounds are scored first, and the k-th best of them bars the others.
+    Without a bar (minus infinity), the `head` rows of the largest bounds are scored first, and the bar is right below
+    the k-th best of them.
 
     Args:
         rows: int64 `[n]`.
         upper: bounds of their scores, float32 `[n]`; those of rows that do not compete are minus infinity.
-        bar: the worst score kept, or minus infinity.
+        bar: only scores above it matter.
         head: at least k.
         k: rows wanted.
         score: of rows.
@@ -181,9 +193,9 @@ def _above(
         order = np.argpartition(-upper[places], head)
         first, rest = places[order[:head]], places[order[head:]]
         scores = score(rows[first])
-        bar = float(np.nextafter(np.partition(scores, -k)[-k], np.float32(-np.inf)))
+        bar = np.nextafter(np.partition(scores, -k)[-k], np.float32(-np.inf))
         rest = np.sort(rest[upper[rest] > bar])
         possible = rows[np.concatenate([first, rest])]
         scores = np.concatenate([scores, score(rows[rest])])
     above = scores > bar
-    return possible[above], scores[above]
+    return possible[above], scores[above], bar
