@@ -16,8 +16,8 @@ import numpy as np
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, InputError, first_line
-from sal_runtime.images.complaints import damage_in, heard
-from sal_runtime.images.header import read_header
+from sal_runtime.images.complaints import damage_in, listening
+from sal_runtime.images.header import JPEG_END, read_header
 from sal_runtime.images.spec import ImageSpec
 
 MAX_PIXELS = 64_000_000
@@ -91,13 +91,12 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     if not header.complete:
         raise InputError("the file is truncated; copy it again")
     try:
-        with heard() as complaints:
-            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        image, complaints = listening(cv2.imdecode, np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise InputError(f"damaged image ({error.err})") from error
     if image is None:
         raise InputError("damaged image, it cannot be decoded")
-    if damage := damage_in(complaints):
+    if complaints and (damage := damage_in(complaints, data[: data.find(JPEG_END, header.scan)])):
         raise InputError(f"damaged image ({damage})")
     return np.asarray(image, dtype=np.uint8)
 
