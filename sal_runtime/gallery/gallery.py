@@ -28,11 +28,9 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
-    create_file,
     explained,
     generation_path,
     index_path,
-    new_meta,
     read_counter,
     read_meta,
     resolved,
@@ -100,6 +98,8 @@ class Gallery:
             InputError: the file exists, or another process writes it.
             SalError: it cannot be written there.
         """
+        from sal_runtime.gallery.store.whole import new_meta
+
         path = resolved(Path(path))
         return _open_locked(path, new_meta(path, bundle, root, precision))
 
@@ -442,6 +442,8 @@ def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
     lock = WriterLock(path)
     try:
         if meta is not None:
+            from sal_runtime.gallery.store.whole import create_file
+
             create_file(path, meta)
         return Gallery(path, connect_current(path, "w"), lock)
     except BaseException:

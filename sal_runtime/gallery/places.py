@@ -14,7 +14,7 @@ from sal_runtime.gallery.choices import choose_bundle_path
 from sal_runtime.gallery.folder import locate, refuse_follower
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.protocol import check_bundle, is_collection
-from sal_runtime.gallery.store.file import delete_gallery
+from sal_runtime.gallery.store.whole import delete_gallery
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sal_export import bundle_writing as writing
-from sal_runtime import files
+from sal_export import directories
 from sal_runtime.bundle import bundle as bundle_module
 from sal_runtime.bundle.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
 from sal_runtime.bundle.calibration import FEATURES, Calibration
@@ -210,7 +210,7 @@ def test_a_failure_while_writing_keeps_the_old_bundle(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing if failing == "open_bundle" else files, failing, fail)
+    monkeypatch.setattr(writing if failing == "open_bundle" else directories, failing, fail)
     with pytest.raises(BundleError, match="No space left on device; nothing has been changed"):
         make_tiny_bundle(tmp_path / "tiny", seed=3)
     monkeypatch.undo()
@@ -228,7 +228,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_swapping_without_an_exchange_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tiny_bundle(tmp_path / "tiny")
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(directories.ctypes, "CDLL", lambda *_, **__: object())
     second = open_bundle(make_tiny_bundle(tmp_path / "tiny", seed=3))
     assert open_bundle(tmp_path / "tiny").fingerprint == second.fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
