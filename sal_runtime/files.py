@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -12,11 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sal_runtime.errors import SalError
 
 ABANDONED_SECONDS = 24 * 3600
 """No writer takes that long; what is older under a temporary name belongs to one that was killed."""
+READER_SECONDS = 10
+"""How long a pipe waits for somebody who reads from it."""
 
 
 def cache_folder() -> Path:
@@ -57,7 +61,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     A device or a pipe is never replaced: the content is written into it.
 
     Raises:
-        OSError: it cannot be written there; what was there is as it was.
+        OSError: it cannot be written there, or nobody reads from the pipe; what was there is as it was.
     """
     is_stream = path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
     target = path if is_stream else Path(os.path.realpath(path))
@@ -70,7 +74,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if is_stream:
-            with temporary.open("rb") as content, target.open("wb") as stream:
+            with temporary.open("rb") as content, _open_stream(target) as stream:
                 shutil.copyfileobj(content, stream)
             return
         with temporary.open("rb") as file:
@@ -79,6 +83,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _open_stream(path: Path) -> IO[bytes]:
+    """A device or a pipe, open for writing."""
+    give_up_at = time.monotonic() + READER_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not path.is_fifo():
+                raise
+            if time.monotonic() > give_up_at:
+                raise OSError(errno.ENXIO, "nobody reads from this pipe; start its reader first") from error
+            time.sleep(0.05)
+        else:
+            os.set_blocking(descriptor, True)
+            return open(descriptor, "wb")
 
 
 def temporaries(path: Path) -> list[Path]:

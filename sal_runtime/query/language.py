@@ -59,6 +59,11 @@ class Query:
     conjunctions: tuple[Conjunction, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def understood(self) -> str:
+        """The terms in full words, a query in the exact form."""
+        return ",".join(term.text for term in self.terms)
+
 
 def parse_query(text: str, schema: AttributeSchema) -> Query:
     """Parse a query.

@@ -292,7 +292,8 @@ def print_check(report: CheckReport, console: Console) -> None:
             f"{finding.severity}: {finding.what}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True
         )
         for example in finding.examples:
-            console.print(f"    {example}", highlight=False, markup=False, soft_wrap=True)
+            shown = example if example.isprintable() else repr(example)[1:-1]  # names must not steer a terminal
+            console.print(f"    {shown}", highlight=False, markup=False, soft_wrap=True)
     if not report.findings:
         console.print("nothing wrong found")
 
