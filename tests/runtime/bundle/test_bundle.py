@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -37,6 +38,22 @@ def test_opens_with_all_its_parts(tiny: Path) -> None:
     weight, bias = bundle.attribute_head
     assert weight.shape == (SCHEMA.num_bits, DIM)
     assert bias.shape == (SCHEMA.num_bits,)
+
+
+def test_no_path_means_the_one_of_the_environment_or_the_shipped_one(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAL_BUNDLE", str(tiny))
+    assert open_bundle().name == "tiny"
+    monkeypatch.delenv("SAL_BUNDLE")
+    assert open_bundle().name == "edge"
+
+
+def test_another_process_can_be_sent_a_bundle(tiny: Path) -> None:
+    bundle = open_bundle(tiny)
+    received = pickle.loads(pickle.dumps(bundle))
+    assert (received.fingerprint, received.schema) == (bundle.fingerprint, bundle.schema)
+    assert (AttributeEncoder(received).encode(np.zeros((1, SCHEMA.num_bits), np.uint8))).shape == (1, DIM)
 
 
 @pytest.mark.parametrize("file", FILES)
