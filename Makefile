@@ -1,6 +1,7 @@
 # make demo    search the demo gallery with the shipped bundle; the runtime only, no PyTorch
 # make test    everything that CI checks: linters, types, all tests
 # make check   the same without the slow tests, for while you work
+# make lowest  search the demo gallery with the lowest versions of everything that the package accepts
 # make clean   remove what the others made
 #
 # Needs Python 3.11 or later with venv; PYTHON=python3.12 make test takes another one. Tests of cpp_bench need what its
@@ -9,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check static clean
+.PHONY: demo test check static lowest clean
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -55,6 +56,21 @@ static: .venv/ready
 	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,dev]'
 	@touch $@
 
+# LOWEST=cpu,train,export,plot,sign,milvus,ray,bench installs more; then the tests can run there (CONTRIBUTING.md)
+LOWEST ?= cpu
+lowest: .venv-lowest/ready
+	.venv-lowest/bin/sal search --attrs "$(ATTRS)" --gallery demo/gallery --top 3
+	.venv-lowest/bin/sal doctor
+	.venv-lowest/bin/python docs/examples/embed.py demo/gallery "$$(mktemp -d)/yard.sal" | tail -1
+
+.venv-lowest/ready: pyproject.toml $(RUNTIME)
+	@bash scripts/prepare_system.sh $(PYTHON)
+	@$(PYTHON) -m venv .venv-lowest
+	@$(PYTHON) scripts/lowest_versions.py > .venv-lowest/constraints.txt
+	@.venv-lowest/bin/python -m pip --disable-pip-version-check install -qq --constraint .venv-lowest/constraints.txt \
+		--editable '.[$(LOWEST)]'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-demo build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-lowest build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from sal_cli.filling import open_to_fill
 from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.encoding.encoders import LazyImageEncoder
@@ -17,7 +18,6 @@ from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.comparing import UpdateReport
 from sal_runtime.gallery.folder import gallery_path_for, locate, sync_folder
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.places import open_to_fill
 from sal_runtime.gallery.reindex import ReindexReport, reindex
 from sal_runtime.gallery.update import NOTHING_KNOWN, Capture
 

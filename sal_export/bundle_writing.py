@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sal_export.directories import replace_directory
 from sal_runtime.bundle.bundle import (
     FORMAT_VERSION,
     MANIFEST,
@@ -18,7 +19,6 @@ from sal_runtime.bundle.bundle import (
     open_bundle,
 )
 from sal_runtime.errors import BundleError
-from sal_runtime.files import replace_directory
 
 
 def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:

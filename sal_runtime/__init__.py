@@ -39,14 +39,17 @@ if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice as DeviceChoice
     from sal_runtime.errors import BackendError as BackendError
     from sal_runtime.errors import BundleError as BundleError
+    from sal_runtime.errors import BusyError as BusyError
     from sal_runtime.errors import ConfigError as ConfigError
     from sal_runtime.errors import InputError as InputError
     from sal_runtime.errors import ParityError as ParityError
+    from sal_runtime.errors import ReindexedError as ReindexedError
     from sal_runtime.errors import SalError as SalError
     from sal_runtime.errors import SchemaError as SchemaError
     from sal_runtime.gallery.gallery import Gallery as Gallery
     from sal_runtime.gallery.items import GalleryItem as GalleryItem
     from sal_runtime.gallery.items import ItemFilter as ItemFilter
+    from sal_runtime.gallery.live import LiveEncoder as LiveEncoder
     from sal_runtime.gallery.protocol import SearchableGallery as SearchableGallery
     from sal_runtime.images.pixels import load_image as load_image
     from sal_runtime.images.pixels import resize_image as resize_image
@@ -68,13 +71,16 @@ else:
         {
             "bundle.bundle": ("Bundle", "open_bundle"),
             "encoding.bulk": ("EncodedImages", "FailedImage", "encode_images"),
+            "gallery.live": ("LiveEncoder",),
             "encoding.encoders": ("AttributeEncoder", "ImageEncoder", "bulk_image_encoder"),
             "errors": (
                 "BackendError",
                 "BundleError",
+                "BusyError",
                 "ConfigError",
                 "InputError",
                 "ParityError",
+                "ReindexedError",
                 "SalError",
                 "SchemaError",
             ),

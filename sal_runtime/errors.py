@@ -33,6 +33,14 @@ class InputError(SalError, ValueError):
     """An image, a data set, a gallery or another input cannot be used."""
 
 
+class ReindexedError(InputError):
+    """A gallery was encoded anew with another bundle while it was open: open it again, with that bundle."""
+
+
+class BusyError(SalError):
+    """More work is waiting than is taken; try again later."""
+
+
 class BackendError(SalError, RuntimeError):
     """An engine library is missing, or the asked device or precision cannot be had."""
 

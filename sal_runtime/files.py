@@ -1,8 +1,8 @@
-"""Files and directories that appear under their names whole, and are on the disk when they do; where caches are."""
+"""Files that appear under their names whole, and are on the disk when they do; where caches are."""
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import glob
 import os
 import shutil
@@ -10,16 +10,17 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sal_runtime.errors import SalError
 
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
 ABANDONED_SECONDS = 24 * 3600
 """No writer takes that long; what is older under a temporary name belongs to one that was killed."""
+READER_SECONDS = 10
+"""How long a pipe waits for somebody who reads from it."""
 
 
 def cache_folder() -> Path:
@@ -60,7 +61,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     A device or a pipe is never replaced: the content is written into it.
 
     Raises:
-        OSError: it cannot be written there; what was there is as it was.
+        OSError: it cannot be written there, or nobody reads from the pipe; what was there is as it was.
     """
     is_stream = path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
     target = path if is_stream else Path(os.path.realpath(path))
@@ -73,7 +74,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if is_stream:
-            with temporary.open("rb") as content, target.open("wb") as stream:
+            with temporary.open("rb") as content, _open_stream(target) as stream:
                 shutil.copyfileobj(content, stream)
             return
         with temporary.open("rb") as file:
@@ -82,6 +83,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _open_stream(path: Path) -> IO[bytes]:
+    """A device or a pipe, open for writing."""
+    give_up_at = time.monotonic() + READER_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not path.is_fifo():
+                raise
+            if time.monotonic() > give_up_at:
+                raise OSError(errno.ENXIO, "nobody reads from this pipe; start its reader first") from error
+            time.sleep(0.05)
+        else:
+            os.set_blocking(descriptor, True)
+            return open(descriptor, "wb")
 
 
 def temporaries(path: Path) -> list[Path]:
@@ -110,60 +128,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def replace_directory(
-    destination: Path, files: Mapping[str, bytes], check: Callable[[Path], object] = lambda folder: None
-) -> None:
-    """Write a directory, in place of the one that is there if any; at every moment there is the old or the new one.
-
-    Everything is written and checked under a temporary name beside the destination, then swapped in by one rename. What
-    writers who were killed left under such names is swept up a day later.
-
-    Args:
-        destination: the directory.
-        files: content by path relative to it.
-        check: called with the temporary directory when it is whole; what it raises comes out, and nothing has changed.
-
-    Raises:
-        OSError: it cannot be written; nothing has changed.
-    """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*"):
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
-        for name, content in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            write_synced(temporary / name, content)
-        check(temporary)
-        temporary.chmod(0o755)
-        for folder in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
-            sync_directory(folder)
-        swap_in(temporary, destination)
-        sync_directory(destination.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def swap_in(new: Path, destination: Path) -> None:
-    """Rename directory `new` to `destination`; where that exists, exchange the two in one step.
-
-    What was there has the name of `new` afterwards, or is gone.
-    """
-    if not destination.exists():
-        new.rename(destination)
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    exchange = getattr(libc, "renameat2", None)
-    if exchange is not None:
-        done = exchange(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(destination), RENAME_EXCHANGE)
-        if done == 0:
-            return
-    # Without the exchange (not Linux, or a file system that lacks it) there is a moment with nothing there, but never
-    # half of it: the old one stands beside until the new one is in place.
-    old = new.with_name(f"{new.name}.old")
-    destination.rename(old)
-    new.rename(destination)
-    shutil.rmtree(old)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -75,6 +77,28 @@ def test_a_cli_module_of_the_project_around_it_does_not_disturb_the_command(inst
     where = "import sal_runtime, sal_cli; print(sal_runtime.__file__, sal_cli.__file__)"
     found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.count(str(installed)) == 2
+
+
+def test_a_strict_type_checker_accepts_a_program_with_the_installed_package(installed: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    shutil.copytree(installed, packages, dirs_exist_ok=True)
+    for library in ("numpy", "cv2"):  # what the program sees besides
+        (packages / library).symlink_to(Path(str(importlib.import_module(library).__file__)).parent)
+    program = tmp_path / "program.py"
+    program.write_text(
+        (REPOSITORY / "docs" / "examples" / "embed.py").read_text(encoding="utf-8")
+        + "\n\nimport sal_runtime\n\nsal_runtime.serch\nreveal_type(sal_runtime.open_bundle)\n",
+        encoding="utf-8",
+    )
+    mypy = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}/cache"]
+    mypy += [f"--python-executable={environment}/bin/python", "program.py"]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False)
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(errors) == 1, done.stdout
+    assert 'Module has no attribute "serch"' in errors[0]
+    assert "-> sal_runtime.bundle.bundle.Bundle" in done.stdout
 
 
 def _all_but_ten(_folder: str, names: list[str]) -> list[str]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sal_export.directories import replace_directory
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.errors import InputError, SalError
-from sal_runtime.files import replace_directory
 from sal_runtime.version import __version__
 
 MARKER = "sal.json"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ import numpy as np
 
 from sal_runtime.arrays import AnyArray, Float32Array, Precision
 from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.bundle.shipped import ENVIRONMENT_VARIABLE, default_bundle_path
 from sal_runtime.errors import BundleError, SchemaError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
@@ -133,17 +135,17 @@ class Bundle:
         return _arrays(self.path, GOLDEN, self.read_bytes(GOLDEN))
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str | None = None) -> Bundle:
     """Open a bundle, check every byte of it, and parse it.
 
     Args:
-        path: the directory, or a .zip of it.
+        path: the directory, or a .zip of it; None for that of $SAL_BUNDLE, else the shipped one.
 
     Raises:
         BundleError: the bundle is missing, has an unknown format version or a bad calibration, or a file in it is
             missing or altered; names the file.
     """
-    path = Path(path)
+    path = Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or default_bundle_path())
     root = _find_root(path)
     text = _read(path, root, MANIFEST)
     if _read(path, root, MANIFEST_HASH) != manifest_hash_line(text):

@@ -8,6 +8,7 @@ comparing.py how image files differ from a gallery
 update.py    bringing a gallery up to date with image files
 folder.py    a gallery that follows a folder
 adding.py    adding image files to a gallery that follows no folder
+live.py      adding crops of live video as they arrive
 reindex.py   encoding a gallery anew with another bundle
 index.py     the approximate index beside a gallery
 status.py    what a gallery holds and what waits to be encoded
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem as GalleryItem
     from sal_runtime.gallery.items import ItemFilter as ItemFilter
     from sal_runtime.gallery.items import Neighbours as Neighbours
+    from sal_runtime.gallery.live import LiveEncoder as LiveEncoder
     from sal_runtime.gallery.parquet import export_gallery as export_gallery
     from sal_runtime.gallery.parquet import import_gallery as import_gallery
     from sal_runtime.gallery.protocol import SearchableGallery as SearchableGallery
@@ -48,6 +50,7 @@ else:
             "update": ("Capture",),
             "comparing": ("UpdateReport",),
             "adding": ("add_images",),
+            "live": ("LiveEncoder",),
             "parquet": ("export_gallery", "import_gallery"),
             "status": ("Status", "read_status"),
         },

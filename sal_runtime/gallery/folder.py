@@ -14,7 +14,7 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import cache_folder, make_cache
 from sal_runtime.gallery.comparing import Changes, UpdateReport, compare_files
 from sal_runtime.gallery.protocol import check_bundle
-from sal_runtime.gallery.store.file import can_be_written, copy_gallery, resolved
+from sal_runtime.gallery.store.file import can_be_written, resolved
 from sal_runtime.images.folder import Listing, list_images
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def _path_to_write(folder: Path) -> Path:
         cached = _cached_path(folder.resolve())
         make_cache(cached.parent)
         from sal_runtime.gallery.store.lock import WriterLock
+        from sal_runtime.gallery.store.whole import copy_gallery
 
         lock = WriterLock(cached)
         try:

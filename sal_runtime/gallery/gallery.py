@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array, Precision
-from sal_runtime.errors import InputError, SalError
+from sal_runtime.errors import InputError, ReindexedError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
 from sal_runtime.gallery.store import changes, rows, tombstones
@@ -28,11 +28,9 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
-    create_file,
     explained,
     generation_path,
     index_path,
-    new_meta,
     read_counter,
     read_meta,
     resolved,
@@ -101,6 +99,8 @@ class Gallery:
             InputError: the file exists, or another process writes it.
             SalError: it cannot be written there.
         """
+        from sal_runtime.gallery.store.whole import new_meta
+
         path = resolved(Path(path))
         return _open_locked(path, new_meta(path, bundle, root, precision))
 
@@ -414,7 +414,7 @@ class Gallery:
     def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
         (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
         if fingerprint != self.fingerprint:
-            raise InputError(f"gallery {self.path}: was encoded anew with another bundle meanwhile; open it again")
+            raise ReindexedError(f"gallery {self.path}: was encoded anew with another bundle meanwhile; open it again")
 
     def _present(self, found: list[Found | None]) -> list[Found]:
         present = [value for value in found if value is not None]
@@ -444,6 +444,7 @@ class Gallery:
 def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
     """The gallery file, open for writing; it is made first where `meta` is given."""
     from sal_runtime.gallery.store.lock import WriterLock
+    from sal_runtime.gallery.store.whole import create_file
 
     lock = WriterLock(path)
     try:

@@ -17,7 +17,8 @@ from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.store.file import delete_gallery, generation_path
+from sal_runtime.gallery.store.file import generation_path
+from sal_runtime.gallery.store.whole import delete_gallery
 from sal_runtime.gallery.update import load_item
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Any
 
 from sal_runtime.gallery.folder import folder_changes, gallery_path_for, locate
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.store.file import log_path, side_files
+from sal_runtime.gallery.store.file import log_path
 from sal_runtime.gallery.store.recorded import Recorded
+from sal_runtime.gallery.store.whole import side_files
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sal_runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sal_runtime.images.pixels import decode_image as decode_image
     from sal_runtime.images.pixels import load_image as load_image
     from sal_runtime.images.pixels import resize_image as resize_image
     from sal_runtime.images.sources import Colour as Colour
@@ -24,7 +25,7 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "pixels": ("load_image", "resize_image"),
+            "pixels": ("decode_image", "load_image", "resize_image"),
             "spec": ("ImageSpec",),
             "sources": ("Colour", "Crop", "ImageSource"),
         },

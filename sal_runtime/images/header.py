@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from sal_runtime.errors import InputError
 
-_JPEG_END = b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
 """Markers between C0 and CF that do not start a frame (ITU-T T.81, table B.1)."""
-_WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA))
+_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
 """Markers without a length, which decoders skip where a segment must start."""
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _START_OF_SCAN = 0xDA
@@ -34,11 +34,13 @@ class ImageHeader(NamedTuple):
         height: pixels, before EXIF orientation.
         complete: whether the file has its end: the end marker of a JPEG or PNG, the stated length of a WebP or BMP.
             Bytes after the end (padding, previews) are common and harmless.
+        scan: offset of the first scan of a JPEG; 0 in other formats, and where there is none.
     """
 
     width: int
     height: int
     complete: bool
+    scan: int = 0
 
 
 def begins_as_image(start: bytes) -> bool:
@@ -91,7 +93,7 @@ def _jpeg(data: bytes) -> ImageHeader:
     """
     size: tuple[int, int] | None = None
     components, progressive = 0, False
-    complete = False
+    scan = 0
     position = 2
     while position + 4 <= len(data):
         marker = data[position + 1]
@@ -101,17 +103,19 @@ def _jpeg(data: bytes) -> ImageHeader:
             position += 1
             continue
         if marker == _START_OF_SCAN:
-            complete = data.find(_JPEG_END, position) > 0
+            scan = position
             if progressive or data[position + 4 : position + 5] != bytes((components,)):
                 _check_scans(data, position)
             break
         if size is None and 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             height, width, components = struct.unpack_from(">HHB", data, position + 5)
             size, progressive = (width, height), marker in _PROGRESSIVE
-        position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
     if size is None:
         raise InputError("a JPEG without a frame header; the file is truncated or damaged")
-    return ImageHeader(*size, complete)
+    # most files end with the end marker, and the search for it costs more than all else here
+    complete = scan > 0 and (data.endswith(JPEG_END) or data.find(JPEG_END, scan) > 0)
+    return ImageHeader(*size, complete, scan)
 
 
 def _check_scans(data: bytes, first: int) -> None:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 import stat
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, InputError, first_line
-from sal_runtime.images.complaints import damage_in, heard
-from sal_runtime.images.header import read_header
+from sal_runtime.images.complaints import damage_in, listening
+from sal_runtime.images.header import JPEG_END, read_header
 from sal_runtime.images.spec import ImageSpec
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded. 64 megapixels take 192 MB, and up to 700 MB during decoding."""
+OLDEST_OPENCV = "4.11.0.86"
 SYSTEM_REMEDY = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
 """Larger files are not read: the largest image uncompressed, with four bytes a pixel and a header."""
@@ -30,13 +30,16 @@ MAX_FILE_BYTES = 4 * MAX_PIXELS + 65536
 def import_opencv() -> Any:
     """The module cv2, or a BackendError that says what to install."""
     try:
-        return import_module("cv2")
+        cv2 = import_module("cv2")
     except Exception as error:  # a missing system library, or half of an installation
         remedy = "pip install opencv-python" if isinstance(error, ModuleNotFoundError) else SYSTEM_REMEDY
         raise BackendError(f"OpenCV does not load: {first_line(error)}; {remedy}") from error
+    if not hasattr(cv2, "IMREAD_COLOR_RGB"):
+        raise BackendError(f"OpenCV {cv2.__version__} is too old; pip install 'opencv-python>={OLDEST_OPENCV}'")
+    return cv2
 
 
-def load_image(path: Path, spec: ImageSpec) -> UInt8Array:
+def load_image(path: str | os.PathLike[str], spec: ImageSpec) -> UInt8Array:
     """Read, decode and resize one file: uint8 RGB `[height, width, 3]`.
 
     Raises:
@@ -91,13 +94,12 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     if not header.complete:
         raise InputError("the file is truncated; copy it again")
     try:
-        with heard() as complaints:
-            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        image, complaints = listening(cv2.imdecode, np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise InputError(f"damaged image ({error.err})") from error
     if image is None:
         raise InputError("damaged image, it cannot be decoded")
-    if damage := damage_in(complaints):
+    if complaints and (damage := damage_in(complaints, data[: data.find(JPEG_END, header.scan)])):
         raise InputError(f"damaged image ({damage})")
     return np.asarray(image, dtype=np.uint8)
 

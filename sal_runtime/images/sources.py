@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from sal_runtime.arrays import UInt8Array
+from sal_runtime.arrays import AnyArray, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image, read_file, resize_image
 from sal_runtime.images.spec import ImageSpec
@@ -27,7 +27,7 @@ class Crop:
         box: left, top, width, height in whole pixels; the part outside the frame is cut off.
     """
 
-    frame: UInt8Array
+    frame: AnyArray
     box: tuple[int, int, int, int]
 
     def pixels(self) -> UInt8Array:
@@ -53,7 +53,7 @@ class Crop:
         return pixels
 
 
-ImageSource = str | os.PathLike[str] | bytes | UInt8Array | Crop
+ImageSource = str | os.PathLike[str] | bytes | AnyArray | Crop
 """A path, the bytes of an image file, pixels uint8 `[h, w, 3]`, or a box in a frame."""
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, Conjunction
-from sal_runtime.query.sentence import read_sentence
 from sal_runtime.query.vocabulary import Vocabulary, quoted, shortened, vocabulary_of
 
 MAX_CONJUNCTIONS = 64
@@ -60,6 +59,11 @@ class Query:
     conjunctions: tuple[Conjunction, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def understood(self) -> str:
+        """The terms in full words, a query in the exact form."""
+        return ",".join(term.text for term in self.terms)
+
 
 def parse_query(text: str, schema: AttributeSchema) -> Query:
     """Parse a query.
@@ -90,6 +94,8 @@ def _parse_part(part: str, vocabulary: Vocabulary) -> list[Term]:
     exact = "=" in body or "!" in body or not all(word.strip() for word in words)
     if exact or all(vocabulary.look_up(word)[0] for word in words):
         return [_term(negated, _exact_states(words, part, vocabulary), part, vocabulary.schema)]
+    from sal_runtime.query.sentence import read_sentence  # the exact form needs none of it
+
     clauses = read_sentence(("not " if negated else "") + body.replace("|", " or "), vocabulary)
     return [_term(*clause, part, vocabulary.schema) for clause in clauses]
 

@@ -69,14 +69,6 @@ class Group:
         """Indices of the bits of the attribute vector that this group owns."""
         return tuple(state.bit for state in self.states if state.bit is not None)
 
-    def state_index(self, word: str) -> int | None:
-        """Index of the state that `word` names inside this group, or None."""
-        wanted = normalise_word(word)
-        for index, state in enumerate(self.states):
-            if wanted in state.words():
-                return index
-        return None
-
 
 def binary(
     name: str,
@@ -186,28 +178,6 @@ class AttributeSchema:
                 for word in state.words():
                     table.setdefault(word, []).append((group_number, state_number))
         return {word: tuple(pairs) for word, pairs in table.items()}
-
-    def states_from_vectors(self, vectors: UInt8Array) -> Int64Array:
-        """The state of each group in each vector.
-
-        Args:
-            vectors: `[..., num_bits]` of 0 and 1.
-
-        Returns:
-            int64 `[..., num_groups]`; -1 where the labels are contradictory, because the bits of a group fit none of
-            its states (two colours at once, or no age at all).
-
-        Raises:
-            SchemaError: the vectors are not `[..., num_bits]` of 0 and 1.
-        """
-        vectors = self.check_vectors(vectors)
-        states = np.full((*vectors.shape[:-1], len(self.groups)), -1, dtype=np.int64)
-        for number, group in enumerate(self.groups):
-            ones = vectors[..., list(group.bits)].sum(axis=-1)
-            for state_number, state in enumerate(group.states):
-                fits = ones == 0 if state.bit is None else (ones == 1) & (vectors[..., state.bit] == 1)
-                states[..., number][fits] = state_number
-        return states
 
     def vectors_from_states(self, states: Int64Array) -> UInt8Array:
         """Attribute vectors uint8 `[..., num_bits]` of states int64 `[..., num_groups]`."""

@@ -20,7 +20,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image, read_file
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.columns import YES_NO, is_number
-from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides
+from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides, states_from_vectors
 
 SMALLEST_HEIGHT = 32
 """Pixels; a smaller image shows hardly any attribute."""
@@ -259,7 +259,7 @@ def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
 def _contradictions(dataset: SearchDataset) -> list[str]:
     contradictions = []
     for split in (dataset.train, dataset.test):
-        states = dataset.schema.states_from_vectors(split.attributes)
+        states = states_from_vectors(dataset.schema, split.attributes)
         for row, group in np.argwhere(states < 0):
             set_bits = [dataset.schema.bit_names[bit] for bit in _set_bits(dataset, split.attributes[row], group)]
             contradictions.append(f"{split.image_paths[row]}: {' and '.join(set_bits) or 'nothing'}")
@@ -292,7 +292,8 @@ def print_check(report: CheckReport, console: Console) -> None:
             f"{finding.severity}: {finding.what}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True
         )
         for example in finding.examples:
-            console.print(f"    {example}", highlight=False, markup=False, soft_wrap=True)
+            shown = example if example.isprintable() else repr(example)[1:-1]  # names must not steer a terminal
+            console.print(f"    {shown}", highlight=False, markup=False, soft_wrap=True)
     if not report.findings:
         console.print("nothing wrong found")
 

@@ -136,9 +136,9 @@ def _state_of_cell(group: Group, cell: str) -> int | None:
     """Number of the state: by its own words first, so that a schema may call a state `1.0` or `na`."""
     word = cell_word(cell)
     for name in (cell, word):
-        state = group.state_index(name)
-        if state is not None:
-            return state
+        for number, state in enumerate(group.states):
+            if normalise_word(name) in state.words():
+                return number
     if group.kind == "binary":
         has_poles = group.states[0].name != f"no-{group.name}"
         # `f` may be short for a pole (female) where there are poles

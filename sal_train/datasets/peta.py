@@ -17,7 +17,14 @@ import numpy as np
 from sal_runtime.arrays import AnyArray, BoolArray, Int64Array, UInt8Array
 from sal_runtime.errors import InputError
 from sal_train.datasets.peta_schema import ATTRIBUTES, ONE_DRAW_GROUPS, SCHEMA
-from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
+from sal_train.datasets.splits import (
+    SearchDataset,
+    Split,
+    expect,
+    seen_categories,
+    split_from_rows,
+    states_from_vectors,
+)
 
 REMEDY = "use the PETA.mat with 19,000 rows and 105 attributes, and all 19,000 images"
 NUM_IMAGES = 19_000
@@ -187,7 +194,7 @@ def _published_paths(folder: Path) -> list[Path | None]:
 
 def _label_notes(train: Split) -> list[str]:
     """Notes on labels that contradict the schema, and on attributes without an example."""
-    states = SCHEMA.states_from_vectors(train.attributes)
+    states = states_from_vectors(SCHEMA, train.attributes)
     notes = [
         f"{count} training images fit no state of {group.name} (several set, or none)"
         for group, count in zip(SCHEMA.groups, (states < 0).sum(axis=0), strict=True)

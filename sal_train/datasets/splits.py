@@ -110,6 +110,30 @@ def expect(what: str, got: object, expected: object, remedy: str) -> None:
         raise InputError(f"{what}: got {got}, expected {expected}; {remedy}")
 
 
+def states_from_vectors(schema: AttributeSchema, vectors: UInt8Array) -> Int64Array:
+    """The state of each group in each vector.
+
+    Args:
+        schema: its groups.
+        vectors: `[..., num_bits]` of 0 and 1.
+
+    Returns:
+        int64 `[..., num_groups]`; -1 where the labels are contradictory, because the bits of a group fit none of its
+        states (two colours at once, or no age at all).
+
+    Raises:
+        SchemaError: the vectors are not `[..., num_bits]` of 0 and 1.
+    """
+    vectors = schema.check_vectors(vectors)
+    states = np.full((*vectors.shape[:-1], len(schema.groups)), -1, dtype=np.int64)
+    for number, group in enumerate(schema.groups):
+        ones = vectors[..., list(group.bits)].sum(axis=-1)
+        for state_number, state in enumerate(group.states):
+            fits = ones == 0 if state.bit is None else (ones == 1) & (vectors[..., state.bit] == 1)
+            states[..., number][fits] = state_number
+    return states
+
+
 def describe(schema: AttributeSchema, vector: UInt8Array) -> tuple[str, ...]:
     """The words of one vector uint8 `[A]` for people: the state of every group, but not what is absent."""
     words = []

@@ -21,6 +21,7 @@ from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import import_opencv
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_train.datasets.splits import states_from_vectors
 
 cv2 = import_opencv()
 
@@ -236,7 +237,7 @@ def write_dataset(folder: Path, num_people: int, images_per_person: int, seed: i
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("image", "identity", *(group.name for group in SCHEMA.groups)))
-        for number, (vector, states) in enumerate(zip(people, SCHEMA.states_from_vectors(people), strict=True)):
+        for number, (vector, states) in enumerate(zip(people, states_from_vectors(SCHEMA, people), strict=True)):
             words = [group.states[state].name for group, state in zip(SCHEMA.groups, states, strict=True)]
             for shot in range(images_per_person):
                 name = f"images/{number:04d}_{shot:02d}.jpg"

@@ -38,6 +38,7 @@ from sal_runtime.matching.scoring import (
 )
 from sal_runtime.query.language import Query, parse_query
 from sal_runtime.query.schema import AttributeSchema
+from sal_train.datasets.splits import states_from_vectors
 from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -86,7 +87,7 @@ def make_partial_queries(
     fewer settled groups than `num_given` give no query, except for None, which gives all there are.
     """
     queries: dict[str, PartialQuery] = {}
-    for category, states in enumerate(schema.states_from_vectors(category_vectors)):
+    for category, states in enumerate(states_from_vectors(schema, category_vectors)):
         settled = [int(group) for group in np.random.default_rng([seed, category]).permutation(len(states))]
         settled = [group for group in settled if states[group] >= 0]
         if not settled or (num_given is not None and len(settled) < num_given):

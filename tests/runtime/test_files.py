@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_runtime import files
 from sal_runtime.errors import SalError
 from sal_runtime.files import ABANDONED_SECONDS, cache_folder, make_cache, whole_file
 
@@ -70,6 +71,14 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     reader.join()
     assert read == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_pipe_without_a_reader_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "READER_SECONDS", 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="nobody reads from this pipe"), whole_file(tmp_path / "pipe") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_device_is_written_into_and_stays_a_device() -> None:

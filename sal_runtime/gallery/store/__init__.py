@@ -1,6 +1,7 @@
 """The inside of a gallery file: tables, columns, memory.
 
-file.py     the SQLite file: its tables, how it is opened, what its errors mean, the files beside it
+file.py     the SQLite file: how it is opened, what its errors mean, the names of files beside it
+whole.py    making, copying and deleting it: its tables, and all that is beside it
 rows.py     what is known of each image, as rows
 columns.py  vectors and what filters ask for, as dense columns in blocks
 changes.py  adding, updating and removing in one transaction

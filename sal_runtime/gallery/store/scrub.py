@@ -12,7 +12,8 @@ import sqlite3
 import struct
 from pathlib import Path
 
-from sal_runtime.gallery.store.file import copies, transaction
+from sal_runtime.gallery.store.file import transaction
+from sal_runtime.gallery.store.whole import copies
 
 INTERIOR = {2: 12, 5: 12}
 """Kinds of pages (of an index, of a table) that point to other pages, and the length of their header."""

@@ -16,8 +16,8 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sal_export import directories
 from sal_export.interop.triton import quoted, write_triton_repository
-from sal_runtime import files
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import BundleError, InputError, SalError
@@ -214,7 +214,7 @@ def test_a_failure_while_writing_keeps_the_old_repository(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, failing, fail)
+    monkeypatch.setattr(directories, failing, fail)
     with pytest.raises(SalError, match="No space left on device; nothing has been changed"):
         write_triton_repository(other, out)
     assert json.loads((out / "sal.json").read_text())["fingerprint"] == tiny.fingerprint

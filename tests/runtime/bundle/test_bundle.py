@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from sal_export import bundle_writing as writing
-from sal_runtime import files
+from sal_export import directories
 from sal_runtime.bundle import bundle as bundle_module
 from sal_runtime.bundle.bundle import MANIFEST, MANIFEST_HASH, manifest_hash_line, open_bundle
 from sal_runtime.bundle.calibration import Calibration
@@ -37,6 +38,22 @@ def test_opens_with_all_its_parts(tiny: Path) -> None:
     weight, bias = bundle.attribute_head
     assert weight.shape == (SCHEMA.num_bits, DIM)
     assert bias.shape == (SCHEMA.num_bits,)
+
+
+def test_no_path_means_the_one_of_the_environment_or_the_shipped_one(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAL_BUNDLE", str(tiny))
+    assert open_bundle().name == "tiny"
+    monkeypatch.delenv("SAL_BUNDLE")
+    assert open_bundle().name == "edge"
+
+
+def test_another_process_can_be_sent_a_bundle(tiny: Path) -> None:
+    bundle = open_bundle(tiny)
+    received = pickle.loads(pickle.dumps(bundle))
+    assert (received.fingerprint, received.schema) == (bundle.fingerprint, bundle.schema)
+    assert (AttributeEncoder(received).encode(np.zeros((1, SCHEMA.num_bits), np.uint8))).shape == (1, DIM)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -213,7 +230,7 @@ def test_a_failure_while_writing_keeps_the_old_bundle(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing if failing == "open_bundle" else files, failing, fail)
+    monkeypatch.setattr(writing if failing == "open_bundle" else directories, failing, fail)
     with pytest.raises(BundleError, match="No space left on device; nothing has been changed"):
         make_tiny_bundle(tmp_path / "tiny", seed=3)
     monkeypatch.undo()
@@ -231,7 +248,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_swapping_without_an_exchange_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_tiny_bundle(tmp_path / "tiny")
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(directories.ctypes, "CDLL", lambda *_, **__: object())
     second = open_bundle(make_tiny_bundle(tmp_path / "tiny", seed=3))
     assert open_bundle(tmp_path / "tiny").fingerprint == second.fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]

@@ -54,7 +54,7 @@ def test_kill_at_any_moment_leaves_a_whole_bundle(tmp_path: Path) -> None:
         )
         assert writer.stdout is not None
         writer.stdout.readline()
-        time.sleep(rng.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.01 * kills))
         writer.kill()
         kills += 1
         writer.wait()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder
-from sal_runtime.errors import InputError
+from sal_runtime.errors import InputError, ReindexedError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.protocol import check_bundle
@@ -86,7 +86,7 @@ def test_open_handles_notice_and_ids_are_not_used_twice(path: Path, bundles: tup
         reader.nearest(query, 6)
         ids, _ = stored_vectors(reader)
         run(path, bundles[1])
-        with pytest.raises(InputError, match="encoded anew with another bundle meanwhile; open it again"):
+        with pytest.raises(ReindexedError, match="encoded anew with another bundle meanwhile; open it again"):
             reader.nearest(query, 6)
         with pytest.raises(InputError, match="removed meanwhile"):
             reader.items(ids)
@@ -180,7 +180,7 @@ def test_every_reader_is_told_to_open_again(path: Path, bundles: tuple[Bundle, B
     with Gallery.open(path) as reader:
         run(path, bundles[1])
         for work in (reader.verify, lambda: stored_vectors(reader), lambda: list(reader.chunks())):
-            with pytest.raises(InputError, match="encoded anew with another bundle meanwhile; open it again"):
+            with pytest.raises(ReindexedError, match="encoded anew with another bundle meanwhile; open it again"):
                 work()
 
 

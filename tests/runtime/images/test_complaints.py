@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sal_runtime.errors import InputError
-from sal_runtime.images.complaints import damage_in, heard
+from sal_runtime.images.complaints import damage_in, listening
 from sal_runtime.images.pixels import decode_image
 
 PIXELS = np.random.default_rng(7).integers(0, 255, (96, 64, 3), np.uint8)
@@ -59,9 +59,18 @@ def test_padding_before_the_end_of_a_jpeg_is_no_damage() -> None:
     whole = encoded(".jpg")
     padded = whole[:-2] + bytes(5) + whole[-2:]
     np.testing.assert_array_equal(decode_image(padded), decode_image(whole))
-    assert damage_in([b"Corrupt JPEG data: 5 extraneous bytes before", b" marker 0xd9\n"]) == ""
-    assert damage_in([b"Corrupt JPEG data: 500 extraneous bytes before marker 0xd9\n"])
-    assert damage_in([b"Corrupt JPEG data: 5 extraneous bytes before marker 0xd5\n"])
+    assert damage_in("Corrupt JPEG data: 5 extraneous bytes before marker 0xd9\n", bytes(9)) == ""
+    assert damage_in("Corrupt JPEG data: 500 extraneous bytes before marker 0xd9\n", bytes(900))
+    assert damage_in("Corrupt JPEG data: 5 extraneous bytes before marker 0xd5\n", bytes(9))
+
+
+def test_bytes_that_damage_leaves_over_are_no_padding() -> None:
+    whole = encoded(".jpg")
+    left_over = whole[-40:-2]
+    with pytest.raises(InputError, match="damaged image"):
+        decode_image(whole[:-2] + left_over + whole[-2:])
+    previewed = whole[:-2] + bytes(5) + whole[-2:] + left_over + whole[-2:]  # bytes after the end mean nothing
+    np.testing.assert_array_equal(decode_image(previewed), decode_image(whole))
 
 
 def test_each_thread_hears_of_its_own_image() -> None:
@@ -86,10 +95,13 @@ def test_what_other_threads_print_is_shown(capfd: pytest.CaptureFixture[str]) ->
     def print_in_c(text: bytes) -> None:
         libc.fputs(text, ctypes.c_void_p.in_dll(libc, "stderr"))
 
-    with heard() as lines, ThreadPoolExecutor(1) as pool:
-        print_in_c(b"mine")
-        pool.submit(print_in_c, b"theirs\n").result()
-    assert lines == [b"mine"]
+    def decode(path: str, *, flags: int) -> tuple[str, int]:
+        with ThreadPoolExecutor(1) as pool:
+            print_in_c(b"mine")
+            pool.submit(print_in_c, b"theirs\n").result()
+        return path, flags
+
+    assert listening(decode, "a.jpg", flags=1) == (("a.jpg", 1), "mine")
     print_in_c(b"after\n")
     assert capfd.readouterr().err == "theirs\nafter\n"
 
@@ -105,3 +117,18 @@ def test_a_process_ends_as_usual_after_decoding(tmp_path: Path) -> None:
         [sys.executable, "-c", code, tmp_path / "a.jpg"], cwd=Path(__file__).parents[3], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is not glibc")
+def test_a_child_forked_while_another_thread_decodes_has_the_stderr_of_c(tmp_path: Path) -> None:
+    code = (
+        "import ctypes, os, threading\nfrom sal_runtime.images.complaints import listening\n"
+        "started, ended = threading.Event(), threading.Event()\n"
+        "def decode():\n    started.set()\n    ended.wait()\n"
+        "other = threading.Thread(target=listening, args=(decode,))\nother.start()\nstarted.wait()\n"
+        "libc = ctypes.CDLL(None)\nchild = os.fork()\n"
+        "if child == 0:\n    libc.perror(b'child')\n    listening(libc.perror, b'unheard')\n    os._exit(0)\n"
+        "os.waitpid(child, 0)\nended.set()\nother.join()\nlibc.perror(b'parent')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["child", "parent"]

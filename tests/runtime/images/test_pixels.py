@@ -38,13 +38,13 @@ def test_formats_decode_to_rgb(suffix: str) -> None:
     assert decoded.dtype == np.uint8
     tolerance = 0 if suffix in (".png", ".bmp") else 24
     assert np.abs(decoded.astype(int) - picture()).max() <= tolerance
-    assert read_header(encoded(suffix)) == (24, 40, True)
+    assert read_header(encoded(suffix))[:3] == (24, 40, True)
 
 
 def test_lossless_webp_and_greyscale_and_alpha_and_16_bit() -> None:
     lossless = bytes(cv2.imencode(".webp", picture()[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])[1])
     assert (decode_image(lossless) == picture()).all()
-    assert read_header(lossless) == (24, 40, True)
+    assert read_header(lossless)[:3] == (24, 40, True)
     grey = decode_image(encoded(".png", picture()[:, :, 0]))
     assert (grey == picture()[:, :, :1]).all()
     with_alpha = np.dstack([picture()[:, :, ::-1], np.full((40, 24), 7, np.uint8)])

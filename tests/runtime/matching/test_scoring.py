@@ -19,6 +19,7 @@ from sal_runtime.query.language import Term, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.ranking.scoring import top_k_by_score
 from sal_train.datasets.attribute_tree import fit_statistics
+from sal_train.datasets.splits import states_from_vectors
 
 SCHEMA = AttributeSchema(
     "tiny",
@@ -103,7 +104,7 @@ def test_evidence_is_the_probability_given_legal_states(text: str) -> None:
     for row, sigmoid in enumerate(1 / (1 + np.exp(-logits))):
         legal, holding = 0.0, np.zeros(len(query.terms))
         for pattern in itertools.product((0, 1), repeat=SCHEMA.num_bits):
-            states = SCHEMA.states_from_vectors(np.array(pattern, dtype=np.uint8))
+            states = states_from_vectors(SCHEMA, np.array(pattern, dtype=np.uint8))
             if (states < 0).any():
                 continue
             probability = math.prod(p if bit else 1 - p for p, bit in zip(sigmoid, pattern, strict=True))

@@ -15,6 +15,7 @@ from sal_runtime.matching.scoring import assess, query_vector
 from sal_runtime.query.language import MAX_CONJUNCTIONS, MAX_QUERY_LENGTH, MAX_TERMS, Query, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.splits import states_from_vectors
 from tests.command_line import check_one_error, run_sal
 from tests.runtime.confined import check_confined
 from tests.runtime.hostile_queries import Vocabulary, hostile_query, mostly_valid_query
@@ -202,7 +203,7 @@ def check_drawn(schema: AttributeSchema, statistics: AttributeStatistics, text: 
     query = parse_query(text, schema)
     vectors, drawn = statistics.sample_completions(query.conjunctions, 50, seed=1)
     assert drawn.sum() == 50
-    states = schema.states_from_vectors(vectors)
+    states = states_from_vectors(schema, vectors)
     for group, allowed in query.conjunctions[0].items():
         assert set(states[:, group].tolist()) <= allowed
     weight = np.random.default_rng(0).standard_normal((schema.num_bits, 4)).astype(np.float32)

@@ -123,7 +123,7 @@ def _parses(text: str) -> bool:
 def _has(person: tuple[int, ...], word: str) -> bool:
     group, _, state = word.partition("=")
     number = SCHEMA.group_index[group]
-    return person[number] == SCHEMA.groups[number].state_index(state)
+    return state in SCHEMA.groups[number].states[person[number]].words()
 
 
 def test_probability_of_a_query_adds_up_over_its_conjunctions() -> None:

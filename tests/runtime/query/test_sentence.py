@@ -142,6 +142,7 @@ def test_what_is_printed_as_understood_can_be_asked_again(schema: AttributeSchem
             query = parse_query(text, schema)
         except SchemaError:
             return
+        assert parse_query(query.understood, schema).terms == query.terms
         printed = [asked_term(term, schema).understood for term in query.terms]
         assert parse_query(", ".join(printed), schema).terms == query.terms
         assert parse_query(" · ".join(printed), schema).terms == query.terms

@@ -13,6 +13,7 @@ from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.datasets.attribute_tree import fit_statistics
+from sal_train.datasets.splits import states_from_vectors
 from tests.runtime.tiny_bundle import SCHEMA
 
 PEOPLE = np.array(list(itertools.product(*(range(len(group.states)) for group in SCHEMA.groups))))
@@ -82,7 +83,7 @@ def test_completions_follow_the_conditional_distribution() -> None:
     statistics, _ = fitted()
     conjunction = {4: frozenset({0}), 1: frozenset({1})}
     vectors, weights = statistics.sample_completions([conjunction], 200_000, seed=5)
-    drawn = {tuple(row): weight for row, weight in zip(SCHEMA.states_from_vectors(vectors), weights, strict=True)}
+    drawn = {tuple(row): weight for row, weight in zip(states_from_vectors(SCHEMA, vectors), weights, strict=True)}
     assert weights.sum() == 200_000
     for person in PEOPLE:
         fits = person[4] == 0 and person[1] == 1

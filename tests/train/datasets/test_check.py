@@ -206,5 +206,6 @@ def test_pipes_and_names_that_are_none_are_findings(tmp_path: Path) -> None:
     assert broken.examples[0].endswith("pipe.jpg: is not a file")
     text = io.StringIO()
     print_check(check_dataset(load_table(tmp_path), silent()), Console(file=text, width=80))
-    assert text.getvalue().splitlines()[-1] == f"    {broken.examples[-1]}"  # errors are printed last
+    shown = broken.examples[-1].replace("\0", "\\x00")
+    assert text.getvalue().splitlines()[-1] == f"    {shown}"  # errors are printed last
     assert "not the name of a file" in broken.examples[1]

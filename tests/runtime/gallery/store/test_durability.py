@@ -18,7 +18,8 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.reindex import reindex
-from sal_runtime.gallery.store.file import log_path, side_files
+from sal_runtime.gallery.store.file import log_path
+from sal_runtime.gallery.store.whole import side_files
 from tests.runtime.gallery.test_gallery import contents, fake_bundle, filled, unit_vectors
 from tests.runtime.gallery_contents import stored_vectors
 from tests.torture.gallery_torture import Torture

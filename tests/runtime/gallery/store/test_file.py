@@ -13,17 +13,8 @@ from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.index import build_gallery_index
 from sal_runtime.gallery.items import GalleryItem
-from sal_runtime.gallery.store.file import (
-    connect_file,
-    copies,
-    create_file,
-    delete_gallery,
-    generation_path,
-    index_path,
-    lock_path,
-    log_path,
-    side_files,
-)
+from sal_runtime.gallery.store.file import connect_file, generation_path, index_path, lock_path, log_path
+from sal_runtime.gallery.store.whole import copies, create_file, delete_gallery, side_files
 from tests.runtime.gallery.test_gallery import fake_bundle, filled, unit_vectors
 
 

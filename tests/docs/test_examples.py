@@ -1,0 +1,41 @@
+"""The programs in docs/examples run as printed, and a strict type checker accepts them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sal_runtime.gallery.gallery import Gallery
+
+REPOSITORY = Path(__file__).parents[2]
+EMBED = REPOSITORY / "docs" / "examples" / "embed.py"
+
+
+def run_embed(gallery: Path) -> list[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("SAL_BUNDLE", None)
+    command = [sys.executable, EMBED, REPOSITORY / "demo" / "gallery", gallery]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_a_service_adds_crops_while_another_thread_searches(tmp_path: Path) -> None:
+    pictures = len(list((REPOSITORY / "demo" / "gallery").glob("*.jpg")))
+    last = run_embed(tmp_path / "yard.sal")[-1]
+    assert last.startswith(f"{pictures} crops; best: person")
+    assert ", north entrance, track " in last
+    again = run_embed(tmp_path / "yard.sal")[-1]  # the gallery is opened, and holds each crop once
+    assert again.startswith(f"{pictures} crops; best: ")
+    with Gallery.open(tmp_path / "yard.sal") as gallery:
+        items = gallery.all_items()
+    assert len(items) == pictures
+    assert all(item.camera and item.track and item.captured_at and item.box and item.metadata for item in items)
+
+
+def test_a_strict_type_checker_accepts_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", EMBED]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Success: no issues found in 1 source file"), done.stdout
