@@ -1,0 +1,53 @@
+"""Answers by track: a hit for each person whom a camera followed, where a plain answer has one for each image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sal_runtime.gallery.items import ItemFilter
+
+if TYPE_CHECKING:
+    from sal_runtime.matching.person_search import PersonSearch
+    from sal_runtime.matching.result import SearchResult
+    from sal_runtime.query.language import Query
+
+GROWTH = 4
+"""How many times as many images are ranked as before, until they are of enough tracks."""
+
+
+def ask_by_track(search: PersonSearch, attrs: str | Query, k: int, where: ItemFilter | None = None) -> SearchResult:
+    """Rank the tracks of a gallery by one description. A track ranks where its best image does.
+
+    This is exact: images are ranked until they are of k tracks, and then all images of these tracks.
+
+    Args:
+        search: of the gallery; not an approximate one.
+        attrs: description in the query language, or parsed already.
+        k: tracks wanted; fewer come if fewer are allowed. An image without a track is a track of its own.
+        where: only these images are ranked; None for all.
+
+    Returns:
+        The answer as `SearchResult.by_track` groups it; the `others` of a hit are all other images of its track.
+
+    Raises:
+        SchemaError: the description is empty, unknown to the schema, or contradicts itself.
+        InputError: the gallery is empty, k is below 1, or `search` is approximate.
+    """
+    wanted = k * GROWTH
+    while True:
+        result = search.ask(attrs, wanted, where=where)
+        grouped = result.by_track()
+        if len(grouped) >= k or len(result) < wanted:
+            break
+        wanted *= GROWTH
+    hits = grouped.hits[:k]
+    tracks = {hit.item.track for hit in hits if hit.item.track is not None}
+    if tracks:
+        all_of_them = replace(where or ItemFilter(), tracks=sorted(tracks))
+        others = {hit.uri: hit.others for hit in search.ask(attrs, len(search.gallery), where=all_of_them).by_track()}
+        hits = tuple(
+            replace(hit, others=tuple(replace(other, rank=hit.rank) for other in others.get(hit.uri, ())))
+            for hit in hits
+        )
+    return replace(grouped, hits=hits)
