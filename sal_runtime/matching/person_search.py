@@ -89,7 +89,7 @@ class PersonSearch:
         return [
             SearchResult(
                 query=query.text,
-                terms=tuple(asked_term(term, schema) for term in query.terms),
+                terms=tuple(asked_term(term, schema, metrics) for term in query.terms),
                 hits=(hits := self._hits(query, neighbours)),
                 num_items=num_items,
                 gallery=self.gallery.title,

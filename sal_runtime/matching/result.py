@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_runtime.errors import ConfigError
 from sal_runtime.query.language import Term
+from sal_runtime.query.words import recognition
 
 if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice
@@ -30,11 +31,14 @@ class AskedTerm:
         text: in the query language, in full words.
         understood: the same for reading.
         sensitive: whether it asks for a sensitive attribute, such as gender or age.
+        recognised: by attribute, the share 0..1 of the test images that show it in which it is recognised; only what
+            was measured.
     """
 
     text: str
     understood: str
     sensitive: bool
+    recognised: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -206,15 +210,17 @@ def _at_least(hits: Sequence[Hit], minimum: float) -> tuple[Hit, ...]:
     return tuple(hit for hit in hits if hit.likelihood is not None and hit.likelihood >= minimum)
 
 
-def asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
-    """A term of a query in the words of the schema."""
+def asked_term(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any] | None = None) -> AskedTerm:
+    """A term of a query in the words of the schema, with how well these are recognised by `manifest["metrics"]`."""
     alternatives = []
     for group_number, states in term.states:
         group = schema.groups[group_number]
         words = " or ".join(group.states[state].name for state in sorted(states))
         alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
     sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
-    return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)
+    understood = ("not " if term.negated else "") + " or ".join(alternatives)
+    rates = {name: share for name, (share, _) in recognition(term, schema, metrics or {}).items()}
+    return AskedTerm(term.text, understood, sensitive, rates)
 
 
 def unlikely_note(hits: Sequence[Hit]) -> tuple[str, ...]:
