@@ -129,14 +129,13 @@ def search(  # noqa: PLR0913 - one parameter is one option
     attrs, gallery = _what_and_where([description, place], attrs, gallery)
     files = check_files(html, grid, csv, as_json=as_json)
     least = None if min_likelihood is None else _share(min_likelihood)
-    where = item_filter(camera, track, captured_from, until, meta)
     with progress_bar("encoding") as progress:
         result = search_gallery(
             gallery,
             attrs,
             k,
             bundle=bundle,
-            where=where,
+            where=item_filter(camera, track, captured_from, until, meta),
             approximate=approximate,
             by_track=by_track,
             device=device,
