@@ -118,7 +118,7 @@ def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[t
             raise SchemaError(
                 f"cannot read {quoted(part)}; write it like !hat or upper=red|blue, with '!' in front of the term"
             )
-        if not word.strip():
+        if not word.strip() or (separator and not name.strip()):
             raise SchemaError(f"a word is missing in {quoted(part)}; write it like hat or upper=red|blue")
         if separator:
             _, groups = vocabulary.look_up(name)

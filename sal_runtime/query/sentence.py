@@ -59,6 +59,9 @@ def _items(text: str, vocabulary: Vocabulary) -> list[_Item]:
         text = text.replace(sign, replacement)
     words = [word.strip(".?()\"'").removesuffix("'s") for word in text.lower().split()]
     words = [word for word in words if word]
+    slashed = next((word for word in words if "/" in word and word not in _kinds()), None)
+    if slashed is not None:
+        raise SchemaError(f"{quoted(slashed)} can be read in two ways; write 'and' or 'or'")
     unknown: list[str] = []
     items: list[_Item] = []
     at = 0
