@@ -178,7 +178,7 @@ def _marked(term: AskedTerm) -> str:
 def _recognised(term: AskedTerm) -> str:
     """How well the words of a term are recognised, by the card of the bundle."""
     rates = [
-        f"{share:.0%}" if len(term.recognised) == 1 else f"{name} {share:.0%}"
+        f"{share:.0%}" if name.replace("=", " ") == term.understood else f"{name} {share:.0%}"
         for name, share in term.recognised.items()
     ]
     return f" <small>recognised {escape(', '.join(rates))}</small>" if rates else ""

@@ -123,10 +123,12 @@ def test_a_track_opens_to_its_other_images(tmp_path: Path) -> None:
 
 def test_how_well_words_are_recognised_and_the_licence_are_said(tmp_path: Path) -> None:
     result = made_up_result(tmp_path)
-    rates = ({"gender=male": 0.5}, {"upper-colour=red": 0.861, "upper-colour=blue": 0.04})
+    rates = ({"male": 0.5}, {"upper-colour=red": 0.861, "upper-colour=blue": 0.04})
     terms = tuple(replace(term, recognised=rate) for term, rate in zip(result.terms, rates, strict=True))
     page = Page(render_html(replace(result, terms=terms, licence="Research <only>"), tmp_path))
     assert "recognised 50%" in page.text
     assert "recognised upper-colour=red 86%, upper-colour=blue 4%" in page.text
+    negated = replace(terms[0], understood="no-male")  # its own rate would be that of all who are not
+    assert "recognised male 50%" in Page(render_html(replace(result, terms=(negated, terms[1])), tmp_path)).text
     assert "tiny: Research <only>" in page.text
     assert "recognised 5" not in Page(render_html(result, tmp_path)).text
