@@ -75,6 +75,8 @@ def print_search(result: SearchResult, files: Files, *, as_json: bool) -> None:
 
         if files.csv == STDOUT:
             sys.stdout.write(render_csv(result))
+            for note in result.notes:
+                print(f"sal: note: {printable(note)}", file=sys.stderr)
         else:
             write_file(files.csv, render_csv(result).encode())
 

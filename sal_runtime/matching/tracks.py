@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,22 +33,33 @@ def ask_by_track(search: PersonSearch, attrs: str | Query, k: int, where: ItemFi
 
     Raises:
         SchemaError: the description is empty, unknown to the schema, or contradicts itself.
-        InputError: the gallery is empty, k is below 1, or `search` is approximate.
+        InputError: the gallery is empty, k is below 1, `search` is approximate, or more images have to be ranked than
+            the gallery gives at once (Milvus, 16,384).
     """
-    wanted = k * GROWTH
-    while True:
-        result = search.ask(attrs, wanted, where=where)
-        grouped = result.by_track()
-        if len(grouped) >= k or len(result) < wanted:
-            break
-        wanted *= GROWTH
+    grouped = _best(search, attrs, k * GROWTH, where, lambda found: len(found.by_track()) >= k).by_track()
     hits = grouped.hits[:k]
     tracks = {hit.item.track for hit in hits if hit.item.track is not None}
     if tracks:
         all_of_them = replace(where or ItemFilter(), tracks=sorted(tracks))
-        others = {hit.uri: hit.others for hit in search.ask(attrs, len(search.gallery), where=all_of_them).by_track()}
+        every = _best(search, attrs, k * GROWTH, all_of_them, lambda _: False).by_track()
+        others = {hit.uri: hit.others for hit in every}
         hits = tuple(
             replace(hit, others=tuple(replace(other, rank=hit.rank) for other in others.get(hit.uri, ())))
             for hit in hits
         )
     return replace(grouped, hits=hits)
+
+
+def _best(
+    search: PersonSearch,
+    attrs: str | Query,
+    count: int,
+    where: ItemFilter | None,
+    is_enough: Callable[[SearchResult], bool],
+) -> SearchResult:
+    """The best `count` images, and so many more until they are enough, or all."""
+    while True:
+        result = search.ask(attrs, count, where=where)
+        if len(result) < count or is_enough(result):
+            return result
+        count *= GROWTH

@@ -184,6 +184,10 @@ def test_hits_for_a_spreadsheet(folder: Path, sal: Sal, tmp_path: Path) -> None:
     known = {(row["camera"], row["captured_at"], row["meta.score"], row["track"], row["likelihood"]) for row in rows}
     assert known == {("a, b", "2026-11-23T14:30:00Z", "7", "", "")}
     check_one_error(sal("search", "male", gallery, "--csv", "-", "--json"), 2, "--json cannot take effect")
+    shipped = Path(__file__).parents[3] / "bundles" / "edge"
+    _, printed, err = sal("search", "hat", folder, "-b", shipped, "--csv", "-")
+    assert "sal: note: hat is recognised in 0 of 480 test images" in err  # stdout is for the spreadsheet
+    assert len(printed.splitlines()) == 7
 
 
 def test_a_hit_for_each_track(folder: Path, sal: Sal, tmp_path: Path) -> None:
