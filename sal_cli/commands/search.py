@@ -131,9 +131,9 @@ def search(  # noqa: PLR0913 - one parameter is one option
     least = None if min_likelihood is None else _share(min_likelihood)
     with progress_bar("encoding") as progress:
         result = search_gallery(
-            gallery,
-            attrs,
-            k,
+            gallery=gallery,
+            attrs=attrs,
+            k=k,
             bundle=bundle,
             where=item_filter(camera, track, captured_from, until, meta),
             approximate=approximate,
