@@ -42,10 +42,11 @@ def ask_by_track(search: PersonSearch, attrs: str | Query, k: int, where: ItemFi
     if tracks:
         all_of_them = replace(where or ItemFilter(), tracks=sorted(tracks))
         every = _best(search, attrs, k * GROWTH, all_of_them, lambda _: False).by_track()
-        others = {hit.uri: hit.others for hit in every}
+        members = {(hit.item.camera, hit.item.track): (hit, *hit.others) for hit in every}
         hits = tuple(
-            replace(hit, others=tuple(replace(other, rank=hit.rank) for other in others.get(hit.uri, ())))
+            replace(hit, others=tuple(replace(other, rank=hit.rank) for other in found if other.uri != hit.uri))
             for hit in hits
+            for found in [members.get((hit.item.camera, hit.item.track), ())]
         )
     return replace(grouped, hits=hits)
 
