@@ -43,6 +43,8 @@ def check_files(html: Path | None, grid: Path | None, csv: Path | None, *, as_js
             raise ConfigError(
                 f"{option} {file}: got a name that ends in {file.suffix}, expected {' or '.join(suffixes)}"
             )
+    if STDOUT in (html, grid):
+        raise ConfigError("got - as a file; only --csv can write to stdout, so name a file")
     if csv == STDOUT:
         refuse_options({"--json": as_json}, "--csv - writes to stdout, too; leave one of them out")
     check_places(html, grid, csv)

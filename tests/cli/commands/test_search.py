@@ -160,6 +160,11 @@ def test_a_name_that_promises_another_format_is_refused(
     assert not folder.with_name("crops.sal").exists()
 
 
+def test_pages_and_pictures_do_not_go_to_stdout(folder: Path, sal: Sal) -> None:
+    for option in ("--html", "--grid"):
+        check_one_error(sal("search", "male", folder, option, "-"), 2, "only --csv can write to stdout")
+
+
 def test_a_grid_has_the_format_of_its_name(folder: Path, sal: Sal, tmp_path: Path) -> None:
     beginnings = {"x.png": b"\x89PNG", "x.JPG": b"\xff\xd8\xff", "x.jpeg": b"\xff\xd8\xff", "x": b"\xff\xd8\xff"}
     for name, beginning in beginnings.items():
