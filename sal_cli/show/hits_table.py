@@ -42,18 +42,20 @@ def hits_table(result: SearchResult, width: int | None) -> tuple[Table, list[str
 
     Args:
         result: has hits.
-        width: characters in a line of the terminal; None shows everything whole.
+        width: characters in a line of the terminal; None shows everything whole. Where it is narrow, evidence is left
+            out first, then the time, the camera and the track.
     """
     known, legend = _known(result, whole=width is None)
     first = [Column("#", [str(hit.rank) for hit in result.hits]), _match(result)]
     names = [printable(hit.uri) for hit in result.hits]
-    room = None
-    if width is not None:
+    if width is None:
+        evidence = _evidence(result, None)
+    else:
         left = width - sum(column.width for column in [*first, *known]) - GAP
-        room = left - min(WIDE_NAME, max(map(cell_len, names)))
-    evidence = _evidence(result, room)
-    if width is not None:
-        name_width = left - sum(column.width for column in evidence)
+        evidence = _evidence(result, left - min(WIDE_NAME, max(map(cell_len, names))))
+        while (name_width := left - sum(column.width for column in evidence)) < SHORT_NAME and (evidence or known):
+            left += 0 if evidence else known.pop().width
+            evidence = []
         names = [_end_of(name, max(name_width, SHORT_NAME)) for name in names]
     columns = [*first, Column("image", names, is_text=True), *known, *evidence]
     made = table(*(column.header for column in columns))
@@ -61,7 +63,7 @@ def hits_table(result: SearchResult, width: int | None) -> tuple[Table, list[str
         shown.justify = "left" if column.is_text else "right"
     for row in zip(*(column.cells for column in columns), strict=True):
         made.add_row(*row)
-    if evidence[0].header == ascii_uppercase[0] != marked(result.terms[0]):
+    if evidence and evidence[0].header == ascii_uppercase[0] != marked(result.terms[0]):
         keys = (f"{column.header}: {marked(term)}" for column, term in zip(evidence, result.terms, strict=True))
         legend.insert(0, " · ".join(keys))
     return made, legend

@@ -106,3 +106,22 @@ def test_letters_are_no_articles_and_are_explained(tmp_path: Path) -> None:
     shown, legend = columns(made_up_result(tmp_path, 5), 70)
     assert list(shown)[3:] == ["A", "B", "C", "D", "E"]
     assert legend[0] == "A: male ◆ · B: upper-colour red or blue · C: thing 0 · D: thing 1 · E: thing 2"
+
+
+@pytest.mark.parametrize(
+    ("width", "headers"),
+    [
+        (80, ["camera", "time (UTC)", "weakest evidence"]),
+        (50, ["camera", "time (UTC)"]),
+        (32, ["camera"]),
+        (26, []),
+    ],
+)
+def test_rank_match_and_name_are_shown_on_the_narrowest_terminal(
+    width: int, headers: list[str], tmp_path: Path, zone: Callable[[str], None]
+) -> None:
+    zone("UTC")
+    result = seen(made_up_result(tmp_path, 9), NOON, NOON, NOON, NOON, camera="door")
+    shown, _ = columns(result, width)
+    assert list(shown) == ["#", "match", "image", *headers]
+    assert sum(max(map(cell_len, (header, *cells))) + 2 for header, cells in shown.items()) - 2 <= width
