@@ -10,6 +10,7 @@ from sal_runtime.errors import SalError
 HINTS = {
     "approximate": "--approximate",
     "bundle": "--bundle",
+    "by_track": "`sal gallery add yard.sal --table crops.csv`",
     "conditions": "--camera, --track, --from, --until, --meta",
     "data": "--data",
     "dataset": "--dataset",

@@ -1,11 +1,11 @@
-"""The hits of a search as one JPEG: rank, score and likelihood under each picture."""
+"""The hits of a search as one picture: rank and likelihood under each image."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_cli.show.thumbnails import encode_jpeg, load_thumbnail
+from sal_cli.show.thumbnails import encode_image, load_thumbnail
 from sal_runtime.images.pixels import import_opencv
 from sal_runtime.matching.result import Hit, SearchResult
 
@@ -23,20 +23,25 @@ INK = (30, 34, 40)
 FAINT = (110, 116, 124)
 
 
-def draw_grid(result: SearchResult) -> bytes:
-    """A contact sheet as a JPEG file; a grey box replaces a picture that is gone."""
+def draw_grid(result: SearchResult, suffix: str) -> bytes:
+    """A contact sheet as a file, in the format of a suffix: `.jpg` or `.png`.
+
+    A grey box replaces a picture that is gone.
+    Under each picture are its rank, its likelihood of match, and the number of other images of its track.
+    """
     columns = min(COLUMNS, max(len(result.hits), 4))
     rows = max(1, -(-len(result.hits) // columns))
     cell_height, cell_width = PICTURE[0] + CAPTION + MARGIN, PICTURE[1] + MARGIN
     shape = (HEADER + rows * cell_height + MARGIN, columns * cell_width + MARGIN, 3)
     sheet = np.full(shape, BACKGROUND, dtype=np.uint8)
     query = result.query.encode("ascii", "replace").decode()  # the fonts of OpenCV have no other letters
-    title = f"{len(result.hits)} of {result.num_items:,}: {query}"
+    found = f"{len(result.hits)}{' tracks' if result.grouped else ''} of {result.num_items:,}"
+    title = f"{found}: {query}"
     _write(sheet, _fitted(title, shape[1] - 2 * MARGIN), MARGIN, HEADER - 15, TITLE_SIZE, INK)
     for position, hit in enumerate(result.hits):
         row, column = divmod(position, columns)
         _draw_hit(sheet, hit, HEADER + row * cell_height, MARGIN + column * cell_width)
-    return encode_jpeg(sheet)
+    return encode_image(sheet, suffix)
 
 
 def _fitted(text: str, width: int) -> str:
@@ -65,8 +70,9 @@ def _draw_hit(sheet: NDArray[np.uint8], hit: Hit, top: int, left: int) -> None:
         sheet[y : y + thumbnail.shape[0], x : x + thumbnail.shape[1]] = thumbnail
     baseline = top + height + 16
     _write(sheet, f"{hit.rank}", left, baseline, 0.45, INK)
-    facts = f"{hit.score:.3f}" if hit.likelihood is None else f"{hit.score:.3f}  {hit.likelihood:.0%}"
-    _write(sheet, facts, left + 26, baseline, 0.4, FAINT)
+    facts = f"score {hit.score:.2f}" if hit.likelihood is None else f"{hit.likelihood:.0%}"
+    more = f"  +{len(hit.others)}" if hit.others else ""
+    _write(sheet, facts + more, left + 26, baseline, 0.4, FAINT)
 
 
 def _write(

@@ -1,114 +1,108 @@
-"""The answer to a search: hits as a table, and the sheets that are wanted."""
+"""The answer to a search on the terminal, and the files that are wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
-from sal_cli.show.terminal import SENSITIVE_MARK, console, print_failed, print_json, printable, table, write_file
+from sal_cli.options import refuse_options
+from sal_cli.show.terminal import SENSITIVE_MARK, check_places, console, print_failed, print_json, printable, write_file
+from sal_runtime.errors import ConfigError
+from sal_runtime.images.folder import counts_by_suffix
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from sal_runtime.matching.result import SearchResult
 
-    from sal_runtime.matching.result import Hit, SearchResult
-
-NARROWEST_NAME = 24
-"""Characters of an image's name that are always shown."""
-OTHER_COLUMNS = 22
-"""Characters for rank, score and match, with the gaps between all columns."""
-WEAKEST_WIDTH = 30
+STDOUT = Path("-")
+FORMATS = {"--html": (".html", ".htm"), "--grid": (".jpg", ".jpeg", ".png"), "--csv": (".csv",)}
+"""The suffixes of each option's file; a name without a known suffix takes the first format."""
+OTHER_SUFFIXES = {".gif", ".json", ".jsonl", ".parquet", ".pdf", ".sal", ".svg", ".tif", ".tiff", ".tsv", ".webp"}
 
 
-def write_sheets(result: SearchResult, html: Path | None, grid: Path | None) -> None:
-    """Write the hits as an HTML page, a JPEG, or both.
+@dataclass(frozen=True)
+class Files:
+    """The files that hits are written to; None for those that are not wanted."""
+
+    html: Path | None
+    grid: Path | None
+    csv: Path | None
+
+
+def check_files(html: Path | None, grid: Path | None, csv: Path | None, *, as_json: bool) -> Files:
+    """The files that are wanted, before the work is done.
+
+    Raises:
+        ConfigError: a name promises another format than the one that is written, or CSV and JSON both go to stdout.
+        InputError: a file is a folder, or its folder does not exist.
+    """
+    known = OTHER_SUFFIXES.union(*FORMATS.values())
+    for (option, suffixes), file in zip(FORMATS.items(), (html, grid, csv), strict=True):
+        if file is not None and file.suffix.lower() in known - set(suffixes):
+            raise ConfigError(
+                f"{option} {file}: got a name that ends in {file.suffix}, expected {' or '.join(suffixes)}"
+            )
+    if STDOUT in (html, grid):
+        raise ConfigError("got - as a file; only --csv can write to stdout, so name a file")
+    if csv == STDOUT:
+        refuse_options({"--json": as_json}, "--csv - writes to stdout, too; leave one of them out")
+    check_places(html, grid, csv)
+    return Files(html, grid, csv)
+
+
+def print_search(result: SearchResult, files: Files, *, as_json: bool) -> None:
+    """Print hits on stdout and skipped images on stderr, and write the files that are wanted.
 
     Raises:
         SalError: a file cannot be written.
     """
-    if html is not None:
-        from sal_cli.show.html import render_html
-
-        write_file(html, render_html(result).encode())
-    if grid is not None:
-        from sal_cli.show.grid import draw_grid
-
-        write_file(grid, draw_grid(result))
-
-
-def print_search(result: SearchResult, html: Path | None, grid: Path | None, *, as_json: bool) -> None:
-    """Print hits on stdout and skipped images on stderr, and write the sheets that are wanted.
-
-    Raises:
-        SalError: a sheet cannot be written.
-    """
     if as_json:
         print_json(result.to_json())
-    else:
+    elif files.csv != STDOUT:
         print_hits(result)
     print_failed(result.failed)
-    write_sheets(result, html, grid)
+    if result.num_encoded and "research" in (result.licence or "").lower():  # the first search of a folder
+        print(f"sal: bundle {result.bundle_name}: {result.licence}", file=sys.stderr)
+    if files.html is not None:
+        from sal_cli.show.html import render_html
+
+        write_file(files.html, render_html(result, files.html.parent).encode())
+    if files.grid is not None:
+        from sal_cli.show.grid import draw_grid
+
+        write_file(files.grid, draw_grid(result, ".png" if files.grid.suffix.lower() == ".png" else ".jpg"))
+    if files.csv is not None:
+        from sal_cli.show.hits_csv import render_csv
+
+        if files.csv == STDOUT:
+            sys.stdout.write(render_csv(result))
+            for note in result.notes:
+                print(f"sal: note: {printable(note)}", file=sys.stderr)
+        else:
+            write_file(files.csv, render_csv(result).encode())
 
 
 def print_hits(result: SearchResult) -> None:
-    """Print the hits as a table, as wide as the terminal; in a pipe, as wide as its content."""
+    """Print hits as a table, as wide as the terminal; in a pipe nothing is cut."""
+    from sal_cli.show.hits_table import hits_table, marked
+
     screen = console()
-    labels = [f"{term.understood} {SENSITIVE_MARK}" if term.sensitive else term.understood for term in result.terms]
-    headers = evidence_headers(labels, screen.width)
-    keys = [f"{header} " if header != label else "" for header, label in zip(headers, labels, strict=False)]
-    shown = [key + label for key, label in zip(keys or [""] * len(labels), labels, strict=True)]
-    screen.print("asked: " + " · ".join(shown))
+    screen.print("asked: " + " · ".join(marked(term) for term in result.terms))
     if result.conditions:
         screen.print("only: " + printable(" · ".join(result.conditions)))
-    if not result.hits:
-        screen.print(f"none of {result.num_items:,} images fulfils these conditions")
+    if result.hits:
+        made, legend = hits_table(result, screen.width if screen.is_terminal else None)
+        screen.print(made)
+        for line in legend:
+            screen.print(line, style="dim")
+        found = f"the best {len(result.hits):,} {'tracks ' if result.grouped else ''}of {result.num_items:,} images"
     else:
-        screen.print(hits_table(result, headers, screen.width))
-        screen.print(
-            f"the best {len(result.hits):,} of {result.num_items:,} images; {result.num_encoded:,} encoded now"
-        )
+        found = f"none of {result.num_items:,} images fulfils these conditions"
+    encoded = f"; {result.num_encoded:,} encoded now" if result.num_encoded else ""
+    passed_over = counts_by_suffix(result.passed_over)
+    screen.print(f"{found}{encoded}" + (f"; files passed over: {printable(passed_over)}" if passed_over else ""))
     for note in result.notes:
         screen.print(f"note: {printable(note)}")
     if result.hits and any(term.sensitive for term in result.terms):
         screen.print(f"{SENSITIVE_MARK} sensitive attribute", style="dim")
-
-
-def evidence_headers(labels: Sequence[str], width: int) -> list[str]:
-    """Headers for the evidence of each asked term: labels if they fit into `width`, else letters, else none."""
-    for headers in (list(labels), list(ascii_lowercase[: len(labels)])):
-        if len(headers) == len(labels) and OTHER_COLUMNS + NARROWEST_NAME + _evidence_width(headers) <= width:
-            return headers
-    return []
-
-
-def _evidence_width(headers: Sequence[str]) -> int:
-    return sum(max(len(header), len("100%")) + 2 for header in headers)
-
-
-def hits_table(result: SearchResult, headers: Sequence[str], width: int) -> Table:
-    """A row for each hit, with a column for the evidence of each term, or a single column for the weakest evidence.
-
-    Args:
-        result: the hits.
-        headers: from `evidence_headers`; none makes the single column.
-        width: width of the whole table, in characters.
-    """
-    made = table("#", "image", "score", "match", *headers, left=2)
-    made.columns[0].justify = "right"
-    if not headers:
-        made.add_column("weakest evidence", no_wrap=True, max_width=WEAKEST_WIDTH)
-    name_width = width - OTHER_COLUMNS - (_evidence_width(headers) or WEAKEST_WIDTH)
-    for hit in result.hits:
-        likelihood = "-" if hit.likelihood is None else f"{hit.likelihood:.0%}"
-        evidence = [f"{hit.evidence[term.text]:.0%}" for term in result.terms] if headers else [_weakest(result, hit)]
-        # the end of a path says more than its beginning
-        name = printable(hit.uri)
-        name = name if len(name) <= name_width else "…" + name[len(name) - name_width + 1 :]
-        made.add_row(str(hit.rank), name, f"{hit.score:.3f}", likelihood, *evidence)
-    return made
-
-
-def _weakest(result: SearchResult, hit: Hit) -> str:
-    term = min(result.terms, key=lambda term: hit.evidence[term.text])
-    return f"{hit.evidence[term.text]:4.0%}  {term.understood}"

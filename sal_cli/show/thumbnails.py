@@ -31,9 +31,10 @@ def load_thumbnail(path: Path, height: int, width: int) -> NDArray[np.uint8] | N
     return np.asarray(cv2.resize(image, size, interpolation=kernel), dtype=np.uint8)
 
 
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """A uint8 RGB image `[h, w, 3]` as a JPEG file."""
+def encode_image(image: NDArray[np.uint8], suffix: str) -> bytes:
+    """A uint8 RGB image `[h, w, 3]` as a file, in the format of a suffix: `.jpg` or `.png`."""
     cv2 = import_opencv()
 
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    _, data = cv2.imencode(suffix, image[..., ::-1], options)
     return bytes(data)

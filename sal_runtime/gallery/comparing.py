@@ -5,9 +5,9 @@ An image counts as unchanged if its size and time are the same; if only the time
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sal_runtime.gallery.items import GalleryItem
@@ -56,6 +56,7 @@ class UpdateReport:
         failed: (path, reason) of each image that cannot be searched.
         device: where images were encoded, and why there; None if none had to be.
         held_back: images that were removed from the gallery before, and so were not added.
+        passed_over: number of files that are no images by their names, by suffix.
     """
 
     added: int
@@ -65,6 +66,7 @@ class UpdateReport:
     failed: tuple[tuple[str, str], ...]
     device: DeviceChoice | None = None
     held_back: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare_files(known: dict[str, GalleryItem], listing: Listing, gallery: Gallery | None = None) -> Changes:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ def sync_folder(
             report = apply_changes(changes, listing, writer, encode, progress=progress)
     if report.added + report.changed + report.unchanged == 0:
         raise InputError(_nothing_to_search(folder, listing, report.failed, report.held_back))
-    return report
+    return replace(report, passed_over=listing.passed_over)
 
 
 def _path_to_write(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +52,13 @@ class Listing:
 
     def nothing(self) -> str:
         """For a message: that there is no image, and which files were passed over."""
-        others = ", ".join(
-            f"{count} {suffix or 'without a suffix'}" for suffix, count in self.passed_over.most_common(5)
-        )
+        others = counts_by_suffix(self.passed_over)
         return "no image (JPEG, PNG, WebP or BMP)" + (f"; passed over: {others}" if others else "")
+
+
+def counts_by_suffix(counts: Mapping[str, int]) -> str:
+    """For a message: the most frequent suffixes of files, with their numbers."""
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in Counter(counts).most_common(5))
 
 
 def list_images(folder: Path) -> Listing:

@@ -2,6 +2,7 @@
 
 scoring.py        query vectors, evidence for each asked attribute, likelihood of match
 result.py         the answer
+tracks.py         an answer by track
 person_search.py  many descriptions against one open gallery
 open_and_ask.py   one description against a folder, a file or a collection, in one call
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sal_runtime.matching.result import AskedTerm as AskedTerm
     from sal_runtime.matching.result import Hit as Hit
     from sal_runtime.matching.result import SearchResult as SearchResult
+    from sal_runtime.matching.tracks import ask_by_track as ask_by_track
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -25,5 +27,6 @@ else:
             "person_search": ("PersonSearch",),
             "result": ("AskedTerm", "Hit", "SearchResult"),
             "open_and_ask": ("search",),
+            "tracks": ("ask_by_track",),
         },
     )

@@ -103,7 +103,7 @@ class PersonSearch:
         return [
             SearchResult(
                 query=query.text,
-                terms=tuple(asked_term(term, bundle.schema) for term in query.terms),
+                terms=tuple(asked_term(term, bundle.schema, metrics) for term in query.terms),
                 hits=(hits := self._hits(query, vector, best)),
                 num_items=num_items,
                 gallery=self.gallery.title,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_runtime.errors import ConfigError
 from sal_runtime.query.language import Term
+from sal_runtime.query.words import recognition
 
 if TYPE_CHECKING:
     from sal_runtime.engines.devices import DeviceChoice
@@ -30,11 +31,14 @@ class AskedTerm:
         text: in the query language, in full words.
         understood: the same for reading.
         sensitive: whether it asks for a sensitive attribute, such as gender or age.
+        recognised: by attribute, the share 0..1 of the test images that show it in which it is recognised; only what
+            was measured.
     """
 
     text: str
     understood: str
     sensitive: bool
+    recognised: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +53,7 @@ class Hit:
         likelihood: calibrated likelihood that the image matches the whole description, 0..1; None if the bundle holds
             no calibration.
         evidence: probability 0..1 that each asked term holds, by the text of the term.
+        others: the other hits of the same track, best first; in an answer by track only.
     """
 
     rank: int
@@ -57,11 +62,13 @@ class Hit:
     score: float
     likelihood: float | None
     evidence: dict[str, float]
+    others: tuple[Hit, ...] = ()
 
     def __repr__(self) -> str:
-        """Rank, name, score and likelihood; short, for a console."""
-        likelihood = "" if self.likelihood is None else f", likelihood={self.likelihood:.2f}"
-        return f"Hit({self.rank}, {self.uri!r}, score={self.score:.3f}{likelihood})"
+        """Rank, name, likelihood and score; short, for a console."""
+        likelihood = "" if self.likelihood is None else f"likelihood={self.likelihood:.2f}, "
+        more = f", {len(self.others)} others" if self.others else ""
+        return f"Hit({self.rank}, {self.uri!r}, {likelihood}score={self.score:.3f}{more})"
 
     @property
     def uri(self) -> str:
@@ -80,10 +87,11 @@ class Hit:
             "rank": self.rank,
             "uri": self.uri,
             "path": str(self.path),
-            "score": self.score,
             "likelihood": self.likelihood,
+            "score": self.score,
             "evidence": self.evidence,
             **{name: value for name, value in known.items() if value is not None},
+            **({"others": [hit.to_json() for hit in self.others]} if self.others else {}),
         }
 
 
@@ -102,6 +110,8 @@ class SearchResult:
         conditions: what images had to fulfil to be ranked, in words.
         notes: why the answer deserves less trust: weak words, a colour whose garment was not named, no likely hit.
         encoding: the outcome of bringing the gallery up to date first; None where nothing was to be encoded.
+        licence: terms of the bundle's weights; None where they were not looked up.
+        grouped: whether each hit stands for a track, with the other images of the track in its `others`.
     """
 
     query: str
@@ -114,6 +124,8 @@ class SearchResult:
     conditions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     encoding: UpdateReport | None = None
+    licence: str | None = None
+    grouped: bool = False
 
     def __len__(self) -> int:
         """Number of hits."""
@@ -140,27 +152,43 @@ class SearchResult:
         return () if self.encoding is None else self.encoding.failed
 
     @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Number of files in the folder that are no images by their names, by suffix."""
+        return {} if self.encoding is None else self.encoding.passed_over
+
+    @property
     def device(self) -> DeviceChoice | None:
         """Where images were encoded for it, and why there; None if none had to be."""
         return None if self.encoding is None else self.encoding.device
 
+    def by_track(self) -> SearchResult:
+        """The same answer with one hit for each track: its best image, with its other hits in `others`.
+
+        A track belongs to one camera. An image without a track is one of its own. Ranks count tracks.
+        """
+        tracks: dict[object, list[Hit]] = {}
+        for hit in self.hits:
+            known = hit.item.uri if hit.item.track is None else (hit.item.camera, hit.item.track)
+            tracks.setdefault(known, []).append(hit)
+        ranked = [[replace(hit, rank=rank) for hit in hits] for rank, hits in enumerate(tracks.values(), 1)]
+        return replace(self, hits=tuple(replace(best, others=tuple(others)) for best, *others in ranked), grouped=True)
+
     def likely(self, minimum: float) -> SearchResult:
-        """The same answer without hits whose likelihood of match, 0..1, is below `minimum`.
+        """The same answer without images whose likelihood of match, 0..1, is below `minimum`.
+
+        Hits are in the order of their likelihoods, so an image that was not among the hits is not likelier than they.
 
         Raises:
             ConfigError: the bundle is not calibrated, so nothing is known of the likelihood.
         """
-        kept = []
-        for hit in self.hits:
-            if hit.likelihood is None:
-                raise ConfigError(
-                    f"bundle {self.bundle_name} is not calibrated, so nothing is known of the likelihood; ask for no "
-                    "minimum, or export the bundle with its data set",
-                    parameter="min_likelihood",
-                )
-            if hit.likelihood >= minimum:
-                kept.append(hit)
-        condition = f"of the best {len(self.hits)} those with a likelihood of match of {minimum:.0%} or more"
+        if any(hit.likelihood is None for hit in self.hits):
+            raise ConfigError(
+                f"bundle {self.bundle_name} is not calibrated, so nothing is known of the likelihood; ask for no "
+                "minimum, or export the bundle with its data set",
+                parameter="min_likelihood",
+            )
+        kept = [replace(hit, others=_at_least(hit.others, minimum)) for hit in _at_least(self.hits, minimum)]
+        condition = f"likelihood of match {minimum:.0%} or more"
         return replace(self, hits=tuple(kept), conditions=(*self.conditions, condition))
 
     def to_json(self) -> dict[str, Any]:
@@ -168,6 +196,8 @@ class SearchResult:
         return {
             "query": {"text": self.query, "terms": [vars(term) for term in self.terms], "conditions": self.conditions},
             "gallery": {"path": self.gallery, "items": self.num_items, "encoded_now": self.num_encoded},
+            "passed_over": dict(self.passed_over),
+            "grouped": self.grouped,
             "bundle": {"name": self.bundle_name, "fingerprint": self.bundle_fingerprint},
             "notes": list(self.notes),
             "device": None if self.device is None else vars(self.device),
@@ -176,15 +206,21 @@ class SearchResult:
         }
 
 
-def asked_term(term: Term, schema: AttributeSchema) -> AskedTerm:
-    """A term of a query in the words of the schema."""
+def _at_least(hits: Sequence[Hit], minimum: float) -> tuple[Hit, ...]:
+    return tuple(hit for hit in hits if hit.likelihood is not None and hit.likelihood >= minimum)
+
+
+def asked_term(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any] | None = None) -> AskedTerm:
+    """A term of a query in the words of the schema, with how well these are recognised by `manifest["metrics"]`."""
     alternatives = []
     for group_number, states in term.states:
         group = schema.groups[group_number]
         words = " or ".join(group.states[state].name for state in sorted(states))
         alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
     sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
-    return AskedTerm(term.text, ("not " if term.negated else "") + " or ".join(alternatives), sensitive)
+    understood = ("not " if term.negated else "") + " or ".join(alternatives)
+    rates = {name: share for name, (share, _) in recognition(term, schema, metrics or {}).items()}
+    return AskedTerm(term.text, understood, sensitive, rates)
 
 
 def unlikely_note(hits: Sequence[Hit]) -> tuple[str, ...]:

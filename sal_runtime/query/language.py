@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ MAX_CONJUNCTIONS = 64
 MAX_QUERY_LENGTH = 4096
 MAX_TERMS = 128
 """Scores take memory for each term and image, and no data set has so many groups."""
+ASCII = dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True)) | {0x3001: ",", 0x3002: ".", 0x2019: "'"}
+"""Letters and punctuation of Chinese and Japanese keyboards, and the apostrophe of typesetters, in ASCII."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,11 @@ def parse_query(text: str, schema: AttributeSchema) -> Query:
     if len(text) > MAX_QUERY_LENGTH:
         raise SchemaError(f"the query is {len(text)} characters long, at most {MAX_QUERY_LENGTH} are read; shorten it")
     vocabulary = vocabulary_of(schema)
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in unicodedata.normalize("NFC", text).translate(ASCII).split(",")]
     terms = tuple(dict.fromkeys(term for part in parts if part for term in _parse_part(part, vocabulary)))
     if not terms:
-        raise SchemaError("the query is empty; name at least one attribute, as in male,backpack,!hat")
+        what = f"{quoted(text)} names nothing to look for" if any(parts) else "the query is empty"
+        raise SchemaError(f"{what}; name at least one attribute, as in male,backpack,!hat")
     if len(terms) > MAX_TERMS:
         raise SchemaError(f"the query has more than {MAX_TERMS} terms; leave some out")
     notes = tuple(dict.fromkeys(note for part in parts for note in _colour_notes(part, vocabulary)))
@@ -114,16 +118,18 @@ def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[t
     pairs = []
     for alternative in words:
         name, separator, word = alternative.rpartition("=")
+        if "=" in name and " " in alternative.strip():
+            raise SchemaError(f"cannot read {quoted(part)}; put a comma between two conditions, as in hat, upper=red")
         if "!" in alternative or "=" in name:
             raise SchemaError(
                 f"cannot read {quoted(part)}; write it like !hat or upper=red|blue, with '!' in front of the term"
             )
-        if not word.strip():
+        if not word.strip() or (separator and not name.strip()):
             raise SchemaError(f"a word is missing in {quoted(part)}; write it like hat or upper=red|blue")
         if separator:
             _, groups = vocabulary.look_up(name)
             if not groups:
-                raise vocabulary.unknown(name, vocabulary.places, "the attribute ")
+                raise vocabulary.unknown([name], vocabulary.places, "the attribute ")
         pairs.append(vocabulary.state_in(groups, word) if groups else vocabulary.only_meaning(word))
     return pairs
 

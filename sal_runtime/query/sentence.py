@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sal_runtime.errors import SchemaError
+from sal_runtime.query.schema import NONE_STATE, normalise_word
 from sal_runtime.query.vocabulary import Meanings, Vocabulary, english, quoted, shortened
 
 JOINING = ("not", "or", "and", "with", "filler")
+FIRST_OF_CHINESE = "\u2e80"
+"""The first character of the scripts that are written without blanks between words."""
+OF_CHINESE = "的"
+LONGEST_CHINESE = 12
+MOST_UNKNOWN = 5
+"""Unknown words that a message names."""
 LONGEST_PHRASE = 5
 """Words of the longest term in the words of a schema."""
 
@@ -26,7 +33,7 @@ class _Item:
     """A word or phrase, with the states it may mean and the groups that describe what it names.
 
     The kind is `word`, that of a word in english.txt, or empty behind the last item. A modifier, such as `red` or
-    `long`, needs a garment beside it.
+    `long`, needs a garment beside it; a part, such as `short-sleeve`, may have one.
     """
 
     text: str = ""
@@ -34,6 +41,7 @@ class _Item:
     meanings: Meanings = ()
     places: tuple[int, ...] = ()
     is_modifier: bool = False
+    is_part: bool = False
 
 
 def read_sentence(text: str, vocabulary: Vocabulary) -> list[Clause]:
@@ -47,23 +55,50 @@ def read_sentence(text: str, vocabulary: Vocabulary) -> list[Clause]:
 
 def _items(text: str, vocabulary: Vocabulary) -> list[_Item]:
     """The words of a text, longest phrases first, without filler words."""
-    words = [word.strip(".:?()\"'") for word in text.lower().replace(";", " ; ").replace("_", " ").split()]
+    for sign, replacement in ((";", " ; "), ("_", " "), (":", " ")):
+        text = text.replace(sign, replacement)
+    words = [word.strip(".?()\"'").removesuffix("'s") for word in text.lower().split()]
     words = [word for word in words if word]
+    slashed = next((word for word in words if "/" in word and word not in _kinds()), None)
+    if slashed is not None:
+        raise SchemaError(f"{quoted(slashed)} can be read in two ways; write 'and' or 'or'")
+    unknown: list[str] = []
     items: list[_Item] = []
     at = 0
-    while at < len(words):
+    while at < len(words) and len(unknown) < MOST_UNKNOWN:
         sizes = range(min(LONGEST_PHRASE, len(words) - at), 0, -1)
         found = ((size, _item(words[at : at + size], vocabulary)) for size in sizes)
         size, item = next((pair for pair in found if pair[1] is not None), (0, None))
-        pieces = words[at].split("-")
+        pieces = _pieces(words[at], vocabulary)
         if item is not None:
             items.append(item)
             at += size
-        elif len(pieces) > 1 and all(_item([piece], vocabulary) for piece in pieces):
+        elif len(pieces) > 1:
             words[at : at + 1] = pieces
         else:
-            raise vocabulary.unknown(words[at])
+            unknown.append(words[at])
+            at += 1
+    if unknown:
+        raise vocabulary.unknown(unknown)
     return [item for item in items if item.kind != "filler"]
+
+
+def _pieces(word: str, vocabulary: Vocabulary) -> list[str]:
+    """The known words that hyphens join; or those that Chinese writes without blanks, with what is unknown between."""
+    if any(letter < FIRST_OF_CHINESE for letter in word):
+        pieces = word.split("-")
+        return pieces if all(_item([piece], vocabulary) for piece in pieces) else [word]
+    pieces, unknown = [], ""
+    while word:
+        sizes = range(min(len(word), LONGEST_CHINESE), 0, -1)
+        size = next((size for size in sizes if _item([word[:size]], vocabulary)), 0)
+        if not size:
+            unknown += word[0]
+        else:
+            pieces += [unknown, word[:size]] if unknown else [word[:size]]
+            unknown = ""
+        word = word[size or 1 :]
+    return [*pieces, unknown] if unknown else pieces
 
 
 @lru_cache(maxsize=1)
@@ -73,13 +108,14 @@ def _kinds() -> dict[str, str]:
 
 def _item(words: list[str], vocabulary: Vocabulary) -> _Item | None:
     text = " ".join(words)
-    if text in _kinds():
+    if text in _kinds() and text not in vocabulary.schema.words and text not in vocabulary.schema.group_index:
         return _Item(text, _kinds()[text])
     if len(words) > 1 and _kinds().get(words[0]) == "not" and vocabulary.look_up(" ".join(words[1:]))[0]:
         return None  # `no hat` is a negation, so that `no hat or backpack` negates both
     meanings, places = vocabulary.look_up(text)
     is_modifier = not places and (len(meanings) > 1 or any(group in vocabulary.colours for group, _ in meanings))
-    return _Item(text, "word", meanings, places, is_modifier) if meanings or places else None
+    is_part = not is_modifier and not places and any(group in vocabulary.parts for group, _ in meanings)
+    return _Item(text, "word", meanings, places, is_modifier, is_part) if meanings or places else None
 
 
 class _Reader:
@@ -111,8 +147,9 @@ class _Reader:
                 conditions = [conditions[0] + more[0]]
             if negations and len(conditions) > 1:
                 raise self._unclear(start, "it negates two things at once; negate one of them, as in no hat")
-            if negations and self._next().kind == "and" and self._next(1).kind == "word":
-                self.at += 2
+            ahead = int(self._next().kind == "and")
+            if negations and self._next(ahead).kind == "word":
+                self.at += ahead + 1
                 raise self._unclear(start, "it can be read in two ways; write 'no' or 'with' before each word")
             found += [(negations > 0, condition) for condition in conditions]
         return found
@@ -124,13 +161,17 @@ class _Reader:
         return SchemaError(f"{quoted(' '.join(item.text for item in self.items[start : self.at]))}: {why}")
 
     def _phrase(self) -> list[Meanings]:
-        """The conditions of a garment with its colours, of a group with its values, or of one word."""
-        start, values = self.at, []
-        while self._next().is_modifier:
-            values.append(self._alternatives())
+        """The conditions of a garment with its colours and parts, of a group with its values, or of one word."""
+        start, values, parts = self.at, [], list[Meanings]()
+        while self._next().is_modifier or self._next().is_part:
+            if self._next().is_modifier:
+                values.append(self._alternatives())
+            else:
+                parts.append(self._next().meanings)
+                self.at += 1
         noun = self._next()
-        if values and not noun.places:
-            return [tuple(self._bare(item, noun) for item in value) for value in values]
+        if (values or parts) and not noun.places:
+            return [*parts, *(tuple(self._bare(item, noun) for item in value) for value in values)]
         if noun.kind != "word":
             raise SchemaError(f"a word is missing in {quoted(' '.join(item.text for item in self.items))}")
         self.at += 1
@@ -139,11 +180,19 @@ class _Reader:
         conditions = [tuple(self.vocabulary.state_in(noun.places, item.text) for item in value) for value in values]
         if len(noun.meanings) == 1:
             conditions.append(noun.meanings)
-        if not conditions:
-            group = self.vocabulary.schema.groups[noun.places[0]]
-            known = shortened(", ".join(state.name for state in group.states))
-            raise self._unclear(start, f"needs a value of {group.name}: {known}")
-        return conditions
+        if not conditions and not any(self.vocabulary.has_part(noun.text, group) for ((group, _),) in parts):
+            raise self._unclear(start, self._what_is_missing(noun))
+        return parts + conditions
+
+    def _what_is_missing(self, noun: _Item) -> str:
+        """What to write beside a garment, or the name of a group, that asks for nothing alone."""
+        group = self.vocabulary.schema.groups[noun.places[0]]
+        known = shortened(", ".join(state.name for state in group.states if state.name != NONE_STATE))
+        is_name = normalise_word(noun.text) in self.vocabulary.schema.group_index
+        if is_name or noun.places[0] not in self.vocabulary.colours:
+            return f"needs a value of {group.name}: {known}"
+        longer = [f"{name}, or " for name in self.vocabulary.longer_words(noun.text)]
+        return f"this bundle knows only its colour; write {''.join(longer)}one of these with it: {known}"
 
     def _alternatives(self) -> list[_Item]:
         """A modifier and those that `or` joins to it."""
@@ -152,6 +201,8 @@ class _Reader:
         while self._next().kind == "or" and self._next(1).is_modifier:
             found.append(self._next(1))
             self.at += 2
+        if self._next().text == OF_CHINESE:  # a red jacket is red-of jacket
+            self.at += 1
         if self._next().kind == "and" and self._next(1).is_modifier:
             self.at += 2
             raise self._unclear(self.at - 3, "it can be read in two ways; write 'or', or a garment beside each")

@@ -5,7 +5,7 @@ The schema's own words always win. `lady` is added where a group knows `female`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from sal_runtime.query.schema import AttributeSchema, normalise_word
 
 SHORTEST_TYPO, LONG_WORD = 4, 6
 """Letters of the shortest word for which a similar one is suggested, and of a word that may have two slips."""
+SHORTEST_PERSON = 5
+"""Letters of the shortest word of a sensitive group that is suggested: nobody who writes `mean` asks for men."""
 NUM_SUGGESTIONS = 3
 LONGEST_QUOTE = 40
 """Characters of the query that a message repeats; an escaped character takes up to ten."""
@@ -35,6 +37,7 @@ class Vocabulary:
         in_group: for each group the state of every word that names one of its states.
         places: for every word that names what a state can be said of, the numbers of its groups.
         colours: numbers of the groups that give the colour of a garment, of shoes or of hair.
+        parts: for each group that says something of a part of garments (the sleeve), the words of these garments.
     """
 
     schema: AttributeSchema
@@ -42,11 +45,16 @@ class Vocabulary:
     in_group: tuple[dict[str, int], ...]
     places: dict[str, tuple[int, ...]]
     colours: frozenset[int]
+    parts: dict[int, frozenset[str]]
 
     def look_up(self, word: str) -> tuple[Meanings, tuple[int, ...]]:
         """What a word, in the singular or the plural, may mean, and the groups that describe what it names."""
         form = self._known_form(word)
         return self.words.get(form, ()), self.places.get(form, ())
+
+    def has_part(self, garment: str, group: int) -> bool:
+        """Whether a group says something of a part of a garment, as `sleeve` does of a shirt."""
+        return self._known_form(garment) in self.parts.get(group, ())
 
     def _known_form(self, word: str) -> str:
         return next((form for form in _forms(word) if form in self.words or form in self.places), "")
@@ -63,16 +71,16 @@ class Vocabulary:
         group = self.schema.groups[groups[0]]
         near = self._near(normalise_word(word), self.in_group[groups[0]])
         known = shortened(", ".join(value.name for value in group.states))
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"it knows {known}"
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"it is one of {known}"
         raise SchemaError(f"{group.name} cannot be {quoted(word)}; {remedy}", parameter="words")
 
     def only_meaning(self, word: str) -> tuple[int, int]:
         """(group, state) of a word that needs no group; a SchemaError if it is unknown or has several meanings."""
         meanings, _ = self.look_up(word)
         if not meanings:
-            raise self.unknown(word)
+            raise self.unknown([word])
         if len(meanings) > 1:
-            raise SchemaError(f"{quoted(word)} could be {self.forms(meanings)}; write one of these")
+            raise SchemaError(f"{quoted(word)} could be {self.forms(meanings)}; write the one you mean")
         return meanings[0]
 
     def forms(self, meanings: Meanings) -> str:
@@ -80,19 +88,34 @@ class Vocabulary:
         states = [(self.schema.groups[group], state) for group, state in meanings]
         return shortened(" or ".join(f"{group.name}={group.states[state].name}" for group, state in states))
 
-    def unknown(self, word: str, known: Iterable[str] | None = None, what: str = "") -> SchemaError:
-        """The error that names an unknown word, with similar words of `known` (all words) if there are any."""
-        near = self._near(normalise_word(word), {*self.words, *self.places} if known is None else known)
+    def unknown(self, words: Sequence[str], known: Iterable[str] | None = None, what: str = "") -> SchemaError:
+        """The error that names unknown words, with similar words of `known` (all words) if there are any."""
+        known = {*self.words, *self.places} if known is None else known
+        near = [other for word in words for other in self._near(normalise_word(word), known)]
+        longer = [other for word in words for other in self.longer_words(normalise_word(word))]
         remedy = f"did you mean {' or '.join(near)}?" if near else "see the list of its words"
-        return SchemaError(f"this bundle does not know {what}{quoted(word)}; {remedy}", parameter="words")
+        remedy = f"it knows {shortened(', '.join(longer))}" if longer and not near else remedy
+        *others, last = dict.fromkeys(map(quoted, words))
+        named = f"{shortened(', '.join(others))} and {last}" if others else last
+        return SchemaError(f"this bundle does not know {what}{named}; {remedy}", parameter="words")
+
+    def longer_words(self, word: str) -> list[str]:
+        """Names of states in which a word is joined to others, as `short-skirt` for `skirt`; never a kind of person."""
+        groups = [group for group in self.schema.groups if not group.sensitive]
+        names = [state.name for group in groups for state in group.states if state.bit is not None]
+        return [name for name in names if word in name.split("-") and word != name]
 
     def _near(self, word: str, known: Iterable[str]) -> list[str]:
         """The known words that `word` may be a slip of, the nearest first."""
-        limit = 2.0 if len(word) >= LONG_WORD else 1.5
         found = []
-        for other in {other for other in known if len(word) >= SHORTEST_TYPO and abs(len(other) - len(word)) <= limit}:
+        for other in known if len(word) >= SHORTEST_TYPO else ():
+            groups = {*(group for group, _ in self.words.get(other, ())), *self.places.get(other, ())}
+            is_sensitive = any(self.schema.groups[group].sensitive for group in groups)
+            limit = 2.0 if len(word) >= LONG_WORD and not is_sensitive else 1.0 if is_sensitive else 1.5
+            if abs(len(other) - len(word)) > limit or (is_sensitive and len(other) < SHORTEST_PERSON):
+                continue
             distance = _slips(word, other)
-            if distance <= limit and (word[0] == other[0] or (distance == 1 and len(word) >= LONG_WORD)):
+            if distance <= limit and (word[0] == other[0] or word == other[1:]):
                 found.append((distance, other))
         return [other for _, other in sorted(found)][:NUM_SUGGESTIONS]
 
@@ -125,13 +148,17 @@ def vocabulary_of(schema: AttributeSchema) -> Vocabulary:
             words[word] = (*words.get(word, ()), (number, state))
     places: dict[str, tuple[int, ...]] = {word: (number,) for word, number in schema.group_index.items()}
     colours: set[int] = set()
+    parts: dict[int, frozenset[str]] = {}
     for kind, line in english():
-        names, _, nouns = line.partition(" / ") if kind in ("colour", "detail") else ("", "", "")
+        names, _, nouns = line.partition(" / ") if kind in ("colour", "detail", "part") else ("", "", "")
         for group in {schema.group_index[name] for name in names.split() if name in schema.group_index}:
+            if kind == "part":
+                parts[group] = frozenset(nouns.split())
+                continue
             colours |= {group} if kind == "colour" else set()
             for noun in nouns.split():
                 places[noun] = tuple(dict.fromkeys((*places.get(noun, ()), group)))
-    return Vocabulary(schema, words | schema.words, in_group, places, frozenset(colours))
+    return Vocabulary(schema, words | schema.words, in_group, places, frozenset(colours), parts)
 
 
 def _words_in_group(schema: AttributeSchema, number: int) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sal_runtime.query.language import Query
+from sal_runtime.query.language import Query, Term
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.vocabulary import vocabulary_of
 
@@ -47,17 +47,30 @@ def weak_words(query: Query, schema: AttributeSchema, metrics: Mapping[str, Any]
 
     "Not hat" is as weak as "hat": what is never recognised is never missed.
     """
-    rates = _rates(metrics)
     notes = []
-    for number, states in (pair for term in query.terms for pair in term.states):
+    for term in query.terms:
+        for name, (share, images) in recognition(term, schema, metrics).items():
+            if share < WEAK:
+                seen = f"{round(share * images):,} of {images:,}"
+                notes.append(f"{name} is recognised in {seen} test images that show it; do not rely on it")
+    return tuple(dict.fromkeys(notes))
+
+
+def recognition(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    """How well the attribute head recognises each attribute that a term names, as far as it was measured.
+
+    Returns:
+        By the name of the attribute: in which share 0..1 of the test images that show it, and the number of these.
+    """
+    measured, rates = {}, _rates(metrics)
+    for number, states in term.states:
         group = schema.groups[number]
         bits = group.bits if group.kind == "binary" else [group.states[state].bit for state in sorted(states)]
         for name in (schema.bit_names[bit] for bit in bits if bit is not None):
             share, images = (rates.get(name, {}).get(key) for key in ("true_positive_rate", "positives"))
-            if share is not None and images and share < WEAK:
-                seen = f"{round(share * images):,} of {images:,}"
-                notes.append(f"{name} is recognised in {seen} test images that show it; do not rely on it")
-    return tuple(dict.fromkeys(notes))
+            if share is not None and images:
+                measured[name] = (float(share), int(images))
+    return measured
 
 
 def _rates(metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -15,7 +17,8 @@ import numpy as np
 import pytest
 
 from sal_cli import app as cli
-from sal_cli.show.search import evidence_headers, print_hits
+from sal_cli.show.hits_table import hits_table
+from sal_cli.show.search import print_hits
 from sal_runtime.archive import ray
 from sal_runtime.errors import ConfigError
 from sal_runtime.gallery.gallery import Gallery
@@ -52,9 +55,10 @@ def test_search_prints_a_table(folder: Path, sal: Sal) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "asked: male ◆ · backpack"
-    assert lines[1].split() == ["#", "image", "score", "match", "male", "◆", "backpack"]
-    assert sorted(line.split("  ")[1].strip() for line in lines[2:8]) == sorted(IMAGE_URIS)
-    assert lines[8] == "the best 6 of 6 images; 6 encoded now"
+    assert lines[1].split() == ["#", "score", "image", "male", "◆", "backpack"]  # the tiny bundle is not calibrated
+    assert sorted(line.split("  ")[2].strip() for line in lines[2:8]) == sorted(IMAGE_URIS)
+    assert "not calibrated" in lines[8]
+    assert lines[9] == "the best 6 of 6 images; 6 encoded now; files passed over: 1 .txt"
     assert max(map(len, lines)) <= 80
 
 
@@ -107,11 +111,133 @@ def test_hits_that_are_not_likely_enough_are_left_out(folder: Path, sal: Sal) ->
     assert code == 0
     assert json.loads(out)["hits"] == [hit for hit in hits if hit["likelihood"] >= third]
     _, out, _ = sal(*arguments[:-1], "--min-likelihood", 1)
-    assert "only: of the best 6 those with a likelihood of match of 100% or more" in out
+    assert "only: likelihood of match 100% or more" in out
     assert "none of 6 images fulfils these conditions" in out
-    assert sal(*arguments, "--min-likelihood", 1.5)[0] == 2
+    shares = [
+        json.loads(sal(*arguments, "--min-likelihood", text)[1])["hits"] for text in ("1%", "0.01", ".01", "1.0 %")
+    ]
+    assert shares.count(shares[0]) == 4
+    for text in ("1.5", "80", "101%", "-1", "nan", "much"):
+        check_one_error(sal(*arguments, f"--min-likelihood={text}"), 2, "expected a share such as 80% or 0.8")
     with pytest.raises(ConfigError, match="is not calibrated"):
         made_up_result(folder).likely(0.5)  # its fourth hit has none
+
+
+def test_the_description_and_the_gallery_may_come_without_options(folder: Path, sal: Sal) -> None:
+    expected = sal("search", "--attrs", "male,backpack", "--gallery", folder)[1].splitlines()[:8]
+    for words in (
+        ("male,backpack", folder),
+        ("--gallery", folder, "male,backpack"),
+        ("male,backpack", "-g", folder),
+        ("-a", "male,backpack", folder),
+    ):
+        code, out, _ = sal("search", *words)
+        assert (code, out.splitlines()[:8]) == (0, expected)
+    check_one_error(sal("search", "male", folder, "-a", "female"), 2, "the description is given twice", "crops")
+    check_one_error(sal("search", "male", folder, "-g", folder), 2, "the gallery is given twice")
+    check_one_error(sal("search", "-a", "male", "-g", folder, "male"), 2, "description and gallery is given twice")
+    check_one_error(sal("search", "male"), 2, "the gallery is missing", "sal search 'red jacket' crops/")
+    check_one_error(sal("search", "-g", folder), 2, "the description is missing")
+    check_one_error(sal("search"), 2, "the gallery is missing")
+    check_one_error(sal("search", folder, "red jacket"), 2, "write the description first")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "expected"),
+    [
+        ("--html", "x.jpg", ".html or .htm"),
+        ("--html", "x.csv", ".html or .htm"),
+        ("--grid", "x.html", ".jpg or .jpeg or .png"),
+        ("--grid", "x.WEBP", ".jpg or .jpeg or .png"),
+        ("--csv", "x.json", ".csv"),
+        ("--csv", "x.tsv", ".csv"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(
+    option: str, name: str, expected: str, folder: Path, sal: Sal, tmp_path: Path
+) -> None:
+    check_one_error(sal("search", "male", folder, option, tmp_path / name), 2, option, f"expected {expected}")
+    assert not folder.with_name("crops.sal").exists()
+
+
+def test_pages_and_pictures_do_not_go_to_stdout(folder: Path, sal: Sal) -> None:
+    for option in ("--html", "--grid"):
+        check_one_error(sal("search", "male", folder, option, "-"), 2, "only --csv can write to stdout")
+
+
+def test_a_grid_has_the_format_of_its_name(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    beginnings = {"x.png": b"\x89PNG", "x.JPG": b"\xff\xd8\xff", "x.jpeg": b"\xff\xd8\xff", "x": b"\xff\xd8\xff"}
+    for name, beginning in beginnings.items():
+        assert sal("search", "male", folder, "--grid", tmp_path / name)[0] == 0
+        assert (tmp_path / name).read_bytes().startswith(beginning)
+
+
+def test_hits_for_a_spreadsheet(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery, file = tmp_path / "yard.sal", tmp_path / "hits.csv"
+    sal(
+        "gallery", "add", gallery, folder, "--camera", "a, b", "--captured-at", "2026-11-23T14:30Z", "--meta", "score=7"
+    )
+    code, printed, err = sal("search", "male,backpack", gallery, "--csv", "-")
+    assert (code, err) == (0, "")
+    assert sal("search", "male,backpack", gallery, "--csv", file)[2] == f"wrote {file}\n"
+    assert file.read_text(encoding="utf-8") == printed
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    hits = json.loads(sal("search", "male,backpack", gallery, "--json")[1])["hits"]
+    assert [row["uri"] for row in rows] == [hit["uri"] for hit in hits]
+    assert [float(row["score"]) for row in rows] == pytest.approx([hit["score"] for hit in hits], abs=1e-4)
+    assert [float(row["male"]) for row in rows] == pytest.approx([hit["evidence"]["male"] for hit in hits], abs=1e-4)
+    known = {(row["camera"], row["captured_at"], row["meta.score"], row["track"], row["likelihood"]) for row in rows}
+    assert known == {("a, b", "2026-11-23T14:30:00Z", "7", "", "")}
+    check_one_error(sal("search", "male", gallery, "--csv", "-", "--json"), 2, "--json cannot take effect")
+    shipped = Path(__file__).parents[3] / "bundles" / "edge"
+    _, printed, err = sal("search", "hat", folder, "-b", shipped, "--csv", "-")
+    assert "sal: note: hat is recognised in 0 of 480 test images" in err  # stdout is for the spreadsheet
+    assert len(printed.splitlines()) == 7
+
+
+def test_a_hit_for_each_track(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery, table, html = tmp_path / "yard.sal", tmp_path / "crops.csv", tmp_path / "hits.html"
+    tracks = ["7", "7", "8", "7", "8", ""]
+    rows = [f"crops/{uri},{track}" for uri, track in zip(IMAGE_URIS, tracks, strict=True)]
+    table.write_text("\n".join(["image,track", *rows]), encoding="utf-8")
+    assert sal("gallery", "add", gallery, "--table", table)[0] == 0
+    code, out, _ = sal("search", "male", gallery, "--by-track", "--html", html)
+    assert code == 0
+    lines = out.splitlines()
+    assert sorted(re.findall(r"  (7 \+2 more|8 \+1 more|-)  ", "\n".join(lines[2:5]))) == [
+        "-",
+        "7 +2 more",
+        "8 +1 more",
+    ]
+    assert lines[6] == "the best 3 tracks of 6 images"
+    page = html.read_text(encoding="utf-8")
+    assert "The best 3 tracks of 6 images" in page
+    assert page.count("<summary>+2 more</summary>") == page.count("<summary>+1 more</summary>") == 1
+    assert page.count("<img") == 6
+    document = json.loads(sal("search", "male", gallery, "--by-track", "-k", 2, "--json")[1])
+    assert [len(hit.get("others", ())) for hit in document["hits"]] == [
+        {"7": 2, "8": 1, None: 0}[hit.get("track")] for hit in document["hits"]
+    ]
+    assert len(document["hits"]) == 2
+    check_one_error(sal("search", "male", folder, "--by-track"), 2, "no image has a track", "--table crops.csv")
+
+
+def test_files_that_were_passed_over_are_counted(folder: Path, sal: Sal) -> None:
+    for name in ("crops.csv", "notes.TXT", "README", "video.mp4", "other.mp4"):
+        (folder / name).write_text("no image")
+    _, out, _ = sal("search", "male", folder)
+    assert "; files passed over: 2 .txt, 2 .mp4, 1 without a suffix, 1 .csv" in out
+    document = json.loads(sal("search", "male", folder, "--json")[1])
+    assert document["passed_over"] == {".txt": 2, ".mp4": 2, ".csv": 1, "": 1}
+    assert json.loads(sal("search", "male", folder.with_name("crops.sal"), "--json")[1])["passed_over"] == {}
+
+
+def test_the_licence_of_research_weights_is_said_when_a_folder_is_encoded(folder: Path, sal: Sal) -> None:
+    shipped = Path(__file__).parents[3] / "bundles" / "edge"
+    first, second = (sal("search", "male", folder, "-b", shipped) for _ in range(2))
+    assert first[2].startswith("sal: bundle edge: Research use only: ")
+    assert second[2] == ""
+    assert "licence" not in json.loads(sal("search", "male", folder, "-b", shipped, "--json")[1])
 
 
 def test_unreadable_images_are_named_the_rest_is_searched_and_the_exit_code_says_so(folder: Path, sal: Sal) -> None:
@@ -229,8 +355,9 @@ def test_conditions_come_before_ranking_and_removal(folder: Path, sal: Sal, tmp_
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[1] == "only: camera door · from 2026-11-23 14:00:00 UTC"
-    assert len(lines) == 6
-    assert "red.jpg" in lines[3]
+    assert len(lines) == 7
+    assert lines[2].split() == ["#", "score", "image", "camera", "time", "(UTC)", "male", "◆"]
+    assert re.search(r"red\.jpg +door +2026-11-23 14:30:00 ", lines[3])
     document = json.loads(sal("search", "-a", "male", "-g", gallery, "--meta", "zone=north", "--json")[1])
     assert [(hit["camera"], hit["metadata"]) for hit in document["hits"]] == [("yard", {"zone": "north"})]
     assert document["query"]["conditions"] == ["zone north"]
@@ -339,8 +466,9 @@ def test_evidence_has_as_many_columns_as_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     result = made_up_result(tmp_path, num_terms)
-    labels = [term.understood for term in result.terms]
-    assert len(evidence_headers(labels, width)) == expected
+    table, _ = hits_table(result, width)
+    assert len(table.columns) - 3 == (expected or 1)
+    assert (table.columns[-1].header == "weakest evidence") == (expected == 0)
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

@@ -29,7 +29,7 @@ def centre(sheet: NDArray[np.uint8], position: int) -> NDArray[np.float64]:
 
 
 def test_pictures_are_in_the_order_of_the_hits(tmp_path: Path) -> None:
-    sheet = decoded(draw_grid(made_up_result(tmp_path)))
+    sheet = decoded(draw_grid(made_up_result(tmp_path), ".jpg"))
     for position, colour in enumerate((*COLOURS, BOX)):
         assert np.abs(centre(sheet, position) - colour).max() < 12
 
@@ -37,7 +37,7 @@ def test_pictures_are_in_the_order_of_the_hits(tmp_path: Path) -> None:
 def test_many_hits_take_several_rows(tmp_path: Path) -> None:
     result = made_up_result(tmp_path)
     hits = tuple(replace(result.hits[number % 3], rank=number + 1) for number in range(23))
-    sheet = decoded(draw_grid(replace(result, hits=hits)))
+    sheet = decoded(draw_grid(replace(result, hits=hits), ".jpg"))
     assert sheet.shape[1] == COLUMNS * (PICTURE[1] + MARGIN) + MARGIN
     for position in range(23):
         assert np.abs(centre(sheet, position) - COLOURS[position % 3]).max() < 12
@@ -46,5 +46,5 @@ def test_many_hits_take_several_rows(tmp_path: Path) -> None:
 
 def test_a_long_query_in_any_script_stays_inside(tmp_path: Path) -> None:
     result = replace(made_up_result(tmp_path), query="ümlaut,帽子," + "backpack," * 100)
-    sheet = decoded(draw_grid(result))
+    sheet = decoded(draw_grid(result, ".jpg"))
     assert sheet[:HEADER, -MARGIN // 2 :].min() > 200

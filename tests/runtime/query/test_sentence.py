@@ -18,6 +18,30 @@ from sal_train.datasets.peta_schema import SCHEMA as PETA
 from tests.runtime.tiny_bundle import SCHEMA as TINY
 
 REPOSITORY = Path(__file__).parents[3]
+SENTENCES = {
+    (
+        "man in a red jacket and blue trousers with a backpack, no hat",
+        "Mann mit roter Jacke und blauer Hose, mit Rucksack, ohne Hut",
+        "Ein Mann in einer roten Jacke und einer blauen Hose trägt einen Rucksack, keinen Hut",
+        "hombre con chaqueta roja y pantalón azul, con mochila, sin sombrero",
+        "homme en veste rouge et pantalon bleu, avec un sac à dos, sans chapeau",
+        "穿红色上衣和蓝色裤子的男人\uff0c背着背包\uff0c不戴帽子",
+    ): "gender=male,upper=red,lower=blue,trousers,backpack,!hat",
+    (
+        "woman with long hair in a black skirt",
+        "Frau mit langen Haaren in schwarzem Rock",
+        "mujer de pelo largo con falda negra",
+        "femme aux cheveux longs en jupe noire",
+        "穿黑色的裙子的长头发女人",
+    ): "female,long-hair,lower=black,skirt",
+    (
+        "not a red or blue jacket",
+        "keine rote oder blaue Jacke",
+        "sin chaqueta roja o azul",
+        "pas de veste rouge ou bleue",
+    ): "!upper=red|blue",
+}
+"""The same in five languages, and what it means."""
 
 
 @pytest.mark.parametrize(
@@ -55,6 +79,28 @@ REPOSITORY = Path(__file__).parents[3]
         ("!red jacket", "!upper=red"),
         ("hat or backpack", "hat|backpack"),
         ("red jacket|blue jacket", "upper=red|blue"),
+        ("either red or blue top", "upper=red|blue"),
+        ("somebody with long hair but no bag", "long-hair,!bag"),
+        ("woman wearing a black skirt carrying a handbag", "female,lower=black,skirt,handbag"),
+        ("short sleeve shirt", "short-sleeve"),
+        ("red short-sleeved shirt", "short-sleeve,upper=red"),
+        ("long sleeves and blue jeans", "long-sleeve,lower=blue,pants"),
+        ("short sleeve red or blue shirts", "short-sleeve,upper=red|blue"),
+        ("upper body red, lower body: blue", "upper=red,lower=blue"),
+        ("upper:red", "upper=red"),
+        ("upper clothing red", "upper=red"),
+        ("he isn't wearing a hat", "male,!hat"),
+        ("she doesn\u2019t have a backpack", "female,!backpack"),
+        ("a man's jacket is red", "male,upper=red"),
+        ("I am looking for a woman in a white blouse", "female,upper=white"),
+        ("show me men with backpacks", "male,backpack"),
+        ("guy w/ backpack w/o hat", "male,backpack,!hat"),
+        ("navy jacket", "upper=blue"),
+        ("no hat, backpack", "no-hat,backpack"),
+        ("no hat no backpack", "!hat,!backpack"),
+        ("no hat with a backpack", "!hat,backpack"),
+        ("male\uff0cbackpack\u3001\uff01hat\uff0cupper\uff1dred\uff5cblue", "male,backpack,!hat,upper=red|blue"),
+        ("\uff32\uff25\uff24\u3000jacket", "upper=red"),
     ],
 )
 def test_a_sentence_means_its_exact_form(sentence: str, exact: str) -> None:
@@ -74,20 +120,50 @@ def test_a_sentence_means_its_exact_form(sentence: str, exact: str) -> None:
         ("red and blue jacket", "'red and blue': it can be read in two ways"),
         ("black man", "'black' does not go with 'man'"),
         ("man with a red backpack", "backpack cannot be 'red'"),
-        ("pink jacket", "upper-colour cannot be 'pink'; it knows black, white, red"),
+        ("pink jacket", "upper-colour cannot be 'pink'; it is one of black, white, red"),
         ("red dress", "'red' does not go with 'dress'"),
-        ("jacket", "needs a value of upper-colour"),
+        ("jacket", "this bundle knows only its colour; write one of these with it: black, white, red"),
         ("no hat and backpack", "can be read in two ways"),
         ("not blue trousers", "negates two things"),
         ("red jacket or blue trousers", "asks for two things"),
         ("man with a", "a word is missing"),
         ("or hat", "a word is missing"),
-        ("a person", "the query is empty"),
+        ("a person", "'a person' names nothing to look for"),
+        ("some clothes", "'some clothes' names nothing to look for"),
+        ("black clothes", "'black' could be upper-colour=black or lower-colour=black"),
+        ("all in black", "'black' could be upper-colour=black or lower-colour=black"),
+        ("a tall asian with a beard", "this bundle does not know 'tall', 'asian' and 'beard'; see the list"),
+        ("man on a bicycle", "this bundle does not know 'bicycle'"),
+        ("upper=red lower=blue", "put a comma between two conditions"),
+        ("black/white shirt", "'black/white' can be read in two ways; write 'and' or 'or'"),
+        ("hat / backpack", "'/' can be read in two ways"),
+        ("=red", "a word is missing in '=red'"),
+        ("no hat backpack", "'no hat backpack': it can be read in two ways"),
+        ("no hat red jacket", "it can be read in two ways"),
+        ("short sleeve hair", "'short sleeve hair': needs a value of hair"),
+        ("short sleeve leggings", "knows only its colour"),
+        ("red short sleeves", "'red' has no garment beside it"),
+        ("red bag", "bag cannot be 'red'; it is one of no-bag, bag"),
+        ("middle aged mother", "this bundle does not know 'middle', 'aged' and 'mother'; see the list"),
     ],
 )
 def test_what_is_not_understood_is_named_and_nothing_is_guessed(sentence: str, message: str) -> None:
     with pytest.raises(SchemaError) as error:
         parse_query(sentence, MARKET)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("skirt", "write short-skirt, or long-skirt, or one of these with it: black, blue"),
+        ("suit", "this bundle does not know 'suit'; it knows suit-upper, suit-lower"),
+        ("red bag", "this bundle does not know 'bag'; it knows messenger-bag, plastic-bag"),
+    ],
+)
+def test_words_that_are_part_of_known_ones_lead_to_them(word: str, message: str) -> None:
+    with pytest.raises(SchemaError) as error:
+        parse_query(word, PETA)
     assert message in str(error.value)
 
 
@@ -122,6 +198,31 @@ def test_a_group_of_colours_may_have_a_short_name() -> None:
 def test_a_colour_that_only_one_garment_can_have_is_noted() -> None:
     assert parse_query("female,pink", MARKET).notes == ("'pink' names no garment; it was read as lower-colour",)
     assert not parse_query("female,lower=pink", MARKET).notes
+
+
+@pytest.mark.parametrize("schema", [TINY, MARKET, PETA], ids=lambda schema: schema.name)
+def test_whatever_sal_prints_of_a_word_can_be_asked_again(schema: AttributeSchema) -> None:
+    """Every value of every group, as it is printed in answers, in errors, in `sal bundle words` and in bundles."""
+    for number, group in enumerate(schema.groups):
+        for index, state in enumerate(group.states):
+            (term,) = parse_query(f"{group.name}={state.name}", schema).terms
+            printed = [term.text, asked_term(term, schema).understood]
+            printed += [state.name] if len(schema.words[state.name]) == 1 else []
+            if group.name not in schema.words:  # `backpack no-backpack` is a contradiction
+                printed.append(f"{group.name} {state.name}")
+                printed.append(f"{group.name.replace('-', ' ')}: {state.name.replace('-', ' ').capitalize()}")
+            for text in printed:
+                assert parse_query(text, schema).terms[0].states == ((number, frozenset({index})),), text
+            for text in (
+                f"!{term.text}",
+                f"not {printed[1]}",
+                f"without {printed[1]}",
+            ):
+                (negated,) = parse_query(text, schema).terms
+                assert negated.negated, text
+                assert negated.states == term.states, text
+    for name in schema.bit_names:
+        assert len(parse_query(name, schema).terms) == 1
 
 
 def terms_of(schema: AttributeSchema) -> st.SearchStrategy[str]:
@@ -162,6 +263,16 @@ def test_the_example_in_five_languages_parses() -> None:
                 for word in state.words():
                     (term,) = parse_query(f"{name}={word}", schema).terms
                     assert term.states == ((number, frozenset({index})),), (name, word)
+    for sentences, exact in SENTENCES.items():
+        expected = parse_query(exact, MARKET).conjunctions
+        for sentence in sentences:
+            assert parse_query(sentence, schema).conjunctions == expected, sentence
+    for sentence, unknown in (
+        ("Mann mit Regenschirm", "regenschirm"),
+        ("\u5e26\u96e8\u4f1e\u7684\u7537\u4eba", "\u96e8\u4f1e"),
+    ):
+        with pytest.raises(SchemaError, match=f"does not know '{unknown}';"):
+            parse_query(sentence, schema)
     german, spanish, french, chinese = (
         parse_query(text, schema).terms
         for text in (

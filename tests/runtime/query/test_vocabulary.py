@@ -30,6 +30,7 @@ from sal_train.datasets.peta_schema import SCHEMA as PETA
             "blonde",
             "mad",
         ),
+        *("mean", "mane", "many", "make", "lade", "boyy", "gurl", "chill", "aged", "mother", "brother", "oldie"),
         *("blonde", "beard", "phone", "denim", "turquoise", "tattoo", "glasses", "wheelchair", "police", "dog", "bat"),
     ],
 )
