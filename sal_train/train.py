@@ -35,7 +35,7 @@ from sal_train.phases import Phase
 from sal_train.recipe import config_to_toml, load_config
 from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
-from sal_train.training_log import METRICS_FILE, TENSORBOARD_FOLDER, TrainingLog, print_start
+from sal_train.training_log import TENSORBOARD_FOLDER, TrainingLog, print_start
 
 
 def train(
@@ -138,11 +138,7 @@ def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
     """Refuse a folder that cannot take the run, before anything is computed or written."""
     config_path = out / checkpoint.CONFIG_FILE
     if resume:
-        if not config_path.is_file():
-            raise InputError(
-                f"{out} holds no run to resume ({checkpoint.CONFIG_FILE} is missing); start the run without resuming",
-                parameter="resume",
-            )
+        checkpoint.run_to_resume(out)
         if dataclasses.replace(load_config(str(config_path)), run=config.run) != config:
             raise InputError(
                 f"cannot resume: the recipe differs from {config_path}; use that file as the recipe",
@@ -168,7 +164,7 @@ def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
     except BaseException:
         kept = any((out / name).exists() for name in (checkpoint.CHECKPOINT_FILE, checkpoint.MODEL_FILE))
         if distributed.rank() == 0 and out.is_dir() and not (resume or run_was_there or kept):
-            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, METRICS_FILE):
+            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, checkpoint.METRICS_FILE):
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / TENSORBOARD_FOLDER, ignore_errors=True)
             with suppress(OSError):  # a folder that holds other files stays
@@ -197,6 +193,7 @@ def _write_data_manifest(
         "category_counts": counts[part.train_categories].tolist(),
         "statistics": fit_statistics(dataset.schema, split.attributes[own]).to_json(),
         "held_out_rows": part.validation.tolist(),
+        "source": dict(dataset.source),
         "provenance": provenance
         | {
             "dataset": dataset.name,

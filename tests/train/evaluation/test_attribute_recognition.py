@@ -32,8 +32,12 @@ def test_what_never_occurs_has_no_rate_and_stays_out_of_the_mean() -> None:
     report = recognition_rates(logits, labels, ("always", "never", "both"))
     assert report["by_attribute"]["always"] == {
         "positives": 2,
+        "people": 2,
+        "share": 1.0,
         "true_positive_rate": 0.5,
         "true_negative_rate": None,
+        "balanced_accuracy": None,
+        "standard_error": None,
     }
     assert report["by_attribute"]["never"]["true_positive_rate"] is None
     assert report["num_attributes"] == 1
