@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.query.schema import AttributeSchema
 
 CHANCE = 0.5
 """Balanced accuracy of a head that always says the same, or that guesses."""
@@ -20,30 +21,32 @@ STANDARD_ERRORS = 2.0
 
 
 def recognition_rates(
-    logits: Float32Array, attributes: UInt8Array, names: Sequence[str], identities: Sequence[str] = ()
+    logits: Float32Array, attributes: UInt8Array, schema: AttributeSchema, identities: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Hit and rejection rates at probability 1/2, the label-based measure of pedestrian attribute recognition.
 
     Args:
         logits: of the attribute head, float32 `[N, A]`.
         attributes: labels, uint8 `[N, A]`.
-        names: A names of attributes.
+        schema: of the A attributes.
         identities: people of the N images, "" where unknown; empty if nobody is known.
 
     Returns:
-        `by_attribute`: by name the number of `positives`; `people`, different people among them (an image of an unknown
-        person counts as one); `share`, positives among all images, 0..1; `true_positive_rate` and
-        `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute; `balanced_accuracy`, their mean, and
-        its `standard_error`, None without both. `mA`: mean of the balanced accuracies, None if there is none (Li et
-        al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`: their number;
-        `chance`: what a head that knows nothing reaches.
+        `by_attribute`: by name of the bit: its `group`; the number of `positives`; `people`, different people among
+        them (an image of an unknown person counts as one); `share`, positives among all images, 0..1;
+        `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
+        `balanced_accuracy`, their mean, and its `standard_error`, None without both. `mA`: mean of the balanced
+        accuracies, None if there is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition,
+        2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
     """
     predicted, is_true = logits > 0, attributes == 1
     people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(attributes))])
-    by_attribute = {
-        name: _rates(predicted[:, bit], is_true[:, bit]) | {"people": len(np.unique(people[is_true[:, bit]]))}
-        for bit, name in enumerate(names)
-    }
+    by_attribute = {}
+    for group in schema.groups:
+        for bit in group.bits:
+            counted = {"group": group.name, "people": len(np.unique(people[is_true[:, bit]]))}
+            by_attribute[schema.bit_names[bit]] = counted | _rates(predicted[:, bit], is_true[:, bit])
+    by_attribute = {name: by_attribute[name] for name in schema.bit_names}
     balanced = [rates["balanced_accuracy"] for rates in by_attribute.values() if rates["balanced_accuracy"] is not None]
     return {
         "mA": float(np.mean(balanced)) if balanced else None,
@@ -51,6 +54,11 @@ def recognition_rates(
         "chance": CHANCE,
         "by_attribute": by_attribute,
     }
+
+
+def full_name(bit: str, group: str) -> str:
+    """The name of a bit for people, with its group where the word alone may not say it: `sleeve=short`, `hat`."""
+    return bit if group in bit else f"{group}={bit}"
 
 
 def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> dict[str, Any]:

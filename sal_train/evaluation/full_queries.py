@@ -57,8 +57,8 @@ def full_queries(
     report["centred"] = _rank_in_chunks(protocol, centred, chunk).to_json()
     report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood, chunk).to_json()
     report["random"] = random_metrics(np.bincount(protocol.categories), len(protocol.image_paths))
-    names = subject.schema.bit_names
-    report["recognition"] = recognition_rates(images.logits, images.attributes, names, protocol.identities)
+    people = protocol.identities
+    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema, people)
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sal_train.evaluation.attribute_recognition import strength
+from sal_train.evaluation.attribute_recognition import full_name, strength
 from sal_train.evaluation.verdict import attributes_verdict, search_verdict
 
 METRICS = ("mAP", "rank1", "rank5", "rank10")
@@ -92,7 +92,8 @@ def _print_recognition(recognition: Mapping[str, Any], console: Console) -> None
     for name, rates in recognition["by_attribute"].items():
         shares = (rates[key] for key in ("share", "true_positive_rate", "true_negative_rate", "balanced_accuracy"))
         cells = ("-" if share is None else f"{100 * share:.0f}" for share in shares)
-        table.add_row(name, f"{rates['positives']:,}", f"{rates['people']:,}", *cells, STRENGTHS[strength(rates)])
+        label = full_name(name, rates["group"])
+        table.add_row(label, f"{rates['positives']:,}", f"{rates['people']:,}", *cells, STRENGTHS[strength(rates)])
     if recognition["mA"] is not None:
         means = ("", "", "", "", "", f"{100 * recognition['mA']:.1f}", f"chance {100 * recognition['chance']:.0f}")
         table.add_row(f"mean of {recognition['num_attributes']}", *means)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sal_train.evaluation.attribute_recognition import STANDARD_ERRORS, strength
+from sal_train.evaluation.attribute_recognition import STANDARD_ERRORS, full_name, strength
 
 FEW_QUERIES = 30
 """Queries below which a measurement says little."""
@@ -47,7 +47,8 @@ def attributes_verdict(recognition: Mapping[str, Any]) -> str:
         return "no attribute could be measured: too few people have it, or all have"
     better = sum(word != "chance" for word in measured.values())
     text = f"{better} of {len(measured)} attributes are recognised better than by chance"
-    failed = [name for name, word in measured.items() if word == "chance"]
+    groups = {name: rates["group"] for name, rates in recognition["by_attribute"].items()}
+    failed = [full_name(name, groups[name]) for name, word in measured.items() if word == "chance"]
     if failed:
         more = f" and {len(failed) - MAX_NAMED} more" if len(failed) > MAX_NAMED else ""
         text += f"; not: {', '.join(failed[:MAX_NAMED])}{more}"

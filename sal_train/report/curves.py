@@ -1,4 +1,4 @@
-"""Line charts as inline SVG, in the colours of the page around them."""
+"""Line charts as inline SVG, in the colours of the page around them; they can be read without its style, too."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ def line_chart(title: str, unit: str, epochs: Sequence[int], values: Sequence[fl
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / span)
 
     path = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
-    dots = "".join(f'<circle cx="{x(epoch):.1f}" cy="{y(value):.1f}" r="2.2"/>' for epoch, value in points)
+    dots = "".join(f'<circle cx="{x(epoch):.1f}" cy="{y(value):.1f}" r="2.2" fill="#47b"/>' for epoch, value in points)
     marked = (
-        "" if mark is None else f'<line class="mark" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{y(low)}"/>'
+        ""
+        if mark is None
+        else f'<line class="mark" stroke="#a15c00" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{y(low)}"/>'
     )
     return f"""<figure><figcaption>{escape(title)}</figcaption>
-<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: from {low:.3g} to {high:.3g}{escape(unit)}">
-<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(low):.1f}" y2="{y(low):.1f}"/>
-{marked}<polyline points="{path}"/>{dots}
+<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="11" fill="#777" role="img"
+aria-label="{escape(title)}: from {low:.3g} to {high:.3g}{escape(unit)}">
+<line class="axis" stroke="#bbb" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(low):.1f}" y2="{y(low):.1f}"/>
+{marked}<polyline points="{path}" fill="none" stroke="#47b" stroke-width="2"/>{dots}
 <text x="{LEFT - 6}" y="{y(high) + 4:.1f}" text-anchor="end">{high:.3g}{escape(unit)}</text>
 <text x="{LEFT - 6}" y="{y(low):.1f}" text-anchor="end">{low:.3g}{escape(unit)}</text>
 <text x="{LEFT}" y="{HEIGHT - 8}">epoch 1</text>

@@ -89,7 +89,6 @@ def measure_held_out(run: Run, dataset: SearchDataset, cache_dir: Path, device: 
     precision, first = rank_queries(scores, relevance)
     metrics = summarise(precision, first, len(pixels)).to_json()
     metrics["random"] = random_metrics(relevance.sum(axis=1), len(pixels))
-    names, people = run.schema.bit_names, protocol.identities
     order = np.argsort(-precision, kind="stable").tolist()
     best = order[: min(SHOWN_QUERIES, (len(order) + 1) // 2)]
     worst = [query for query in reversed(order) if query not in best][:SHOWN_QUERIES]
@@ -97,7 +96,7 @@ def measure_held_out(run: Run, dataset: SearchDataset, cache_dir: Path, device: 
     def asked(queries: Sequence[int]) -> tuple[AskedQuery, ...]:
         return tuple(_asked(run, protocol, pixels, scores, query, float(precision[query])) for query in queries)
 
-    recognition = recognition_rates(encoded.logits, protocol.attributes, names, people)
+    recognition = recognition_rates(encoded.logits, protocol.attributes, run.schema, protocol.identities)
     return HeldOut(metrics, recognition, asked(best), asked(worst))
 
 

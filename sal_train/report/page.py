@@ -11,7 +11,7 @@ from sal_runtime.arrays import UInt8Array
 from sal_runtime.images.pixels import import_opencv
 from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
-from sal_train.evaluation.attribute_recognition import strength
+from sal_train.evaluation.attribute_recognition import full_name, strength
 from sal_train.evaluation.verdict import attributes_verdict, search_verdict
 from sal_train.report.curves import line_chart
 from sal_train.report.measure import AskedQuery, HeldOut
@@ -50,7 +50,7 @@ article { margin-bottom: 10px; } article p { margin: 0 0 6px; overflow-wrap: any
 .hits { display: flex; gap: 6px; flex-wrap: wrap; } .hits img { height: 128px; width: auto; border: 3px solid; }
 .hits span { display: flex; flex-direction: column; align-items: center; font-size: 12px; }
 .right { color: var(--right); }
-.wrong { color: var(--wrong); }
+.wrong { color: var(--wrong); } .other { color: var(--faint); }
 .hits img { border-color: currentColor; border-radius: 4px; }
 footer { margin-top: 28px; padding-top: 12px; border-top: 1px solid var(--line); font-size: 12px; }
 """
@@ -182,7 +182,8 @@ def _attribute_row(name: str, rates: Mapping[str, Any], is_sensitive: bool) -> s
     bar = "" if balanced is None else f'<div class="scale"><i style="width: {100 * balanced:.0f}%"></i><b></b></div>'
     mark = f' <span class="sensitive" title="sensitive attribute">{SENSITIVE_MARK}</span>' if is_sensitive else ""
     return (
-        f"<tr><td>{escape(name)}{mark}</td><td>{rates['people']:,}</td><td>{rates['positives']:,}</td>{cells}"
+        f"<tr><td>{escape(full_name(name, rates['group']))}{mark}</td>"
+        f"<td>{rates['people']:,}</td><td>{rates['positives']:,}</td>{cells}"
         f'<td>{bar}</td><td class="{word}">{STRENGTHS[word]}</td></tr>'
     )
 
@@ -190,7 +191,10 @@ def _attribute_row(name: str, rates: Mapping[str, Any], is_sensitive: bool) -> s
 def _query(query: AskedQuery) -> str:
     words = ", ".join(query.words) or "none of the attributes"
     shown = zip(query.hits, query.is_right, strict=True)
-    hits = "".join(_hit(rank, image, right) for rank, (image, right) in enumerate(shown, start=1))
+    hits = "".join(
+        _hit(rank, image, "right" if right else "wrong" if rank <= query.num_relevant else "other")
+        for rank, (image, right) in enumerate(shown, start=1)
+    )
     images = "1 image" if query.num_relevant == 1 else f"{query.num_relevant} images"
     return (
         f"<article><p><b>{escape(words)}</b> · average precision {100 * query.precision:.0f} · {images} match</p>"
@@ -198,10 +202,10 @@ def _query(query: AskedQuery) -> str:
     )
 
 
-def _hit(rank: int, image: UInt8Array, right: bool) -> str:
+def _hit(rank: int, image: UInt8Array, word: str) -> str:
+    """One picture: `right`, `wrong` in the place of one that matches, or `other` behind as many hits as match."""
     cv2 = import_opencv()
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    word = "right" if right else "wrong"
     text = base64.b64encode(bytes(data)).decode()
     return (
         f'<span class="{word}"><img src="data:image/jpeg;base64,{text}" alt="hit {rank}, {word}">{rank} {word}</span>'

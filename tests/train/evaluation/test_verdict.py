@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from sal_runtime.errors import InputError
+from sal_runtime.query.schema import AttributeSchema, binary
 from sal_train.evaluation.attribute_recognition import recognition_rates, strength
 from sal_train.evaluation.metrics import random_metrics, retrieval_metrics
 from sal_train.evaluation.report import _print_recognition
@@ -70,7 +71,10 @@ def recognition() -> dict[str, Any]:
     logits[:, 1] = 2.0
     logits[:80, 2] *= -1
     people = [str(row // 2) for row in range(200)]
-    return recognition_rates(logits, labels, ("hat", "bag", "coat", "cap", "kilt"), people)
+    schema = AttributeSchema(
+        "five", tuple(binary(name, bit) for bit, name in enumerate(("hat", "bag", "coat", "cap", "kilt")))
+    )
+    return recognition_rates(logits, labels, schema, people)
 
 
 def test_attributes_are_compared_with_chance() -> None:
@@ -84,7 +88,9 @@ def test_attributes_are_compared_with_chance() -> None:
 
 
 def test_nothing_to_measure_is_said() -> None:
-    rates = recognition_rates(np.ones((3, 1), np.float32), np.ones((3, 1), np.uint8), ("hat",))
+    rates = recognition_rates(
+        np.ones((3, 1), np.float32), np.ones((3, 1), np.uint8), AttributeSchema("one", (binary("hat", 0),))
+    )
     assert rates["mA"] is None
     assert attributes_verdict(rates).startswith("no attribute could be measured")
 
