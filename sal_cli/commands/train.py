@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sal_cli.hints import error_line
-from sal_cli.options import CacheOption, DataOption, cache_or_default, dataset_from
+from sal_cli.options import CacheOption, DataOption, cache_or_default, dataset_from, let_waiting_threads_sleep
 from sal_cli.parsing import CommandModule
 from sal_runtime.errors import ConfigError
 
@@ -23,38 +23,45 @@ if TYPE_CHECKING:
 app = CommandModule()
 
 
+OwnDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl). "
+        "With --resume: the run's own.",
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="auto, sal, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal for "
+        "published data, the run's own with --resume.",
+    ),
+]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.")
+]
+TrainDeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:N or auto. Default: the recipe's, which is auto.")
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Continue an interrupted run as it was started; the result is as if it had run through."
+    ),
+]
+
+
 @app.command(epilog="See also: sal eval --run RUN, sal export --run RUN, tensorboard --logdir RUN")
 def train(  # noqa: PLR0913 - one parameter is one option
     out: Annotated[Path, typer.Option("--out", help="The folder of the run, new unless you resume.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl). "
-            "With --resume: the run's own.",
-        ),
-    ] = None,
+    dataset: OwnDatasetOption = None,
     data: DataOption = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            help="auto, sal, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal for "
-            "published data, the run's own with --resume.",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:N or auto. Default: the recipe's, which is auto.")
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Continue an interrupted run as it was started; the result is as if it had run through."
-        ),
-    ] = False,
+    recipe: RecipeOption = None,
+    settings: SettingsOption = None,
+    device: TrainDeviceOption = None,
+    resume: ResumeOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe; write nothing.")] = False,
     cache: CacheOption = None,
 ) -> None:
@@ -79,6 +86,7 @@ def train(  # noqa: PLR0913 - one parameter is one option
     Ctrl-C keeps the epochs that are done; `sal train --resume --out RUN` goes on. At the end, RUN/report.html says how
     good the model is.
     """
+    let_waiting_threads_sleep()
     from sal_train.checkpoint import MODEL_FILE, run_to_resume
     from sal_train.recipe import config_to_toml
     from sal_train.train import train as train_model
@@ -110,7 +118,7 @@ def _report(out: Path, dataset: SearchDataset, cache: Path, device: str) -> None
 
     from sal_train.report.write import REPORT_FILE, write_report
 
-    if int(os.environ.get("RANK", "0")) > 0:  # of the processes of torchrun, the first one writes
+    if not _is_first_process():
         return
     on_gpu = device != "cpu" and torch.cuda.is_available()
     try:
@@ -132,9 +140,15 @@ def _resolved(recipe: str | None, dataset: SearchDataset, settings: Sequence[str
     if name != "auto":
         return load_config(name, given)
     choice = choose_recipe(dataset, load_config("edge", given).run.device)
-    changed = ", ".join(choice.settings) or "nothing changed"
-    print(f"recipe: {choice.recipe} (auto), for {choice.why}\n  {changed}\n  {choice.needs}", file=sys.stderr)
+    if _is_first_process():
+        settings_line = f"\n  {', '.join(choice.settings)}" if choice.settings else ""
+        print(f"recipe: {choice.recipe} (auto), for {choice.why}{settings_line}\n  {choice.needs}", file=sys.stderr)
     return load_config(choice.recipe, [*choice.settings, *given])
+
+
+def _is_first_process() -> bool:
+    """Whether this process speaks for all those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _after_interrupt(out: Path, epochs: int, given: Mapping[str, object]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -132,3 +135,25 @@ def test_a_report_that_cannot_be_written_does_not_cost_the_run(
     assert "the report could not be written: " in err
     assert "No space left on device" in err
     assert load_finished_run(tmp_path / "run").is_finished
+
+
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_decides(tmp_path: Path, given: str | None, policy: str) -> None:
+    """PyTorch reads the variable when it is loaded; the import is stopped there."""
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch':\n"
+        "            print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "            sys.exit(7)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "from sal_cli.app import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    for command in ("train", "--out", "run"), ("eval", "--run", "run"):
+        words = [sys.executable, "-c", code, *command, "--dataset", "drawn"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (7, f"{policy}\n"), done.stderr
