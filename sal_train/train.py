@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.query.schema import AttributeSchema
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
@@ -151,6 +152,33 @@ def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
         raise InputError(f"{out} is not a folder; name another", parameter="out")
 
 
+def _check_same_data(out: Path, dataset: SearchDataset, part: Partition) -> None:
+    """Refuse to go on with a run whose table has changed: its networks and its batches would no longer fit.
+
+    Raises:
+        InputError: attributes, training categories or training images are others.
+    """
+    path = out / checkpoint.DATA_FILE
+    if not path.is_file():
+        return
+    began = json.loads(path.read_text(encoding="utf-8"))
+    vectors = dataset.train.category_vectors[part.train_categories].tolist()
+    changed = [
+        what
+        for what, is_same in (
+            ("attributes", AttributeSchema.from_json(began["schema"]) == dataset.schema),
+            ("training categories", began["category_vectors"] == vectors),
+            ("training images", began["provenance"]["train_images"] == len(part.train)),
+        )
+        if not is_same
+    ]
+    if changed:
+        raise InputError(
+            f"cannot resume: the {changed[0]} of {dataset.name} are not those with which {out} began; start a new run",
+            parameter="dataset",
+        )
+
+
 @contextmanager
 def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
     """Remove what a new run wrote to `out` if it ends before it has a model or a checkpoint.
@@ -245,6 +273,8 @@ def _prepare_run(
     _seed_everything(config)
     part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
     categories = dataset.train.category_vectors[part.train_categories]
+    if resume:
+        _check_same_data(out, dataset, part)
     teacher = open_teacher(config, dataset.schema, categories)
     networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
     iteration.place_networks(networks, device)

@@ -41,7 +41,7 @@ def recognition_rates(
     """
     predicted, is_true = logits > 0, attributes == 1
     people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(attributes))])
-    by_attribute = {}
+    by_attribute: dict[str, dict[str, Any]] = {}
     for group in schema.groups:
         for bit in group.bits:
             counted = {"group": group.name, "people": len(np.unique(people[is_true[:, bit]]))}
