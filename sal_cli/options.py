@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,6 +141,14 @@ def cache_or_default(cache: Path | None) -> Path:
     from sal_train.images.cache import expanded
 
     return expanded(cache)
+
+
+def let_waiting_threads_sleep() -> None:
+    """Let threads of PyTorch sleep while they wait for others; call this before PyTorch is imported.
+
+    By default they wait in a loop. Beside other work on the same cores, training then takes ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def dataset_from(dataset: str, data: Path | None) -> SearchDataset:

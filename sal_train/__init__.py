@@ -8,7 +8,7 @@ phases.py     Algorithm 1 as a table: which phase moves which networks by which 
 
 The machinery around it:
 
-config.py, recipe.py, recipes/  settings of a run, and the shipped recipes
+config.py, recipe.py            settings of a run
 train.py                        `sal train`: from a data set and a recipe to a run
 iteration.py                    one iteration: features once, then the phases of the stage
 unseen.py                       sampling of attribute combinations that training has not seen
@@ -25,5 +25,7 @@ The rooms:
 datasets/    Market-1501, PETA, your own tables, drawn people
 images/      decoded and augmented images
 backbones/   image trunks and their published weights
-evaluation/  protocols, metrics, calibration, reports
+evaluation/  protocols, metrics, calibration, the report of `sal eval`
+recipes/     the shipped recipes, and the choice among them
+report/      the report after training
 """

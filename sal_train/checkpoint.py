@@ -5,6 +5,7 @@ data.json               data set, schema, training categories, attribute statist
 checkpoint.safetensors  networks, moving average, optimisers, position; replaced every `run.checkpoint_every` epochs
 model.safetensors       the networks to deploy, of the best validated epoch; the moving average if the run has one
 metrics.jsonl           one line per epoch
+report.html             whether the model is good (`report/`)
 tensorboard/
 """
 
@@ -36,6 +37,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.toml"
 DATA_FILE = "data.json"
+METRICS_FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Run:
         category_vectors: attribute vectors of the training categories, uint8 [K, A], in the order of C_cat.
         category_counts: images of each category, int64 [K].
         provenance: data set, seed, epochs, weights report, licence, ... for manifests and reports.
+        epochs_done: epochs that were trained; fewer than `config.epochs` if the run was interrupted.
+        is_finished: whether all epochs are done and the linear query, if the recipe has one, is fitted.
     """
 
     path: Path
@@ -73,6 +77,8 @@ class Run:
     category_vectors: UInt8Array
     category_counts: Int64Array
     provenance: dict[str, Any]
+    epochs_done: int
+    is_finished: bool
 
 
 def write_text(path: Path, text: str) -> None:
@@ -174,7 +180,55 @@ def load_run(run: Path) -> Run:
         raise InputError(f"{run / MODEL_FILE}: does not fit {CONFIG_FILE}: {str(error).splitlines()[0]}") from error
     provenance = data["provenance"] | {key: json.loads(value) for key, value in metadata.items()}
     statistics = AttributeStatistics.from_json(data["statistics"], schema)
-    return Run(run, config, schema, networks.eval(), statistics, vectors, counts, provenance)
+    done = _epochs_done(run, config)
+    fitted = networks.linear_query is None or bool(networks.linear_query.weight.any())
+    finished = done >= config.epochs and fitted
+    return Run(run, config, schema, networks.eval(), statistics, vectors, counts, provenance, done, finished)
+
+
+def load_finished_run(run: Path) -> Run:
+    """Open a training run from which something is made: a bundle, a student.
+
+    Raises:
+        InputError: as `load_run`, or the run was interrupted.
+    """
+    loaded = load_run(run)
+    if not loaded.is_finished:
+        raise InputError(
+            f"{run}: training is not finished ({loaded.epochs_done} of {loaded.config.epochs} epochs are done); resume "
+            "it first",
+            parameter="resume",
+        )
+    return loaded
+
+
+def _epochs_done(run: Path, config: Config) -> int:
+    """Epochs that the log of a run has; all of them where the log was left behind."""
+    path = run / METRICS_FILE
+    if not path.is_file():
+        return config.epochs
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return int(json.loads(lines[-1])["total_epochs"]) if lines else 0
+
+
+def run_to_resume(out: Path) -> tuple[Path, dict[str, str]]:
+    """What a run was started with, so that it can go on without being told again.
+
+    Returns:
+        Its resolved recipe, and the data set that it was trained on: `dataset`, and `data` (the folder of published
+        data sets), both absolute; empty where the run does not know.
+
+    Raises:
+        InputError: there is no run in `out`.
+    """
+    recipe, data = out / CONFIG_FILE, out / DATA_FILE
+    if not recipe.is_file():
+        raise InputError(
+            f"{out} holds no run to resume ({CONFIG_FILE} is missing); start the run without resuming",
+            parameter="resume",
+        )
+    source = json.loads(data.read_text(encoding="utf-8")).get("source", {}) if data.is_file() else {}
+    return recipe, source
 
 
 def torch_versions() -> dict[str, str]:

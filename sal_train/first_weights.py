@@ -15,7 +15,7 @@ from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.query.schema import AttributeSchema
 from sal_train import distributed
 from sal_train.backbones.pretrained import load_pretrained
-from sal_train.checkpoint import Run, load_run
+from sal_train.checkpoint import Run, load_finished_run
 from sal_train.config import Config
 from sal_train.networks import Networks
 from sal_train.teacher import take_attribute_branch
@@ -44,7 +44,7 @@ def build_networks(
     if config.run.start_from:
         if teacher is not None:
             raise ConfigError("run.start_from and run.teacher exclude each other; leave one of them out")
-        run = load_run(Path(config.run.start_from))
+        run = load_finished_run(Path(config.run.start_from))
         same_categories = np.array_equal(run.category_vectors, categories)
         if run.config.model != config.model or not same_categories or run.schema != schema:
             difference = "networks" if run.config.model != config.model else "training categories"

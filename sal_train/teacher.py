@@ -18,7 +18,7 @@ from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
-from sal_train.checkpoint import MODEL_FILE, Run, load_run
+from sal_train.checkpoint import MODEL_FILE, Run, load_finished_run
 from sal_train.config import Config
 from sal_train.datasets.splits import Split
 from sal_train.images.cache import load_images
@@ -51,7 +51,7 @@ def open_teacher(config: Config, schema: AttributeSchema, categories: UInt8Array
     """
     if not config.run.teacher:
         return None
-    run = load_run(Path(config.run.teacher))
+    run = load_finished_run(Path(config.run.teacher))
     for trait, same in (
         ("attributes", run.schema == schema),
         ("training categories", np.array_equal(run.category_vectors, categories)),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.query.schema import AttributeSchema
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
@@ -35,7 +36,7 @@ from sal_train.phases import Phase
 from sal_train.recipe import config_to_toml, load_config
 from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
-from sal_train.training_log import METRICS_FILE, TENSORBOARD_FOLDER, TrainingLog, print_start
+from sal_train.training_log import TENSORBOARD_FOLDER, TrainingLog, print_start
 
 
 def train(
@@ -138,11 +139,7 @@ def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
     """Refuse a folder that cannot take the run, before anything is computed or written."""
     config_path = out / checkpoint.CONFIG_FILE
     if resume:
-        if not config_path.is_file():
-            raise InputError(
-                f"{out} holds no run to resume ({checkpoint.CONFIG_FILE} is missing); start the run without resuming",
-                parameter="resume",
-            )
+        checkpoint.run_to_resume(out)
         if dataclasses.replace(load_config(str(config_path)), run=config.run) != config:
             raise InputError(
                 f"cannot resume: the recipe differs from {config_path}; use that file as the recipe",
@@ -153,6 +150,33 @@ def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
         raise InputError(f"{out} already holds a run; resume it, or name another folder", parameter="out")
     elif out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name another", parameter="out")
+
+
+def _check_same_data(out: Path, dataset: SearchDataset, part: Partition) -> None:
+    """Refuse to go on with a run whose table has changed: its networks and its batches would no longer fit.
+
+    Raises:
+        InputError: attributes, training categories or training images are others.
+    """
+    path = out / checkpoint.DATA_FILE
+    if not path.is_file():
+        return
+    began = json.loads(path.read_text(encoding="utf-8"))
+    vectors = dataset.train.category_vectors[part.train_categories].tolist()
+    changed = [
+        what
+        for what, is_same in (
+            ("attributes", AttributeSchema.from_json(began["schema"]) == dataset.schema),
+            ("training categories", began["category_vectors"] == vectors),
+            ("training images", began["provenance"]["train_images"] == len(part.train)),
+        )
+        if not is_same
+    ]
+    if changed:
+        raise InputError(
+            f"cannot resume: the {changed[0]} of {dataset.name} are not those with which {out} began; start a new run",
+            parameter="dataset",
+        )
 
 
 @contextmanager
@@ -168,7 +192,7 @@ def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
     except BaseException:
         kept = any((out / name).exists() for name in (checkpoint.CHECKPOINT_FILE, checkpoint.MODEL_FILE))
         if distributed.rank() == 0 and out.is_dir() and not (resume or run_was_there or kept):
-            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, METRICS_FILE):
+            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, checkpoint.METRICS_FILE):
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / TENSORBOARD_FOLDER, ignore_errors=True)
             with suppress(OSError):  # a folder that holds other files stays
@@ -197,6 +221,7 @@ def _write_data_manifest(
         "category_counts": counts[part.train_categories].tolist(),
         "statistics": fit_statistics(dataset.schema, split.attributes[own]).to_json(),
         "held_out_rows": part.validation.tolist(),
+        "source": dict(dataset.source),
         "provenance": provenance
         | {
             "dataset": dataset.name,
@@ -248,6 +273,8 @@ def _prepare_run(
     _seed_everything(config)
     part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
     categories = dataset.train.category_vectors[part.train_categories]
+    if resume:
+        _check_same_data(out, dataset, part)
     teacher = open_teacher(config, dataset.schema, categories)
     networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
     iteration.place_networks(networks, device)

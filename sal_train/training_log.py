@@ -13,12 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sal_train.checkpoint import Position, write_text
+from sal_train.checkpoint import METRICS_FILE, Position, write_text
 from sal_train.config import Config
 from sal_train.datasets.splits import SearchDataset, people_on_both_sides
 from sal_train.evaluation.held_out import Partition
 
-METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 ESTIMATE_AFTER = 10.0
 """Seconds of training after which the time of a whole run is estimated for the first time."""

@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         ("data", "synth", "--out", made.data, "--people", 150),
         (
             *("train", "--recipe", "tiny", "--dataset", made.data, "--out", made.run, "--cache", made.cache),
-            *("--set", "stages.0.epochs=8", "--set", "run.device=cpu", "--set", "data.validation_fraction=0.1"),
+            *("--device", "cpu", "--set", "data.validation_fraction=0.1"),
         ),
         ("export", "--run", made.run, "--out", made.bundle, "--dataset", made.data, "--cache", made.cache),
     )
@@ -63,6 +63,7 @@ def evaluate(capsys: Capsys, world: World, *arguments: object) -> dict[str, obje
 def test_the_run_directory_says_how_it_was_made(world: World) -> None:
     names = {path.name for path in world.run.iterdir()}
     assert names >= {"config.toml", "data.json", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors"}
+    assert "the first hit is right for" in (world.run / "report.html").read_text()
     assert len((world.run / "metrics.jsonl").read_text().splitlines()) == 8
     assert list((world.run / "tensorboard").iterdir())
 

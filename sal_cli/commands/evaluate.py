@@ -16,6 +16,7 @@ from sal_cli.options import (
     PrecisionChoice,
     cache_or_default,
     dataset_from,
+    let_waiting_threads_sleep,
     refuse_options,
 )
 from sal_cli.parsing import CommandModule
@@ -62,6 +63,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
         --out report.json
     ```
     """
+    let_waiting_threads_sleep()
     from sal_cli.show.terminal import check_places
     from sal_train.evaluation.evaluate import Options, evaluate_and_print
 

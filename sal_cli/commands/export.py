@@ -68,7 +68,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     from sal_cli.show.terminal import console
     from sal_export.engines import build_engines, check_engines_can_be_built
     from sal_export.package import artefacts_for, export_run
-    from sal_train.checkpoint import load_run
+    from sal_train.checkpoint import load_finished_run
 
     engines = check_precisions("--trt", trt)
     wanted = artefacts_for(check_precisions("--precision", precision), engines)
@@ -80,7 +80,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
         refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
     trained_on = None if dataset is None else dataset_from(dataset, data)
     steps = console(stderr=True)
-    bundle = export_run(load_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted)
+    bundle = export_run(load_finished_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted)
     print(bundle.path)
     if engines:
         with build_progress() as progress:

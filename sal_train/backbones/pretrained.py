@@ -120,9 +120,8 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
         return dataclasses.replace(report, trained_on=_data_of_run(path)) if of_run else report
     if name == "efficientnet_lite0":
         return _load_lite0(trunk)
-    downloads = expanded(Path(torch.hub.get_dir())) / "checkpoints"
-    if not (downloads / Path(RESNET50_URL).name).is_file():
-        make_cache(downloads)
+    if not weights_at_hand(name):
+        make_cache(_downloads())
     try:
         state = torch.hub.load_state_dict_from_url(RESNET50_URL, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:
@@ -130,6 +129,15 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
             f"cannot download {RESNET50_URL} ({error}); set model.weights to a local file, such as resnet50.safetensors"
         ) from error
     return _load_state(trunk, state, Path(RESNET50_URL).name)
+
+
+def weights_at_hand(name: str) -> bool:
+    """Whether the ImageNet weights of a backbone are on this machine, so that training downloads nothing."""
+    return name == "efficientnet_lite0" or (_downloads() / Path(RESNET50_URL).name).is_file()
+
+
+def _downloads() -> Path:
+    return expanded(Path(torch.hub.get_dir())) / "checkpoints"
 
 
 def _trunk_of_run(state: dict[str, Tensor]) -> dict[str, Tensor]:

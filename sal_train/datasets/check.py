@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from rich.progress import track
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image, read_file
-from sal_runtime.query.schema import AttributeSchema
-from sal_train.datasets.columns import YES_NO, is_number
+from sal_runtime.query.schema import Group, normalise_word
+from sal_train.datasets.columns import NUMBERS_YES_NO, YES_NO, is_number
 from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides, states_from_vectors
 
 SMALLEST_HEIGHT = 32
@@ -27,6 +29,13 @@ SMALLEST_HEIGHT = 32
 
 FEWEST_PEOPLE = 24
 """People (images where people are unknown) with an attribute below which it will hardly be learned: two dozen."""
+
+UNKNOWN_WORDS = {"unknown", "unk", "undefined", "uncertain", "unclear", "unsure", "unlabeled", "unlabelled", "other"}
+SEVERAL = re.compile(r"\w\s*[;+&/]\s*\w|-and-")
+SIMILAR = 0.74
+"""Share of equal letters from which two words are spelled alike: `bleu` and `blue`, not `male` and `female`."""
+FREQUENT = 5
+"""A word is frequent beside another if it has this many times its images."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def check_dataset(dataset: SearchDataset, console: Console) -> CheckReport:
         *_image_findings(splits, states),
         *_duplicate_findings(splits, states),
         *_label_findings(dataset),
-        *_word_findings(dataset.schema),
+        *_word_findings(dataset),
         *_protocol_findings(dataset),
     ]
     return CheckReport(
@@ -215,20 +224,39 @@ def _rare_words(dataset: SearchDataset) -> list[str]:
     return rare
 
 
-def _word_findings(schema: AttributeSchema) -> list[Finding]:
+def _word_findings(dataset: SearchDataset) -> list[Finding]:
     """Groups whose words look like a mistake in the table."""
-    mixed, numbers = [], []
-    for group in schema.groups:
+    mixed, numbers, unknown, several, near = [], [], [], [], []
+    for group in dataset.schema.groups:
         words = [state.name for state in group.states]
         text = f"{group.name}: {', '.join(words)}"
-        if group.kind == "exclusive" and set(words) & set(YES_NO):
+        said = {word for word in words if word in YES_NO}
+        if group.kind == "exclusive" and (said - NUMBERS_YES_NO.keys() or {YES_NO[word] for word in said} == {0, 1}):
             mixed.append(text)
         elif any(is_number(word) for word in words):
             numbers.append(text)
+        unknown += [f"{group.name}={word}" for word in words if word in UNKNOWN_WORDS]
+        several += [f"{group.name}={word}" for word in words if SEVERAL.search(word)]
+        near += _near_words(dataset, group)
     return [
         _finding("warning", "attributes of yes and no with another value (a typo?)", mixed),
         _finding("warning", "attributes whose words are numbers (name classes instead)", numbers),
+        _finding("warning", "words that say nothing, learned like any other (leave the cell empty?)", unknown),
+        _finding("warning", "words that hold several values (an attribute has one at a time)", several),
+        _finding("warning", "rare words that are spelled like a frequent one (a typo?)", near),
     ]
+
+
+def _near_words(dataset: SearchDataset, group: Group) -> list[str]:
+    """Words of a group that few images have, beside the more frequent word they resemble."""
+    rows = np.concatenate([dataset.train.attributes[: dataset.train.num_own], dataset.test.attributes])
+    counts = {state.name: int(rows[:, state.bit].sum()) for state in group.states if state.bit is not None}
+    near = []
+    for word, count in counts.items() if group.kind == "exclusive" else ():
+        frequent = [other for other, images in counts.items() if images >= FREQUENT * max(1, count)]
+        if match := get_close_matches(word, frequent, 1, SIMILAR):
+            near.append(f"{group.name}={word}: {count}, beside {match[0]}: {counts[match[0]]}")
+    return near
 
 
 def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
@@ -250,10 +278,19 @@ def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
     ]
     return [
         _finding("error", "people in training and test alike", people_on_both_sides(dataset)),
+        _finding("warning", "people whose names differ only in capitals or blanks", _similar_names(splits)),
         _finding("warning", "images of unknown people, who may be in both splits", unknown),
         _finding("warning", "training categories of one image", single),
         _finding("warning", "test categories, none of them seen in training", [] if dataset.seen.any() else unseen),
     ]
+
+
+def _similar_names(splits: Sequence[Split]) -> list[str]:
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for split in splits:
+        for identity in split.identities:
+            spellings[normalise_word(identity)].add(identity)
+    return [" = ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
 
 
 def _contradictions(dataset: SearchDataset) -> list[str]:

@@ -11,14 +11,14 @@ from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive, normalise_word
 from sal_train.datasets.sensitive import is_sensitive
-from sal_train.datasets.table_file import Table, is_blank
+from sal_train.datasets.table_file import LEFT_OUT, Table, is_blank
 from sal_train.datasets.text_files import read_text
 
 NUMBERS_YES_NO = {"1": 1, "0": 0, "-1": 0}
 YES_WORDS = (
-    "true yes y t on ja j wahr oui vrai si sí sì verdadero verdadeiro sim vero да present with positive x + ✓ ✔ ☑"
+    "true yes y t on ja j wahr oui vrai si sí sì verdadero verdadeiro sim vero да 是 present with positive x + ✓ ✔ ☑"
 )
-NO_WORDS = "false no n f off absent without negative ✗ ✘ ☐ nein falsch non faux falso não nao нет"
+NO_WORDS = "false no n f off absent without negative ✗ ✘ ☐ nein falsch non faux falso não nao нет 否"
 YES_NO = NUMBERS_YES_NO | dict.fromkeys(YES_WORDS.split(), 1) | dict.fromkeys(NO_WORDS.split(), 0)
 """Ways to write whether a person has an attribute, as `cell_word` gives them: 1 yes, 0 no."""
 UNDERSTOOD = "1/0, 1/-1, true/false, yes/no or y/n"
@@ -61,14 +61,19 @@ def schema_of(table: Table) -> AttributeSchema:
         schema = AttributeSchema.from_json(json.loads(read_text(path)))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from error
-    names = {group.name for group in schema.groups}
-    if names != set(table.columns):
-        missing, extra = sorted(names - set(table.columns)), sorted(set(table.columns) - names)
+    missing = sorted({group.name for group in schema.groups} - set(table.columns))
+    if missing:
         raise InputError(
-            f"{table.path}: the columns do not match the groups of {path.name}: "
-            f"missing {', '.join(missing) or 'none'}, not in the schema {', '.join(extra) or 'none'}"
+            f"{table.path}: no column for {', '.join(missing)} of {path.name}; the columns are "
+            f"{', '.join(table.columns.values())}"
         )
     return schema
+
+
+def columns_left_out(table: Table, schema: AttributeSchema) -> list[str]:
+    """Names, as in the file, of columns that `schema.json` does not know; they are no attributes."""
+    known = {group.name for group in schema.groups}
+    return [column for name, column in table.columns.items() if name not in known]
 
 
 def _schema_of_columns(table: Table) -> AttributeSchema:
@@ -86,13 +91,15 @@ def _schema_of_columns(table: Table) -> AttributeSchema:
 def _group_of_words(where: str, name: str, words: set[str], bit: int, sensitive: bool) -> Group:
     named = sorted(words - {NONE_STATE})
     if not named:
-        raise InputError(f"{where} is empty or none in every row; leave it out")
+        raise InputError(f"{where} is empty or none in every row; label it, {_leave_out(name)}")
     if {YES_NO.get(word) for word in named} in ({0, 1}, {1}, {0}) and set(named) != {"-1", "0"}:
         return binary(name, bit, sensitive=sensitive)
-    if len(named) <= 2 and (set(named) & set(YES_NO) or all(is_number(word) for word in named)):
+    is_letters = all(len(word) == 1 and word.isalpha() for word in named)  # f is short for female beside m
+    is_half_yes_no = bool(set(named) & set(YES_NO)) and not is_letters
+    if len(named) <= 2 and (is_half_yes_no or all(is_number(word) for word in named)):
         raise InputError(f"{where} holds {' and '.join(named)}; expected {UNDERSTOOD}, or words for both")
     if len(named) == 1 and NONE_STATE not in words:
-        raise InputError(f"{where} always says {named[0]!r}; use 0 and 1, or leave the column out")
+        raise InputError(f"{where} always says {named[0]!r}; use 0 and 1, {_leave_out(name)}")
     if len(named) == 1:
         return binary(
             name, bit, absent=f"no-{named[0]}", present=named[0], absent_aliases=[NONE_STATE], sensitive=sensitive
@@ -101,11 +108,15 @@ def _group_of_words(where: str, name: str, words: set[str], bit: int, sensitive:
         return binary(name, bit, absent=named[0], present=named[1], sensitive=sensitive)
     if len(named) > MAX_STATES:
         raise InputError(
-            f"{where} has {len(named)} different values; an attribute may have {MAX_STATES} "
-            "(divide numbers into classes first)"
+            f"{where} has {len(named)} different values; an attribute may have {MAX_STATES}: divide numbers into "
+            f"classes, {_leave_out(name)}"
         )
     bits = {word: bit + index for index, word in enumerate(named)}
     return exclusive(name, bits, allow_none=NONE_STATE in words, sensitive=sensitive)
+
+
+def _leave_out(name: str) -> str:
+    return f"or call the column `{LEFT_OUT}{name}` to leave it out"
 
 
 def label_vectors(table: Table, schema: AttributeSchema) -> UInt8Array:
@@ -115,21 +126,29 @@ def label_vectors(table: Table, schema: AttributeSchema) -> UInt8Array:
         InputError: cells name no state of their group; the message names the first lines.
     """
     states = np.zeros((len(table.rows), len(schema.groups)), dtype=np.int64)
-    problems = []
+    problems, columns = [], []
     for number, group in enumerate(schema.groups):
         column = table.columns[group.name]
         for index, (line, row) in enumerate(table.rows):
             cell = row.get(column, "")
             state = _state_of_cell(group, cell)
             if state is None:
-                expected = "|".join(known.name for known in group.states)
+                expected = "1 or 0" if group.states[0].name == f"no-{group.name}" else _state_names(group)
                 problems.append(f"line {line}, `{column}`: {cell!r}, expected {expected}")
+                columns.append(column)
             else:
                 states[index, number] = state
     if problems:
         named = "; ".join(problems[:MAX_NAMED])
-        raise InputError(f"{table.path}: {len(problems)} cells are not understood: {named}")
+        raise InputError(
+            f"{table.path}: {len(problems)} cells are not understood: {named}; label them, leave these rows out, "
+            f"{_leave_out(columns[0])}"
+        )
     return schema.vectors_from_states(states)
+
+
+def _state_names(group: Group) -> str:
+    return "|".join(state.name for state in group.states)
 
 
 def _state_of_cell(group: Group, cell: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from sal_train.datasets.market1501 import load_market1501
@@ -29,6 +30,7 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
         InputError: files are missing, or are not those of the published data.
     """
     if name in PUBLISHED:
-        return PUBLISHED[name](root)
-    own = Path(name)
-    return load_table(own if own.exists() else root / name)
+        source = {"dataset": name, "data": str(root.resolve())}
+        return dataclasses.replace(PUBLISHED[name](root), source=source)
+    own = Path(name) if Path(name).exists() else root / name
+    return dataclasses.replace(load_table(own), source={"dataset": str(own.resolve())})

@@ -6,15 +6,20 @@ import re
 from collections.abc import Iterable
 
 AGE = """age aged ages old older young younger youth baby toddler infant child children kid kids teen teens teenager
-    teenagers adolescent adult adults senior seniors elderly minor alter jung edad"""
+    teenagers adolescent adult adults senior seniors elderly minor alter
+    jung kinder âge enfant edad niño niña 年龄 老人 老年 儿童 小孩"""
 SEX = """sex gender male males female females man men woman women boy boys girl girls lady ladies gentleman masculine
     feminine nonbinary transgender trans intersex pregnant orientation gay lesbian bisexual
-    geschlecht männlich weiblich mann frau sexe sexo genre género genero"""
+    geschlecht männlich weiblich mann frau frauen männer mädchen sexe homme femme
+    fille garçon sexo hombre mujer género genero 性别 男 女 男性 女性"""
 ORIGIN = """skin skintone skincolor skincolour complexion fitzpatrick race racial ethnic ethnicity nationality origin
-    caucasian asian african european hispanic latino latina arab indian"""
+    caucasian asian african european hispanic latino latina arab indian
+    haut hautfarbe herkunft ethnie peau piel pele raza etnia 肤色 民族 种族"""
 RELIGION = """religion religious faith hijab niqab burka burqa chador headscarf turban kippa kippah yarmulke
-    muslim christian jewish hindu sikh buddhist"""
-HEALTH = "disability disabled handicap handicapped wheelchair crutches blind"
+    muslim christian jewish hindu sikh buddhist kopftuch 宗教 头巾"""
+HEALTH = (
+    "disability disabled handicap handicapped wheelchair crutches blind behinderung rollstuhl discapacidad 残疾 轮椅"
+)
 SENSITIVE_WORDS = frozenset(" ".join((AGE, SEX, ORIGIN, RELIGION, HEALTH)).split())
 SENSITIVE_BEGINNINGS = re.compile(
     r"age(\d|over|under|less|above|below|group|range|class)|(less|over|under|above)\d|ethnic|religio|disab|pregnan"

@@ -6,7 +6,8 @@ category; its true matches are the gallery images of that category.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ class SearchDataset:
         notes: findings of the loader that a person should know, one line each.
         attribution: authors of the data.
         licence: terms of the data, one line.
+        source: how `load_dataset` finds it again: `dataset`, and `data` for the folder of a published one.
     """
 
     name: str
@@ -80,6 +82,7 @@ class SearchDataset:
     notes: tuple[str, ...]
     attribution: str
     licence: str
+    source: Mapping[str, str] = field(default_factory=dict)
 
 
 def split_from_rows(image_paths: list[Path], attributes: UInt8Array, identities: list[str]) -> Split:

@@ -11,6 +11,7 @@ from rich.table import Table
 from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.check import category_statistics, print_statistics
 from sal_train.datasets.splits import SearchDataset, describe
+from sal_train.evaluation.attribute_recognition import full_name
 
 BAR_WIDTH = 20
 NUM_LARGEST = 3
@@ -28,10 +29,14 @@ def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
         dataset.test.attributes.mean(axis=0).tolist(),
         strict=True,
     )
+    group_of = {bit: group.name for group in groups for bit in group.bits}
     return {
         "name": dataset.name,
         "counts": category_statistics(dataset),
-        "attributes": {name: {"train": train, "test": test} for name, train, test in shares},
+        "attributes": {
+            name: {"group": group_of[bit], "train": train, "test": test}
+            for bit, (name, train, test) in enumerate(shares)
+        },
         "largest_categories": [
             {"images": int(sizes[category]), "words": describe(dataset.schema, vector)}
             for category, vector in zip(largest, dataset.train.category_vectors[largest], strict=True)
@@ -56,7 +61,7 @@ def print_dataset_statistics(report: dict[str, Any], console: Console) -> None:
         table.add_column(heading, justify="right" if heading in ("train", "test") else "left", no_wrap=True)
     for name, share in report["attributes"].items():
         bar = "█" * round(BAR_WIDTH * share["train"])
-        table.add_row(name, f"{share['train']:.1%}", f"{share['test']:.1%}", bar)
+        table.add_row(full_name(name, share["group"]), f"{share['train']:.1%}", f"{share['test']:.1%}", bar)
     console.print(table)
     console.print("largest training categories:")
     for category in report["largest_categories"]:

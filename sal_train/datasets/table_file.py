@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,11 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 BLANK_WORDS = frozenset(("", "-", "--", "?", ".", "nan", "na", "n/a", "n.a.", "#n/a", "<na>", "nat", "nil", "null"))
 """Cells, as `normalise_word` gives them, in which programs and people write that there is no value."""
+UNKNOWN_PEOPLE = frozenset(("-1", "unknown", "unk"))
+"""Cells in which data sets write that it is not known who a person is."""
+DELIMITERS = (",", ";", "\t")
+LEFT_OUT = "_"
+"""A column whose name begins with this is no attribute."""
 MAX_CELL_CHARACTERS = 2**31 - 1
 
 Row = dict[str, str]
@@ -33,7 +39,8 @@ class Table:
         path: the file.
         rows: line number and cells, as text by column, of each row. The columns of `RESERVED` have these names, and
             are "" where the cell is blank.
-        columns: attribute columns: the name in the file by the normalised name.
+        columns: attribute columns: the name in the file by the normalised name. Those that `LEFT_OUT` marks are not
+            among them.
     """
 
     path: Path
@@ -79,7 +86,7 @@ def read_table(path: Path) -> Table:
     rows = _json_rows(path, text) if path.suffix.lower() in JSON_SUFFIXES else _csv_rows(path, text)
     if not rows:
         raise InputError(f"{path}: no rows; expected one per image")
-    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    names = [name for name in dict.fromkeys(name for _, row in rows for name in row) if not name.startswith(LEFT_OUT)]
     words = [normalise_word(name) for name in names]
     if "image" not in words:
         raise InputError(f"{path}: no column `image`; the columns are {', '.join(names)}")
@@ -106,20 +113,30 @@ def _with_reserved_names(row: Row, reserved: Mapping[str, str]) -> Row:
     for name, word in reserved.items():
         cell = row.pop(name, "")
         row[word] = "" if is_blank(cell) or normalise_word(cell) == NONE_STATE else cell
+    if "identity" in row:
+        row["identity"] = _identity(row["identity"])
     return row
 
 
+def _identity(cell: str) -> str:
+    """The person that a cell names: `7` for `7.0`, and "" where it says that nobody knows."""
+    name = cell.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", cell) else cell
+    return "" if name.lower() in UNKNOWN_PEOPLE else name
+
+
 def _csv_rows(path: Path, text: str) -> list[tuple[int, Row]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text))
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next((cells for cells in reader if any(cells)), [])]
         if len(set(header)) != len(header) or "" in header:
-            raise InputError(f"{path}: the first line must name each column once; it is {','.join(header)!r}")
+            raise InputError(
+                f"{path}: the first line must name each column once; it is {','.join(header)!r} (a column that is not "
+                f"an attribute may be called {LEFT_OUT}anything)"
+            )
         rows = []
         for cells in reader:
-            if not cells:
+            if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
                 raise InputError(f"{path}, line {reader.line_num}: {len(cells)} cells, the header has {len(header)}")
@@ -127,6 +144,15 @@ def _csv_rows(path: Path, text: str) -> list[tuple[int, Row]]:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: cannot be read as CSV ({error})") from error
     return rows
+
+
+def _delimiter(path: Path, text: str) -> str:
+    """The delimiter with which the first line has a column `image`; else the one of the file's suffix."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    for delimiter in DELIMITERS:
+        if "image" in {normalise_word(name.strip().strip('"')) for name in header.split(delimiter)}:
+            return delimiter
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _json_rows(path: Path, text: str) -> list[tuple[int, Row]]:

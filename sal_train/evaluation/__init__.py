@@ -2,6 +2,7 @@
 
 evaluate.py               the report
 report.py                 the report as tables for people
+verdict.py                the report in one sentence
 protocol.py               the images to search, and the categories to search for
 held_out.py               training categories that training does not see, to choose settings on
 subject.py                one interface for runs and bundles

@@ -16,6 +16,7 @@ from scipy import optimize
 
 from sal_runtime.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from sal_runtime.query.schema import AttributeSchema, Group
+from sal_train.datasets.splits import states_from_vectors
 from sal_train.evaluation.subject import LabelledEmbeddings
 
 FACTOR_DEVIATION, SHIFT_DEVIATION = 1.0, 3.0
@@ -57,7 +58,7 @@ def calibrate_attributes(
         images: of held-out people, with the logits of the attribute head.
         population: attribute vectors uint8 `[M, A]` with the frequencies that search will meet.
     """
-    states, expected = schema.states_from_vectors(images.attributes), schema.states_from_vectors(population)
+    states, expected = states_from_vectors(schema, images.attributes), states_from_vectors(schema, population)
     labelled = [
         _labelled(group, images.logits, states[:, number], expected[:, number])
         for number, group in enumerate(schema.groups)

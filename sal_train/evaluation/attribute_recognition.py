@@ -2,47 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.query.schema import AttributeSchema
+
+CHANCE = 0.5
+"""Balanced accuracy of a head that always says the same, or that guesses."""
+WEAK = 0.65
+"""Balanced accuracy below which an attribute is hardly recognised."""
+FEW_PEOPLE = 3
+"""People with an attribute below whom nothing can be said about it."""
+STANDARD_ERRORS = 2.0
+"""Distance from chance, in standard errors, from which an attribute is recognised better than by chance."""
 
 
-def recognition_rates(logits: Float32Array, attributes: UInt8Array, names: Sequence[str]) -> dict[str, Any]:
+def recognition_rates(
+    logits: Float32Array, attributes: UInt8Array, schema: AttributeSchema, identities: Sequence[str] = ()
+) -> dict[str, Any]:
     """Hit and rejection rates at probability 1/2, the label-based measure of pedestrian attribute recognition.
 
     Args:
         logits: of the attribute head, float32 `[N, A]`.
         attributes: labels, uint8 `[N, A]`.
-        names: A names of attributes.
+        schema: of the A attributes.
+        identities: people of the N images, "" where unknown; empty if nobody is known.
 
     Returns:
-        `by_attribute`: by name the number of `positives`, `true_positive_rate` and `true_negative_rate`, 0..1, None if
-        no image has (or lacks) the attribute; `mA`: mean of both rates over the attributes that have both, None if
-        none has (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`:
-        the number of these attributes.
+        `by_attribute`: by name of the bit: its `group`; the number of `positives`; `people`, different people among
+        them (an image of an unknown person counts as one); `share`, positives among all images, 0..1;
+        `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
+        `balanced_accuracy`, their mean, and its `standard_error`, None without both. `mA`: mean of the balanced
+        accuracies, None if there is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition,
+        2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
     """
     predicted, is_true = logits > 0, attributes == 1
-    positives, negatives = is_true.sum(axis=0), (~is_true).sum(axis=0)
-    hits, rejections = (predicted & is_true).sum(axis=0), (~predicted & ~is_true).sum(axis=0)
-    by_attribute = {
-        name: {
-            "positives": int(positives[bit]),
-            "true_positive_rate": _rate(hits[bit], positives[bit]),
-            "true_negative_rate": _rate(rejections[bit], negatives[bit]),
-        }
-        for bit, name in enumerate(names)
-    }
-    both = (positives > 0) & (negatives > 0)
-    balanced = (hits[both] / positives[both] + rejections[both] / negatives[both]) / 2
+    people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(attributes))])
+    by_attribute: dict[str, dict[str, Any]] = {}
+    for group in schema.groups:
+        for bit in group.bits:
+            counted = {"group": group.name, "people": len(np.unique(people[is_true[:, bit]]))}
+            by_attribute[schema.bit_names[bit]] = counted | _rates(predicted[:, bit], is_true[:, bit])
+    by_attribute = {name: by_attribute[name] for name in schema.bit_names}
+    balanced = [rates["balanced_accuracy"] for rates in by_attribute.values() if rates["balanced_accuracy"] is not None]
     return {
-        "mA": float(balanced.mean()) if both.any() else None,
-        "num_attributes": int(both.sum()),
+        "mA": float(np.mean(balanced)) if balanced else None,
+        "num_attributes": len(balanced),
+        "chance": CHANCE,
         "by_attribute": by_attribute,
     }
 
 
-def _rate(count: np.int64, total: np.int64) -> float | None:
-    return float(count / total) if total else None
+def full_name(bit: str, group: str) -> str:
+    """The name of a bit for people, with its group where the word alone may not say it: `sleeve=short`, `hat`."""
+    return bit if group in bit else f"{group}={bit}"
+
+
+def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> dict[str, Any]:
+    positives, negatives = int(is_true.sum()), int((~is_true).sum())
+    hits = float((predicted & is_true).sum() / positives) if positives else None
+    rejections = float((~predicted & ~is_true).sum() / negatives) if negatives else None
+    balanced = error = None
+    if hits is not None and rejections is not None:
+        balanced = (hits + rejections) / 2
+        error = 0.5 * float(np.sqrt(_variance(hits, positives) + _variance(rejections, negatives)))
+    return {
+        "positives": positives,
+        "share": positives / max(1, len(is_true)),
+        "true_positive_rate": hits,
+        "true_negative_rate": rejections,
+        "balanced_accuracy": balanced,
+        "standard_error": error,
+    }
+
+
+def _variance(rate: float, count: int) -> float:
+    """Of a rate that was counted on `count` images; one case is added on either side, so that 0 and 1 are uncertain."""
+    smoothed = (rate * count + 1) / (count + 2)
+    return smoothed * (1 - smoothed) / count
+
+
+def strength(rates: Mapping[str, Any]) -> str:
+    """How well one attribute of `by_attribute` is recognised: `good`, `weak` or `chance`.
+
+    It is `few` where too few people have the attribute to tell, and `unknown` where none has it, or all have.
+    """
+    balanced = rates["balanced_accuracy"]
+    if balanced is None:
+        return "unknown"
+    if rates["people"] < FEW_PEOPLE:
+        return "few"
+    if balanced - STANDARD_ERRORS * rates["standard_error"] <= CHANCE:
+        return "chance"
+    return "weak" if balanced < WEAK else "good"

@@ -10,7 +10,7 @@ import numpy as np
 from sal_runtime.arrays import Float32Array
 from sal_runtime.matching.scoring import encoded_completions
 from sal_train.evaluation.attribute_recognition import recognition_rates
-from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
+from sal_train.evaluation.metrics import RetrievalMetrics, random_metrics, rank_queries, summarise
 from sal_train.evaluation.protocol import Protocol
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -39,7 +39,7 @@ def full_queries(
         Metrics of the cosine. `attribute_likelihood`: attribute recognition alone, as in DeepMAR: the sum over all
         attributes of log p where the query has 1 and of log(1 - p) where it has 0; p is the sigmoid of the attribute
         head. `centred`: the cosine with the query's direction from the average person, as the rule `marginalised`
-        uses it for partial queries. `recognition`: error rates of the attribute head.
+        uses it for partial queries. `random`: images in random order. `recognition`: error rates of the attribute head.
     """
     queries = subject.encode_attributes(protocol.queries)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
@@ -56,7 +56,9 @@ def full_queries(
     report = _rank_in_chunks(protocol, cosine, chunk).to_json()
     report["centred"] = _rank_in_chunks(protocol, centred, chunk).to_json()
     report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood, chunk).to_json()
-    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema.bit_names)
+    report["random"] = random_metrics(np.bincount(protocol.categories), len(protocol.image_paths))
+    people = protocol.identities
+    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema, people)
     return report
 
 

@@ -169,3 +169,33 @@ def _means(
         seen=seen,
         unseen=unseen,
     )
+
+
+def random_metrics(num_relevant: AnyArray, num_gallery: int) -> dict[str, float]:
+    """What rankings in random order reach on average: chance, beside which the metrics of a model are read.
+
+    With R of N images relevant, the expected average precision is (H + (R - 1) / (N - 1) * (N - H)) / N, where H is the
+    N-th harmonic number; the first k hold a relevant image with probability 1 - C(N - R, k) / C(N, k).
+
+    Args:
+        num_relevant: relevant images of each query, int `[Q]`, in 0..num_gallery; queries with 0 are left out.
+        num_gallery: N, images ranked for each query.
+
+    Returns:
+        `mAP`, `rank1`, `rank5` and `rank10`, 0..1, means over the queries.
+
+    Raises:
+        InputError: no query has a relevant image.
+    """
+    relevant = np.asarray(num_relevant, dtype=np.float64)
+    relevant = relevant[relevant > 0]
+    if not len(relevant):
+        raise InputError("no query has a relevant image: nothing to measure")
+    harmonic = float((1.0 / np.arange(1, num_gallery + 1)).sum())
+    precision = (harmonic + (relevant - 1) / max(1, num_gallery - 1) * (num_gallery - harmonic)) / num_gallery
+    chance = {"mAP": float(precision.mean())}
+    for k in CMC_RANKS:
+        taken = np.arange(min(k, num_gallery))[:, None]
+        missed = np.clip((num_gallery - relevant - taken) / (num_gallery - taken), 0.0, 1.0).prod(axis=0)
+        chance[f"rank{k}"] = float(1.0 - missed.mean())
+    return chance

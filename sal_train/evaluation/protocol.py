@@ -25,6 +25,7 @@ class Protocol:
         categories: of the images, int64 `[N]`, 0..Q-1.
         queries: attribute vectors uint8 `[Q, A]`, one per category.
         seen: bool `[Q]`, whether the category occurs in training.
+        identities: person of each image, "" if unknown; N, or empty if nobody is known.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Protocol:
     categories: Int64Array
     queries: UInt8Array
     seen: BoolArray
+    identities: tuple[str, ...] = ()
 
 
 def protocol_of_test_split(dataset: SearchDataset) -> Protocol:
@@ -66,4 +68,5 @@ def _protocol(name: str, split: Split, rows: Int64Array, seen: BoolArray | None)
         categories=categories,
         queries=split.category_vectors[present],
         seen=np.zeros(len(present), dtype=bool) if seen is None else seen,
+        identities=tuple(split.identities[row] for row in rows),
     )

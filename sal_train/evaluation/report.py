@@ -8,7 +8,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sal_train.evaluation.attribute_recognition import full_name, strength
+from sal_train.evaluation.verdict import attributes_verdict, search_verdict
+
 METRICS = ("mAP", "rank1", "rank5", "rank10")
+RANKINGS = {
+    "cosine": "by the angle between image and description, as in the paper",
+    "centred": "the same, measured from the average person",
+    "attributes": "by the attribute head alone",
+    "random": "in any order: chance",
+}
+RULES = {
+    "marginalised": "the mean over what the query leaves open",
+    "zeros": "what the query leaves open counts as absent",
+    "attribute_likelihood": "by the attribute head alone",
+}
+STRENGTHS = {"good": "", "weak": "weak", "chance": "chance", "few": "few people", "unknown": "-"}
 TEST_TIME_NAMES = {
     "mirrored": "with mirror",
     "csls": "CSLS",
@@ -22,20 +37,23 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     record = report["record"]
     data, subject = record["data"], record["subject"]
     identity = subject.get("fingerprint") or subject["config_sha256"]
+    for verdict in (search_verdict(report), attributes_verdict(report["recognition"])):
+        console.print(verdict, highlight=False, style="bold")
     console.print("all numbers in percent, ± standard error over queries")
     console.print(f"{subject['kind']} {subject['path']} ({identity[:12]}), {record['device']}", highlight=False)
+    if not subject.get("is_finished", True):
+        epochs = f"{subject['epochs_done']} of {subject['provenance']['epochs']}"
+        console.print(f"warning: training is not finished ({epochs} epochs)", highlight=False)
     console.print(
         f"{data['name']}: {data['num_queries']} queries ({data['num_seen']} of categories seen in training), "
         f"{data['num_images']} gallery images",
         highlight=False,
     )
     console.print(_full_table(report))
+    _print_words(RANKINGS, console)
     if report["num_without_match"]:
         console.print(f"{report['num_without_match']} queries without a matching image were left out")
-    recognition = report["recognition"]
-    if recognition["mA"] is not None:
-        rate, number = 100 * recognition["mA"], recognition["num_attributes"]
-        console.print(f"attributes recognised: mean accuracy {rate:.1f} over {number}", highlight=False)
+    _print_recognition(report["recognition"], console)
     if "partial" in report:
         _print_partial(report["partial"], console)
 
@@ -46,7 +64,7 @@ def _full_table(report: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="left" if "quer" in heading else "right", no_wrap=True)
     rankings = [
         ("cosine", report),
-        ("centred cosine", report["centred"]),
+        ("centred", report["centred"]),
         ("attributes", report["attribute_likelihood"]),
     ]
     rankings += [(TEST_TIME_NAMES[name], metrics) for name, metrics in report.get("test_time", {}).items()]
@@ -55,7 +73,37 @@ def _full_table(report: Mapping[str, Any]) -> Table:
             if values is not None:
                 cells = [_with_error(values, metric) for metric in METRICS]
                 table.add_row(name if part == "all" else "", f"{part} {values['num_queries']}", *cells)
+    by_chance = (f"{100 * report['random'][metric]:.1f}" for metric in METRICS)
+    table.add_row("random", f"all {report['num_queries']}", *by_chance)
     return table
+
+
+def _print_words(words: Mapping[str, str], console: Console) -> None:
+    """Explain names of a table in a few words each."""
+    for name, meaning in words.items():
+        console.print(f"  {name}: {meaning}", highlight=False, style="dim")
+
+
+def _print_recognition(recognition: Mapping[str, Any], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("attribute", "images", "people", "share", "seen", "not seen", "accuracy", ""):
+        left = heading in ("attribute", "")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for name, rates in recognition["by_attribute"].items():
+        shares = (rates[key] for key in ("share", "true_positive_rate", "true_negative_rate", "balanced_accuracy"))
+        cells = ("-" if share is None else f"{100 * share:.0f}" for share in shares)
+        label = full_name(name, rates["group"])
+        table.add_row(label, f"{rates['positives']:,}", f"{rates['people']:,}", *cells, STRENGTHS[strength(rates)])
+    if recognition["mA"] is not None:
+        means = ("", "", "", "", "", f"{100 * recognition['mA']:.1f}", f"chance {100 * recognition['chance']:.0f}")
+        table.add_row(f"mean of {recognition['num_attributes']}", *means)
+    console.print(table)
+    words = {
+        "seen": "of images with the attribute, those in which it is recognised",
+        "not seen": "of images without it, those in which it is not",
+        "accuracy": "the mean of both; 50 is chance, however rare the attribute",
+    }
+    _print_words(words, console)
 
 
 def _table() -> Table:
@@ -76,29 +124,36 @@ def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
         table.add_column(str(row["given"]), justify="right")
     for rule in rules:
         table.add_row(rule, *(f"{100 * row['rules'][rule]['mAP']:.1f}" for row in counts))
-    table.add_row("share relevant", *(f"{100 * row['share_relevant']:.1f}" for row in counts))
+    table.add_row("chance", *(f"{100 * row['share_relevant']:.1f}" for row in counts))
     table.add_row("queries", *(str(row["num_queries"]) for row in counts))
     console.print(table)
+    _print_words({rule: RULES[rule] for rule in rules if rule in RULES}, console)
     if "calibration" in partial:
         measured = partial["calibration"]
         for name in (key for key in measured if key != "fit"):
             error = 100 * measured[name]["expected_calibration_error"]
             share = 100 * measured[name]["share_matching"]
             console.print(
-                f"likelihood of match, {name}: expected calibration error {error:.1f}, {share:.1f} match",
+                f"likelihood of match, {name.replace('_', ' ')}: off by {error:.1f} on average (expected calibration "
+                f"error); {share:.1f} match",
                 highlight=False,
             )
         if "caveat" in measured["fit"]:
             console.print(f"caveat: {measured['fit']['caveat']}", highlight=False)
     if "operating_points" in partial:
         console.print(_operating_table(partial["operating_points"]))
+        words = {
+            "right": "of the images shown, those that match",
+            "found": "of all that match, those shown",
+            "false": "of all that do not match, those shown",
+        }
+        _print_words(words, console)
 
 
 def _operating_table(points: Sequence[Mapping[str, Any]]) -> Table:
     table = _table()
-    table.add_column("images of at least this likelihood", no_wrap=True)
-    for heading in ("a query", "of them match", "of matches shown", "of others"):
-        table.add_column(heading, justify="right")
+    for heading in ("likelihood at least", "images a query", "right", "found", "false"):
+        table.add_column(heading, justify="left" if heading.startswith("like") else "right", no_wrap=True)
     for point in points:
         rates = [point[name] for name in ("precision", "recall", "false_positive_rate")]
         cells = ["-" if rate is None else f"{100 * rate:.1f}" for rate in rates]

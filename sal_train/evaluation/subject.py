@@ -98,7 +98,14 @@ def run_subject(run: Run, device: str) -> Subject:
 
     recipe = hashlib.sha256((run.path / CONFIG_FILE).read_bytes()).hexdigest()
     return Subject(
-        identity={"kind": "run", "path": run.path.name, "config_sha256": recipe, "provenance": run.provenance},
+        identity={
+            "kind": "run",
+            "path": run.path.name,
+            "config_sha256": recipe,
+            "epochs_done": run.epochs_done,
+            "is_finished": run.is_finished,
+            "provenance": run.provenance,
+        },
         schema=run.schema,
         statistics=run.statistics,
         image_spec=ImageSpec(run.config.model.height, run.config.model.width),

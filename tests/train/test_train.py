@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from sal_runtime.errors import BackendError, InputError, SalError
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.query.schema import AttributeSchema, binary
 from sal_train import iteration
 from sal_train.checkpoint import (
     CHECKPOINT_FILE,
@@ -33,6 +34,7 @@ from sal_train.checkpoint import (
     save_checkpoint,
 )
 from sal_train.config import Config
+from sal_train.datasets.splits import split_from_rows
 from sal_train.evaluation.held_out import validate
 from sal_train.images.cache import load_images
 from sal_train.networks import Networks
@@ -256,6 +258,26 @@ def test_a_run_is_not_overwritten_and_resume_needs_one(images: Path, tmp_path: P
         train(tiny_config(("embed_image",), 1), dataset, tmp_path / "run", tmp_path / "cache", resume=True)
     errors = [caught.value for caught in (none_there, another_there, other_recipe)]
     assert [error.parameter for error in errors] == ["resume", "out", "recipe"]
+
+
+def test_a_run_does_not_go_on_with_another_table(images: Path, tmp_path: Path) -> None:
+    dataset, config = tiny_dataset(images), tiny_config(("embed_image", "embed_attribute"), 2)
+    train(config, dataset, tmp_path / "run", tmp_path / "cache", deadline=0.0)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    fewer = split_from_rows(
+        list(dataset.train.image_paths[:-1]), dataset.train.attributes[:-1], list(dataset.train.identities[:-1])
+    )
+    other_words = AttributeSchema("tiny", (binary("cap", 0), *dataset.schema.groups[1:]))
+    flipped = replace(dataset.train, attributes=dataset.train.attributes[::-1].copy())
+    for changed, what in (
+        (replace(dataset, train=fewer), "training images"),
+        (replace(dataset, schema=other_words), "attributes"),
+        (replace(dataset, train=flipped), "training categories"),
+    ):
+        with pytest.raises(InputError, match=f"the {what} of tiny are not those with which .*run began"):
+            train(config, changed, tmp_path / "run", tmp_path / "cache", resume=True)
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    assert train(config, dataset, tmp_path / "run", tmp_path / "cache", resume=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests the refusal on machines without CUDA")

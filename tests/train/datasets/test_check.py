@@ -138,6 +138,23 @@ def test_words_of_few_people_are_found(tmp_path: Path) -> None:
         (("1", "0", "2"), "attributes of yes and no with another value (a typo?)", "hat: 0, 1, 2"),
         (("yes", "no", "unknown"), "attributes of yes and no with another value (a typo?)", "hat: no, unknown, yes"),
         (("31", "44", "28.5"), "attributes whose words are numbers (name classes instead)", "hat: 28.5, 31, 44"),
+        (("1", "2", "3"), "attributes whose words are numbers (name classes instead)", "hat: 1, 2, 3"),
+        (("red", "no", "blue"), "attributes of yes and no with another value (a typo?)", "hat: blue, no, red"),
+        (
+            ("red", "blue", "unknown"),
+            "words that say nothing, learned like any other (leave the cell empty?)",
+            "hat=unknown",
+        ),
+        (
+            ("red", "blue", "red;blue"),
+            "words that hold several values (an attribute has one at a time)",
+            "hat=red;blue",
+        ),
+        (
+            (*["blue"] * 10, "bleu", "red"),
+            "rare words that are spelled like a frequent one (a typo?)",
+            "hat=bleu: 2, beside blue: 20",
+        ),
     ],
 )
 def test_words_that_look_like_a_mistake_are_found(
@@ -149,6 +166,14 @@ def test_words_that_look_like_a_mistake_are_found(
     assert (found_one.severity, found_one.examples) == ("warning", (example,))
     plain = check_dataset(table(tmp_path, "identity,split,hat", "1,train,1", "2,test,0"), silent())
     assert finding not in found(plain)
+
+
+def test_people_whose_names_are_written_in_two_ways_are_found(tmp_path: Path) -> None:
+    report = check_dataset(
+        table(tmp_path, "identity,split,hat", "P 1,train,1", "p_1,test,1", "p2,train,0", "p3,test,0"), silent()
+    )
+    (finding,) = [one for one in report.findings if "differ only in capitals" in one.what]
+    assert finding.examples == ("P 1 = p_1",)
 
 
 def test_a_protocol_that_says_little_is_found(tmp_path: Path) -> None:
@@ -173,6 +198,10 @@ def test_a_protocol_that_says_little_is_found(tmp_path: Path) -> None:
         ("personalLess30", ("1", "0")),
         ("is_male", ("1", "0")),
         ("who", ("woman", "man")),
+        ("Geschlecht", ("w", "m")),
+        ("Hautfarbe", ("hell", "dunkel")),
+        ("quien", ("hombre", "mujer")),
+        ("性别", ("男", "女")),
         ("class", ("young", "middle", "old")),
         ("Ethnic_group", ("a", "b")),
         ("religious-symbol", ("a", "b")),

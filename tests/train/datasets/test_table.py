@@ -109,9 +109,13 @@ def test_categories_are_split_where_people_are_not_known(tmp_path: Path) -> None
         ("image,hat\na.jpg,1\nb.jpg\n", "line 3: 1 cells, the header has 2"),
         ("image,hat,hat\na.jpg,1,1\n", "name each column once"),
         ("image,Hat,hat\na.jpg,1,1\n", "differ only in case"),
-        ("image,hat\na.jpg,1\nb.jpg,\n", r"line 3, `hat`: '', expected no-hat\|hat"),
+        ("image,hat\na.jpg,1\nb.jpg,\n", "line 3, `hat`: '', expected 1 or 0; .* `_hat` to leave it out"),
         ("image,colour\na.jpg,red\nb.jpg,red\n", "always says 'red'"),
-        ("image,split,hat\na.jpg,train,1\nb.jpg,valid,0\n", "line 3: `split` must be train or test"),
+        ("image,split,hat\na.jpg,train,1\nb.jpg,val,0\n", "line 3: `split` is 'val', .* call these rows train"),
+        ("image,split,hat\na.jpg,train,1\nb.jpg,,0\n", "line 3: `split` is '', .* label every row"),
+        ("image,hat\na.jpg,1\nb.jpg,1\n", "one combination of attributes, so no test split can be drawn"),
+        ("image,identity,hat\na.jpg,1,1\nb.jpg,1,0\n", "one person, so no test split can be drawn"),
+        ("image,hat\n\0a.jpg,1\n", "save it as UTF-8"),
         ("image,split,hat\na.jpg,train,1\nb.jpg,train,0\n", "the test split is empty"),
         ("image,height\n" + "".join(f"{n}.jpg,{n + 140}\n" for n in range(40)), "40 different values"),
     ],
@@ -121,11 +125,11 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, message
         load_table(write(tmp_path, text))
 
 
-def test_columns_that_are_not_in_the_schema_are_named(tmp_path: Path) -> None:
+def test_columns_without_which_the_schema_is_not_whole_are_named(tmp_path: Path) -> None:
     states = [{"name": "no-coat", "bit": None}, {"name": "coat", "bit": 0}]
     schema = {"name": "mine", "groups": [{"name": "coat", "kind": "binary", "states": states}]}
     write(tmp_path, json.dumps(schema), "schema.json")
-    with pytest.raises(InputError, match="missing coat, not in the schema hat"):
+    with pytest.raises(InputError, match=r"no column for coat of schema\.json; the columns are hat"):
         load_table(write(tmp_path, "image,hat\na.jpg,1\n"))
 
 
@@ -190,7 +194,7 @@ def test_every_way_to_write_nothing_is_an_empty_cell(tmp_path: Path, blank: str)
     data = load_table(path)
     assert [state.name for state in data.schema.groups[0].states] == ["blue", "red", "none"]
     np.testing.assert_array_equal(data.train.attributes, [[0, 1], [0, 0]])
-    with pytest.raises(InputError, match=r"line 3, `hat`: .*, expected no-hat\|hat"):
+    with pytest.raises(InputError, match=r"line 3, `hat`: .*, expected 1 or 0"):
         load_table(cells(tmp_path, 1, blank, 0))
 
 
@@ -305,3 +309,66 @@ def test_suffixes_of_tables(tmp_path: Path) -> None:
 def test_rows_without_an_image_are_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(InputError, match="line 2: the cell `image` is empty"):
         load_table(write(tmp_path, '{"image": "a.jpg", "hat": 0}\n' + line, "people.jsonl"))
+
+
+def test_columns_are_left_out_by_name_or_by_the_schema(tmp_path: Path) -> None:
+    notes = "\n".join(f"{number}.jpg,{number % 2},note {number}" for number in range(40))
+    data = load_table(write(tmp_path, f"image,hat,_Note\n{notes}\n"))
+    assert data.schema.bit_names == ("hat",)
+    assert not [note for note in data.notes if "Note" in note]
+    states = [{"name": "no-hat", "bit": None}, {"name": "hat", "bit": 0}]
+    schema = {"name": "mine", "groups": [{"name": "hat", "kind": "binary", "states": states}]}
+    write(tmp_path, json.dumps(schema), "schema.json")
+    data = load_table(write(tmp_path, f"image,hat,Note\n{notes}\n"))
+    assert data.schema.bit_names == ("hat",)
+    assert "not in schema.json, and left out: Note" in data.notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;identity;hat\na.jpg;1;1\nb.jpg;2;0\n",
+        "image\tidentity\that\na.jpg\t1\t1\nb.jpg\t2\t0\n",
+        '"image";"identity";"hat"\r\n"a.jpg";"1.0";"1"\r\n"b.jpg";"2.0";"0"\r\n',
+        "\ufeff\ufeff\n\nimage,identity,hat\na.jpg,1,1\n,,\nb.jpg,2,0\n",
+    ],
+)
+def test_delimiters_and_blank_lines_of_spreadsheets(tmp_path: Path, text: str) -> None:
+    data = load_table(write(tmp_path, text))
+    assert data.schema.bit_names == ("hat",)
+    assert {path.name for split in (data.train, data.test) for path in split.image_paths} == {"a.jpg", "b.jpg"}
+    assert {*data.train.identities, *data.test.identities} == {"1", "2"}
+
+
+def test_backslashes_of_windows_are_folders_where_the_file_is(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "odd\\name.jpg").touch()
+    data = load_table(write(tmp_path, "image,split,hat\nimages\\a.jpg,train,1\nodd\\name.jpg,test,0\n"))
+    assert data.train.image_paths == (tmp_path / "images" / "a.jpg",)
+    assert data.test.image_paths == (tmp_path / "odd\\name.jpg",)
+
+
+def test_one_letter_may_be_a_word(tmp_path: Path) -> None:
+    data = load_table(write(tmp_path, "image,split,sex\na.jpg,train,f\nb.jpg,test,m\n"))
+    assert [state.name for state in data.schema.groups[0].states] == ["f", "m"]
+    np.testing.assert_array_equal(data.train.attributes, [[0]])
+
+
+@pytest.mark.parametrize("unknown", ["-1", "unknown", "-1.0"])
+def test_codes_for_unknown_people_are_no_person(tmp_path: Path, unknown: str) -> None:
+    rows = "".join(f"{number}.jpg,{unknown},{number % 2}\n" for number in range(9))
+    data = load_table(write(tmp_path, f"image,identity,hat\n{rows}9.jpg,7.0,1\n10.jpg,7,1\n"))
+    assert {*data.train.identities, *data.test.identities} == {"", "7"}
+    assert "9 rows have no identity; each is a person of its own" in data.notes
+
+
+def test_a_column_that_hardly_is_an_attribute_is_told(tmp_path: Path) -> None:
+    data = load_table(write(tmp_path, "image,Person_ID,hat\na.jpg,7,1\nb.jpg,8,0\nc.jpg,9,0\n"))
+    assert "call it `identity`" in data.notes[0]
+    assert "`Person_ID`" in data.notes[0]
+
+
+def test_the_data_set_of_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, CSV)
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset(".", Path()).name == tmp_path.name

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from sal_train.evaluation.attribute_recognition import recognition_rates
+from sal_runtime.query.schema import AttributeSchema, binary
+from sal_train.evaluation.attribute_recognition import full_name, recognition_rates
 
 
 def test_rates_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     labels = (rng.random((500, 6)) < (0.5, 0.1, 0.9, 0.3, 0.02, 0.6)).astype(np.uint8)
     logits = (rng.standard_normal((500, 6)) + labels).astype(np.float32)
-    names = [f"bit{bit}" for bit in range(6)]
-    report = recognition_rates(logits, labels, names)
+    schema = AttributeSchema("six", tuple(binary(f"bit{bit}", bit) for bit in range(6)))
+    report = recognition_rates(logits, labels, schema)
     balanced = [balanced_accuracy_score(labels[:, bit], logits[:, bit] > 0) for bit in range(6)]
     assert report["mA"] == pytest.approx(np.mean(balanced))
-    for bit, name in enumerate(names):
+    for bit, name in enumerate(schema.bit_names):
         rates = report["by_attribute"][name]
         assert rates["positives"] == labels[:, bit].sum()
         assert rates["true_positive_rate"] == pytest.approx(recall_score(labels[:, bit], logits[:, bit] > 0))
@@ -29,12 +30,25 @@ def test_rates_are_those_of_scikit_learn() -> None:
 def test_what_never_occurs_has_no_rate_and_stays_out_of_the_mean() -> None:
     labels = np.array([[1, 0, 1], [1, 0, 0]], dtype=np.uint8)
     logits = np.array([[2.0, -1.0, 1.0], [-2.0, -1.0, 1.0]], dtype=np.float32)
-    report = recognition_rates(logits, labels, ("always", "never", "both"))
+    groups = (binary("always", 0), binary("never", 1), binary("pole", 2, absent="neither", present="both"))
+    report = recognition_rates(logits, labels, AttributeSchema("three", groups))
     assert report["by_attribute"]["always"] == {
+        "group": "always",
         "positives": 2,
+        "people": 2,
+        "share": 1.0,
         "true_positive_rate": 0.5,
         "true_negative_rate": None,
+        "balanced_accuracy": None,
+        "standard_error": None,
     }
     assert report["by_attribute"]["never"]["true_positive_rate"] is None
     assert report["num_attributes"] == 1
     assert report["mA"] == pytest.approx(0.5)  # seen always: right where it is there, wrong where it is not
+
+
+def test_words_that_do_not_name_their_group_get_it() -> None:
+    names = [
+        full_name(*names) for names in (("hat", "hat"), ("upper=red", "upper"), ("m", "sex"), ("long-hair", "hair"))
+    ]
+    assert names == ["hat", "upper=red", "sex=m", "long-hair"]
