@@ -1,4 +1,4 @@
-"""How command lines are parsed: as typer does, but an option that takes one value may not be given twice."""
+"""What all commands share: an option that takes one value may not be given twice, and help is plain text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from sal_cli.help_page import help_page, usage_words
 from sal_runtime.errors import ConfigError
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -31,6 +32,26 @@ class Command(TyperCommand):
                     raise ConfigError(f"{max(option.opts, key=len)} is given {count} times, expected once")
         return super().parse_args(ctx, args)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the name of the command in its usage."""
+        return usage_words(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(help_page(self, ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the name of the group in its usage."""
+        return usage_words(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(help_page(self, ctx))
+
 
 class CommandModule(typer.Typer):
     """The commands of one module in `sal_cli.commands`.
@@ -42,10 +63,11 @@ class CommandModule(typer.Typer):
     def __init__(self, help: str | None = None) -> None:
         super().__init__(
             help=help,
+            cls=Group,
             no_args_is_help=help is not None,
             add_completion=False,
             pretty_exceptions_enable=False,
-            rich_markup_mode="markdown",
+            rich_markup_mode=None,
         )
 
     def command(  # type: ignore[override]  # no module needs its other parameters

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from sal_cli.options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption
+from sal_cli.options import EXIT_FAILED, DeviceOption, JsonOption, ShippedBundleOption
 from sal_cli.parsing import CommandModule
 
 app = CommandModule()
 
 
 @app.command(epilog="See also: sal bench engine, docs/devices.md")
-def doctor(bundle: BundleOption = None, device: DeviceOption = None, as_json: JsonOption = False) -> None:
+def doctor(bundle: ShippedBundleOption = None, device: DeviceOption = None, as_json: JsonOption = False) -> None:
     """Say what works on this machine, and what to install for what does not.
 
     The doctor reads the bundle to its last byte, and runs its encoders on every device with inputs whose embeddings are
     known. The exit code is 0 if the bundle is whole and the requested device works:
 
     ```
-    sal doctor --bundle market.bundle --device cuda
+    sal doctor --bundle bundles/edge --device cpu
     ```
 
     Where TensorRT is installed, building an engine first may take minutes.
