@@ -16,6 +16,7 @@ HINTS = {
     "device": "--device",
     "drop_missing": "--drop-missing",
     "gallery": "`sal gallery add` makes and fills galleries",
+    "gallery_precision": "leave out --precision, or type `sal gallery reindex --precision`",
     "held_out": "--held-out",
     "min_likelihood": "--min-likelihood",
     "out": "--out",
@@ -24,6 +25,7 @@ HINTS = {
     "resume": "--resume",
     "run": "--run",
     "settings": "--set",
+    "where": "`sal gallery status` lists them",
     "words": "`sal bundle words`",
 }
 """The words that are added to a message, by the parameter that the error names."""
