@@ -62,7 +62,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
         --out report.json
     ```
     """
-    from sal_cli.show.terminal import check_places
+    from sal_cli.show.terminal import check_places, console
     from sal_train.evaluation.evaluate import Options, evaluate_and_print
 
     if run is not None and bundle is None:
@@ -70,7 +70,8 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
         refuse_options({"--precision": precision}, "a run computes in fp32; measure its bundle with --bundle")
     check_places(out)
     options = Options(cache_or_default(cache), device or "cpu", partial, held_out, test_time, precision or "fp32", seed)
-    report = evaluate_and_print(bundle, run, dataset_from(dataset, data), options, out, as_json=as_json)
+    screen, steps = None if as_json else console(), console(stderr=True)
+    report = evaluate_and_print(bundle, run, dataset_from(dataset, data), options, out, screen, steps)
     if attach and bundle is not None:
         from sal_export.publish import attach_metrics
 
