@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from sal_cli.options import EXIT_CODES, OUTPUT
+from sal_cli.show.terminal import UNBROKEN, wrapped
 
 WIDTH = 80
 LEFT = 30
@@ -26,8 +27,6 @@ WORDS = {str: "TEXT", Path: "PATH", int: "N", float: "NUMBER", bool: ""}
 """What is typed after an option, by the type of its value."""
 EVERYWHERE = "Help"
 """The last group of options."""
-UNBROKEN = "\u00a0"
-"""Stands for a space at which no line may end."""
 
 
 def help_page(command: Any, ctx: Any, sections: Mapping[str, Mapping[str, str]] | None = None) -> str:
@@ -54,10 +53,10 @@ def help_page(command: Any, ctx: Any, sections: Mapping[str, Mapping[str, str]] 
     width = min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
     blocks = [
         *_text(inspect.cleandoc(command.help or ""), width),
-        _wrapped(" ".join(["Usage:", ctx.command_path, *usage_words(command, ctx)]), width, indent=7),
+        "\n".join(wrapped(" ".join(["Usage:", ctx.command_path, *usage_words(command, ctx)]), width, indent=" " * 7)),
         *("\n".join([f"{heading}:", *_rows(rows, width)]) for heading, rows in named.items()),
-        _wrapped(EXIT_CODES, width),
-        *([_wrapped(_unbroken(command.epilog), width)] if command.epilog else ()),
+        _paragraph(EXIT_CODES, width),
+        *([_paragraph(_unbroken(command.epilog), width)] if command.epilog else ()),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -139,7 +138,7 @@ def _text(text: str, width: int) -> Iterator[str]:
         if number % 2:
             yield textwrap.indent(part.rstrip("\n"), "  ")
         else:
-            yield from (_wrapped(paragraph, width) for paragraph in part.strip().split("\n\n") if paragraph)
+            yield from (_paragraph(paragraph, width) for paragraph in part.strip().split("\n\n") if paragraph)
 
 
 def _rows(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
@@ -147,7 +146,7 @@ def _rows(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
     rows = list(rows)
     left = min(LEFT, max(len(name) for name, _ in rows) + 4) if width >= NARROW else 6
     for name, about in rows:
-        text = _wrapped(about, width - left).splitlines()
+        text = wrapped(about, width - left)
         if len(name) + 4 <= left and text:
             yield f"  {name}".ljust(left) + text.pop(0)
         else:
@@ -161,8 +160,5 @@ def _unbroken(listing: str) -> str:
     return head + colon + ", ".join(item.replace(" ", UNBROKEN) for item in items.split(", "))
 
 
-def _wrapped(text: str, width: int, indent: int = 0) -> str:
-    """A paragraph, wrapped, but not between backticks."""
-    kept = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", UNBROKEN), re.sub(r"[ \n]+", " ", text))
-    lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False, subsequent_indent=" " * indent)
-    return "\n".join(lines).replace(UNBROKEN, " ")
+def _paragraph(text: str, width: int) -> str:
+    return "\n".join(wrapped(text, width))

@@ -126,11 +126,7 @@ def add(  # noqa: PLR0913 - one parameter is one option
     sal gallery add tracks.sal --table demo/gallery/crops.csv
     ```
 
-    The gallery of a folder is brought up to date as a search would do it:
-
-    ```
-    sal gallery add demo/gallery
-    ```
+    `sal gallery add demo/gallery` brings the gallery of a folder up to date, as a search would do it.
     """
     from sal_cli.crop_table import read_crop_table
     from sal_cli.manage import update_gallery

@@ -86,7 +86,7 @@ def test_a_missing_extra_is_one_line_with_the_pip_command(
 
     monkeypatch.setattr("sal_train.datasets.synthetic.write_dataset", without_extra)
     outcome = run_sal(capsys, "data", "synth", "--out", "x")
-    check_one_error(outcome, 1, f'{module} is not installed; pip install "sal-person-search[{extra}]"')
+    check_one_error(outcome, 1, f'{module} is not installed; in the checkout of sal: `pip install ".[{extra}]"`')
     assert "--debug" not in outcome[2]
 
 
@@ -98,7 +98,7 @@ def test_training_without_pytorch_names_the_extra(tmp_path: Path) -> None:
             [sys.executable, "-c", code, *command], cwd=REPOSITORY, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == 'sal: error: torch is not installed; pip install "sal-person-search[train]"\n'
+        assert done.stderr == 'sal: error: torch is not installed; in the checkout of sal: `pip install ".[train]"`\n'
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])

@@ -125,7 +125,7 @@ def test_peers_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "usearch", None)
     bench = bench_search(replace(OPTIONS, approximate=False, queries=(2,)))
     assert bench.notes == tuple(
-        f'not measured: {name} is not installed; pip install "sal-person-search[bench]"'
+        f'not measured: {name} is not installed; in the checkout of sal: `pip install ".[bench]"`'
         for name in ("faiss", "usearch")
     )
     assert {tuple(row.relative) for row in bench.rows} == {(READ, GEMM)}
