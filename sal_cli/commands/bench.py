@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from sal_cli.completion import complete_device, complete_precision
-from sal_cli.options import COMPUTE, OUTPUT, JsonOption, ShippedBundleOption, check_precisions, refuse_options
+from sal_cli.options import (
+    COMPUTE,
+    OUTPUT,
+    JsonOption,
+    ShippedBundleOption,
+    check_precisions,
+    check_words,
+    refuse_options,
+)
 from sal_cli.parsing import CommandModule
 
 OutOption = Annotated[
@@ -97,7 +105,7 @@ def engine(  # noqa: PLR0913 - one parameter is one option
     from functools import partial
 
     from sal_cli.bench.eager import TORCH_DEVICES, eager_contenders
-    from sal_cli.bench.engine import BATCH_SIZES, BenchOptions, bench_engine
+    from sal_cli.bench.engine import BATCH_SIZES, MEASURED_DEVICES, BenchOptions, bench_engine
     from sal_cli.bench.timing import TimingSettings
     from sal_cli.show.bench_engine import report_bench
     from sal_cli.show.bench_report import check_report
@@ -106,6 +114,7 @@ def engine(  # noqa: PLR0913 - one parameter is one option
     from sal_runtime.gallery.choices import choose_bundle_path
 
     check_report(out, plot)
+    check_words("--device", device, MEASURED_DEVICES)
     if device and "cpu" not in device:
         refuse_options({"--threads": threads}, "nothing is measured on the CPU; add --device cpu")
     if device and not set(device) & set(TORCH_DEVICES):
@@ -118,7 +127,7 @@ def engine(  # noqa: PLR0913 - one parameter is one option
         timing=TimingSettings(min_seconds=min_seconds, streams=streams),
     )
     opened = open_bundle(choose_bundle_path(bundle))
-    with progress_bar("measuring") as progress:
+    with progress_bar("measuring", percent=True) as progress:
         bench = bench_engine(opened, options, partial(eager_contenders, run=run), progress)
     report_bench(bench, out, plot, as_json=as_json)
 
@@ -155,7 +164,7 @@ def encode(
 
     check_report(out, plot)
     options = EncodeBenchOptions(check_precisions("--precision", precision) or None, device, images, rounds)
-    with progress_bar("measuring") as progress:
+    with progress_bar("measuring", percent=True) as progress:
         bench = bench_encode(open_bundle(choose_bundle_path(bundle)), options, progress)
     report_encode_bench(bench, out, plot, as_json=as_json)
 
@@ -197,6 +206,6 @@ def search(  # noqa: PLR0913 - one parameter is one option
     check_report(out, plot)
     timing = TimingSettings(min_seconds=min_seconds)
     options = SearchOptions(items, dimension, k, queries or (1, 64), seed, approximate, timing)
-    with progress_bar("measuring") as progress:
+    with progress_bar("measuring", percent=True) as progress:
         bench = bench_search(options, progress)
     report_search(bench, out, plot, as_json=as_json)

@@ -64,6 +64,11 @@ def print_legend(console: Console, legend: str, timings: Iterable[Timing]) -> No
         console.print(f"{UNSTABLE_MARK} above {STABLE_VARIATION:.0%}: unstable; measure again while nothing else runs")
 
 
+def libraries_text(libraries: Iterable[str]) -> str:
+    """The libraries of all contenders, each named once; a contender may use several, with commas between them."""
+    return ", ".join(dict.fromkeys(name for listed in libraries for name in listed.split(", ")))
+
+
 def variation_text(timing: Timing) -> str:
     """The variation of a timing in percent, marked if it is unstable."""
     return f"{timing.variation:.0%}{' ' if timing.is_stable else UNSTABLE_MARK}"

@@ -68,19 +68,25 @@ def table(*columns: str, left: int = 1) -> Table:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr, which appears when its progress is first called, and only on a terminal.
+def progress_bar(label: str, *, percent: bool = False) -> Iterator[Progress]:
+    """A bar on stderr with the time that is left; it appears when its progress is first called, only on a terminal.
 
     Usage: `with progress_bar("encoding") as progress: progress(done, total)`.
+
+    Args:
+        label: what is going on.
+        percent: show the share that is done, instead of numbers.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Bar(*columns, console=console(stderr=True))
+    count = TaskProgressColumn() if percent else MofNCompleteColumn()
+    bar = Bar(
+        TextColumn(label), BarColumn(), count, TimeRemainingColumn(), TextColumn("left"), console=console(stderr=True)
+    )
     task = bar.add_task(label)
 
     def show(done: int, total: int) -> None:
