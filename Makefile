@@ -2,6 +2,7 @@
 # make test    everything that CI checks: linters, types, all tests
 # make check   the same without the slow tests, for while you work
 # make clean   remove what the others made
+# make help    print this text
 #
 # Needs Python 3.11 or later with venv; PYTHON=python3.12 make test takes another one. Tests of cpp_bench need what its
 # README lists: root on Debian or Ubuntu gets it, elsewhere they are skipped.
@@ -9,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check static clean
+.PHONY: demo test check static clean help
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -54,6 +55,9 @@ static: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,dev]'
 	@touch $@
+
+help:
+	@sed '/^#/!Q; s/^# \?//' $(firstword $(MAKEFILE_LIST))
 
 clean:
 	rm -rf .venv .venv-demo build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,11 @@ def test_every_command_refuses_repeated_options() -> None:
 def test_a_bundle_is_never_called_like_a_gallery() -> None:
     for command in COMMANDS.values():
         assert not re.search(r"(--bundle|-b) \S+\.sal\b", command.help)
+
+
+def test_make_help_names_what_can_be_made() -> None:
+    done = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    phony = re.search(r"^\.PHONY: (.*)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony is not None
+    for target in set(phony[1].split()) - {"static"}:
+        assert f"make {target} " in done.stdout
