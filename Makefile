@@ -22,7 +22,7 @@ RUNTIME := $(shell find sal_runtime sal_cli bundles -type f -not -name '*.pyc' 2
 
 demo: .venv-demo/ready
 	@mkdir -p demo/out
-	.venv-demo/bin/sal search --attrs "$(ATTRS)" --gallery demo/gallery --top 10 \
+	.venv-demo/bin/sal search --attrs '$(ATTRS)' --gallery demo/gallery --top 10 \
 		--html demo/out/hits.html --grid demo/out/hits.jpg
 	@echo
 	@echo "Look at the hits:  $(CURDIR)/demo/out/hits.html (browser), $(CURDIR)/demo/out/hits.jpg (picture)"

@@ -50,7 +50,7 @@ LEARN_MORE = {
     "sal COMMAND --help": "What a command does, with examples that can be copied.",
     "sal bundle words": "The words that a description may use.",
     "sal doctor": "What works on this machine, and what to install for what does not.",
-    "README.md, docs/": "The manual, in the repository.",
+    "README.md, docs/": "The manual, in the repository; docs/command.md explains what all commands share.",
 }
 
 

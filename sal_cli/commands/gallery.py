@@ -308,7 +308,7 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(epilog="See also: sal search --approximate, docs/ranking.md")
-def index(gallery: GalleryArgument) -> None:
+def index(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     """Build an approximate index for a gallery whose vectors do not fit into memory.
 
     ```
@@ -317,13 +317,17 @@ def index(gallery: GalleryArgument) -> None:
 
     Any change of the gallery makes the index stale; removing images deletes it. Needs the extra `ann`.
     """
-    from sal_cli.show.terminal import progress_bar
+    from sal_cli.show.terminal import print_json, progress_bar
     from sal_runtime.gallery.folder import locate
     from sal_runtime.gallery.gallery import Gallery
     from sal_runtime.gallery.index import build_gallery_index
 
     with Gallery.open(locate(gallery), "w") as opened, progress_bar("indexing") as progress:
-        print(build_gallery_index(opened, progress))
+        path = build_gallery_index(opened, progress)
+    if as_json:
+        print_json({"index": str(path)})
+    else:
+        print(path)
 
 
 @app.command("export", epilog="See also: sal gallery import, docs/scaling.md")
