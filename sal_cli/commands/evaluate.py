@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sal_cli.options import (
+    OUTPUT,
     CacheOption,
     DataOption,
     DatasetOption,
@@ -40,10 +41,13 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     ] = False,
     precision: Annotated[
         PrecisionChoice | None,
-        typer.Option("--precision", help="The arithmetic of the bundle's image encoder. Default: fp32."),
+        typer.Option("--precision", help="Measure the bundle's image encoder in this arithmetic. Default: fp32."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draw completions and partial queries from this seed.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", rich_help_panel=OUTPUT, help="Also write the report to this file, as JSON."),
+    ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Write the numbers into the bundle's manifest and model card.")
     ] = False,
@@ -58,7 +62,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     calibration of the likelihood. Choose settings with `--held-out`, never on the test split:
 
     ```
-    sal eval --bundle market.bundle --dataset market1501 --data DATA \
+    sal eval --bundle bundles/edge --dataset market1501 --data DATA \
         --out report.json
     ```
     """

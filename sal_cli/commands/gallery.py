@@ -239,7 +239,7 @@ def purge(  # noqa: PLR0913 - one parameter is one option
 
     ```
     sal gallery purge yard.sal --older-than 30d --camera door
-    sal gallery purge demo/gallery --older-than 30d --delete-files --dry-run
+    sal gallery purge yard.sal --older-than 30d --delete-files --dry-run
     ```
 
     The vectors are overwritten in the file, and the log beside it is emptied.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_cli.completion import complete_recipe, complete_words
 from tests.command_line import check_one_error, run_sal
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -120,11 +121,24 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
         ("sal gallery re", 2, ["remove", "reindex"]),
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),
+        ("sal bench engine --precision fp", 4, ["fp32", "fp16"]),
+        ("sal data check --dataset m", 4, ["market1501", "market1501+peta"]),
     ],
 )
 def test_shells_complete_commands_options_and_choices(line: str, position: int, expected: list[str]) -> None:
     done = run_process("$SAL", _SAL_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(position))
     assert done.stdout.split() == expected
+
+
+def test_descriptions_and_recipes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAL_BUNDLE", str(make_tiny_bundle(tmp_path / "tiny")))
+    assert complete_words("mal") == ["male"]
+    assert complete_words("male,!h") == ["male,!hat"]
+    assert {"upper=red|black", "upper=red|blue"} < set(complete_words("upper=red|b"))
+    assert complete_words("male,nothing") == []
+    monkeypatch.setenv("SAL_BUNDLE", str(tmp_path / "nowhere"))
+    assert complete_words("mal") == []
+    assert complete_recipe("") == ["deepmar", "edge", "paper", "sal", "tiny"]
 
 
 def test_all_modules_import_without_any_extra() -> None:

@@ -14,7 +14,7 @@ from tests.cli.test_help import COMMANDS, code_lines
 from tests.command_line import run_sal
 
 REPOSITORY = Path(__file__).parents[2]
-FIRST = [("gallery", name) for name in ("add", "status", "verify", "export", "import")]
+FIRST = [("data", "synth")] + [("gallery", name) for name in ("add", "status", "verify", "export", "import")]
 LAST = [("gallery", name) for name in ("remove", "purge", "reindex")]
 ELSEWHERE = {
     "tritonserver|torchrun|ray-head|http://": "needs other machines or programs",
@@ -22,6 +22,7 @@ ELSEWHERE = {
     r"private\.pem|public\.pem": "needs keys; tests/cli/commands/test_bundle.py makes some",
     "sal bundle engine|gallery index|gallery encode": "needs a GPU or an extra",
     "sal bench": "takes minutes",
+    "crops/": "needs a folder of your own",
 }
 """Examples that are not run here, and why."""
 
