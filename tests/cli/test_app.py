@@ -134,7 +134,7 @@ def test_descriptions_and_recipes_are_completed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SAL_BUNDLE", str(make_tiny_bundle(tmp_path / "tiny")))
     assert complete_words("mal") == ["male"]
     assert complete_words("male,!h") == ["male,!hat"]
-    assert {"upper=red|black", "upper=red|blue"} < set(complete_words("upper=red|b"))
+    assert "upper=red|blue" in complete_words("upper=red|b")
     assert complete_words("male,nothing") == []
     monkeypatch.setenv("SAL_BUNDLE", str(tmp_path / "nowhere"))
     assert complete_words("mal") == []
