@@ -43,7 +43,7 @@ def run_process(command: str, **environment: str) -> subprocess.CompletedProcess
 def test_ctrl_c_is_one_line_and_exit_code_130(
     search: tuple[str, ...], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(**_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sal_runtime.matching.open_and_ask.search", interrupted)
