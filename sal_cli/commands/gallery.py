@@ -226,7 +226,9 @@ def remove(  # noqa: PLR0913 - one parameter is one option
 @app.command(epilog="See also: sal gallery remove, sal gallery verify")
 def purge(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
-    older_than: Annotated[str, typer.Option("--older-than", help="Remove older images: 90m, 36h, 30d, 8w.")],
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Remove images older than 90m, 36h, 30d or 8w.")
+    ],
     camera: CameraOption = None,
     track: TrackOption = None,
     meta: MetadataOption = None,
