@@ -14,8 +14,8 @@ def complete_recipe(incomplete: str) -> list[str]:
     """The recipes that sal brings."""
     from importlib.resources import files
 
-    recipes = (file.name for file in files("sal_train.recipes").iterdir())
-    return _fitting(incomplete, *sorted(name.removesuffix(".toml") for name in recipes if name.endswith(".toml")))
+    names = sorted(file.name for file in files("sal_train.recipes").iterdir())
+    return _fitting(incomplete, *(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def complete_precision(incomplete: str) -> list[str]:
