@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from sal_cli import app as cli
+from sal_cli.help_page import declarations
 from sal_cli.options import EXIT_CODES
 from sal_cli.parsing import Command
 from tests.command_line import run_sal
@@ -105,8 +106,7 @@ def test_a_narrow_or_wide_terminal_cuts_nothing(path: tuple[str, ...], shown: Sh
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_options_are_told_in_sentences(path: tuple[str, ...]) -> None:
-    texts = [parameter.help for parameter in COMMANDS[path].params if parameter.name != "help"]
-    for text in texts:
+    for _, text in declarations(COMMANDS[path]).values():
         assert re.match(r"[A-Z]|[\w:+-]+, ", text), text  # a sentence, or the values that may be typed
         assert text.endswith("."), text
         assert not re.match(r"(Of|At least|At most|That|Which|In|For|From) ", text), text
