@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sal_cli.help_page import help_page
 from sal_cli.hints import error_line
 from sal_cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from sal_cli.parsing import Group
@@ -78,6 +77,8 @@ class Commands(Group):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
+        from sal_cli.help_page import help_page
+
         formatter.write(help_page(self, ctx, {"Environment variables": ENVIRONMENT, "Learn more": LEARN_MORE}))
 
     def invoke(self, ctx: Any) -> Any:

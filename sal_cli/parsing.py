@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from sal_cli.help_page import help_page, usage_words
 from sal_runtime.errors import ConfigError
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -34,10 +33,14 @@ class Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the name of the command in its usage."""
+        from sal_cli.help_page import usage_words
+
         return usage_words(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
+        from sal_cli.help_page import help_page
+
         formatter.write(help_page(self, ctx))
 
 
@@ -46,10 +49,14 @@ class Group(TyperGroup):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words after the name of the group in its usage."""
+        from sal_cli.help_page import usage_words
+
         return usage_words(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
+        from sal_cli.help_page import help_page
+
         formatter.write(help_page(self, ctx))
 
 
