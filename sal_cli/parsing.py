@@ -14,7 +14,21 @@ from sal_runtime.errors import ConfigError
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-class Command(TyperCommand):
+class _PlainHelp:
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the name of the command in its usage."""
+        from sal_cli.help_page import usage_words
+
+        return usage_words(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from sal_cli.help_page import help_page
+
+        formatter.write(help_page(self, ctx))
+
+
+class Command(_PlainHelp, TyperCommand):
     """A command that takes each option once, except for those that collect values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -31,33 +45,9 @@ class Command(TyperCommand):
                     raise ConfigError(f"{max(option.opts, key=len)} is given {count} times, expected once")
         return super().parse_args(ctx, args)
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after the name of the command in its usage."""
-        from sal_cli.help_page import usage_words
 
-        return usage_words(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        from sal_cli.help_page import help_page
-
-        formatter.write(help_page(self, ctx))
-
-
-class Group(TyperGroup):
+class Group(_PlainHelp, TyperGroup):
     """A group of commands."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after the name of the group in its usage."""
-        from sal_cli.help_page import usage_words
-
-        return usage_words(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        from sal_cli.help_page import help_page
-
-        formatter.write(help_page(self, ctx))
 
 
 class CommandModule(typer.Typer):
