@@ -3,6 +3,7 @@
 # make check   the same without the slow tests, for while you work
 # make lowest  search the demo gallery with the lowest versions of everything that the package accepts
 # make clean   remove what the others made
+# make help    print this text
 #
 # Needs Python 3.11 or later with venv; PYTHON=python3.12 make test takes another one. Tests of cpp_bench need what its
 # README lists: root on Debian or Ubuntu gets it, elsewhere they are skipped.
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check static lowest clean
+.PHONY: demo test check static lowest clean help
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -22,7 +23,7 @@ RUNTIME := $(shell find sal_runtime sal_cli bundles -type f -not -name '*.pyc' 2
 
 demo: .venv-demo/ready
 	@mkdir -p demo/out
-	.venv-demo/bin/sal search --attrs "$(ATTRS)" --gallery demo/gallery --top 10 \
+	.venv-demo/bin/sal search --attrs '$(ATTRS)' --gallery demo/gallery --top 10 \
 		--html demo/out/hits.html --grid demo/out/hits.jpg
 	@echo
 	@echo "Look at the hits:  $(CURDIR)/demo/out/hits.html (browser), $(CURDIR)/demo/out/hits.jpg (picture)"
@@ -70,6 +71,9 @@ lowest: .venv-lowest/ready
 	@.venv-lowest/bin/python -m pip --disable-pip-version-check install -qq --constraint .venv-lowest/constraints.txt \
 		--editable '.[$(LOWEST)]'
 	@touch $@
+
+help:
+	@sed '/^#/!Q; s/^# \?//' $(firstword $(MAKEFILE_LIST))
 
 clean:
 	rm -rf .venv .venv-demo .venv-lowest build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis

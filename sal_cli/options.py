@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
+from sal_cli.completion import complete_dataset
 from sal_runtime.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_CODES = (
+    f"Exit codes: 0 done; {EXIT_FAILED} failed, or done with failures; {EXIT_USAGE} wrong usage or bad input; "
+    f"{EXIT_INTERRUPTED} interrupted by Ctrl-C."
+)
+
+FILTERS, COMPUTE, OUTPUT = "Filters", "Where to compute", "Output"
+"""Groups of options in the help."""
 
 PrecisionChoice = Literal["fp32", "fp16", "int8"]
 """`sal_runtime.arrays.Precision`, which is not imported because that loads numpy for every help text."""
@@ -32,10 +40,15 @@ BundleOption = Annotated[
         help="The trained encoders. Default: $SAL_BUNDLE, else the bundle that made the gallery, else the shipped one.",
     ),
 ]
+ShippedBundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="The trained encoders. Default: $SAL_BUNDLE, else the shipped bundle."),
+]
 DeviceOption = Annotated[
     Literal["cpu", "cuda", "trt", "auto"] | None,
     typer.Option(
         "--device",
+        rich_help_panel=COMPUTE,
         help="Compute on this device, or fail; auto takes the first of trt, cuda and cpu that works, and says which. "
         "Default: cpu.",
     ),
@@ -43,7 +56,9 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     PrecisionChoice | None,
     typer.Option(
-        "--precision", help="The arithmetic that encodes images. Default: the gallery's, or fp32 for a new gallery."
+        "--precision",
+        rich_help_panel=COMPUTE,
+        help="Encode images in this arithmetic. Default: the gallery's, or fp32 for a new gallery.",
     ),
 ]
 CapabilityOption = Annotated[
@@ -51,38 +66,65 @@ CapabilityOption = Annotated[
     typer.Option(
         "--compute-capability",
         metavar="X.Y",
+        rich_help_panel=COMPUTE,
         help="Build engines for GPUs that this machine need not have (TensorRT-RTX only); repeatable. "
         "Default: this machine's GPU.",
     ),
 ]
 CameraOption = Annotated[
-    list[str] | None, typer.Option("--camera", help="Take only images of this camera; repeatable: of any of them.")
+    list[str] | None,
+    typer.Option(
+        "--camera",
+        metavar="NAME",
+        rich_help_panel=FILTERS,
+        help="Take only images of this camera; repeatable, for images of any of several cameras.",
+    ),
 ]
 TrackOption = Annotated[
-    list[str] | None, typer.Option("--track", help="Take only images of this track; repeatable: of any of them.")
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        rich_help_panel=FILTERS,
+        help="Take only images of this track; repeatable, for images of any of several tracks.",
+    ),
 ]
 FromOption = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Take only images captured at this moment or later: 2026-11-23T14:00 (local time; +01:00 behind it names "
-        "another zone), today, yesterday, or an age such as -2h or -7d.",
+        metavar="MOMENT",
+        rich_help_panel=FILTERS,
+        help="Take only images captured at this moment or later. A moment is 2026-11-23T14:00 (local time, or in "
+        "another zone with +01:00 at its end), today, yesterday, or an age such as -2h or -7d.",
     ),
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", help="Take only images captured before this moment.")]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="MOMENT", rich_help_panel=FILTERS, help="Take only images captured before this moment."
+    ),
+]
 MetadataOption = Annotated[
     list[str] | None,
     typer.Option(
         "--meta",
         metavar="KEY=VALUE",
-        help="Take only images with this metadata; repeatable: an image matches every key by any of its values.",
+        rich_help_panel=FILTERS,
+        help="Take only images with this metadata; repeatable: an image must match every key, by any of its values.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document on stdout and nothing else there."),
+]
 DatasetOption = Annotated[
     str,
     typer.Option(
-        "--dataset", help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl)."
+        "--dataset",
+        metavar="DATASET",
+        autocompletion=complete_dataset,
+        help="The data set: market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl).",
     ),
 ]
 DataOption = Annotated[
@@ -112,7 +154,7 @@ def refuse_options(given: Mapping[str, object], reason: str) -> None:
 
 
 def check_precisions(option: str, precisions: Sequence[str] | None) -> list[PrecisionChoice]:
-    """The precisions that a repeatable option gives; typer checks choices only where one is taken.
+    """The precisions that a repeatable option gives.
 
     Args:
         option: that gave them, such as `--precision`.
@@ -121,11 +163,24 @@ def check_precisions(option: str, precisions: Sequence[str] | None) -> list[Prec
     Raises:
         ConfigError: a word is not a precision.
     """
-    choices = get_args(PrecisionChoice)
-    for precision in precisions or ():
-        if precision not in choices:
-            raise ConfigError(f"{option} {precision}: expected one of {', '.join(choices)}")
-    return cast("list[PrecisionChoice]", list(precisions or ()))
+    return cast("list[PrecisionChoice]", check_words(option, precisions, get_args(PrecisionChoice)))
+
+
+def check_words(option: str, words: Sequence[str] | None, choices: Sequence[str]) -> list[str]:
+    """The words that a repeatable option gives; typer checks choices only where one is taken.
+
+    Args:
+        option: that gave them.
+        words: the words after it; None where it was not given.
+        choices: the words that it takes.
+
+    Raises:
+        ConfigError: a word is not among the choices.
+    """
+    for word in words or ():
+        if word not in choices:
+            raise ConfigError(f"{option} {word}: expected one of {', '.join(choices)}")
+    return list(words or ())
 
 
 def cache_or_default(cache: Path | None) -> Path:

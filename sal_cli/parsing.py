@@ -1,4 +1,4 @@
-"""How command lines are parsed: as typer does, but an option that takes one value may not be given twice."""
+"""What all commands share: an option that takes one value may not be given twice, and help is plain text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from sal_runtime.errors import ConfigError
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-class Command(TyperCommand):
+class _PlainHelp:
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the name of the command in its usage."""
+        from sal_cli.help_page import usage_words
+
+        return usage_words(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from sal_cli.help_page import help_page
+
+        formatter.write(help_page(self, ctx))
+
+
+class Command(_PlainHelp, TyperCommand):
     """A command that takes each option once, except for those that collect values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -32,6 +46,10 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+class Group(_PlainHelp, TyperGroup):
+    """A group of commands."""
+
+
 class CommandModule(typer.Typer):
     """The commands of one module in `sal_cli.commands`.
 
@@ -42,10 +60,11 @@ class CommandModule(typer.Typer):
     def __init__(self, help: str | None = None) -> None:
         super().__init__(
             help=help,
+            cls=Group,
             no_args_is_help=help is not None,
             add_completion=False,
             pretty_exceptions_enable=False,
-            rich_markup_mode="markdown",
+            rich_markup_mode=None,
         )
 
     def command(  # type: ignore[override]  # no module needs its other parameters

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sal_runtime.errors import InputError
@@ -41,15 +42,15 @@ def remove_images(
 
     Args:
         place: the gallery file, or the folder it follows.
-        uris: of the images; paths do as well.
+        uris: of the images; paths do as well, and patterns of either with `*`, `?` and `[abc]`.
         where: conditions instead of uris.
         dry_run: change nothing, and only say what would be removed.
         delete_files: delete the image files, too, once their vectors are gone. A file is kept if it is no regular file,
             or if its content is not the one that the gallery knows.
 
     Raises:
-        InputError: an image is not in the gallery (nothing is removed then), or there are both images and conditions,
-            or neither.
+        InputError: an image is not in the gallery, or none fits a pattern (nothing is removed then); or there are both
+            images and conditions, or neither.
         SalError: writing failed, or a reader keeps the old bytes in use (see `Gallery.erase`); no file was deleted.
     """
     if bool(uris) == bool(where):
@@ -127,21 +128,27 @@ def _reason_to_keep(path: Path, item: GalleryItem) -> str | None:
     return None
 
 
-def _named(gallery: Gallery, uris: Sequence[str]) -> list[GalleryItem]:
-    """The items that people name by their uris, or by paths."""
+def _named(gallery: Gallery, names: Sequence[str]) -> list[GalleryItem]:
+    """The items that people name by their uris, by paths, or by patterns of either."""
     root = None if gallery.root is None else os.path.realpath(gallery.root)
-    spellings = [[uri, os.path.abspath(uri)] for uri in uris]
+    spellings = [[name, os.path.abspath(name)] for name in names]
     if root is not None:
-        spellings = [[uri, os.path.relpath(path, root), os.path.relpath(_real(path), root)] for uri, path in spellings]
+        spellings = [
+            [name, os.path.relpath(path, root), os.path.relpath(_real(path), root)] for name, path in spellings
+        ]
     known = gallery.find({spelling for tried in spellings for spelling in tried})
-    found = [next((known[spelling] for spelling in tried if spelling in known), None) for tried in spellings]
-    missing = [uri for uri, item in zip(uris, found, strict=True) if item is None]
+    found = [[known[spelling] for spelling in tried if spelling in known][:1] for tried in spellings]
+    patterns = [number for number, name in enumerate(names) if not found[number] and set(name) & set("*?[")]
+    everything = gallery.all_items() if patterns else []
+    for number in patterns:
+        found[number] = [item for item in everything if any(fnmatchcase(item.uri, one) for one in spellings[number])]
+    missing = [name for name, items in zip(names, found, strict=True) if not items]
     if missing:
         raise InputError(
             f"gallery {gallery.path}: holds no {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; "
             "nothing was removed; name images as a search shows them"
         )
-    return list({item.uri: item for item in found if item is not None}.values())
+    return list({item.uri: item for items in found for item in items}.values())
 
 
 def _real(path: str) -> str:

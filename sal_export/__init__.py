@@ -1,4 +1,4 @@
-"""From a trained run to a bundle: split encoders, gates, manifest. Needs `sal-person-search[export]`.
+"""From a trained run to a bundle: split encoders, gates, manifest. Needs the extra `export`.
 
 package.py      `sal export`: a run to a bundle, through the gates
 encoders.py     the two modules that are deployed

@@ -49,6 +49,17 @@ class ParityError(SalError):
     """An exported encoder does not give what its source gives."""
 
 
+def install(extra: str, *before: str) -> str:
+    """How an extra of sal is installed: from the checkout, because sal is on no package index.
+
+    Args:
+        extra: an extra of pyproject.toml, or several with commas between them.
+        before: commands to run first.
+    """
+    commands = " && ".join((*before, f'pip install ".[{extra}]"'))
+    return f"in the checkout of sal: `{commands}`"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or the name of its type where it has no text."""
     return (str(error).strip() or type(error).__name__).partition("\n")[0]

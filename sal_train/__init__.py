@@ -1,4 +1,4 @@
-"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs `sal-person-search[train]`.
+"""Training of SAL: data sets, networks, losses, symbiotic training, evaluation. Needs the extra `train`.
 
 The idea of the paper, in three files:
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sal_cli.bench.engine import Contender
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
-from sal_runtime.errors import BundleError, ConfigError
+from sal_runtime.errors import BundleError, ConfigError, install
 
 if TYPE_CHECKING:
     from sal_train.networks import Networks
@@ -44,7 +44,7 @@ def eager_contenders(
         InputError: `run` is not the folder of a finished training run.
     """
     if any(find_spec(package) is None for package in NEEDED):
-        reason = 'PyTorch is not installed; pip install "sal-person-search[train]"'
+        reason = f"PyTorch is not installed; {install('train')}"
         if run is not None:
             raise ConfigError(f"--run {run}: {reason}")
         return [], [f"not measured: {ARTEFACT}: {reason}"]

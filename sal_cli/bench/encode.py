@@ -143,7 +143,7 @@ def bench_encode(
     Args:
         bundle: opened.
         options: what to measure.
-        progress: called with rounds done and rounds in all.
+        progress: called with turns done and in all.
         clock: returns seconds; tests pass their own.
 
     Raises:
@@ -269,13 +269,15 @@ def time_rounds(
 ) -> dict[tuple[str, str], list[float]]:
     """Seconds of each task in each round; tasks take turns, so that a slow minute of the machine slows all of them."""
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in tasks}
+    total = len(tasks) * (rounds + 1)
+    progress(0, total)
     for number in range(rounds + 1):
-        for name, task in tasks.items():
+        for place, (name, task) in enumerate(tasks.items(), 1):
             started = clock()
             task()
             if number > 0:  # the first round is the warm-up
                 seconds[name].append(clock() - started)
-        progress(number, rounds)
+            progress(number * len(tasks) + place, total)
     return seconds
 
 

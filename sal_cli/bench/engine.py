@@ -131,7 +131,7 @@ def bench_engine(
         bundle: opened.
         options: what to measure.
         open_others: opens contenders from outside the bundle.
-        progress: called with rows done and rows in all.
+        progress: called with hundredths of rows done and in all, many times for each row.
         clock: returns seconds; tests pass their own.
 
     Raises:
@@ -235,16 +235,19 @@ def measure(
     """The rows of each batch size; contenders with one batch size are timed in turn."""
     rows: list[Row] = []
     total = len(contenders) * len(options.batch_sizes)
-    progress(0, total)
+
+    def show(done: float) -> None:
+        progress(round(100 * (len(rows) + done)), 100 * total)
+
+    show(0)
     for batch_size in options.batch_sizes:
         batches = {role: random_batch(bundle, role, batch_size) for role in (IMAGE_ROLE, ATTRIBUTE_ROLE)}
         runs = [_one_run(contender, batches[contender.role]) for contender in contenders]
-        timings = time_in_turn(runs, options.timing, clock)
+        timings = time_in_turn(runs, options.timing, clock, show)
         for contender, timing in zip(contenders, timings, strict=True):
             baseline = _baseline(contender, contenders)
             speed = None if baseline is None else timing.runs_per_second / timings[baseline].runs_per_second
             rows.append(Row(contender, batch_size, timing, speed))
-        progress(len(rows), total)
     return rows
 
 

@@ -120,7 +120,8 @@ def bench_search(
 
     Args:
         options: what to measure.
-        progress: called with numbers of queries done and in all.
+        progress: called with hundredths of steps done and in all; a step is making the gallery, sorting it, checking a
+            contender, or timing it with one number of queries.
         clock: returns seconds; tests pass their own.
 
     Raises:
@@ -128,6 +129,7 @@ def bench_search(
         ParityError: an exact contender gives a wrong answer; nothing is measured.
     """
     created = now()
+    steps = _Steps(progress or (lambda done, total: None), 1)
     rng = np.random.default_rng(options.seed)
     vectors = made_up_vectors(rng, options.items + max(options.queries), options.dimension, options.part_rows)
     gallery, queries = vectors[: options.items], vectors[options.items :]
@@ -139,17 +141,46 @@ def bench_search(
     with tempfile.TemporaryDirectory(prefix="sal-bench-") as folder:
         if options.approximate:
             contenders.append(approximate_contender(gallery, parts, options.k, Path(folder) / "index"))
-        recalls = check_answers(contenders, gallery, queries, options)
-        for done, num_queries in enumerate(options.queries):
-            if progress is not None:
-                progress(done, len(options.queries))
+        masks = len({id(contender.allowed) for contender in contenders})
+        steps.total = 1 + masks + len(contenders) * (1 + len(options.queries))
+        steps.add(1)
+        recalls = check_answers(contenders, gallery, queries, options, steps)
+        for num_queries in options.queries:
             runs = [partial(contender.run, queries[:num_queries]) for contender in contenders]
-            rows += compare(contenders, num_queries, time_in_turn(runs, options.timing, clock), recalls)
+            timings = time_in_turn(runs, options.timing, clock, steps.show)
+            steps.add(len(contenders))
+            rows += compare(contenders, num_queries, timings, recalls)
     return SearchBench(options, created, tuple(rows), tuple(notes))
 
 
+class _Steps:
+    """Tells a progress of steps, which may be done in part.
+
+    Args:
+        progress: is told.
+        total: number of steps; may be set later.
+    """
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+        self.show(0)
+
+    def add(self, steps: int) -> None:
+        """Some more steps are done."""
+        self.done += steps
+        self.show(0)
+
+    def show(self, more: float) -> None:
+        """Some more steps are done, but will be told again."""
+        self.progress(round(100 * (self.done + more)), 100 * self.total)
+
+
 def check_answers(
-    contenders: Sequence[SearchContender], gallery: Float32Array, queries: Float32Array, options: SearchOptions
+    contenders: Sequence[SearchContender],
+    gallery: Float32Array,
+    queries: Float32Array,
+    options: SearchOptions,
+    steps: _Steps,
 ) -> list[float | None]:
     """The recall of each contender, after its answers to each number of queries have been checked.
 
@@ -159,6 +190,7 @@ def check_answers(
     expected: dict[int, Int64Array] = {}
     for mask in {id(contender.allowed): contender.allowed for contender in contenders}.values():
         expected[id(mask)] = by_full_sort(gallery, queries, options.k, mask)
+        steps.add(1)
     recalls: list[float | None] = []
     for contender in contenders:
         allowed = contender.allowed
@@ -171,6 +203,7 @@ def check_answers(
             pairs = zip(rows, reference, strict=False)
             recall = sum(len(np.intersect1d(*pair)) for pair in pairs) / (num_queries * options.k)
         recalls.append(1.0 if contender.kind == "exact" else recall)
+        steps.add(1)
     return recalls
 
 

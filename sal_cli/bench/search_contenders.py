@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
 from sal_runtime.engines.installed import installed_version
+from sal_runtime.errors import install
 from sal_runtime.gallery.nearest import SCREENED_QUERIES
 from sal_runtime.ranking.approximate import GalleryVersion, build_index, open_index
 from sal_runtime.ranking.exact import top_k
@@ -164,7 +165,7 @@ def peer_contenders(gallery: Float32Array, k: int) -> tuple[list[SearchContender
         try:
             contenders.append(make(gallery, k))
         except ImportError:
-            notes.append(f'not measured: {name} is not installed; pip install "sal-person-search[bench]"')
+            notes.append(f"not measured: {name} is not installed; {install('bench')}")
     return contenders, notes
 
 

@@ -64,7 +64,10 @@ class Timing:
 
 
 def time_in_turn(
-    runs: Sequence[Callable[[], object]], settings: TimingSettings, clock: Clock = time.perf_counter
+    runs: Sequence[Callable[[], object]],
+    settings: TimingSettings,
+    clock: Clock = time.perf_counter,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> list[Timing]:
     """Time callables in turn, a slice of `SLICE_SECONDS` each, until each has enough.
 
@@ -72,6 +75,7 @@ def time_in_turn(
         runs: one run of each contender; called from several threads at once if there are several streams.
         settings: how long to time them.
         clock: returns seconds; tests pass their own.
+        progress: called after each slice with the number of contenders that are done; half done counts half.
 
     Returns:
         A timing for each of `runs`; no timed run is dropped.
@@ -85,11 +89,18 @@ def time_in_turn(
             latencies, seconds = _run_slice(run, SLICE_SECONDS, settings.streams, clock)
             timing.latencies_ms += [1000 * latency for latency in latencies]
             timing.seconds += seconds
+            progress(sum(_share_done(timing, settings) for timing in timings))
     return timings
 
 
 def _is_enough(timing: Timing, settings: TimingSettings) -> bool:
     return timing.seconds >= settings.min_seconds and len(timing.latencies_ms) >= settings.min_iterations
+
+
+def _share_done(timing: Timing, settings: TimingSettings) -> float:
+    """How much of what a contender needs is measured, 0..1."""
+    seconds = timing.seconds / settings.min_seconds if settings.min_seconds else 1.0
+    return min(1.0, seconds, len(timing.latencies_ms) / settings.min_iterations)
 
 
 def _run_slice(run: Callable[[], object], length: float, streams: int, clock: Clock) -> tuple[list[float], float]:

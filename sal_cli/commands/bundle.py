@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sal_cli.options import EXIT_FAILED, CapabilityOption, JsonOption, PrecisionChoice, check_precisions
+from sal_cli.options import COMPUTE, EXIT_FAILED, CapabilityOption, JsonOption, PrecisionChoice, check_precisions
 from sal_cli.parsing import CommandModule
 
 app = CommandModule(help="Look into a bundle, sign it, and hand it to other inference servers.")
@@ -15,7 +15,7 @@ app = CommandModule(help="Look into a bundle, sign it, and hand it to other infe
 ShownOption = Annotated[
     Path | None, typer.Option("--bundle", "-b", help="The bundle. Default: $SAL_BUNDLE, else the shipped one.")
 ]
-SignedOption = Annotated[Path, typer.Option("--bundle", "-b", help="The bundle, a directory.")]
+SignedOption = Annotated[Path, typer.Option("--bundle", "-b", help="The folder of the bundle.")]
 MaxBatchOption = Annotated[
     int, typer.Option("--max-batch", min=1, max=1024, help="Encode at most this many crops in one run.")
 ]
@@ -59,7 +59,7 @@ def words(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
 @app.command(epilog="See also: sal bundle verify --bundle BUNDLE --key public.pem")
 def sign(
     bundle: SignedOption,
-    key: Annotated[Path, typer.Option("--key", help="Your private elliptic-curve key, PEM.")],
+    key: Annotated[Path, typer.Option("--key", help="The file of your private elliptic-curve key (PEM).")],
     as_json: JsonOption = False,
 ) -> None:
     """Sign a bundle with your key, offline; everybody with your public key can verify the signature.
@@ -84,7 +84,7 @@ def sign(
 @app.command(epilog="See also: sal bundle sign --bundle BUNDLE --key private.pem")
 def verify(
     bundle: SignedOption,
-    key: Annotated[Path, typer.Option("--key", help="The public key of the signer, PEM.")],
+    key: Annotated[Path, typer.Option("--key", help="The file of the public key of the signer (PEM).")],
     as_json: JsonOption = False,
 ) -> None:
     """Check that a bundle is exactly what the owner of a key signed.
@@ -142,18 +142,20 @@ def triton(
     out: Annotated[Path, typer.Option("--out", help="The model repository to write.")],
     bundle: ShownOption = None,
     precision: Annotated[
-        PrecisionChoice, typer.Option("--precision", help="The arithmetic of the image encoder.")
+        PrecisionChoice,
+        typer.Option("--precision", rich_help_panel=COMPUTE, help="Run the image encoder in this arithmetic."),
     ] = "fp32",
     max_batch: MaxBatchOption = 32,
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option("--device", help="Run the image encoder on this device.")
+        Literal["cpu", "cuda"],
+        typer.Option("--device", rich_help_panel=COMPUTE, help="Run the image encoder on this device."),
     ] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Write a model repository for Triton Inference Server, with both encoders for its ONNX Runtime.
 
     ```
-    sal bundle triton --bundle market.bundle --out repository/ --device cuda
+    sal bundle triton --bundle bundles/edge --out repository/ --device cuda
     tritonserver --model-repository repository/
     ```
 
@@ -186,7 +188,7 @@ def deepstream(
     r"""Write a configuration of DeepStream's Gst-nvinfer that gives every detected person an embedding.
 
     ```
-    sal bundle deepstream --bundle market.bundle --out deepstream/ \
+    sal bundle deepstream --bundle bundles/edge --out deepstream/ \
         --detector-id 1 --person-class 0
     ```
 

@@ -17,8 +17,10 @@ app = CommandModule(help="Look at a data set before training on it, or draw one.
 def check(dataset: DatasetOption, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Read every image and say what would spoil training: broken files, leaks, contradictory or constant attributes.
 
+    Name your own folder or table, or the data set that `sal data synth` draws:
+
     ```
-    sal data check --dataset my-crops/
+    sal data check --dataset drawn/
     ```
 
     Errors make the exit code 1; warnings are for a person to judge.
@@ -42,6 +44,7 @@ def stats(dataset: DatasetOption, data: DataOption = None, as_json: JsonOption =
     All are counted for the training and the test split:
 
     ```
+    sal data stats --dataset drawn/
     sal data stats --dataset market1501 --data DATA
     ```
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sal_cli.options import (
+    OUTPUT,
     CacheOption,
     DataOption,
     DatasetOption,
@@ -41,10 +42,13 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     ] = False,
     precision: Annotated[
         PrecisionChoice | None,
-        typer.Option("--precision", help="The arithmetic of the bundle's image encoder. Default: fp32."),
+        typer.Option("--precision", help="Measure the bundle's image encoder in this arithmetic. Default: fp32."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draw completions and partial queries from this seed.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", rich_help_panel=OUTPUT, help="Also write the report to this file, as JSON."),
+    ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Write the numbers into the bundle's manifest and model card.")
     ] = False,
@@ -59,12 +63,12 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     calibration of the likelihood. Choose settings with `--held-out`, never on the test split:
 
     ```
-    sal eval --bundle market.bundle --dataset market1501 --data DATA \
+    sal eval --bundle bundles/edge --dataset market1501 --data DATA \
         --out report.json
     ```
     """
     let_waiting_threads_sleep()
-    from sal_cli.show.terminal import check_places
+    from sal_cli.show.terminal import check_places, console
     from sal_train.evaluation.evaluate import Options, evaluate_and_print
 
     if run is not None and bundle is None:
@@ -72,7 +76,8 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
         refuse_options({"--precision": precision}, "a run computes in fp32; measure its bundle with --bundle")
     check_places(out)
     options = Options(cache_or_default(cache), device or "cpu", partial, held_out, test_time, precision or "fp32", seed)
-    report = evaluate_and_print(bundle, run, dataset_from(dataset, data), options, out, as_json=as_json)
+    screen, steps = None if as_json else console(), console(stderr=True)
+    report = evaluate_and_print(bundle, run, dataset_from(dataset, data), options, out, screen, steps)
     if attach and bundle is not None:
         from sal_export.publish import attach_metrics
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sal_cli.options import (
+    COMPUTE,
     EXIT_FAILED,
+    OUTPUT,
     BundleOption,
     CameraOption,
     DeviceOption,
@@ -17,6 +19,7 @@ from sal_cli.options import (
     MetadataOption,
     PrecisionChoice,
     PrecisionOption,
+    ShippedBundleOption,
     TrackOption,
     UntilOption,
     check_texts,
@@ -30,6 +33,9 @@ from sal_cli.parsing import CommandModule
 if TYPE_CHECKING:
     from sal_runtime.gallery.update import Capture
 
+RECORD = "What to record"
+"""A group of options in the help."""
+
 app = CommandModule(help="Fill galleries, look at them, and remove images from them.")
 
 GalleryArgument = Annotated[Path, typer.Argument(help="A gallery file, or the folder it follows.", show_default=False)]
@@ -39,18 +45,30 @@ PlaceArgument = Annotated[
 SourcesArgument = Annotated[
     list[Path] | None, typer.Argument(help="Image files, and folders of them.", show_default=False)
 ]
-RecordCameraOption = Annotated[str | None, typer.Option("--camera", help="Record this camera for the images.")]
+RecordCameraOption = Annotated[
+    str | None,
+    typer.Option("--camera", metavar="NAME", rich_help_panel=RECORD, help="Record this camera for the images."),
+]
 RecordMetadataOption = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="Record anything else to filter by later; repeatable."),
+    typer.Option(
+        "--meta",
+        metavar="KEY=VALUE",
+        rich_help_panel=RECORD,
+        help="Record anything else to filter by later; repeatable.",
+    ),
 ]
-RecordTrackOption = Annotated[str | None, typer.Option("--track", help="Record this track for the images.")]
+RecordTrackOption = Annotated[
+    str | None,
+    typer.Option("--track", metavar="NAME", rich_help_panel=RECORD, help="Record this track for the images."),
+]
 TableOption = Annotated[
     Path | None,
     typer.Option(
         "--table",
-        help="Add the images of this .csv or .jsonl file with what its columns say: image, camera, captured_at, "
-        "track, box; others are metadata.",
+        rich_help_panel=RECORD,
+        help="Add the images of this .csv or .jsonl file, and record what its columns say: camera, captured_at, "
+        "track, box, and any other as metadata.",
     ),
 ]
 ForgetOption = Annotated[
@@ -60,16 +78,20 @@ CapturedOption = Annotated[
     str | None,
     typer.Option(
         "--captured-at",
-        help="Record when they were captured: 2026-11-23T14:00 (local time unless it names an offset), or mtime for "
-        "the times of the files.",
+        metavar="MOMENT",
+        rich_help_panel=RECORD,
+        help="Record when they were captured: a moment such as 2026-11-23T14:00 (local time, or in another zone with "
+        "+01:00 at its end), or mtime for the times of the files.",
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Remove nothing; only say what would be removed.")]
-ListOption = Annotated[bool, typer.Option("--list", help="Print the name of each image, one a line.")]
+ListOption = Annotated[
+    bool, typer.Option("--list", rich_help_panel=OUTPUT, help="Print the name of each image, one a line.")
+]
 DeleteOption = Annotated[
     bool,
     typer.Option(
-        "--delete-files", help="Delete the image files, too, and name each; links and changed files are kept."
+        "--delete-files", help="Also delete the image files, and name each; links and changed files are kept."
     ),
 ]
 
@@ -94,17 +116,17 @@ def add(  # noqa: PLR0913 - one parameter is one option
     A gallery file takes images from anywhere, and is made if it does not exist:
 
     ```
-    sal gallery add yard.sal frames/ door/0001.jpg \
-        --camera yard --captured-at mtime --meta zone=north
+    sal gallery add yard.sal demo/gallery \
+        --camera door --captured-at mtime --meta zone=north
     ```
 
-    A table says what another pipeline knows of each image; see docs/gallery.md:
+    A table says what another pipeline knows of each image; docs/gallery.md describes its columns:
 
     ```
-    sal gallery add yard.sal --table demo/gallery/crops.csv
+    sal gallery add tracks.sal --table demo/gallery/crops.csv
     ```
 
-    `sal gallery add crops/` brings the gallery of a folder up to date, as a search would do it.
+    `sal gallery add demo/gallery` brings the gallery of a folder up to date, as a search would do it.
     """
     from sal_cli.crop_table import read_crop_table
     from sal_cli.manage import update_gallery
@@ -148,7 +170,7 @@ def status(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     Neither the gallery nor the folder that it follows is changed:
 
     ```
-    sal gallery status crops/
+    sal gallery status yard.sal
     ```
     """
     from sal_cli.show.gallery import print_status
@@ -161,7 +183,8 @@ def status(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 def remove(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
     images: Annotated[
-        list[str] | None, typer.Argument(help="Images, named as `sal search` shows them.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Images, named as `sal search` shows them, or patterns with *.", show_default=False),
     ] = None,
     camera: CameraOption = None,
     track: TrackOption = None,
@@ -175,19 +198,19 @@ def remove(  # noqa: PLR0913 - one parameter is one option
 ) -> None:
     r"""Remove images from a gallery for good: their vectors are overwritten in the file.
 
-    Name the images, or give conditions; images that fulfil all of them are removed:
+    Name the images, also by patterns, or give conditions; images that meet all of them are removed:
 
     ```
-    sal gallery remove yard.sal frames/0001.jpg
+    sal gallery remove yard.sal demo/gallery/person159_0792.jpg
+    sal gallery remove yard.sal 'demo/gallery/person160_*'
     sal gallery remove yard.sal --camera door \
         --from 2026-11-23T14:00 --until 2026-11-23T15:00
     ```
 
-    See first what would go, and delete the image files with them:
+    Without `--dry-run`, the following command would also delete the files of the images:
 
     ```
-    sal gallery remove yard.sal --camera door --dry-run --list
-    sal gallery remove yard.sal --camera door --delete-files
+    sal gallery remove yard.sal --camera door --delete-files --dry-run
     ```
     """
     from sal_cli.removal import remove_images
@@ -203,7 +226,9 @@ def remove(  # noqa: PLR0913 - one parameter is one option
 @app.command(epilog="See also: sal gallery remove, sal gallery verify")
 def purge(  # noqa: PLR0913 - one parameter is one option
     gallery: GalleryArgument,
-    older_than: Annotated[str, typer.Option("--older-than", help="Remove older images: 90m, 36h, 30d, 8w.")],
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Remove images older than 90m, 36h, 30d or 8w.")
+    ],
     camera: CameraOption = None,
     track: TrackOption = None,
     meta: MetadataOption = None,
@@ -215,8 +240,8 @@ def purge(  # noqa: PLR0913 - one parameter is one option
     """Remove old images for good: by the time of capture or, where that is unknown, the time when they were added.
 
     ```
-    sal gallery purge yard.sal --older-than 30d --camera yard
-    sal gallery purge crops/ --older-than 30d --delete-files
+    sal gallery purge yard.sal --older-than 30d --camera door
+    sal gallery purge yard.sal --older-than 30d --delete-files --dry-run
     ```
 
     The vectors are overwritten in the file, and the log beside it is emptied.
@@ -234,7 +259,7 @@ def purge(  # noqa: PLR0913 - one parameter is one option
 @app.command(epilog="See also: sal gallery status yard.sal, sal bundle show")
 def reindex(
     gallery: GalleryArgument,
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="The trained encoders to use from now on.")],
+    bundle: BundleOption = None,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove images that can no longer be read.")
     ] = False,
@@ -245,10 +270,12 @@ def reindex(
     """Encode a gallery anew, with another bundle or in another precision, and swap the result in.
 
     ```
-    sal gallery reindex yard.sal --bundle bundles/edge --precision int8
+    sal gallery reindex yard.sal --precision int8
+    sal gallery reindex yard.sal --bundle bundles/edge --precision fp32
     ```
 
-    Searches use the old vectors until the swap. An interrupted run continues where it stopped.
+    `--bundle` and `--precision` say what to use from now on. Searches use the old vectors until the swap. An
+    interrupted run continues where it stopped.
     """
     from sal_cli.manage import reindex_gallery
     from sal_cli.show.gallery import print_reindex
@@ -283,7 +310,7 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(epilog="See also: sal search --approximate, docs/ranking.md")
-def index(gallery: GalleryArgument) -> None:
+def index(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     """Build an approximate index for a gallery whose vectors do not fit into memory.
 
     ```
@@ -292,13 +319,17 @@ def index(gallery: GalleryArgument) -> None:
 
     Any change of the gallery makes the index stale; removing images deletes it. Needs the extra `ann`.
     """
-    from sal_cli.show.terminal import progress_bar
+    from sal_cli.show.terminal import print_json, progress_bar
     from sal_runtime.gallery.folder import locate
     from sal_runtime.gallery.gallery import Gallery
     from sal_runtime.gallery.index import build_gallery_index
 
     with Gallery.open(locate(gallery), "w") as opened, progress_bar("indexing") as progress:
-        print(build_gallery_index(opened, progress))
+        path = build_gallery_index(opened, progress)
+    if as_json:
+        print_json({"index": str(path)})
+    else:
+        print(path)
 
 
 @app.command("export", epilog="See also: sal gallery import, docs/scaling.md")
@@ -337,8 +368,8 @@ def import_items(
     Files made by another bundle than the gallery are refused. Known items are replaced:
 
     ```
-    sal gallery import yard.sal parts/ --bundle market.bundle
-    sal gallery import http://milvus:19530/yard parts/
+    sal gallery import copy.sal yard.parquet --bundle bundles/edge
+    sal gallery import http://milvus:19530/yard yard.parquet
     ```
     """
     from sal_cli.manage import import_into
@@ -354,22 +385,33 @@ def import_items(
 def encode(
     source: Annotated[Path, typer.Argument(help="A folder of person crops.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="The folder of the Parquet files; whole files in it are kept.")],
-    bundle: BundleOption = None,
+    bundle: ShippedBundleOption = None,
     device: Annotated[
-        Literal["cpu", "cuda", "trt"], typer.Option("--device", help="The device that every worker encodes on.")
+        Literal["cpu", "cuda", "trt"],
+        typer.Option("--device", rich_help_panel=COMPUTE, help="Encode on this device in every worker."),
     ] = "cpu",
     precision: Annotated[
-        PrecisionChoice, typer.Option("--precision", help="The arithmetic that encodes images.")
+        PrecisionChoice,
+        typer.Option("--precision", rich_help_panel=COMPUTE, help="Encode images in this arithmetic."),
     ] = "fp32",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="The number of processes that encode.")] = 2,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, rich_help_panel=COMPUTE, help="Encode in this many processes.")
+    ] = 2,
     address: Annotated[
-        str | None, typer.Option("--address", help="A Ray cluster, or auto. Default: start one on this machine.")
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            rich_help_panel=COMPUTE,
+            help="Use this Ray cluster; auto finds one. Default: start one on this machine.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Encode an archive of crops on a Ray cluster to Parquet files, which `sal gallery import` takes.
 
     ```
+    sal gallery encode demo/gallery --out parts/ --workers 2
     sal gallery encode archive/ --out parts/ --workers 8 \
         --address ray-head:6379
     ```

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sal_cli.bench.engine import EngineBench, Row, bench_document
-from sal_cli.show.bench_report import number_text, plot_footer, print_legend, print_result, variation_text
+from sal_cli.show.bench_report import (
+    libraries_text,
+    number_text,
+    plot_footer,
+    print_legend,
+    print_result,
+    variation_text,
+)
 from sal_cli.show.plots import draw_latency_plot
 from sal_cli.show.terminal import console, table, write_file
 from sal_runtime.bundle.bundle import IMAGE_ROLE
@@ -16,11 +23,11 @@ from sal_runtime.bundle.bundle import IMAGE_ROLE
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("rows/s", "x fp32", "median", "p95", "var.")
+COLUMNS = ("a second", "x fp32", "median", "p95", "spread")
 LEGEND = """
-rows/s: images or attribute vectors per second of wall clock; x fp32: ratio to
+a second: images, or attribute vectors, a second of wall clock; x fp32: ratio to
 ONNX Runtime in fp32 on the same device; median, p95: latency of a batch in ms;
-var.: standard deviation of the latencies divided by their mean"""
+spread: standard deviation of the latencies over their mean"""
 
 
 def report_bench(bench: EngineBench, out: Path | None, plot: Path | None, *, as_json: bool) -> None:
@@ -43,7 +50,7 @@ def print_bench(bench: EngineBench) -> None:
     screen = console()
     options = bench.options
     screen.print(f"bundle {bench.bundle.name} ({bench.bundle.fingerprint[:12]}), golden vectors hold")
-    screen.print(", ".join(dict.fromkeys(row.contender.library for row in bench.rows)), end="; ")
+    screen.print(libraries_text(row.contender.library for row in bench.rows), end="; ")
     screen.print(f"threads {options.threads}, streams {options.timing.streams}")
     for batch_size, rows in groupby(bench.rows, key=lambda row: row.batch_size):
         screen.print()

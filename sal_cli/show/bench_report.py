@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_cli.bench.statistics import STABLE_VARIATION
 from sal_cli.show.plots import check_plot
-from sal_cli.show.terminal import check_places, print_json, write_file
+from sal_cli.show.terminal import check_places, console, print_json, write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +51,7 @@ def print_result(
     else:
         show()
     for note in notes:
-        print(f"sal: {note}", file=sys.stderr)
+        console(stderr=True).print(f"sal: {note}")
     if out is not None:
         write_file(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -62,6 +61,11 @@ def print_legend(console: Console, legend: str, timings: Iterable[Timing]) -> No
     console.print(legend, style="dim")
     if not all(timing.is_stable for timing in timings):
         console.print(f"{UNSTABLE_MARK} above {STABLE_VARIATION:.0%}: unstable; measure again while nothing else runs")
+
+
+def libraries_text(libraries: Iterable[str]) -> str:
+    """The libraries of all contenders, each named once; a contender may use several, with commas between them."""
+    return ", ".join(dict.fromkeys(name for listed in libraries for name in listed.split(", ")))
 
 
 def variation_text(timing: Timing) -> str:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sal_cli.bench.search import BASELINES, SearchBench, SearchRow, search_document
-from sal_cli.show.bench_report import number_text, plot_footer, print_legend, print_result, variation_text
+from sal_cli.show.bench_report import (
+    libraries_text,
+    number_text,
+    plot_footer,
+    print_legend,
+    print_result,
+    variation_text,
+)
 from sal_cli.show.plots import COLOURS, GREY, draw_medians_plot
 from sal_cli.show.terminal import console, table, write_file
 
@@ -16,8 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LEGEND = """
-median, p90: latency of all queries together in ms; var.: standard deviation of
-the latencies divided by their mean; / read, / GEMM, / faiss: median divided by
+median, p90: latency of all queries together in ms; spread: standard deviation
+of the latencies over their mean; / read, / GEMM, / faiss: median divided by
 that of the fastest way to read all vectors, to multiply them with the queries,
 and by that of faiss"""
 
@@ -42,7 +49,7 @@ def print_search_bench(bench: SearchBench) -> None:
     """Print a table for each number of queries, with contenders below each other."""
     screen = console()
     screen.print(_title(bench))
-    screen.print(", ".join(dict.fromkeys(row.contender.library for row in bench.rows)))
+    screen.print(libraries_text(row.contender.library for row in bench.rows))
     screen.print("all exact contenders give the same answers")
     for number, rows in _by_queries(bench):
         screen.print()
@@ -53,7 +60,7 @@ def print_search_bench(bench: SearchBench) -> None:
 def search_table(title: str, rows: list[SearchRow]) -> Table:
     """The rows of one number of queries; a narrow terminal cuts the names of contenders."""
     baselines = [name for name in BASELINES if name in rows[0].relative]
-    made = table(title, "median", "p90", "var.", *(f"/ {name}" for name in baselines))
+    made = table(title, "median", "p90", "spread", *(f"/ {name}" for name in baselines))
     made.columns[0].min_width = 24
     for row in rows:
         made.add_row(

@@ -83,7 +83,9 @@ def print_summary(bundle: Bundle, *, as_json: bool) -> None:
     }
     print(f"{'path':<12}{summary['path']}")  # never wrapped, so that it can be copied
     for name, value in lines.items():
-        print(textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=INDENT))
+        print(
+            textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=INDENT, break_long_words=False)
+        )
     _print_artefacts(summary["artefacts"])
 
 
@@ -133,5 +135,9 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
 def _filled(word: str, synonyms: Sequence[str], share: str) -> str:
     start = f"{printable(word):<{WORD_WIDTH}}{share:>5}  "
     return textwrap.fill(
-        start + printable(", ".join(synonyms)), WIDTH, subsequent_indent=" " * len(start), break_on_hyphens=False
+        start + printable(", ".join(synonyms)),
+        WIDTH,
+        subsequent_indent=" " * len(start),
+        break_on_hyphens=False,
+        break_long_words=False,
     )

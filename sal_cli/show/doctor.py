@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
-from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, EncoderCheck
+from sal_cli.show.terminal import printable, wrapped
+from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, EncoderCheck, PlaceCheck
+from sal_runtime.errors import install
 
 WIDTH = 80
 LABEL = 9
@@ -13,33 +14,62 @@ LABEL = 9
 ENCODER = "{:11}{:10}{:>9}{:>10}   {}"
 
 
-def report_lines(report: DoctorReport) -> list[str]:
-    """The report as lines of at most 80 characters."""
-    lines = [*_field("sal", _versions(report.versions)), *_field("machine", _machine(report))]
+def report_lines(report: DoctorReport, missing_extras: Mapping[str, str]) -> list[str]:
+    """The report in lines of at most 80 characters, except where a path or a command is longer; the first sums up.
+
+    Args:
+        report: what was found.
+        missing_extras: as `sal_cli.extras.missing_extras` gives them.
+    """
+    lines = [*wrapped(_summary(report), WIDTH), ""]
+    lines += [*_field("sal", _versions(report.versions)), *_field("machine", _machine(report))]
     lines += _field("GPU", _gpus(report))
     lines += _field("bundle", _bundle(report))
     if report.tried_with not in (report.bundle.path, None):
         lines += _field("", f"the devices were tried with {report.tried_with}")
+    lines += _field("cache", _place(report.cache))
+    if report.gallery is not None:
+        lines += _field("gallery", _place(report.gallery))
     lines += [
         "",
         f"{'device':{LABEL}}{'works':7}" + ENCODER.format("encoder", "precision", "max diff", "min cos", "nodes"),
     ]
     for device in report.devices:
         lines += _device_lines(device)
-    lines.append("")
+    if missing_extras:
+        lines += ["", f"extras that are not installed; {install('NAME')}"]
+    for name, text in missing_extras.items():
+        lines += _field(name, text)
+    if report.problems:
+        lines.append("")
     for problem in report.problems:
         lines += _field("problem", problem)
-    return [*lines, *_field("ok" if report.ok else "not ok", _verdict(report))]
+    return lines
+
+
+def _summary(report: DoctorReport) -> str:
+    """Whether all is well for what was asked; if not, what is in the way; and which devices work."""
+    working = [device.device for device in report.devices if device.works]
+    works = f"{' and '.join(working) or 'no device'} {'works' if len(working) < 2 else 'work'}"
+    if report.ok:
+        others = len(report.devices) - len(working)
+        return f"ready: {works}" + (f"; {others} {'device' if others == 1 else 'devices'} not usable" if others else "")
+    reasons = [] if report.bundle.whole else ["the bundle is not whole"]
+    if report.gallery is not None and not report.gallery.works:
+        reasons.append("the gallery cannot be used")
+    if report.asked not in ("auto", *working):
+        reasons.append(f"{report.asked} does not work")
+    return f"not ready: {', '.join(reasons) or 'images cannot be decoded'}; {works}"
 
 
 def _field(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=label.ljust(LABEL),
-        subsequent_indent=" " * LABEL,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, WIDTH, " " * LABEL, label.ljust(LABEL))
+
+
+def _place(place: PlaceCheck) -> str:
+    path = printable(place.path) or "not known"
+    held = "" if place.items is None else f"{place.items:,} images, "
+    return f"{path}: {held}{printable(place.problem) or 'can be read and written'}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -68,7 +98,8 @@ def _bundle(report: DoctorReport) -> str:
     bundle = report.bundle
     if bundle.whole:
         return f"{bundle.path}: {bundle.name} in {', '.join(bundle.precisions)}; whole"
-    return bundle.problem if bundle.path in bundle.problem else f"{bundle.path}: {bundle.problem}"
+    problem = bundle.problem.removeprefix("bundle ")
+    return problem if bundle.path in problem else f"{bundle.path}: {problem}"
 
 
 def _device_lines(device: DeviceCheck) -> list[str]:
@@ -97,9 +128,4 @@ def _placement(placement: Mapping[str, int] | None) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH - LABEL - 7, break_on_hyphens=False)
-
-
-def _verdict(report: DoctorReport) -> str:
-    working = [device.device for device in report.devices if device.works]
-    return f"works on: {', '.join(working) or 'nothing'}; asked for: {report.asked}"
+    return wrapped(text, WIDTH - LABEL - 7)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sal_cli.bench.engine import HARDWARE, Row
-from sal_runtime.errors import ConfigError
+from sal_runtime.errors import ConfigError, install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def check_plot(path: Path) -> None:
     if path.suffix != ".svg":
         raise ConfigError(f"--plot {path}: plots are SVG; expected a name that ends in .svg")
     if find_spec("matplotlib") is None:
-        raise ConfigError(f'--plot {path}: matplotlib is not installed; pip install "sal-person-search[plot]"')
+        raise ConfigError(f"--plot {path}: matplotlib is not installed; {install('plot')}")
 
 
 def draw_latency_plot(rows: Sequence[Row], title: str, footer: str) -> bytes:

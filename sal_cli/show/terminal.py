@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 UNCUT = 100_000
 """Width in characters where no person is looking: a pipe gets every line whole."""
+UNBROKEN = "\u00a0"
+"""Stands for a space at which no line may end."""
 SENSITIVE_MARK = "◆"
 """Follows the name of a sensitive attribute, such as gender or age."""
 
@@ -30,6 +34,22 @@ def console(*, stderr: bool = False) -> Console:
 
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, highlight=False, markup=False, width=None if is_terminal else UNCUT)
+
+
+def wrapped(text: str, width: int, indent: str = "", first: str = "") -> list[str]:
+    """A paragraph in lines, none of which ends between backticks: what is typed can be copied.
+
+    Args:
+        text: the paragraph.
+        width: of a line, in characters; only what must not be broken is longer.
+        indent: begins all lines but the first.
+        first: begins the first line.
+    """
+    kept = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", UNBROKEN), re.sub(r"[ \n]+", " ", text))
+    lines = textwrap.wrap(
+        kept, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+    return [line.replace(UNBROKEN, " ") for line in lines]
 
 
 def table(*columns: str, left: int = 1) -> Table:
@@ -48,19 +68,25 @@ def table(*columns: str, left: int = 1) -> Table:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr, which appears when its progress is first called, and only on a terminal.
+def progress_bar(label: str, *, percent: bool = False) -> Iterator[Progress]:
+    """A bar on stderr with the time that is left; it appears when its progress is first called, only on a terminal.
 
     Usage: `with progress_bar("encoding") as progress: progress(done, total)`.
+
+    Args:
+        label: what is going on.
+        percent: show the share that is done, instead of numbers.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Bar(*columns, console=console(stderr=True))
+    count = TaskProgressColumn() if percent else MofNCompleteColumn()
+    bar = Bar(
+        TextColumn(label), BarColumn(), count, TimeRemainingColumn(), TextColumn("left"), console=console(stderr=True)
+    )
     task = bar.add_task(label)
 
     def show(done: int, total: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from sal_export.interop.written_directory import write_directory
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
-from sal_runtime.errors import BackendError, ParityError
+from sal_runtime.errors import BackendError, ParityError, install
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.version import __version__
 
@@ -122,7 +122,7 @@ def float_graph(model: bytes, spec: ImageSpec) -> bytes:
     try:
         import onnx
     except ImportError as error:
-        raise BackendError('ONNX is not installed; pip install "sal-person-search[export]"') from error
+        raise BackendError(f"ONNX is not installed; {install('export')}") from error
     graph_file = onnx.load_model_from_string(model)
     graph = graph_file.graph
     source = graph.input[0].name

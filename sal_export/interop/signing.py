@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from sal_runtime.bundle.bundle import MANIFEST, open_bundle
-from sal_runtime.errors import BackendError, BundleError, InputError, SalError
+from sal_runtime.errors import BackendError, BundleError, InputError, SalError, install
 from sal_runtime.files import whole_file
 
 SIGNATURE = "model.sig"
@@ -108,9 +108,7 @@ def _load_library() -> ModuleType:
     try:
         import model_signing
     except ImportError as error:
-        raise BackendError(
-            f'model-signing cannot be imported ({error}); pip install "sal-person-search[sign]"'
-        ) from error
+        raise BackendError(f"model-signing cannot be imported ({error}); {install('sign')}") from error
     module: ModuleType = model_signing
     return module
 

@@ -32,7 +32,7 @@ from sal_runtime.arrays import Precision, Progress
 from sal_runtime.bundle.bundle import IMAGE_ROLE, open_bundle
 from sal_runtime.encoding.encoders import MAX_ENCODERS
 from sal_runtime.engines.devices import DEVICE_ENTRIES
-from sal_runtime.errors import BackendError, InputError, SalError, first_line
+from sal_runtime.errors import BackendError, InputError, SalError, first_line, install
 from sal_runtime.images.folder import Listing, list_images, note_file
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -158,9 +158,7 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise BackendError(
-            f'encoding on many machines needs Ray Data ({error}); pip install "sal-person-search[ray]"'
-        ) from error
+        raise BackendError(f"encoding on many machines needs Ray Data ({error}); {install('ray')}") from error
     return ray
 
 

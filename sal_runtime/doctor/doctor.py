@@ -7,7 +7,9 @@ Nothing here raises, because it is for broken installations.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,10 @@ from sal_runtime.doctor.machine import Gpu, find_gpus, int8_instructions, machin
 from sal_runtime.engines.devices import AUTO, DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.installed import wheels_conflict
 from sal_runtime.errors import BundleError, SalError
+from sal_runtime.files import cache_folder
 from sal_runtime.gallery.choices import choose_bundle_path
+from sal_runtime.gallery.folder import locate
+from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.images.pixels import import_opencv
 
 GOLDEN_ARRAYS = {"images", "attributes", "image_embeddings", "attribute_embeddings"}
@@ -58,8 +63,8 @@ class DeviceCheck:
         device: `cpu`, `cuda` or `trt`.
         works: whether the bundle has encoders for the device and all of them work.
         problem: why the device does not work; empty if it does.
-        extra: what installs its library, for example `sal-person-search[gpu]`.
-        encoders: the encoders that were tried.
+        extra: the extra of sal that installs its library, for example `gpu`.
+        encoders: the encoders that were tried; empty if all failed for the one reason that `problem` gives.
     """
 
     device: str
@@ -91,11 +96,29 @@ class BundleCheck:
 
 
 @dataclass(frozen=True)
+class PlaceCheck:
+    """A folder or a gallery that sal writes to.
+
+    Attributes:
+        path: where it is; empty if that is not known.
+        works: whether it can be used.
+        problem: what is wrong, or what cannot be done with it; empty if all is well.
+        items: number of images of a gallery; None for a folder, and for a gallery that does not open.
+    """
+
+    path: str
+    works: bool
+    problem: str
+    items: int | None = None
+
+
+@dataclass(frozen=True)
 class DoctorReport:
     """The findings of `sal doctor`.
 
     Attributes:
-        ok: whether the bundle is whole, images can be decoded, and the requested device works.
+        ok: whether the bundle is whole, images can be decoded, the requested device works, and the gallery, if one is
+            named, can be searched with the bundle.
         asked: the requested device: `cpu`, `cuda`, `trt`, or `auto` for any.
         versions: versions of sal, Python and installed packages, by name.
         machine: processor, cores, operating system.
@@ -106,6 +129,8 @@ class DoctorReport:
         tried_with: path of the bundle that the devices were tried with, the shipped one if the requested one cannot be
             opened; None without any.
         devices: in the order cpu, cuda, trt.
+        cache: where sal keeps galleries of folders that it may not write, engines and decoded images.
+        gallery: the gallery that was named; None without one.
         problems: other problems, one line each.
     """
 
@@ -119,6 +144,8 @@ class DoctorReport:
     bundle: BundleCheck
     tried_with: str | None
     devices: tuple[DeviceCheck, ...]
+    cache: PlaceCheck
+    gallery: PlaceCheck | None
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -131,22 +158,24 @@ class DoctorReport:
         return document
 
 
-def examine(bundle: Path | None = None, device: str = "cpu") -> DoctorReport:
+def examine(bundle: Path | None = None, device: str = "cpu", gallery: Path | None = None) -> DoctorReport:
     """Check the installation, the bundle and every device. Never raises; may take minutes if TensorRT builds an engine.
 
     Args:
-        bundle: None for $SAL_BUNDLE, else the shipped one. If it cannot be opened, the devices are tried with the
-            shipped one.
+        bundle: None for $SAL_BUNDLE, else the one that made the gallery, else the shipped one. If it cannot be opened,
+            the devices are tried with the shipped one.
         device: device that must work for the report to be `ok`.
+        gallery: a gallery file, or the folder it follows, that must open and be of the bundle.
     """
-    checked, opened = check_bundle(bundle)
+    checked, opened = check_bundle(bundle, gallery)
     tried = opened or _shipped_bundle()
     devices = tuple(check_device(tried, name) for name in reversed(DEVICE_ENTRIES))
     decoder_problem = _decoder_problem()
     works = any(check.works for check in devices if device in (check.device, AUTO))
     gpus, gpu_problem = find_gpus()
+    place = None if gallery is None else check_gallery(gallery, opened)
     return DoctorReport(
-        ok=checked.whole and works and not decoder_problem,
+        ok=checked.whole and works and not decoder_problem and (place is None or place.works),
         asked=device,
         versions=versions(),
         machine={key: value for key, value in machine().items() if key != "gpu"},
@@ -156,15 +185,17 @@ def examine(bundle: Path | None = None, device: str = "cpu") -> DoctorReport:
         bundle=checked,
         tried_with=None if tried is None else str(tried.path),
         devices=devices,
+        cache=check_cache(),
+        gallery=place,
         problems=tuple(problem for problem in (decoder_problem, wheels_conflict(), _unproven(devices)) if problem),
     )
 
 
-def check_bundle(named: Path | None) -> tuple[BundleCheck, Bundle | None]:
+def check_bundle(named: Path | None, gallery: Path | None = None) -> tuple[BundleCheck, Bundle | None]:
     """Read every byte of a bundle and the arrays in it; returns the bundle too if it is whole."""
     path = ""
     try:
-        path = str(choose_bundle_path(named))
+        path = str(_bundle_path(named, gallery))
         bundle = open_bundle(path)
         missing = GOLDEN_ARRAYS - bundle.golden.keys()
         if missing:
@@ -175,22 +206,30 @@ def check_bundle(named: Path | None) -> tuple[BundleCheck, Bundle | None]:
     return BundleCheck(path, True, "", bundle.name, bundle.fingerprint, precisions), bundle
 
 
+def _bundle_path(named: Path | None, gallery: Path | None) -> Path:
+    if gallery is not None:
+        with suppress(SalError, OSError), Gallery.open(locate(gallery)) as opened:
+            return choose_bundle_path(named, opened)
+    return choose_bundle_path(named)
+
+
 def check_device(bundle: Bundle | None, device: str) -> DeviceCheck:
     """Try the image encoders that a bundle has for a device; on the CPU also the attribute encoder."""
     entry = DEVICE_ENTRIES[device]
-    extra = f"sal-person-search[{entry.extra}]"
     if bundle is None:
-        return DeviceCheck(device, False, "not tried: there is no whole bundle to try it with", extra, ())
+        return DeviceCheck(device, False, "not tried: there is no whole bundle to try it with", entry.extra, ())
     wanted = [
         artefact
         for artefact in bundle.artefacts
         if device in artefact.devices and (artefact.role == IMAGE_ROLE or entry.on_cpu)
     ]
     if not wanted:
-        return DeviceCheck(device, False, "the bundle has no encoder for it", extra, ())
+        return DeviceCheck(device, False, "the bundle has no encoder for it", entry.extra, ())
     encoders = tuple(check_encoder(bundle, artefact, device) for artefact in wanted)
-    problem = next((encoder.problem for encoder in encoders if not encoder.works), "")
-    return DeviceCheck(device, not problem, problem, extra, encoders)
+    problems = dict.fromkeys(encoder.problem for encoder in encoders if not encoder.works)
+    none_ran = all(encoder.max_abs is None for encoder in encoders)
+    told = () if none_ran and len(problems) == 1 else encoders
+    return DeviceCheck(device, not problems, next(iter(problems), ""), entry.extra, told)
 
 
 def check_encoder(bundle: Bundle, artefact: Artefact, device: str) -> EncoderCheck:
@@ -211,6 +250,32 @@ def check_encoder(bundle: Bundle, artefact: Artefact, device: str) -> EncoderChe
         placement=getattr(backend, "placement", {}),
         problem=problem,
     )
+
+
+def check_cache() -> PlaceCheck:
+    """Whether the cache, or the folder in which it will be made, can be written."""
+    try:
+        folder = cache_folder()
+    except SalError as error:
+        return PlaceCheck("", False, _text(error))
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return PlaceCheck(str(folder), True, "")
+    return PlaceCheck(str(folder), False, "it cannot be written; set XDG_CACHE_HOME to a folder that can be")
+
+
+def check_gallery(place: Path, bundle: Bundle | None) -> PlaceCheck:
+    """Whether a gallery opens, is of the bundle (None if there is no whole one), and can be written."""
+    try:
+        path = locate(place)
+        with Gallery.open(path) as gallery:
+            items, maker, fingerprint = len(gallery), gallery.bundle_name, gallery.fingerprint
+    except Exception as error:
+        return PlaceCheck(str(place), False, _text(error))
+    if bundle is not None and bundle.fingerprint != fingerprint:
+        return PlaceCheck(str(path), False, f"it was made by bundle {maker}, not by {bundle.name}", items)
+    can_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return PlaceCheck(str(path), True, "" if can_write else "it can be searched, but not written", items)
 
 
 def _shipped_bundle() -> Bundle | None:

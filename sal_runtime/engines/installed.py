@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
+from sal_runtime.errors import install
+
 ONNX_RUNTIME_WHEELS = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -40,8 +42,6 @@ def wheels_conflict() -> str:
     found = {wheel: installed_version(wheel) for wheel in ONNX_RUNTIME_WHEELS}
     if None in found.values():
         return ""
+    remedy = install("gpu", f"pip uninstall {' '.join(found)}")
     both = " and ".join(f"{wheel} {version}" for wheel, version in found.items())
-    return (
-        f"{both} are both installed and have overwritten each other's files; "
-        f'pip uninstall {" ".join(found)} && pip install "sal-person-search[gpu]" (or [cpu])'
-    )
+    return f"{both} are both installed and have overwritten each other's files; {remedy} (or cpu instead of gpu)"

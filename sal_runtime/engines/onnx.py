@@ -21,7 +21,7 @@ import numpy as np
 from sal_runtime.arrays import AnyArray, Precision
 from sal_runtime.engines.devices import DEVICE_ENTRIES
 from sal_runtime.engines.installed import import_onnxruntime, wheels_conflict
-from sal_runtime.errors import BackendError, first_line
+from sal_runtime.errors import BackendError, first_line, install
 
 CPU = "CPUExecutionProvider"
 PROVIDERS: Mapping[str, tuple[str, dict[str, str]]] = {
@@ -107,7 +107,7 @@ def open_session(model: bytes, *, device: str, threads: int | None = None) -> An
     onnxruntime = _import_onnxruntime(device)
     title, provider = f"device {device}: this ONNX Runtime {onnxruntime.__version__}", PROVIDERS[device][0]
     if provider not in onnxruntime.get_available_providers():
-        remedy = wheels_conflict() or 'pip uninstall onnxruntime && pip install "sal-person-search[gpu]"'
+        remedy = wheels_conflict() or install("gpu", "pip uninstall onnxruntime")
         raise BackendError(f"{title} has no {provider}; {remedy}")
     options = _session_options(onnxruntime, device, threads)
     try:
@@ -202,20 +202,20 @@ def check_placement(nodes: Sequence[AssignedNode], provider: str) -> None:
 
 def _import_onnxruntime(device: str) -> Any:
     """Import ONNX Runtime on first use: it takes long to load, and may not be installed."""
-    install = f'pip install "sal-person-search[{DEVICE_ENTRIES[device].extra}]"'
+    extra = DEVICE_ENTRIES[device].extra
     try:
         onnxruntime = import_onnxruntime()
     except Exception as error:  # half of an installation fails in many ways
         if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
-            raise BackendError(f"ONNX Runtime is not installed; {install}") from error
-        raise BackendError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_reinstall(install)}") from error
+            raise BackendError(f"ONNX Runtime is not installed; {install(extra)}") from error
+        raise BackendError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_reinstall(extra)}") from error
     if not hasattr(onnxruntime, "InferenceSession"):
-        raise BackendError(f"ONNX Runtime is damaged: its module is there, but empty; {_reinstall(install)}")
+        raise BackendError(f"ONNX Runtime is damaged: its module is there, but empty; {_reinstall(extra)}")
     return onnxruntime
 
 
-def _reinstall(install: str) -> str:
-    return wheels_conflict() or f"pip uninstall onnxruntime onnxruntime-gpu && {install}"
+def _reinstall(extra: str) -> str:
+    return wheels_conflict() or install(extra, "pip uninstall onnxruntime onnxruntime-gpu")
 
 
 def _session_options(onnxruntime: Any, device: str, threads: int | None) -> Any:

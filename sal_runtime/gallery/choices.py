@@ -47,7 +47,7 @@ def choose_precision(asked: Precision | None, gallery: Gallery | None) -> Precis
     if asked not in (None, gallery.precision):
         raise InputError(
             f"gallery {gallery.path}: its images were encoded in {gallery.precision}, asked for {asked}; ask for no "
-            "precision, or move the gallery file away to encode the images again",
-            parameter="precision",
+            "precision, or encode the gallery anew",
+            parameter="gallery_precision",
         )
     return gallery.precision

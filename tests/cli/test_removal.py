@@ -55,6 +55,26 @@ def test_a_dry_run_names_what_would_go_and_changes_nothing(place: Path, folder: 
     assert all(Path(uri).exists() for uri in removal.uris)
 
 
+def test_images_are_named_by_patterns(place: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert remove_images(folder, ["cam 1/deep/*"], ItemFilter(), dry_run=True).uris == IMAGE_URIS[1:3]
+    removed = remove_images(
+        place, ["crops/cam 1/*.bmp", "crops/red.jpg", "crops/re*", str(folder / "g*")], ItemFilter()
+    )
+    assert sorted(removed.uris) == [str(folder / uri) for uri in ("cam 1/blue.bmp", "green.PNG", "red.jpg")]
+    left = held(place)
+    with pytest.raises(InputError, match=r"holds no crops/red\*, crops/n\?\.jpg; nothing was removed"):
+        remove_images(place, ["crops/cam*", "crops/red*", "crops/n?.jpg"], ItemFilter())
+    assert held(place) == left != []
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_first(bundle: Path, tmp_path: Path) -> None:
+    images = [write_image(tmp_path / "x" / name, (number, 0, 0)) for number, name in enumerate(("[a].jpg", "a.jpg"))]
+    update_gallery(tmp_path / "y.sal", images, bundle, "cpu")
+    removed = remove_images(tmp_path / "y.sal", [str(images[0])], ItemFilter())
+    assert removed.uris == (str(images[0]),)
+
+
 @pytest.mark.parametrize("age", ["30d", "0m"])
 def test_purge_works_on_a_folder(age: str, folder: Path) -> None:
     gone = IMAGE_URIS if age == "0m" else ()

@@ -40,7 +40,7 @@ def open_nan(model: bytes, **options: Any) -> FakeBackend:
 
 
 def open_refused(model: bytes, **options: Any) -> FakeBackend:
-    raise BackendError('no such hardware; pip install "sal-person-search[made-up]"')
+    raise BackendError('no such hardware; in the checkout of sal: `pip install ".[made-up]"`')
 
 
 def open_broken(model: bytes, **options: Any) -> FakeBackend:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sal_runtime.arrays import AnyArray
-from sal_runtime.errors import BackendError
+from sal_runtime.errors import BackendError, install
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def load_cuda() -> Any:
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise BackendError(
-            f'cuda-bindings cannot be imported ({error}); pip install "sal-person-search[trt]" brings it'
-        ) from error
+        raise BackendError(f"cuda-bindings cannot be imported ({error}); {install('trt')}") from error
     return runtime
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
-from sal_runtime.errors import BackendError
+from sal_runtime.errors import BackendError, install
 
 Kind = Literal["tensorrt", "tensorrt_rtx"]
 
@@ -100,7 +100,7 @@ def find_tensorrt() -> TensorRT:
     if kind == "tensorrt" and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise BackendError(
             f"TensorRT {version} is too old: sal builds strongly typed networks as 10.12 and later have them; "
-            'pip install --upgrade "sal-person-search[trt]"'
+            f"{install('trt')}"
         )
     return TensorRT(module, kind, version, _message_log(module))
 
@@ -124,7 +124,7 @@ def _import_library() -> tuple[Kind, ModuleType]:
     except (ImportError, OSError) as error:
         _refuse_broken("tensorrt_rtx", error)
     raise BackendError(
-        'TensorRT is not installed; pip install "sal-person-search[trt]", or pip install tensorrt-rtx on an RTX GPU'
+        f"TensorRT is not installed; on an RTX GPU: `pip install tensorrt-rtx`; on others {install('trt')}"
     )
 
 

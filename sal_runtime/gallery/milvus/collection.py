@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sal_runtime.arrays import Float32Array
-from sal_runtime.errors import BackendError, InputError, SalError
+from sal_runtime.errors import BackendError, InputError, SalError, install
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.milvus.expression import restore_metadata, store_metadata
 
@@ -64,9 +64,7 @@ def connect(address: str, token: str | None) -> Any:
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
-        raise BackendError(
-            f'a gallery in Milvus needs pymilvus ({error}); pip install "sal-person-search[milvus]"'
-        ) from error
+        raise BackendError(f"a gallery in Milvus needs pymilvus ({error}); {install('milvus')}") from error
     if is_embedded(address) and importlib.util.find_spec("milvus_lite") is None:
         raise BackendError(f"{address}: the embedded edition of Milvus needs milvus-lite; pip install milvus-lite")
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):

@@ -92,6 +92,8 @@ def test_without_pytorch(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(eager_bench, "find_spec", lambda name: None)
     contenders, notes = eager_contenders(bundle, ("cpu",), threads=1)
     assert contenders == []
-    assert notes == ['not measured: pytorch eager: PyTorch is not installed; pip install "sal-person-search[train]"']
+    assert notes == [
+        'not measured: pytorch eager: PyTorch is not installed; in the checkout of sal: `pip install ".[train]"`'
+    ]
     with pytest.raises(ConfigError, match="PyTorch is not installed"):
         eager_contenders(bundle, ("cpu",), threads=1, run=Path("runs/x"))

@@ -94,7 +94,9 @@ def test_throughput_latency_and_ratios_by_hand(bundle: Bundle) -> None:
     # the attribute encoder has its own baseline: itself
     assert [row.relative_throughput for row in rows] == pytest.approx([1, 4, 0.5, 1] * 2)
     assert rows[4].timing.latencies_ms == pytest.approx([1000.0, 1000.0])
-    assert told == [(0, 8), (4, 8), (8, 8)]
+    assert (told[0], told[-1]) == ((0, 800), (800, 800))
+    assert len(told) > 8
+    assert told == sorted(told)
 
 
 def test_the_baseline_is_onnx_runtime_in_fp32_on_the_same_hardware(bundle: Bundle) -> None:

@@ -113,6 +113,15 @@ def test_equal_scores_may_come_in_any_order_and_nothing_else() -> None:
             check(rows, mask)
 
 
+def test_progress_is_told_from_the_start_to_the_end() -> None:
+    told: list[tuple[int, int]] = []
+    bench_search(replace(OPTIONS, approximate=False), lambda done, total: told.append((done, total)))
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1]
+    assert [done / total for done, total in told] == sorted(done / total for done, total in told)
+    assert sum(total == told[-1][1] for _, total in told) > 20
+
+
 def test_a_wrong_answer_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_contenders, "top_k", lambda queries, parts, k, allowed: (np.zeros((len(queries), k)),))
     monkeypatch.setattr(search_bench, "time_in_turn", lambda *_: pytest.fail("timed"))
@@ -125,7 +134,7 @@ def test_peers_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "usearch", None)
     bench = bench_search(replace(OPTIONS, approximate=False, queries=(2,)))
     assert bench.notes == tuple(
-        f'not measured: {name} is not installed; pip install "sal-person-search[bench]"'
+        f'not measured: {name} is not installed; in the checkout of sal: `pip install ".[bench]"`'
         for name in ("faiss", "usearch")
     )
     assert {tuple(row.relative) for row in bench.rows} == {(READ, GEMM)}

@@ -48,6 +48,18 @@ def test_contenders_take_turns_until_each_has_enough() -> None:
     assert (fast.runs_per_second, slow.runs_per_second) == pytest.approx((16.0, 4.0))
 
 
+def test_progress_rises_with_what_is_measured() -> None:
+    fake = FakeTime()
+    told: list[float] = []
+    runs = [fake.contender("fast", 0.0625), fake.contender("slow", 0.25)]
+    time_in_turn(runs, TimingSettings(min_seconds=1.0, min_iterations=8), fake.clock, told.append)  # type: ignore[arg-type]
+    # fast has its second after two slices; slow has two runs in each, and needs eight
+    assert told == pytest.approx([0.5, 0.75, 1.25, 1.5, 1.75, 2.0])
+    told.clear()
+    time_in_turn(runs, TimingSettings(min_seconds=0, min_iterations=1), fake.clock, told.append)  # type: ignore[arg-type]
+    assert told == [1.0, 2.0]
+
+
 def test_a_contender_slower_than_a_slice_goes_on_alone_until_it_has_its_runs() -> None:
     fake = FakeTime()
     runs = [fake.contender("fast", 0.5), fake.contender("slow", 2.0)]

@@ -86,7 +86,7 @@ def test_errors_are_one_line(bundle: Path, tmp_path: Path, capsys: pytest.Captur
     def bench(*arguments: object) -> tuple[int, str, str]:
         return run_sal(capsys, "bench", "engine", "--bundle", bundle, *QUICK, *arguments)
 
-    check_one_error(bench("--device", "abacus"), 1, "device", "'abacus'")
+    check_one_error(bench("--device", "abacus"), 2, "--device abacus: expected one of cpu, cuda, trt")
     check_one_error(bench("--precision", "fp16"), 2, "no image_encoder in fp16")
     check_one_error(bench("--out", tmp_path / "none" / "x.json"), 2, "does not exist")
     check_one_error(bench("--plot", tmp_path / "x.png"), 2, ".svg")
@@ -130,4 +130,6 @@ def test_encoding_and_searching_are_measured_too(
     code, out, _ = run_sal(capsys, "bench", "search", *quick, "--json")
     assert code == 0
     names = [row["contender"] for row in json.loads(out)["rows"]]
+    libraries = run_sal(capsys, "bench", "search", *quick)[1].splitlines()[1].split(", ")
+    assert len(libraries) == len(set(libraries)) >= 3
     assert {"sal", "sal, without codes", "faiss IndexFlatIP", "usearch exact"} <= set(names)

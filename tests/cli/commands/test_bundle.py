@@ -138,7 +138,9 @@ def test_without_the_library_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "model_signing", None)
     for command in ("sign", "verify"):
         outcome = run_sal(capsys, "bundle", command, "--bundle", tiny, "--key", tiny / "manifest.json")
-        check_one_error(outcome, 1, "model-signing cannot be imported", "sal-person-search[sign]")
+        check_one_error(
+            outcome, 1, "model-signing cannot be imported", 'in the checkout of sal: `pip install ".[sign]"`'
+        )
 
 
 @pytest.mark.parametrize("command", ["show", "words", "sign", "verify", "triton", "deepstream"])

@@ -48,5 +48,5 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_the_work(monkeypatch: pyt
     with pytest.raises(ConfigError, match=r"ends in \.svg"):
         check_plot(Path("plot.png"))
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"sal-person-search\[plot\]"):
+    with pytest.raises(ConfigError, match=r'pip install "\.\[plot\]"'):
         check_plot(Path("plot.svg"))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
-from sal_cli.show.terminal import check_places, table, write_file
+from sal_cli.show.terminal import check_places, console, table, write_file
 from sal_runtime.errors import InputError, SalError
 from tests.command_line import run_sal
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_sheets_go_through_links_and_pipes(
@@ -56,3 +59,23 @@ def test_a_table_aligns_names_to_the_left_and_numbers_to_the_right() -> None:
         ("count", "right"),
         ("share", "right"),
     ]
+
+
+def test_a_pipe_gets_every_line_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "crops/" + "camera_north_entrance/" * 20 + "0001.jpg"
+    made = table("image", "score")
+    made.add_row(name, "0.5")
+    console().print(made)
+    console().print(f"a line with many words: {name} {'and more ' * 50}")
+    console(stderr=True).print(made)
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["image", name, "a"]
+    assert name in err
+
+
+def test_all_tables_are_printed_by_the_console_that_cuts_nothing() -> None:
+    """Others would be 80 columns wide in a pipe."""
+    for file in REPOSITORY.glob("sal_*/**/*.py"):
+        consoles = re.findall(r"(?<!-> )\bConsole\((?!stderr=True\))", file.read_text(encoding="utf-8"))
+        assert not consoles or file.name == "terminal.py", file

@@ -121,7 +121,7 @@ def test_engines_go_with_the_graph_they_were_built_from(tiny: Bundle, tmp_path: 
 
 def test_without_onnx_the_extra_is_named(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(BackendError, match=r"sal-person-search\[export\]"):
+    with pytest.raises(BackendError, match=r'pip install "\.\[export\]"'):
         write_deepstream_config(tiny, tmp_path / "deepstream")
 
 

@@ -244,7 +244,7 @@ def test_the_extra_is_named_where_it_is_missing(
     archive: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BackendError, match=r'pip install "sal-person-search\[ray\]"'):
+    with pytest.raises(BackendError, match=r'in the checkout of sal: `pip install "\.\[ray\]"`'):
         encode_archive(archive, tiny, tmp_path)
 
 

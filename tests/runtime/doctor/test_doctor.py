@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from sal_cli.manage import update_gallery
 from sal_cli.show.doctor import report_lines
 from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
-from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, examine
+from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, PlaceCheck, check_cache, examine
 from sal_runtime.doctor.machine import Gpu
 from sal_runtime.engines.devices import DEVICE_ENTRIES, DeviceEntry
+from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
 from tests.runtime.varied_bundle import make_varied_bundle
 
@@ -50,8 +52,8 @@ def device_of(report: DoctorReport, name: str) -> DeviceCheck:
 
 def check_shown(report: DoctorReport, *words: str) -> None:
     """It fits into 80 columns, its JSON is valid, and it says these words in a line."""
-    lines = report_lines(report)
-    assert max(map(len, lines)) <= 80
+    lines = report_lines(report, {})
+    assert max(len(line) for line in lines if "/" not in line) <= 80  # paths are whole
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["ok"] is report.ok
     text = " ".join(" ".join(lines).split())
     for word in words:
@@ -75,9 +77,11 @@ def test_where_everything_is_well(tiny: Path, devices: Callable[..., None]) -> N
     for name in ("cuda", "trt"):
         refused = device_of(report, name)
         assert not refused.works
-        assert refused.problem == 'no such hardware; pip install "sal-person-search[made-up]"'
-        assert refused.extra == f"sal-person-search[{ {'cuda': 'gpu', 'trt': 'trt'}[name] }]"
-    check_shown(report, "cpu yes", "cuda no no such hardware", "tiny in fp32; whole", "ok works on: cpu")
+        assert refused.problem == 'no such hardware; in the checkout of sal: `pip install ".[made-up]"`'
+        assert refused.extra == {"cuda": "gpu", "trt": "trt"}[name]
+        assert refused.encoders == ()  # the one reason is told once
+    check_shown(report, "cpu yes", "cuda no no such hardware", "tiny in fp32; whole")
+    assert report_lines(report, {})[0] == "ready: cpu works; 2 devices not usable"
 
 
 @pytest.mark.parametrize(("asked", "ok"), [("cpu", True), ("cuda", False), ("trt", True), ("auto", True)])
@@ -87,7 +91,11 @@ def test_the_device_that_is_asked_for_decides(tiny: Path, devices: Callable[...,
     report = examine(tiny, asked)
     assert report.ok is ok
     assert device_of(report, "trt").works
-    check_shown(report, "trt yes image fp32", f"works on: cpu, trt; asked for: {asked}")
+    check_shown(
+        report,
+        "trt yes image fp32",
+        "ready: cpu and trt work; 1 device" if ok else "not ready: cuda does not work; cpu and trt work",
+    )
 
 
 def test_a_device_that_computes_something_else_does_not_work(tiny: Path, devices: Callable[..., None]) -> None:
@@ -113,7 +121,7 @@ def test_every_precision_is_tried_and_only_where_it_is_meant_for(tmp_path: Path,
         if artefact["precision"] == "int8":
             artefact["devices"] = ["trt"]
     write_bundle(bundle.path, bundle.manifest, {file: bundle.read_bytes(file) for file in bundle.manifest["files"]})
-    devices(trt="right")
+    devices(trt="right", cuda="right")
     report = examine(bundle.path)
     assert report.ok
     tried = {
@@ -145,7 +153,9 @@ def test_a_damaged_bundle_is_named_and_the_devices_are_tried_with_the_shipped_on
     assert "heads.npz has sha256" in report.bundle.problem
     assert report.tried_with == str(default_bundle_path())
     assert device_of(report, "cpu").works
-    check_shown(report, "heads.npz has sha256", "the devices were tried with", "not ok works on: cpu")
+    check_shown(
+        report, "heads.npz has sha256", "the devices were tried with", "not ready: the bundle is not whole; cpu works"
+    )
 
 
 def test_no_bundle_at_all(tmp_path: Path, devices: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +164,12 @@ def test_no_bundle_at_all(tmp_path: Path, devices: Callable[..., None], monkeypa
     assert not report.ok
     assert report.tried_with is None
     assert all("not tried" in device.problem for device in report.devices)
-    check_shown(report, "no such directory", "cpu no not tried", "works on: nothing")
+    check_shown(
+        report,
+        "no such directory",
+        "cpu no not tried",
+        "not ready: the bundle is not whole, cpu does not work; no device works",
+    )
 
 
 def test_a_bundle_without_golden_vectors_is_not_whole(tmp_path: Path, devices: Callable[..., None]) -> None:
@@ -174,7 +189,10 @@ def test_what_is_missing_is_said_with_what_to_install(
     monkeypatch.setitem(sys.modules, "cv2", None)
     report = examine(tiny)
     assert not report.ok
-    assert device_of(report, "cpu").problem == 'ONNX Runtime is not installed; pip install "sal-person-search[cpu]"'
+    assert (
+        device_of(report, "cpu").problem
+        == 'ONNX Runtime is not installed; in the checkout of sal: `pip install ".[cpu]"`'
+    )
     check_shown(
         report, "cpu no ONNX Runtime is not installed", "problem images cannot be decoded, OpenCV does not load"
     )
@@ -188,12 +206,51 @@ def test_images_that_cannot_be_decoded_are_reason_enough(
     report = examine(tiny)
     assert device_of(report, "cpu").works
     assert not report.ok
+    check_shown(report, "not ready: images cannot be decoded; cpu works")
 
 
 def test_a_bug_in_a_backend_is_a_line_in_the_report(tiny: Path, devices: Callable[..., None]) -> None:
     devices(trt="broken")
     trt = device_of(examine(tiny), "trt")
     assert trt.problem == "MemoryError: driver bug"
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not yet" / "there"))
+    assert check_cache() == PlaceCheck(str(tmp_path / "not yet" / "there" / "sal"), True, "")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = check_cache()
+    assert not found.works
+    assert "set XDG_CACHE_HOME" in found.problem
+
+
+def test_the_gallery_that_is_named(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    place = tmp_path / "yard.sal"
+    report = examine(tiny, gallery=place)
+    assert not report.ok
+    check_shown(report, "not ready: the gallery cannot be used; cpu works", "no such gallery file")
+    update_gallery(place, [make_folder(tmp_path / "crops")], tiny, "cpu")
+    report = examine(tiny, gallery=place)
+    assert report.ok
+    check_shown(report, "ready: cpu works", "yard.sal: 6 images, can be read and written")
+    other = make_tiny_bundle(tmp_path / "other", "other", seed=1)
+    check_shown(examine(other, gallery=place), "not ready: the gallery", "made by bundle tiny, not by other")
+    place.write_bytes(b"no gallery")
+    assert not examine(tiny, gallery=place).ok
+
+
+def test_a_gallery_is_checked_with_the_bundle_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.delenv("SAL_BUNDLE", raising=False)
+    bundle = make_tiny_bundle(tmp_path / "mine")
+    place = make_folder(tmp_path / "crops")
+    update_gallery(place, [], bundle, "cpu")
+    report = examine(gallery=place)
+    assert report.ok
+    assert report.bundle.path == str(bundle)
 
 
 class OldOnnxRuntime(ModuleType):

@@ -192,9 +192,9 @@ def test_a_version_that_cannot_tell_must_refuse_by_itself(monkeypatch: pytest.Mo
 
 def test_no_onnx_runtime_and_half_of_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, None)
-    with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[cpu\]"'):
+    with pytest.raises(BackendError, match=r'not installed; in the checkout of sal: `pip install "\.\[cpu\]"`'):
         open_backend(b"")
-    with pytest.raises(BackendError, match=r'not installed; pip install "sal-person-search\[gpu\]"'):
+    with pytest.raises(BackendError, match=r'not installed; in the checkout of sal: `pip install "\.\[gpu\]"`'):
         open_backend(b"", device="cuda")
     install(monkeypatch, ModuleType("onnxruntime"))
     with pytest.raises(BackendError, match=r"damaged.*pip uninstall onnxruntime onnxruntime-gpu"):
@@ -211,7 +211,9 @@ def test_both_wheels_are_named_where_cuda_is_missing(monkeypatch: pytest.MonkeyP
     fake = FakeOnnxRuntime()
     monkeypatch.setattr(fake, "get_available_providers", lambda: [CPU])
     install(monkeypatch, fake)
-    with pytest.raises(BackendError, match=r'has no CUDAExecutionProvider; pip uninstall onnxruntime && pip install "'):
+    with pytest.raises(
+        BackendError, match=r'has no CUDAExecutionProvider; in .*: `pip uninstall onnxruntime && pip install "'
+    ):
         open_backend(b"", device="cuda")
     monkeypatch.setattr("sal_runtime.engines.installed.installed_version", lambda wheel: "9.9")
     with pytest.raises(BackendError, match=r"onnxruntime 9\.9 and onnxruntime-gpu 9\.9 are both installed"):

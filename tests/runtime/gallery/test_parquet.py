@@ -245,5 +245,5 @@ def test_damage_is_found(whole: Path, place: float, bit: int, cut: bool) -> None
 
 def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(BackendError, match=r'pip install "sal-person-search\[arrow\]"'):
+    with pytest.raises(BackendError, match=r'in the checkout of sal: `pip install "\.\[arrow\]"`'):
         export_gallery(filled(1), tmp_path / "g.parquet")

@@ -155,7 +155,9 @@ def test_what_does_not_fit_is_refused(index: ApproximateIndex) -> None:
 def test_without_usearch_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     for use in (lambda: open_index(path, VERSION), lambda: build_index(path, chunks(), VERSION)):
-        with pytest.raises(BackendError, match=r'usearch is not installed; pip install "sal-person-search\[ann\]"'):
+        with pytest.raises(
+            BackendError, match=r'usearch is not installed; in the checkout of sal: `pip install "\.\[ann\]"`'
+        ):
             use()
 
 

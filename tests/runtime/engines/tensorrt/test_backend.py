@@ -297,7 +297,7 @@ def test_without_cuda_bindings_the_error_names_the_extra(
     library: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(BackendError, match=r"cuda-bindings cannot be imported .*sal-person-search\[trt\]"):
+    with pytest.raises(BackendError, match=r'cuda-bindings cannot be imported .*pip install "\.\[trt\]"'):
         current_gpu()
 
 

@@ -219,7 +219,9 @@ def test_without_either_library_the_error_names_the_extra(monkeypatch: pytest.Mo
     # None in sys.modules: importing it raises ModuleNotFoundError
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(BackendError, match=r'pip install "sal-person-search\[trt\]", or pip install tensorrt-rtx'):
+    with pytest.raises(
+        BackendError, match=r'`pip install tensorrt-rtx`; on others in the checkout of sal: `pip install "\.\[trt\]"`'
+    ):
         find_tensorrt()
 
 

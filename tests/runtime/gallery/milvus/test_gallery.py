@@ -293,7 +293,7 @@ def test_credentials_are_not_shown() -> None:
 
 def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    with pytest.raises(BackendError, match=r'pip install "sal-person-search\[milvus\]"'):
+    with pytest.raises(BackendError, match=r'in the checkout of sal: `pip install "\.\[milvus\]"`'):
         MilvusGallery.create(tmp_path / "g.db", "g", fake_bundle())
 
 
