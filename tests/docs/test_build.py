@@ -158,11 +158,12 @@ def test_the_command_checks_and_writes(
     monkeypatch.setattr(command, "PLOTS", {})
     monkeypatch.setattr(command, "page_names", lambda: ["page.md"])
     monkeypatch.setattr(command, "render", lambda name: f"{name} rendered\n")
+    monkeypatch.setattr(command, "reference_pages", dict)
     page = templates / "page.md"
     page.write_text("edited\n")
     monkeypatch.setattr(sys, "argv", ["build", "--check"])
     assert command.main() == 1
-    assert "page.md differs" in capsys.readouterr().err
+    assert "page.md is not what" in capsys.readouterr().err
     assert page.read_text() == "edited\n"
     monkeypatch.setattr(sys, "argv", ["build"])
     assert command.main() == 0

@@ -18,7 +18,14 @@ from sal_train.recipe import load_config
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/README.md", "cpp_bench/README.md", "bundles/*/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/api/*.md",
+        "benchmarks/README.md",
+        "cpp_bench/README.md",
+        "bundles/*/*.md",
+    )
     for path in REPOSITORY.glob(pattern)
 )
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
