@@ -46,5 +46,5 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "operating_points": tables.operating_points,
         "training": partial(tables.training, results),
     }
-    note = f"<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n\n"
-    return note + environment.get_template(f"{name}.j2").render()
+    note = f"\n<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n"
+    return environment.get_template(f"{name}.j2").render().lstrip("\n") + note

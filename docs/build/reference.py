@@ -76,10 +76,10 @@ def reference_pages() -> dict[str, str]:
     rooms: dict[str, list[PublicName]] = {}
     for name in names:
         rooms.setdefault(name.room, []).append(name)
-    note = "<!-- Written by `python -m docs.build` from the docstrings; edit those. -->\n\n"
-    pages = {f"{FOLDER}/README.md": note + _index(rooms)}
+    note = "\n<!-- Written by `python -m docs.build` from the docstrings; edit those. -->\n"
+    pages = {f"{FOLDER}/README.md": _index(rooms) + note}
     for room, members in rooms.items():
-        pages[f"{FOLDER}/{members[0].page}"] = note + _room(room, members, targets)
+        pages[f"{FOLDER}/{members[0].page}"] = _room(room, members, targets) + note
     return pages
 
 

@@ -131,9 +131,9 @@ def test_a_template_shows_numbers_of_a_result_file(templates: Path) -> None:
         '{% set one = result("one.json") %}\n'
         "{{ one.mAP | percent }} {{ row(one.rows, queries=1).ms | decimals(1) }} {{ (2e6 / one.mAP) | digits(2) }}\n",
     )
-    note, _, body = text.partition("\n\n")
+    body, _, note = text.partition("\n\n")
     assert "docs/templates/page.md.j2" in note
-    assert body == "17.9 1,018.6 11,000,000\n"
+    assert body == "17.9 1,018.6 11,000,000"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ PAGES = reference_pages()
 SECTIONS = {
     heading: body
     for page in PAGES.values()
-    for heading, body in re.findall(r"^##+ `([\w.]+)`\n(.*?)(?=^##+ |\Z)", page, flags=re.DOTALL | re.MULTILINE)
+    for heading, body in re.findall(r"^##+ `([\w.]+)`\n(.*?)(?=^##+ |^<!-- |\Z)", page, flags=re.DOTALL | re.MULTILINE)
 }
 
 
