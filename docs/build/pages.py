@@ -44,6 +44,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "partial_queries": tables.partial_queries,
         "calibration": partial(tables.calibration, results),
         "operating_points": tables.operating_points,
+        "recognised": tables.recognised,
         "training": partial(tables.training, results),
     }
     note = f"\n<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n"

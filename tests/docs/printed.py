@@ -12,7 +12,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-BLOCK = re.compile(r"(?:^<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```", re.DOTALL | re.M)
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```", re.DOTALL | re.M
+)
 
 
 @dataclass(frozen=True)

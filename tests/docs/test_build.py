@@ -16,7 +16,7 @@ from benchmarks.speed.measurement import RESULTS
 from docs.build import __main__ as command
 from docs.build.pages import REPOSITORY, TEMPLATES, page_names, render
 from docs.build.results import digits, percent
-from docs.build.tables import calibration, full_queries, partial_queries, rankings, training
+from docs.build.tables import calibration, full_queries, partial_queries, rankings, recognised, training
 from sal_runtime.errors import InputError
 
 MEASURED = re.compile(
@@ -250,6 +250,21 @@ def test_the_calibration_table_has_the_errors_of_the_bins() -> None:
         pairs = sum(one["pairs"] for one in bins)
         error = sum(one["pairs"] * abs(one["likelihood"] - one["matching"]) for one in bins) / pairs
         assert float(cell) == pytest.approx(100 * error, abs=0.051)
+
+
+def test_words_are_recognised_as_often_as_the_model_card_says() -> None:
+    card = (REPOSITORY / "bundles" / "edge" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, _, *rows = cells_of(recognised("bundles/edge"))
+    share = {word: float(rate) for _, words in rows for word, rate in re.findall(r"([^,]+?) (\d+)(?:, |$)", words)}
+    measured = re.findall(r"^\| (?:upper|lower)-colour \| (\w+) \| [\d,]+ \| (\d+) \|", card, flags=re.M)
+    assert len(measured) > 10
+    for colour, seen in measured:
+        assert float(seen) in (share.get(f"upper-colour {colour}"), share.get(f"lower-colour {colour}"))
+    assert (share["hat"], share["no-hat"], share["female"], share["male"]) == (0, 100, 77, 97)
+    assert [title for title, words in rows if "upper-colour red" in words or "hat 0" in words] == [
+        "well",
+        "hardly ever",
+    ]
 
 
 def test_published_numbers_are_consistent() -> None:

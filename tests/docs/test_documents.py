@@ -14,6 +14,7 @@ import typer
 from sal_cli import app as cli
 from sal_train.iteration import stage_phases
 from sal_train.recipe import load_config
+from tests.docs.printed import blocks_of
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -74,8 +75,11 @@ def test_modules_that_are_run_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
 def test_python_imports_public_names(path: Path) -> None:
     """A name is public if `sal_runtime` or one of its rooms lists it."""
-    for block in code_blocks(path, "python"):
-        for module, names in re.findall(r"^from (sal_[\w.]+) import (.+)$", block, flags=re.MULTILINE):
+    for block in blocks_of(path):
+        is_program = block.language == "python" and not block.why_not
+        for module, names in re.findall(
+            r"^from (sal_[\w.]+) import (.+)$", block.text if is_program else "", re.MULTILINE
+        ):
             room = importlib.import_module(module)
             assert hasattr(room, "__path__"), f"{module} is a module, not a room"
             assert set(names.split(", ")) <= set(room.__all__)
