@@ -17,9 +17,6 @@ from tests.docs.printed import PAGES, REPOSITORY, Block, blocks_of, make_clone, 
 SHORTER = {
     "sal data synth": "sal data synth --people 80 --images 3",
     "--recipe tiny": "--recipe tiny --set stages.0.epochs=1",
-    "sal bench engine": "sal bench engine --min-seconds 0.01 --batch 1",
-    "sal bench encode": "sal bench encode --images 32",
-    "sal bench search": "sal bench search --min-seconds 0.01 --items 20000",
 }
 """What takes minutes, and what is run in its place."""
 PLACEHOLDERS = re.compile(r"\b(?:DATA|WEIGHTS|RUN|BUNDLE|FILE|HOST|IMAGE)\b|\.\.\.")
