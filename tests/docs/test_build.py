@@ -28,6 +28,8 @@ UNMEASURED = {
     "README.md": {
         "Python 3.11 or later": "a requirement",
         "best of 312 crops": "the demo gallery, which is committed",
+        "encodes the 312 crops": "the demo gallery, which is committed",
+        "PyTorch needs 1 GB": "the size of a package of others",
         "Apache-2.0": "a licence",
         "ECCV 2020": "a year",
         "samples 256 completions": "a setting",
