@@ -26,28 +26,25 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
-class PublicName:
-    """A name that programs may import.
+class Described:
+    """A name that the reference describes.
 
     Attributes:
         name: the name.
         home: the module that defines it.
-        packages: the packages that it can be imported from, the shortest first.
+        room: the package of its page, or the module, for modules at the top of the runtime.
+        packages: the packages that it can be imported from, the shortest first; none for a type that is not public, but
+            that public names take or return.
         node: its definition: a class, a function, or the assignment of a type.
         doc: its docstring.
     """
 
     name: str
     home: str
+    room: str
     packages: tuple[str, ...]
     node: ast.stmt
     doc: str
-
-    @property
-    def room(self) -> str:
-        """The package of its page, or the module, for modules at the top of the runtime."""
-        package = self.home.rpartition(".")[0]
-        return self.home if package == RUNTIME else package
 
     @property
     def page(self) -> str:
@@ -68,12 +65,12 @@ class PublicName:
 
 def reference_pages() -> dict[str, str]:
     """The text of every page of the reference, by its path from the top of the repository."""
-    names = public_names()
+    names = described_names()
     targets = {name.name: f"{name.page}#{anchor(name.name)}" for name in names}
     for name in names:
         for member in name.members:
             targets[f"{name.name}.{member.name}"] = f"{name.page}#{anchor(name.name + member.name)}"
-    rooms: dict[str, list[PublicName]] = {}
+    rooms: dict[str, list[Described]] = {}
     for name in names:
         rooms.setdefault(name.room, []).append(name)
     note = "\n<!-- Written by `python -m docs.build` from the docstrings; edit those. -->\n"
@@ -83,8 +80,8 @@ def reference_pages() -> dict[str, str]:
     return pages
 
 
-def public_names() -> list[PublicName]:
-    """All names that the packages of the runtime list as public, sorted within each room from the ground up."""
+def described_names() -> list[Described]:
+    """All public names of the runtime, room by room from the ground up, and after them other types that they use."""
     homes: dict[tuple[str, str], list[str]] = {}
     for path in sorted((REPOSITORY / RUNTIME).rglob("__init__.py")):
         package = ".".join(path.relative_to(REPOSITORY).parent.parts)
@@ -94,9 +91,44 @@ def public_names() -> list[PublicName]:
     order = re.findall(r"^(\w+)(?:/|\.py\b)", overview, flags=re.MULTILINE)
     names = []
     for (home, name), packages in homes.items():
-        node, doc = _definition(REPOSITORY / (home.replace(".", "/") + ".py"), name)
-        names.append(PublicName(name, home, tuple(sorted(packages, key=len)), node, doc))
-    return sorted(names, key=lambda name: (order.index(name.home.split(".")[1]), name.room, name.name.lower()))
+        package = home.rpartition(".")[0]
+        room = home if package == RUNTIME else package
+        names.append(Described(name, home, room, tuple(sorted(packages, key=len)), *_definition(home, name)))
+    for used_by in names:  # grows while it is read: a type may use further types
+        for home, name in _types_of(used_by):
+            if name not in {known.name for known in names} and home != f"{RUNTIME}.arrays":
+                names.append(Described(name, home, used_by.room, (), *_definition(home, name)))
+    return sorted(
+        names,
+        key=lambda name: (order.index(name.room.split(".")[1]), name.room, not name.packages, name.name.lower()),
+    )
+
+
+def _types_of(name: Described) -> Iterator[tuple[str, str]]:
+    """(module, name) of each type of ours that the signatures and attributes of a name mention."""
+    homes: dict[str, str] = {}
+    for node in ast.walk(parse(source_of(name.home))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(RUNTIME):
+            homes |= {alias.name: str(node.module) for alias in node.names}
+        elif isinstance(node, ast.ClassDef):
+            homes[node.name] = name.home
+    body = name.node.body if isinstance(name.node, ast.ClassDef) else [name.node]
+    annotations: list[ast.expr | None] = [node.annotation for node in body if isinstance(node, ast.AnnAssign)]
+    for node in body:
+        if isinstance(node, Function) and (not node.name.startswith("_") or _is_constructor(node)):
+            annotations += [node.returns, *(each.annotation for each in (*node.args.args, *node.args.kwonlyargs))]
+    for annotation in filter(None, annotations):
+        yield from ((homes[word], word) for word in re.findall(r"\w+", ast.unparse(annotation)) if word in homes)
+
+
+def source_of(module: str) -> Path:
+    """The file of a module."""
+    return REPOSITORY / (module.replace(".", "/") + ".py")
+
+
+def _is_constructor(node: ast.AST) -> bool:
+    """Whether callers are meant to use a method to make an object; else its docstring names what they use."""
+    return isinstance(node, Function) and node.name == "__init__" and not _docstring(node)
 
 
 def _imported(package: ast.Module) -> Iterator[tuple[str, str]]:
@@ -108,15 +140,15 @@ def _imported(package: ast.Module) -> Iterator[tuple[str, str]]:
                     yield from ((str(node.module), alias.name) for alias in node.names)
 
 
-def _definition(path: Path, name: str) -> tuple[ast.stmt, str]:
+def _definition(home: str, name: str) -> tuple[ast.stmt, str]:
     """The definition of a name in a module, and its docstring."""
-    body = parse(path).body
+    body = parse(source_of(home)).body
     for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.ClassDef | Function) and node.name == name:
             return node, _docstring(node)
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node, _text_below(after)
-    raise LookupError(f"{path.name} does not define {name}")
+    raise LookupError(f"{home} does not define {name}")
 
 
 def parse(path: Path) -> ast.Module:
@@ -139,7 +171,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _index(rooms: Mapping[str, list[PublicName]]) -> str:
+def _index(rooms: Mapping[str, list[Described]]) -> str:
     parts = [
         "# API reference",
         _wrapped(
@@ -154,7 +186,7 @@ def _index(rooms: Mapping[str, list[PublicName]]) -> str:
     ]
     for room, names in rooms.items():
         rows = []
-        for name in names:
+        for name in filter(lambda name: name.packages, names):
             source = "" if name.packages[0] == RUNTIME else f" from `{name.packages[0]}`"
             link = f"[`{name.name}`]({name.page}#{anchor(name.name)})"
             rows.append(f"| {link}{source} | {_cell(name.summary)} |")
@@ -183,7 +215,7 @@ def _first_sentence(room: str) -> str:
     return (ast.get_docstring(parse(source)) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def _room(room: str, names: list[PublicName], targets: Mapping[str, str]) -> str:
+def _room(room: str, names: list[Described], targets: Mapping[str, str]) -> str:
     rows = [f"| [`{name.name}`](#{anchor(name.name)}) | {_cell(name.summary)} |" for name in names]
     parts = [f"# {room}", f"{_first_sentence(room)} [All rooms](README.md).", _table(rows)]
     for name in names:
@@ -199,12 +231,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _described(name: PublicName, targets: Mapping[str, str]) -> Iterator[str]:
+def _described(name: Described, targets: Mapping[str, str]) -> Iterator[str]:
     """The paragraphs about a name and its members."""
     yield f"## `{name.name}`"
     source = f"{name.home.replace('.', '/')}.py"
     others = "".join(f", also in `{package}`" for package in name.packages[1:])
-    yield f"`from {name.packages[0]} import {name.name}`{others}. Defined in [{source}](../../{source})."
+    found = f"`from {name.packages[0]} import {name.name}`{others}." if name.packages else "Not public: it may move."
+    yield f"{found} Defined in [{source}](../../{source})."
     own = {member.name: targets[f"{name.name}.{member.name}"] for member in name.members}
     known = {**own, **targets}
     if isinstance(name.node, ast.Assign):
@@ -233,7 +266,7 @@ def _class(node: ast.ClassDef, known: Mapping[str, str]) -> Iterator[str]:
             fields[ast.unparse(child.target)] = _typed(child.annotation, child.value)
     if bases:
         yield "A kind of " + ", ".join(_linked(f"`{base}`", known) for base in bases) + "."
-    private = [_docstring(constructor) for constructor in made if _docstring(constructor)]
+    private = [_docstring(constructor) for constructor in made if not _is_constructor(constructor)]
     yield from (_code(_signature(node.name, constructor)) for constructor in made if not private)
     yield from _prose(_docstring(node), known, fields)
     yield from (_linked(doc, known) for doc in private)

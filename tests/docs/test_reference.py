@@ -61,6 +61,14 @@ def test_every_public_name_has_a_section_and_a_line_in_the_index() -> None:
         assert f"[`{name}`](" in index
 
 
+def test_types_that_are_not_public_are_described_where_public_names_use_them() -> None:
+    assert {"Recorded", "Artefact", "DeviceCheck", "EncoderCheck", "ApproximateIndex"} <= SECTIONS.keys()
+    assert "Not public" in SECTIONS["Recorded"]
+    assert "`Recorded`" not in PAGES[f"{FOLDER}/README.md"]
+    assert "## `Recorded`" in PAGES[f"{FOLDER}/gallery.md"]
+    assert "WriterLock" not in SECTIONS
+
+
 def test_the_import_lines_work() -> None:
     lines = re.findall(r"`(from sal_runtime\S* import \w+)`", "".join(PAGES.values()))
     assert len(lines) == len(public_objects())
