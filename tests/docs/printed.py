@@ -43,7 +43,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def make_clone(folder: Path) -> Path:
-    """A folder with what commands find in a clone: the shipped bundle, and every fourth person of the demo gallery."""
+    """A folder with what commands find in a clone: bundle, examples, and every fourth person of the demo gallery."""
     gallery = folder / "demo" / "gallery"
     gallery.mkdir(parents=True)
     rows = (REPOSITORY / "demo" / "gallery" / "crops.csv").read_text(encoding="utf-8").splitlines()
@@ -52,6 +52,7 @@ def make_clone(folder: Path) -> Path:
     for row in kept:
         shutil.copy2(REPOSITORY / "demo" / "gallery" / row.partition(",")[0], gallery)
     shutil.copytree(REPOSITORY / "bundles", folder / "bundles")
+    shutil.copytree(REPOSITORY / "docs" / "examples", folder / "docs" / "examples")
     return folder
 
 

@@ -90,7 +90,7 @@ def test_python_imports_public_names(path: Path) -> None:
 def test_descriptions_ask_for_what_the_shipped_bundle_recognises() -> None:
     bundle = open_bundle(REPOSITORY / "bundles" / "edge")
     forms = (
-        r"--attrs '([^']+)'",
+        r"(?:sal search|--attrs) '([^']+)'",
         r"\bask\(\"([^\"]+)\"",
         r"\bsearch\(\"[^\"]+\", \"([^\"]+)\"",
         r"by description: `([^`]+)`",
