@@ -1,6 +1,6 @@
-"""Documents that show measured numbers, rendered from templates and the result files in `benchmarks/results`.
+"""Documents that are not written by hand: those that show measured numbers, and the API reference.
 
-    python -m docs.build            # render every template and draw every plot
+    python -m docs.build            # render every template, write the reference, draw every plot
     python -m docs.build --check    # write nothing; exit code 1 if a document or a plot differs
 
 The template `docs/templates/PATH.j2` becomes the document `PATH`, so `docs/templates/README.md.j2` becomes `README.md`.
@@ -14,5 +14,6 @@ results.py  `result(FILE)`, `row(ROWS, KEY=VALUE)` and the filters `decimals`, `
 tables.py   functions that return a Markdown table: `full_queries`, `rankings`, `partial_queries`, `calibration`,
             `operating_points`, `training`
 pages.py    from a template to a document
+reference.py  `docs/api/*.md`, from the docstrings of the public names
 plots.py    `docs/images/*.svg`; needs matplotlib
 """

@@ -8,6 +8,7 @@ import sys
 from benchmarks.speed.measurement import RESULTS
 from docs.build.pages import REPOSITORY, page_names, render
 from docs.build.plots import IMAGES, PLOTS, draw, stamp
+from docs.build.reference import reference_pages
 
 
 def main() -> int:
@@ -18,11 +19,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if anything differs")
     check = parser.parse_args().check
     differing = []
-    for name in page_names():
-        path, text = REPOSITORY / name, render(name)
+    for name, text in {**{name: render(name) for name in page_names()}, **reference_pages()}.items():
+        path = REPOSITORY / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             differing.append(name)
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     for name, (panels_of, draw_panel) in PLOTS.items():
         path, panels = IMAGES / f"{name}.svg", panels_of(RESULTS)
@@ -31,7 +33,7 @@ def main() -> int:
         if not check:
             path.write_bytes(draw(panels, draw_panel))
     for name in differing:
-        print(f"{name} {'differs from its template and results' if check else 'rewritten'}", file=sys.stderr)
+        print(f"{name} {'is not what its sources give' if check else 'rewritten'}", file=sys.stderr)
     return int(check and bool(differing))
 
 

@@ -44,7 +44,8 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "partial_queries": tables.partial_queries,
         "calibration": partial(tables.calibration, results),
         "operating_points": tables.operating_points,
+        "recognised": tables.recognised,
         "training": partial(tables.training, results),
     }
-    note = f"<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n\n"
-    return note + environment.get_template(f"{name}.j2").render()
+    note = f"\n<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n"
+    return environment.get_template(f"{name}.j2").render().lstrip("\n") + note

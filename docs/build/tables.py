@@ -10,8 +10,11 @@ from typing import Any
 
 from docs.build.results import decimals, percent, read_result
 from sal_runtime.errors import InputError
+from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.words import list_words
 
-PLANS = Path(__file__).parents[2] / "benchmarks" / "training" / "plans"
+REPOSITORY = Path(__file__).parents[2]
+PLANS = REPOSITORY / "benchmarks" / "training" / "plans"
 METRICS = ("mAP", "rank1", "rank5", "rank10")
 RANKINGS = {"cosine": "cosine", "centred": "centred cosine", "attribute_likelihood": "attribute head"}
 RULES = {
@@ -21,6 +24,8 @@ RULES = {
     "attribute_likelihood": "attribute likelihood",
 }
 DATASETS = {"market1501": "Market-1501", "market1501+peta": "Market-1501, with people of PETA", "peta": "PETA"}
+RECOGNISED = (("well", 0.7, 1.01), ("half of the time", 0.4, 0.7), ("seldom", 0.1, 0.4), ("hardly ever", 0.0, 0.1))
+"""How often words are recognised: a title, the least share and the share that is too much."""
 NOTHING = "-"
 
 
@@ -83,6 +88,22 @@ def calibration(results: Path, *files: str) -> str:
         errors = [percent(measured[part]["expected_calibration_error"]) for part in ("all_pairs", "top20")]
         rows.append((_subject(report, file), report["record"]["data"]["name"], *errors))
     return markdown(("", "queries of", "all pairs", "first 20 hits"), rows)
+
+
+def recognised(bundle: str) -> str:
+    """The words of a bundle, by the share of the test images that show them in which they are recognised."""
+    manifest = read_result(REPOSITORY / bundle / "manifest.json")
+    rates = [
+        (f"{group['group']} {value['word']}" if group["kind"] == "exclusive" else value["word"], value["recognised"])
+        for group in list_words(AttributeSchema.from_json(manifest["schema"]), manifest["metrics"])
+        for value in group["values"]
+        if value["recognised"] is not None
+    ]
+    rows = []
+    for title, least, below in RECOGNISED:
+        fitting = sorted(((rate, word) for word, rate in rates if least <= rate < below), reverse=True)
+        rows.append((title, ", ".join(f"{word} {percent(rate, 0)}" for rate, word in fitting)))
+    return markdown(("recognised", "words"), rows)
 
 
 def operating_points(report: Mapping[str, Any]) -> str:

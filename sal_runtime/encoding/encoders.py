@@ -86,8 +86,8 @@ def bulk_image_encoder(bundle: Bundle, *, device: str = "cpu", precision: Precis
 
     Args:
         bundle: the opened bundle.
-        device: as for `ImageEncoder`.
-        precision: as for `ImageEncoder`.
+        device: `cpu`, `cuda` or `trt`, exactly; or `auto`, the first of trt, cuda and cpu that is available.
+        precision: precision of the encoder, exactly.
 
     Raises:
         BackendError: the device is unknown or unavailable.

@@ -44,8 +44,8 @@ def add_images(  # noqa: PLR0913 - all but four have defaults that fit
         bundle: the gallery must be of this bundle, or new.
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
         gallery: the gallery, open for reading; None where there is none yet.
-        capture: what is known of the images.
-        captures: what is known of single images besides, by their absolute paths.
+        capture: what you know about all of the images.
+        captures: what you know about single images in addition, by their absolute paths.
         precision: precision of `encode`, from `choose_precision`.
         forget: add images again that were removed from the gallery.
         progress: called with the number of images done and of all that are to be encoded.

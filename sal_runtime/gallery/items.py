@@ -18,16 +18,17 @@ NORM_TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Conditions that all have to hold; an empty filter lets everything through.
+    """Conditions on items, all of which must hold; an empty filter lets everything through.
 
-    What an item does not say fulfils no condition: an item without a capture time is in no time window.
+    An item with a missing field never matches a condition on that field: an item without a capture time is in no time
+    window.
 
     Attributes:
-        cameras: one of these; empty for any.
-        tracks: one of these; empty for any.
-        captured_from: seconds since 1970, UTC; the first moment of the window.
-        captured_until: the first moment after the window.
-        metadata: for each of these keys one of the values.
+        cameras: the camera must be one of these; empty for any.
+        tracks: the track must be one of these; empty for any.
+        captured_from: first moment of the time window, in seconds since 1970, UTC; None for no limit.
+        captured_until: first moment after the time window, in seconds since 1970, UTC; None for no limit.
+        metadata: each of these keys must have one of its values.
     """
 
     cameras: Sequence[str] = ()
@@ -75,14 +76,14 @@ class GalleryItem:
     """One image of a person, as the gallery knows it.
 
     Attributes:
-        uri: where the image is; unique in the gallery. Relative to the folder in a gallery that follows a folder.
-        content_hash: sha256 (hex) of the encoded image file.
-        size: of the file, bytes.
-        mtime_ns: of the file, nanoseconds since 1970.
-        camera: that saw the person.
-        captured_at: seconds since 1970, UTC.
-        track: of the person within the camera.
-        box: of the person in the camera's image: left, top, width, height, pixels.
+        uri: name or path of the image, unique in the gallery; relative to the folder if the gallery follows one.
+        content_hash: sha256 (hex) of the image file.
+        size: size of the image file in bytes.
+        mtime_ns: modification time of the image file in nanoseconds since 1970.
+        camera: name of the camera.
+        captured_at: moment of capture in seconds since 1970, UTC.
+        track: name of the person's track within the camera.
+        box: place of the person in the camera's image: left, top, width, height in pixels.
         metadata: anything else that filters may ask for, such as `{"zone": "north"}`.
     """
 
@@ -127,9 +128,9 @@ class Neighbours:
     """The items of a gallery that answer a query best.
 
     Attributes:
-        items: n of them, best first.
+        items: n items, best first.
         scores: float32 `[n]`; for a query vector the cosine, -1..1, else what the scoring gives.
-        embeddings: unit vectors float32 `[n, d]` of the items.
+        embeddings: unit vectors of the items, float32 `[n, d]`.
     """
 
     items: tuple[GalleryItem, ...]

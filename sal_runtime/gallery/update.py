@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Capture:
-    """What is known of images beside what their files say.
+    """What you know about images that their files do not say.
 
     Attributes:
-        camera: name of the camera that saw these people.
+        camera: name of the camera.
         captured_at: a moment as `parse_moment` reads it (local time unless it names an offset), or `mtime` for the
             times of the files.
         metadata: anything else that filters may ask for; it is added to what is known already.
-        track: of the person within the camera.
-        box: of the person in the camera's image: left, top, width, height, pixels.
+        track: name of the person's track within the camera.
+        box: place of the person in the camera's image: left, top, width, height in pixels.
     """
 
     camera: str | None = None
@@ -66,7 +66,7 @@ class Capture:
         _ = self._moment
 
     def describe(self, item: GalleryItem) -> GalleryItem:
-        """The item with what is known."""
+        """The item with these facts added."""
         moment = (item.mtime_ns or 0) / 1e9 if self.captured_at == FILE_TIME else self._moment
         return replace(
             item,

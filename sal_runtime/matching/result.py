@@ -28,8 +28,8 @@ class AskedTerm:
     """One term of the query, for people.
 
     Attributes:
-        text: in the query language, in full words.
-        understood: the same for reading.
+        text: the term in the query language, in full words.
+        understood: the term as people read it.
         sensitive: whether it asks for a sensitive attribute, such as gender or age.
         recognised: by attribute, the share 0..1 of the test images that show it in which it is recognised; only what
             was measured.
@@ -46,8 +46,8 @@ class Hit:
     """One image of the answer.
 
     Attributes:
-        rank: from 1.
-        item: of the gallery.
+        rank: place in the answer, from 1.
+        item: the image as the gallery knows it.
         path: where the image should be; it may be gone.
         score: similarity of image and description in the common space, -1..1.
         likelihood: calibrated likelihood that the image matches the whole description, 0..1; None if the bundle holds
@@ -100,8 +100,8 @@ class SearchResult:
     """The answer to a query. Iterating over it gives the hits, best first; `len` counts them.
 
     Attributes:
-        query: as it was written.
-        terms: of the query.
+        query: the description as it was written.
+        terms: the terms of the description.
         hits: best first.
         num_items: images in the gallery.
         gallery: the gallery file, or the address of the gallery.

@@ -16,7 +16,7 @@ from benchmarks.speed.measurement import RESULTS
 from docs.build import __main__ as command
 from docs.build.pages import REPOSITORY, TEMPLATES, page_names, render
 from docs.build.results import digits, percent
-from docs.build.tables import calibration, full_queries, partial_queries, rankings, training
+from docs.build.tables import calibration, full_queries, partial_queries, rankings, recognised, training
 from sal_runtime.errors import InputError
 
 MEASURED = re.compile(
@@ -28,6 +28,8 @@ UNMEASURED = {
     "README.md": {
         "Python 3.11 or later": "a requirement",
         "best of 312 crops": "the demo gallery, which is committed",
+        "encodes the 312 crops": "the demo gallery, which is committed",
+        "PyTorch needs 1 GB": "the size of a package of others",
         "Apache-2.0": "a licence",
         "ECCV 2020": "a year",
         "samples 256 completions": "a setting",
@@ -131,9 +133,9 @@ def test_a_template_shows_numbers_of_a_result_file(templates: Path) -> None:
         '{% set one = result("one.json") %}\n'
         "{{ one.mAP | percent }} {{ row(one.rows, queries=1).ms | decimals(1) }} {{ (2e6 / one.mAP) | digits(2) }}\n",
     )
-    note, _, body = text.partition("\n\n")
+    body, _, note = text.partition("\n\n")
     assert "docs/templates/page.md.j2" in note
-    assert body == "17.9 1,018.6 11,000,000\n"
+    assert body == "17.9 1,018.6 11,000,000"
 
 
 @pytest.mark.parametrize(
@@ -158,11 +160,12 @@ def test_the_command_checks_and_writes(
     monkeypatch.setattr(command, "PLOTS", {})
     monkeypatch.setattr(command, "page_names", lambda: ["page.md"])
     monkeypatch.setattr(command, "render", lambda name: f"{name} rendered\n")
+    monkeypatch.setattr(command, "reference_pages", dict)
     page = templates / "page.md"
     page.write_text("edited\n")
     monkeypatch.setattr(sys, "argv", ["build", "--check"])
     assert command.main() == 1
-    assert "page.md differs" in capsys.readouterr().err
+    assert "page.md is not what" in capsys.readouterr().err
     assert page.read_text() == "edited\n"
     monkeypatch.setattr(sys, "argv", ["build"])
     assert command.main() == 0
@@ -249,6 +252,21 @@ def test_the_calibration_table_has_the_errors_of_the_bins() -> None:
         pairs = sum(one["pairs"] for one in bins)
         error = sum(one["pairs"] * abs(one["likelihood"] - one["matching"]) for one in bins) / pairs
         assert float(cell) == pytest.approx(100 * error, abs=0.051)
+
+
+def test_words_are_recognised_as_often_as_the_model_card_says() -> None:
+    card = (REPOSITORY / "bundles" / "edge" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, _, *rows = cells_of(recognised("bundles/edge"))
+    share = {word: float(rate) for _, words in rows for word, rate in re.findall(r"([^,]+?) (\d+)(?:, |$)", words)}
+    measured = re.findall(r"^\| (?:upper|lower)-colour \| (\w+) \| [\d,]+ \| (\d+) \|", card, flags=re.M)
+    assert len(measured) > 10
+    for colour, seen in measured:
+        assert float(seen) in (share.get(f"upper-colour {colour}"), share.get(f"lower-colour {colour}"))
+    assert (share["hat"], share["no-hat"], share["female"], share["male"]) == (0, 100, 77, 97)
+    assert [title for title, words in rows if "upper-colour red" in words or "hat 0" in words] == [
+        "well",
+        "hardly ever",
+    ]
 
 
 def test_published_numbers_are_consistent() -> None:

@@ -12,13 +12,23 @@ import pytest
 import typer
 
 from sal_cli import app as cli
+from sal_runtime import open_bundle, parse_query
+from sal_runtime.query.words import weak_words
 from sal_train.iteration import stage_phases
 from sal_train.recipe import load_config
+from tests.docs.printed import blocks_of
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/README.md", "cpp_bench/README.md", "bundles/*/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/api/*.md",
+        "benchmarks/README.md",
+        "cpp_bench/README.md",
+        "bundles/*/*.md",
+    )
     for path in REPOSITORY.glob(pattern)
 )
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
@@ -67,11 +77,36 @@ def test_modules_that_are_run_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", CURRENT, ids=lambda path: path.name)
 def test_python_imports_public_names(path: Path) -> None:
     """A name is public if `sal_runtime` or one of its rooms lists it."""
-    for block in code_blocks(path, "python"):
-        for module, names in re.findall(r"^from (sal_[\w.]+) import (.+)$", block, flags=re.MULTILINE):
+    for block in blocks_of(path):
+        is_program = block.language == "python" and not block.why_not
+        for module, names in re.findall(
+            r"^from (sal_[\w.]+) import (.+)$", block.text if is_program else "", re.MULTILINE
+        ):
             room = importlib.import_module(module)
             assert hasattr(room, "__path__"), f"{module} is a module, not a room"
             assert set(names.split(", ")) <= set(room.__all__)
+
+
+def test_descriptions_ask_for_what_the_shipped_bundle_recognises() -> None:
+    bundle = open_bundle(REPOSITORY / "bundles" / "edge")
+    forms = (
+        r"(?:sal search|--attrs) '([^']+)'",
+        r"\bask\(\"([^\"]+)\"",
+        r"\bsearch\(\"[^\"]+\", \"([^\"]+)\"",
+        r"by description: `([^`]+)`",
+    )
+    everything = [path.read_text(encoding="utf-8") for path in CURRENT if path.parent.name != "api"]
+    asked = {query for text in everything for form in forms for query in re.findall(form, text)}
+    assert len(asked) > 10
+    for text in asked - {"man with an umbrella"}:
+        query = parse_query(text, bundle.schema)
+        assert weak_words(query, bundle.schema, bundle.manifest["metrics"]) == (), text
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    linked = {file.partition("#")[0] for file in re.findall(r"\]\(([^)]+)\)", index)}
+    assert {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"README.md"} <= linked
 
 
 def test_the_ablations_of_the_paper_are_settings() -> None:
