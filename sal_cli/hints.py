@@ -49,4 +49,6 @@ def error_line(error: Exception) -> str:
         package = error.name.partition(".")[0]
         if package in EXTRAS:
             return f'{package} is not installed; pip install "sal-person-search[{EXTRAS[package]}]"'
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return f"{type(error).__name__}: {error} (--debug shows where)"
