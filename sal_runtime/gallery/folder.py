@@ -52,7 +52,7 @@ def gallery_path_for(folder: Path) -> Path:
 
 
 def _has_room_beside(folder: Path) -> bool:
-    """Whether files beside a resolved folder can be named after it; nothing is beside the root, and names have limits."""
+    """Whether files beside a resolved folder can be named after it; not so beside the root, and names have limits."""
     longest = os.pathconf(folder.parent, "PC_NAME_MAX") - LONGEST_ADDITION
     return 0 < len(os.fsencode(folder.name)) <= longest
 
