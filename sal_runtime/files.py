@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import shutil
 import stat
@@ -19,6 +20,8 @@ from sal_runtime.errors import SalError
 
 ABANDONED_SECONDS = 24 * 3600
 """No writer takes that long; what is older under a temporary name belongs to one that was killed."""
+LONGEST_STEM = 200
+"""Bytes of a name up to which temporary files are named after it; file systems allow 255 in all."""
 READER_SECONDS = 10
 """How long a pipe waits for somebody who reads from it."""
 
@@ -63,20 +66,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written there, or nobody reads from the pipe; what was there is as it was.
     """
-    is_stream = path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
-    target = path if is_stream else Path(os.path.realpath(path))
-    folder = Path(tempfile.gettempdir()) if is_stream else target.parent
-    for left in temporaries(folder / target.name):
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="sal-") as folder:
+            temporary = Path(folder, path.name)
+            yield temporary
+            with temporary.open("rb") as content, _open_stream(path) as stream:
+                shutil.copyfileobj(content, stream)
+        return
+    target = Path(os.path.realpath(path))
+    for left in temporaries(target):
         with suppress(FileNotFoundError):  # its writer may finish at this moment
             if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                 left.unlink()
-    temporary = folder / f".{target.name}.{os.getpid()}-{threading.get_ident()}.partial"
+    temporary = target.parent / f".{_stem(target.name)}.{os.getpid()}-{threading.get_ident()}.partial"
     try:
         yield temporary
-        if is_stream:
-            with temporary.open("rb") as content, _open_stream(target) as stream:
-                shutil.copyfileobj(content, stream)
-            return
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -104,7 +108,12 @@ def _open_stream(path: Path) -> IO[bytes]:
 
 def temporaries(path: Path) -> list[Path]:
     """The temporary files that `whole_file` is writing for `path`, or that killed processes left behind."""
-    return list(path.parent.glob(f".{glob.escape(path.name)}.[0-9]*-[0-9]*.partial"))
+    return list(path.parent.glob(f".{glob.escape(_stem(path.name))}.[0-9]*-[0-9]*.partial"))
+
+
+def _stem(name: str) -> str:
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= LONGEST_STEM else hashlib.sha256(encoded).hexdigest()
 
 
 def write_synced(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -10,6 +10,7 @@ folder.py    a gallery that follows a folder
 adding.py    adding image files to a gallery that follows no folder
 live.py      adding crops of live video as they arrive
 reindex.py   encoding a gallery anew with another bundle
+generations.py  a second file that takes the place of the first
 index.py     the approximate index beside a gallery
 status.py    what a gallery holds and what waits to be encoded
 places.py    galleries by what people type

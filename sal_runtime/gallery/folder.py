@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.items import GalleryItem
 
 GALLERY_SUFFIX = ".sal"
+LONGEST_ADDITION = 45
+"""Bytes that the name of the longest file beside a gallery may add to the name of the folder."""
 
 
 def gallery_path_for(folder: Path) -> Path:
@@ -36,7 +38,7 @@ def gallery_path_for(folder: Path) -> Path:
         SalError: it must be in the cache, and there is no home directory for one.
     """
     folder = folder.resolve()
-    beside = folder.with_name(folder.name + GALLERY_SUFFIX) if folder.name else None  # nothing is beside the root
+    beside = folder.with_name(folder.name + GALLERY_SUFFIX) if _has_room_beside(folder) else None
     if beside is not None and beside.exists():
         if can_be_written(resolved(beside)):
             return beside
@@ -50,10 +52,17 @@ def gallery_path_for(folder: Path) -> Path:
     return _cached_path(folder)
 
 
+def _has_room_beside(folder: Path) -> bool:
+    """Whether files beside a resolved folder can be named after it; not so beside the root, and names have limits."""
+    longest = os.pathconf(folder.parent, "PC_NAME_MAX") - LONGEST_ADDITION
+    return 0 < len(os.fsencode(folder.name)) <= longest
+
+
 def _cached_path(folder: Path) -> Path:
     """The gallery file of a resolved folder in the user's cache."""
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return cache_folder() / f"{folder.name}-{key}{GALLERY_SUFFIX}"
+    name = f"{folder.name}-{key}" if _has_room_beside(folder) else key
+    return cache_folder() / f"{name}{GALLERY_SUFFIX}"
 
 
 def locate(place: Path) -> Path:

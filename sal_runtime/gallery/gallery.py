@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from sal_runtime.arrays import Float32Array, Int64Array, Precision
 from sal_runtime.errors import InputError, ReindexedError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
 from sal_runtime.gallery.nearest import Ranker
-from sal_runtime.gallery.store import changes, rows, tombstones
+from sal_runtime.gallery.store import rows
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
@@ -36,7 +37,6 @@ from sal_runtime.gallery.store.file import (
     resolved,
     snapshot,
     transaction,
-    write_counter,
 )
 from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
@@ -153,12 +153,7 @@ class Gallery:
             return read_counter(connection, "count")
 
     def nearest(
-        self,
-        queries: Queries,
-        k: int,
-        where: ItemFilter | None = None,
-        *,
-        approximate: bool = False,
+        self, queries: Queries, k: int, where: ItemFilter | None = None, *, approximate: bool = False
     ) -> list[Neighbours]:
         """The items whose embeddings answer each query best, exactly, at one moment.
 
@@ -262,11 +257,15 @@ class Gallery:
 
     def held_back(self, content_hashes: Iterable[str | None]) -> set[str]:
         """Those of some content hashes whose images were removed; an update with image files does not add them."""
+        from sal_runtime.gallery.store import tombstones
+
         with self._reading() as connection:
             return tombstones.held_back(connection, content_hashes)
 
     def num_held_back(self) -> int:
         """Number of contents that are held back."""
+        from sal_runtime.gallery.store import tombstones
+
         with self._reading() as connection:
             return tombstones.count_tombstones(connection)
 
@@ -302,7 +301,7 @@ class Gallery:
         rows = list(latest.values())
         if rows:
             with self._writing() as connection:
-                changes.add_items(connection, {items[row].uri: items[row] for row in rows}, vectors[rows])
+                self._changes.add_items(connection, {items[row].uri: items[row] for row in rows}, vectors[rows])
 
     def update(self, items: Iterable[GalleryItem]) -> None:
         """Replace what is known of items that are there, but not their embeddings; unknown uris are passed over.
@@ -311,7 +310,7 @@ class Gallery:
             SalError: writing failed; nothing was replaced.
         """
         with self._writing() as connection:
-            changes.update_items(connection, items)
+            self._changes.update_items(connection, items)
 
     def remove(self, uris: Iterable[str], *, may_return: bool = False) -> int:
         """Remove items for good, and say how many there were; unknown uris are passed over.
@@ -350,33 +349,6 @@ class Gallery:
         text, values = condition(where, before)
         return self._remove(text, [values])
 
-    def reserve_ids(self, other: Gallery) -> None:
-        """Give coming items other ids than another gallery has ever given, or will give to its next 2^32 items."""
-        with other._reading() as theirs, self._writing() as ours:
-            write_counter(ours, "next_id", read_counter(theirs, "next_id") + (1 << 32))
-
-    def take_over(self, generation: Path, before: GalleryVersion) -> None:
-        """Replace all items and embeddings by those of another gallery file, of any bundle, in one transaction.
-
-        Args:
-            generation: the other file. After `erase`, the old embeddings are gone from the bytes of this one.
-            before: stamp of this gallery when the other one was made from it.
-
-        Raises:
-            InputError: this gallery has changed since then; nothing was replaced.
-            SalError: writing failed; nothing was replaced.
-        """
-        with self._turn, explained(self.path):
-            if self.stamp() != before:
-                raise InputError(f"gallery {self.path}: was changed meanwhile; run it again to go on where it was")
-            self._connection.execute("ATTACH DATABASE ? AS generation", (f"{generation.resolve().as_uri()}?mode=rw",))
-            try:
-                with self._writing() as connection:
-                    changes.take_generation(connection)
-            finally:
-                self._connection.execute("DETACH DATABASE generation")
-            self._read_meta()
-
     def erase(self) -> None:
         """Give freed space back and empty the write-ahead log, so that nothing removed is left in any file.
 
@@ -394,9 +366,15 @@ class Gallery:
                 "the log beside it until the next removal, or `erase`, after it is done"
             )
 
+    @property
+    def _changes(self) -> ModuleType:
+        from sal_runtime.gallery.store import changes  # a process that only searches does not load it
+
+        return changes
+
     def _remove(self, text: str, values: Sequence[Sequence[object]], may_return: bool = False) -> int:
         with self._writing() as connection:
-            uris = changes.remove_items(connection, text, values, self.embedding_dim, may_return=may_return)
+            uris = self._changes.remove_items(connection, text, values, self.embedding_dim, may_return=may_return)
             if generation_path(self.path).exists():
                 with Gallery.open(generation_path(self.path), "w") as generation:
                     generation.remove(uris, may_return=True)

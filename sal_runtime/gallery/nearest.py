@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
-from sal_runtime.ranking.exact import top_k
 from sal_runtime.ranking.scoring import Queries, best_proposed, num_proposed, top_k_by_score
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ class Ranker:
             return top_k_by_score(queries, state.vectors, k, state.allowed)
         if state.vectors and len(queries) >= SCREENED_QUERIES:
             return self._screened_ranking(state).top_k(queries, k, state.allowed)
+        from sal_runtime.ranking.exact import top_k
+
         return top_k(queries, state.vectors, k, state.allowed)
 
     def propose(

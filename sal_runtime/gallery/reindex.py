@@ -16,6 +16,7 @@ from sal_runtime.arrays import Encode, Progress, UInt8Array
 from sal_runtime.encoding.pipeline import encode_stream
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.generations import reserve_ids, take_over
 from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.store.file import generation_path
 from sal_runtime.gallery.store.whole import delete_gallery
@@ -82,7 +83,7 @@ def reindex(
                 f"{image}: {reason}); bring them back, or set drop_missing to remove them from the gallery"
             )
         generation.erase()  # moves everything from the log into the file
-    gallery.take_over(path, before)
+    take_over(gallery, path, before)
     delete_gallery(path)
     gallery.erase()
     return ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
@@ -127,7 +128,7 @@ def _open_generation(path: Path, gallery: Gallery, bundle: Bundle, precision: st
             generation.close()
             delete_gallery(path)
     generation = Gallery.create(path, bundle, precision=precision)
-    generation.reserve_ids(gallery)
+    reserve_ids(generation, gallery)
     return generation
 
 

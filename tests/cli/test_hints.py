@@ -32,6 +32,7 @@ def test_other_errors_are_told_as_they_are() -> None:
     assert error_line(SalError("it is wrong")) == "it is wrong"
     assert error_line(SalError("it is wrong", parameter="nobody_knows")) == "it is wrong"
     assert error_line(KeyError("x")) == "KeyError: 'x' (--debug shows where)"
+    assert error_line(OSError(36, "File name too long", "n.sal")) == "n.sal: File name too long"
     unknown = ModuleNotFoundError("No module named 'other'", name="other")
     assert error_line(unknown) == "ModuleNotFoundError: No module named 'other' (--debug shows where)"
 

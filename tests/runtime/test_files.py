@@ -12,7 +12,7 @@ import pytest
 
 from sal_runtime import files
 from sal_runtime.errors import SalError
-from sal_runtime.files import ABANDONED_SECONDS, cache_folder, make_cache, whole_file
+from sal_runtime.files import ABANDONED_SECONDS, cache_folder, make_cache, temporaries, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -97,6 +97,16 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"), whole_file(tmp_path / "folder") as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ö" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path, name: str) -> None:
+    for content in ("old", "new"):
+        with whole_file(tmp_path / name) as temporary:
+            temporary.write_text(content)
+            assert temporaries(tmp_path / name) == [temporary]
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "new"
 
 
 def test_what_killed_writers_left_is_swept_up_a_day_later(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.comparing import Changes, UpdateReport
 from sal_runtime.gallery.folder import folder_changes, gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.index import build_gallery_index
+from sal_runtime.gallery.reindex import reindex
 from sal_runtime.images.pixels import load_image
 from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.gallery_images import IMAGE_URIS, add_unreadable, make_folder, write_image
@@ -259,6 +261,21 @@ def test_a_read_only_place_gets_its_gallery_in_the_cache(
     assert counts(sync(folder, bundle, encoder)) == (0, 0, 0, 6)
     with Gallery.open(kept) as gallery:
         assert all(gallery.image_path(item).is_file() for item in gallery.all_items())
+
+
+@pytest.mark.parametrize("length", [255, 250, 220, 200])
+def test_a_folder_may_have_the_longest_of_names(
+    length: int, folder: Path, bundle: Bundle, encoder: CountingEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = folder.rename(folder.with_name("n" * length))
+    assert counts(sync(folder, bundle, encoder)) == (6, 0, 0, 0)
+    assert counts(sync(folder, bundle, encoder)) == (0, 0, 0, 6)
+    path = gallery_path_for(folder)
+    assert path.is_file()
+    with Gallery.open(path, "w") as gallery:  # files that are named after it are made beside it
+        build_gallery_index(gallery)
+        reindex(gallery, bundle, encoder, "fp32")
 
 
 def test_a_gallery_shipped_with_a_read_only_folder_is_used(

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.typing import NDArray
 
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.generations import reserve_ids, take_over
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import fake_bundle, small_blocks, unit_vectors
@@ -110,11 +111,11 @@ class GalleryMachine(RuleBasedStateMachine):
         self.bundle = f"{self.turn:064}" if another_bundle else self.bundle
         order = sorted(self.expected)
         with Gallery.create(self.folder / "next", fake_bundle(self.bundle)) as generation:
-            generation.reserve_ids(self.writer)
+            reserve_ids(generation, self.writer)
             vectors = self.new_vectors(len(order))
             generation.add([self.expected[uri][0] for uri in order], vectors)
             ids = dict(zip(order, stored_vectors(generation)[0].tolist(), strict=True))
-        self.writer.take_over(self.folder / "next", self.writer.stamp())
+        take_over(self.writer, self.folder / "next", self.writer.stamp())
         self.writer.erase()
         for file in self.folder.glob("next*"):
             file.unlink()
