@@ -40,14 +40,9 @@ def error_line(error: Exception) -> str:
         return " ".join(str(error).split()) + (f" ({hint})" if hint else "")
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         package = error.name.partition(".")[0]
-<<<<<<< HEAD
         for name, extra in EXTRAS.items():
             if package in extra.modules:
                 return f"{package} is not installed; {install(name)}"
-=======
-        if package in EXTRAS:
-            return f'{package} is not installed; pip install "sal-person-search[{EXTRAS[package]}]"'
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
->>>>>>> i15-safe
     return f"{type(error).__name__}: {error} (--debug shows where)"
