@@ -121,6 +121,11 @@ def _types_of(name: Described) -> Iterator[tuple[str, str]]:
         yield from ((homes[word], word) for word in re.findall(r"\w+", ast.unparse(annotation)) if word in homes)
 
 
+def written(node: ast.AST) -> str:
+    """An expression as our formatter writes it."""
+    return ast.unparse(node).replace("'", '"')
+
+
 def source_of(module: str) -> Path:
     """The file of a module."""
     return REPOSITORY / (module.replace(".", "/") + ".py")
@@ -199,7 +204,7 @@ def _types() -> str:
     rows = ["| type | definition | meaning |", "|---|---|---|"]
     for node, after in pairwise(parse(REPOSITORY / RUNTIME / "arrays.py").body):
         if isinstance(node, ast.Assign) and "TypeVar" not in ast.unparse(node.value):
-            name, value = ast.unparse(node.targets[0]), ast.unparse(node.value)
+            name, value = written(node.targets[0]), written(node.value)
             rows.append(f"| `{name}` | `{value}` | {_text_below(after)} |")
     text = (
         "Signatures use these types of `sal_runtime.arrays`. Shapes are given in brackets: N and n count rows, Q "
@@ -241,7 +246,7 @@ def _described(name: Described, targets: Mapping[str, str]) -> Iterator[str]:
     own = {member.name: targets[f"{name.name}.{member.name}"] for member in name.members}
     known = {**own, **targets}
     if isinstance(name.node, ast.Assign):
-        yield _code(f"{name.name} = {ast.unparse(name.node.value)}")
+        yield _code(f"{name.name} = {written(name.node.value)}")
         yield from _prose(name.doc, known, {})
         return
     if isinstance(name.node, Function):
@@ -285,7 +290,7 @@ def _function(title: str, node: Function, known: Mapping[str, str]) -> Iterator[
     """A signature and its explanation."""
     decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
     if decorators & {"property", "cached_property"}:
-        yield f"Property of type `{ast.unparse(node.returns) if node.returns else 'Any'}`."
+        yield f"Property of type `{written(node.returns) if node.returns else 'Any'}`."
     else:
         yield _code(_signature(title, node))
     annotations = f"{ast.unparse(node.args)} {ast.unparse(node.returns) if node.returns else ''}"
@@ -303,7 +308,7 @@ def _signature(title: str, node: Function) -> str:
     arguments = everything.args
     if arguments.args and arguments.args[0].arg in ("self", "cls"):
         arguments.args.pop(0)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
+    returns = f" -> {written(node.returns)}" if node.returns and node.name != "__init__" else ""
     parameters = list(_each_parameter(arguments))
     line = f"{title}({', '.join(parameters)}){returns}"
     if len(line) <= WIDTH:
@@ -316,19 +321,19 @@ def _each_parameter(arguments: ast.arguments) -> Iterator[str]:
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     for parameter, default in zip(positional, defaults, strict=True):
-        yield ast.unparse(parameter) + ("" if default is None else f" = {ast.unparse(default)}")
+        yield written(parameter) + ("" if default is None else f" = {written(default)}")
     if arguments.vararg:
-        yield f"*{ast.unparse(arguments.vararg)}"
+        yield f"*{written(arguments.vararg)}"
     elif arguments.kwonlyargs:
         yield "*"
     for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield ast.unparse(parameter) + ("" if default is None else f" = {ast.unparse(default)}")
+        yield written(parameter) + ("" if default is None else f" = {written(default)}")
 
 
 def _typed(annotation: ast.expr, default: ast.expr | None) -> str:
     """Type and default of an attribute, in brackets as a list shows them."""
-    value = "" if default is None or "factory" in ast.unparse(default) else f", default `{ast.unparse(default)}`"
-    return f" (`{ast.unparse(annotation)}`{value})"
+    value = "" if default is None or "factory" in written(default) else f", default `{written(default)}`"
+    return f" (`{written(annotation)}`{value})"
 
 
 def _prose(doc: str, known: Mapping[str, str], types: Mapping[str, str]) -> Iterator[str]:

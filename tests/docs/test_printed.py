@@ -65,7 +65,10 @@ def script_of(page: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize("page", pages_to_run())
 def test_a_page_runs_as_printed(page: Path, tmp_path: Path) -> None:
-    run_in_bash(script_of(page, tmp_path / "programs"), make_clone(tmp_path / "clone"))
+    printed = run_in_bash(script_of(page, tmp_path / "programs"), make_clone(tmp_path / "clone"))
+    for block in blocks_of(page):
+        if block.language == "text":  # what commands of the page print
+            assert block.text in printed, f"{page.name}:{block.line}"
 
 
 def test_what_a_shell_would_change_is_found(tmp_path: Path) -> None:
