@@ -7,8 +7,8 @@ from typing import Any
 
 from sal_train.evaluation.attribute_recognition import STANDARD_ERRORS, full_name, strength
 
-FEW_QUERIES = 30
-"""Queries below which a measurement says little."""
+FEW_QUERIES, FEWEST_QUERIES = 30, 5
+"""Queries below which a measurement says little, and nothing."""
 GOOD, FAIR = 0.5, 0.25
 """Share of descriptions whose first hit is right."""
 MAX_NAMED = 4
@@ -21,6 +21,8 @@ def search_verdict(report: Mapping[str, Any]) -> str:
         report: `mAP`, `rank1`, `standard_error`, `num_queries` and `random`, as in the report of `sal eval`.
     """
     chance, queries = report["random"], report["num_queries"]
+    if queries < FEWEST_QUERIES:
+        return f"CANNOT BE TOLD: {queries} full description{'s' * (queries != 1)} could be asked, too few for a verdict"
     first, by_chance = 100 * report["rank1"], 100 * chance["rank1"]
     if report["mAP"] - STANDARD_ERRORS * report["standard_error"]["mAP"] <= chance["mAP"]:
         text = "NOT USABLE: search is no better than chance"

@@ -26,6 +26,8 @@ BATCHES = ((400, 16), (2_000, 32))
 """Images in a batch for fewer training images than the first number; 64 for more."""
 HELD_OUT = 20
 """Held-out categories that choose among epochs with some reliability; a tenth to a fifth of all are held out."""
+FEWEST_CATEGORIES = 25
+"""Training categories below which none is held out: a fifth of them could not choose among epochs."""
 ATTRIBUTE_WEIGHT = 1.5
 """Weight of L_att, which is a sum over all attributes, divided by their number: `edge` on Market-1501."""
 
@@ -72,7 +74,7 @@ def choose_recipe(dataset: SearchDataset, device: str) -> Choice:
 
 def _small_data_settings(dataset: SearchDataset) -> tuple[str, ...]:
     categories = dataset.train.num_categories
-    fraction = round(min(0.2, max(0.1, HELD_OUT / categories)), 3)
+    fraction = round(min(0.2, max(0.1, HELD_OUT / categories)), 3) if categories >= FEWEST_CATEGORIES else 0.0
     images = round((1 - fraction) * dataset.train.num_own)
     if images < 2:
         raise InputError(f"{dataset.name}: too few training images ({dataset.train.num_own}); add some")

@@ -46,8 +46,18 @@ def test_every_size_has_enough_updates_and_a_recipe_that_loads(dataset: SearchDa
     assert config.data.batch_size <= trained
     assert 6 <= config.epochs <= 60
     assert config.losses.attribute * dataset.schema.num_bits == pytest.approx(1.5)
-    assert config.data.validation_fraction == 0.2  # there are eight categories
+    assert config.data.validation_fraction == 0.0  # there are eight categories, too few to hold some out
     assert f"{images:,} training images in 8 categories, on a CPU" in choice.why
+
+
+@pytest.mark.parametrize(("categories", "fraction"), [(24, 0.0), (25, 0.2), (100, 0.2), (150, 0.133), (508, 0.1)])
+def test_enough_categories_are_held_out_to_choose_an_epoch(
+    dataset: SearchDataset, categories: int, fraction: float
+) -> None:
+    large = repeated(dataset, 600)
+    train = dataclasses.replace(large.train, categories=np.arange(600) % categories)
+    choice = choose_recipe(dataclasses.replace(large, train=train), "cpu")
+    assert load_config(choice.recipe, choice.settings).data.validation_fraction == fraction
 
 
 def test_a_gpu_gets_the_large_network_if_nothing_must_be_downloaded(

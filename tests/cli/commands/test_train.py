@@ -101,7 +101,7 @@ def test_own_data_get_a_recipe_that_fits(
     assert "no download" in err
     config = tomllib.loads(out)
     assert config["model"]["backbone"] == "efficientnet_lite0"
-    assert config["data"]["batch_size"] == 9  # all but the held-out fifth
+    assert config["data"]["batch_size"] == 11
     assert config["stages"][0]["epochs"] == 60
     code, out, err = run_sal(capsys, *own, "--set", "stages.0.epochs=3", "--recipe", "auto")
     assert tomllib.loads(out)["stages"][0]["epochs"] == 3

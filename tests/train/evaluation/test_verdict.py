@@ -46,6 +46,12 @@ def test_few_queries_are_said() -> None:
     assert "only 9 were asked, so this is uncertain by 8 points" in search_verdict(report(0.6, 0.7, queries=9))
 
 
+def test_a_handful_of_queries_gives_no_verdict() -> None:
+    assert search_verdict(report(1.0, 1.0, queries=1)).startswith("CANNOT BE TOLD: 1 full description could be asked")
+    assert search_verdict(report(1.0, 1.0, queries=4)).startswith("CANNOT BE TOLD: 4 full descriptions could")
+    assert search_verdict(report(1.0, 1.0, queries=5)).startswith("GOOD")
+
+
 def test_chance_is_the_mean_over_all_orders() -> None:
     """Against the metrics themselves, of every order of six images."""
     relevant = np.array([3, 1])
