@@ -11,11 +11,11 @@ def complete_dataset(incomplete: str) -> list[str]:
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """The recipes that sal brings."""
+    """The recipes that sal brings, and `auto`, which chooses one."""
     from importlib.resources import files
 
     names = sorted(file.name for file in files("sal_train.recipes").iterdir())
-    return _fitting(incomplete, *(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+    return _fitting(incomplete, "auto", *(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def complete_precision(incomplete: str) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from sal_cli.completion import complete_words
 from sal_cli.options import (
     EXIT_FAILED,
+    FILTERS,
+    OUTPUT,
     BundleOption,
     CameraOption,
     DeviceOption,
@@ -25,11 +28,16 @@ from sal_cli.options import (
 from sal_cli.parsing import CommandModule
 from sal_runtime.errors import ConfigError
 
-WHAT, FILTERS, OUTPUT = "What to find", "Filters", "Output"
+WHAT = "What to find"
 
 DescriptionArgument = Annotated[
     str | None,
-    typer.Argument(metavar="DESCRIPTION", show_default=False, help="Whom to find, in words of `sal bundle words`."),
+    typer.Argument(
+        metavar="DESCRIPTION",
+        show_default=False,
+        autocompletion=complete_words,
+        help="The person to find, in words of `sal bundle words`.",
+    ),
 ]
 PlaceArgument = Annotated[
     str | None,
@@ -40,10 +48,20 @@ PlaceArgument = Annotated[
     ),
 ]
 AttrsOption = Annotated[
-    str | None, typer.Option("--attrs", "-a", rich_help_panel=WHAT, help="The description, instead of DESCRIPTION.")
+    str | None,
+    typer.Option(
+        "--attrs",
+        "-a",
+        rich_help_panel=WHAT,
+        autocompletion=complete_words,
+        help="Find this description, instead of DESCRIPTION.",
+    ),
 ]
 PlaceOption = Annotated[
-    str | None, typer.Option("--gallery", "-g", rich_help_panel=WHAT, help="The gallery, instead of GALLERY.")
+    str | None,
+    typer.Option(
+        "--gallery", "-g", metavar="GALLERY", rich_help_panel=WHAT, help="Search this gallery, instead of GALLERY."
+    ),
 ]
 TopOption = Annotated[
     int, typer.Option("-k", "--top", min=1, rich_help_panel=WHAT, help="Show at most this many hits.")
@@ -85,7 +103,7 @@ CsvOption = Annotated[
 app = CommandModule()
 
 
-@app.command(epilog="See also: sal bundle words, sal gallery status crops/, docs/query_language.md")
+@app.command(epilog="See also: sal bundle words, sal gallery status demo/gallery, docs/query_language.md")
 def search(  # noqa: PLR0913 - one parameter is one option
     description: DescriptionArgument = None,
     place: PlaceArgument = None,

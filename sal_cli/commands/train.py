@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sal_cli.completion import complete_dataset, complete_recipe, complete_training_device
 from sal_cli.hints import error_line
-from sal_cli.options import CacheOption, DataOption, cache_or_default, dataset_from, let_waiting_threads_sleep
+from sal_cli.options import (
+    COMPUTE,
+    CacheOption,
+    DataOption,
+    cache_or_default,
+    dataset_from,
+    let_waiting_threads_sleep,
+)
 from sal_cli.parsing import CommandModule
 from sal_runtime.errors import ConfigError
 
@@ -27,23 +35,34 @@ OwnDatasetOption = Annotated[
     str | None,
     typer.Option(
         "--dataset",
-        help="market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl). "
-        "With --resume: the run's own.",
+        metavar="DATASET",
+        autocompletion=complete_dataset,
+        help="Train on market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl). "
+        "Default: that of the run, with --resume.",
     ),
 ]
 RecipeOption = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="auto, sal, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal for "
-        "published data, the run's own with --resume.",
+        metavar="RECIPE",
+        autocompletion=complete_recipe,
+        help="Train by auto, sal, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal "
+        "for published data, that of the run with --resume.",
     ),
 ]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; repeatable.")
 ]
 TrainDeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, cuda:N or auto. Default: the recipe's, which is auto.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="cpu|cuda|cuda:N|auto",
+        rich_help_panel=COMPUTE,
+        autocompletion=complete_training_device,
+        help="Train on this device. Default: the recipe's, which is auto.",
+    ),
 ]
 ResumeOption = Annotated[
     bool,
