@@ -165,11 +165,11 @@ def _attribute_table(run: Run, recognition: Mapping[str, Any]) -> str:
     )
     head = "".join(
         f"<th>{text}</th>"
-        for text in ("attribute", "people", "images", "share", "seen", "not seen", "accuracy", "chance 50", "")
+        for text in ("attribute", "people", "images", "share", "found", "rejected", "accuracy", "chance 50", "")
     )
     return (
         f'<h2>Attributes</h2><div class="table"><table><tr>{head}</tr>{rows}</table></div>\n'
-        '<p class="note">Seen: of images with the attribute, those in which it is recognised. Not seen: of images '
+        '<p class="note">Found: of images with the attribute, those in which it is recognised. Rejected: of images '
         "without it, those in which it is not. Accuracy: the mean of both; 50 is chance, however rare the attribute. "
         f"{SENSITIVE_MARK} marks sensitive attributes.</p>"
     )
