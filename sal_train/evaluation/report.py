@@ -86,7 +86,7 @@ def _print_words(words: Mapping[str, str], console: Console) -> None:
 
 def _print_recognition(recognition: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for heading in ("attribute", "images", "people", "share", "seen", "not seen", "accuracy", ""):
+    for heading in ("attribute", "images", "people", "share", "found", "rejected", "accuracy", ""):
         left = heading in ("attribute", "")
         table.add_column(heading, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for name, rates in recognition["by_attribute"].items():
@@ -99,8 +99,8 @@ def _print_recognition(recognition: Mapping[str, Any], console: Console) -> None
         table.add_row(f"mean of {recognition['num_attributes']}", *means)
     console.print(table)
     words = {
-        "seen": "of images with the attribute, those in which it is recognised",
-        "not seen": "of images without it, those in which it is not",
+        "found": "of images with the attribute, those in which it is recognised",
+        "rejected": "of images without it, those in which it is not",
         "accuracy": "the mean of both; 50 is chance, however rare the attribute",
     }
     _print_words(words, console)

@@ -104,7 +104,7 @@ def _measured(run: Run, held_out: HeldOut) -> tuple[str, str]:
     good = search.startswith(("GOOD", "FAIR"))
     verdict = (
         f'<div class="verdict{"" if good else " warning"}"><p><b>{escape(search)}</b></p>'
-        f"<p>{escape(attributes)}</p></div>\n"
+        f"<p>{escape(attributes)}</p>{''.join(f'<p>{text}</p>' for text in _advice(held_out, good))}</div>\n"
         f'<p class="note">Measured on {held_out.metrics["num_queries"]:,} categories (combinations of attributes) that '
         f"training never saw, {held_out.metrics['num_gallery']:,} images.</p>"
     )
@@ -112,6 +112,16 @@ def _measured(run: Run, held_out: HeldOut) -> tuple[str, str]:
     worst = "".join(_query(query) for query in held_out.worst)
     sheets = f"<h2>Best queries</h2>{best}" + (f"<h2>Worst queries</h2>{worst}" if worst else "")
     return verdict, _search_table(held_out.metrics) + _attribute_table(run, held_out.recognition) + sheets
+
+
+def _advice(held_out: HeldOut, is_good: bool) -> list[str]:
+    """What would make the model better, one sentence each."""
+    advice = []
+    if any(strength(rates) == "chance" for rates in held_out.recognition["by_attribute"].values()):
+        advice.append("An attribute no better than chance needs more people who have it, or should be left out.")
+    if not is_good:
+        advice.append("More people in more combinations of attributes help most; sal data check names what is rare.")
+    return advice
 
 
 def _not_measured() -> tuple[str, str]:
@@ -165,11 +175,11 @@ def _attribute_table(run: Run, recognition: Mapping[str, Any]) -> str:
     )
     head = "".join(
         f"<th>{text}</th>"
-        for text in ("attribute", "people", "images", "share", "seen", "not seen", "accuracy", "chance 50", "")
+        for text in ("attribute", "people", "images", "share", "found", "rejected", "accuracy", "chance 50", "")
     )
     return (
         f'<h2>Attributes</h2><div class="table"><table><tr>{head}</tr>{rows}</table></div>\n'
-        '<p class="note">Seen: of images with the attribute, those in which it is recognised. Not seen: of images '
+        '<p class="note">Found: of images with the attribute, those in which it is recognised. Rejected: of images '
         "without it, those in which it is not. Accuracy: the mean of both; 50 is chance, however rare the attribute. "
         f"{SENSITIVE_MARK} marks sensitive attributes.</p>"
     )

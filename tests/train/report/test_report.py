@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sal_train.evaluation.evaluate import Options, evaluate_run
 from sal_train.evaluation.metrics import random_metrics
 from sal_train.report.curves import line_chart
 from sal_train.report.measure import history, measure_held_out
+from sal_train.report.page import render_report
 from sal_train.report.write import REPORT_FILE, write_report
 from sal_train.train import train
 from tests.train.tiny_training import tiny_config, tiny_dataset
@@ -153,3 +155,16 @@ def test_charts_of_one_point_or_of_none() -> None:
     chart = Page(line_chart("a<b", "%", [1], [5.0], 1))
     assert len(chart.all("circle")) == 1
     assert "a<b" in chart.text
+
+
+def test_a_weak_model_gets_advice(run: Path, dataset: SearchDataset) -> None:
+    held_out = measure_held_out(load_run(run), dataset, run.parent / "cache", "cpu")
+    assert held_out is not None
+    guessing = {
+        name: rates | {"balanced_accuracy": 0.5, "standard_error": 0.1, "people": 9}
+        for name, rates in held_out.recognition["by_attribute"].items()
+    }
+    bad = replace(held_out, recognition=dict(held_out.recognition) | {"by_attribute": guessing})
+    text = render_report(load_run(run), history(run), bad, [])
+    assert "needs more people who have it, or should be left out" in text
+    assert "sal data check names what is rare" in text
