@@ -111,7 +111,7 @@ def refuse_options(given: Mapping[str, object], reason: str) -> None:
 
 
 def check_precisions(option: str, precisions: Sequence[str] | None) -> list[PrecisionChoice]:
-    """The precisions that a repeatable option gives; typer checks choices only where one is taken.
+    """The precisions that a repeatable option gives.
 
     Args:
         option: that gave them, such as `--precision`.
@@ -120,11 +120,24 @@ def check_precisions(option: str, precisions: Sequence[str] | None) -> list[Prec
     Raises:
         ConfigError: a word is not a precision.
     """
-    choices = get_args(PrecisionChoice)
-    for precision in precisions or ():
-        if precision not in choices:
-            raise ConfigError(f"{option} {precision}: expected one of {', '.join(choices)}")
-    return cast("list[PrecisionChoice]", list(precisions or ()))
+    return cast("list[PrecisionChoice]", check_words(option, precisions, get_args(PrecisionChoice)))
+
+
+def check_words(option: str, words: Sequence[str] | None, choices: Sequence[str]) -> list[str]:
+    """The words that a repeatable option gives; typer checks choices only where one is taken.
+
+    Args:
+        option: that gave them.
+        words: the words after it; None where it was not given.
+        choices: the words that it takes.
+
+    Raises:
+        ConfigError: a word is not among the choices.
+    """
+    for word in words or ():
+        if word not in choices:
+            raise ConfigError(f"{option} {word}: expected one of {', '.join(choices)}")
+    return list(words or ())
 
 
 def cache_or_default(cache: Path | None) -> Path:
