@@ -37,6 +37,13 @@ EnginesOption = Annotated[
     list[str] | None,
     typer.Option("--trt", metavar="fp32|fp16|int8", help="Also build a TensorRT engine in this precision; repeatable."),
 ]
+PublishPassedOption = Annotated[
+    bool,
+    typer.Option(
+        "--publish-passed",
+        help="Where the gate refuses a precision, write the bundle without it; the exit code is 1 all the same.",
+    ),
+]
 app = CommandModule()
 
 
@@ -55,13 +62,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     name: Annotated[
         str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder without .bundle.")
     ] = None,
-    publish_passed: Annotated[
-        bool,
-        typer.Option(
-            "--publish-passed",
-            help="Where the gate refuses a precision, write the bundle without it; the exit code is 1 all the same.",
-        ),
-    ] = False,
+    publish_passed: PublishPassedOption = False,
     cache: CacheOption = None,
 ) -> None:
     r"""Export a run to a bundle: image and attribute encoder in ONNX, with all that search needs.
@@ -87,6 +88,8 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     engines = check_precisions("--trt", trt)
     choices = (*get_args(PrecisionChoice), "int8-trt")
     wanted = artefacts_for(check_words("--precision", precision, choices), engines)
+    if wanted == ["fp32"]:
+        refuse_options({"--publish-passed": publish_passed}, "a bundle always has fp32; add --precision")
     if dataset is None:
         refuse_options({"--data": data, "--cache": cache}, "no data set is named; add --dataset")
     if engines:
@@ -97,16 +100,18 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     steps = console(stderr=True)
     bundle = export_run(load_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted, publish_passed)
     print(bundle.path)
-    if bundle.manifest["refused"]:
-        raise typer.Exit(EXIT_FAILED)
     if engines:
         _build_engines(bundle, engines, compute_capability)
+    if bundle.manifest["refused"]:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _build_engines(bundle: Bundle, precisions: list[PrecisionChoice], compute_capability: list[str] | None) -> None:
+    """Build the engines whose encoders passed the gate, and print them."""
     from sal_cli.show.engines import build_progress, print_engines
-    from sal_export.engines import build_engines
+    from sal_export.engines import build_engines, engine_precisions
 
+    passed = [precision for precision in precisions if precision in engine_precisions(bundle)]
     with build_progress() as progress:
-        built = build_engines(bundle, precisions, compute_capability, progress=progress)
+        built = build_engines(bundle, passed, compute_capability, progress=progress)
     print_engines(built, as_json=False)

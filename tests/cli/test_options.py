@@ -52,6 +52,7 @@ def test_decoded_images_are_kept_in_the_cache_of_the_user(tmp_path: Path, monkey
     ("command", "useless"),
     [
         ("eval --dataset d --run r --precision int8", "--precision"),
+        ("export --run r --out o --publish-passed", "--publish-passed"),
         ("eval --dataset d --run r --attach", "--attach"),
         ("export --run r --out o --data d", "--data"),
         ("export --run r --out o --cache c", "--cache"),
