@@ -204,6 +204,8 @@ std::unique_ptr<Backend> OnnxRuntime::open(const std::string& name, const std::s
     check(*api_, name, api_->SetSessionLogSeverityLevel(made, ort::kLogErrors));
     check(*api_, name, api_->SetIntraOpNumThreads(made, threads));
     check(*api_, name, api_->AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "0"));
+    // as sal_runtime/engines/onnx.py: exact int8 on processors without VNNI
+    check(*api_, name, api_->AddSessionConfigEntry(made, "session.x64quantprecision", "1"));
     ort::Session* session = nullptr;
     check(*api_, name, api_->CreateSessionFromArray(env_, model.data(), model.size(), made, &session));
     return std::make_unique<OnnxBackend>(*api_, Owned<ort::Session>(session, api_->ReleaseSession), name, spec,

@@ -23,6 +23,7 @@ HINTS = {
     "min_likelihood": "--min-likelihood",
     "out": "--out",
     "precision": "--precision",
+    "publish_passed": "--publish-passed",
     "recipe": "--recipe",
     "resume": "--resume",
     "run": "--run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,7 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     Raises:
         BundleError: the destination exists and is not a bundle, or cannot be written; then nothing has changed.
     """
-    if destination.exists() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
-        raise BundleError(f"{destination} exists and is not a bundle; name another destination")
+    check_destination(destination)
     complete = _complete_manifest(manifest, files)
     text = (json.dumps(complete, indent=1) + "\n").encode()
     try:
@@ -48,6 +48,21 @@ def write_bundle(destination: Path, manifest: Mapping[str, Any], files: Mapping[
     except OSError as error:
         raise BundleError(f"cannot write {destination}: {error.strerror}; nothing has been changed") from error
     return open_bundle(destination)
+
+
+def check_destination(destination: Path) -> None:
+    """Check that a bundle may be written there, before the work that precedes it.
+
+    Raises:
+        BundleError: it is a file, a folder that holds something else, or in a place that cannot be written.
+    """
+    if destination.exists() and not destination.is_dir():
+        raise BundleError(f"{destination} is a file, expected a folder; name another destination", parameter="out")
+    if destination.is_dir() and not (destination / MANIFEST).is_file() and any(destination.iterdir()):
+        raise BundleError(f"{destination} exists and is not a bundle; name another destination", parameter="out")
+    parent = next(folder for folder in destination.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"{destination} cannot be written in {parent}; name another destination", parameter="out")
 
 
 def _complete_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
     """The card as Markdown, made from the manifest.
 
     Args:
-        manifest: with name, image, training, metrics, licence and artefacts.
+        manifest: with name, image, training, metrics, licence, artefacts, and the encoders that the gate refused.
         schema: of the bundle.
     """
     training = manifest["training"]
@@ -34,11 +34,12 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("initial weights", _pretrained(training["pretrained"])),
                 *_taught_by(training.get("teacher")),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
-                ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
+                ("epochs, seed", f"{f'{training['epoch']} of {training['epochs']}'}, {training['seed']}"),
                 ("computed on", _computed_on(training["versions"])),
             ],
         ),
         _metrics(manifest["metrics"]),
+        _precisions(manifest["artefacts"], manifest.get("refused", [])),
         _likelihood(manifest["metrics"].get("partial", {})),
         _attributes(schema, manifest["metrics"].get("recognition")),
         LIMITS,
@@ -108,6 +109,32 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images, percent; "
     text += f"the exported encoders, `{record['command']}`.\n\n"
     return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
+
+
+def _precisions(artefacts: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
+    """What each image encoder finds on the test split, and what the gate refused; empty if there is only fp32."""
+    measured = [entry for entry in artefacts if "mAP" in entry.get("metrics", {})]
+    rows = [
+        (
+            entry["precision"],
+            "/".join(entry["devices"]),
+            *(f"{100 * entry['metrics'][key]:.1f}" for key in METRIC_KEYS[:2]),
+        )
+        for entry in measured
+    ]
+    parts = [_table(("image encoder", "for", "mAP", "rank-1"), rows)] if rows else []
+    for entry in measured:
+        if processor := entry.get("calibration", {}).get("processor"):
+            found = [name for name, has in processor["int8_instructions"].items() if has]
+            parts.append(
+                f"int8 for {'/'.join(entry['devices'])}: measured on {processor['name']} ({', '.join(found)}).\n"
+            )
+    parts += [
+        f"{entry['precision']} for {'/'.join(entry['devices'])} is not in this bundle; the gate refused it: "
+        f"{'; '.join(entry['refusals'])}.\n"
+        for entry in refused
+    ]
+    return "\n".join(["## Precisions\n", *parts]) if parts else ""
 
 
 def _likelihood(partial: Mapping[str, Any]) -> str:

@@ -14,18 +14,20 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from sal_export.bundle_writing import check_destination
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
+from sal_export.engines import MADE_BY
 from sal_export.exported import ExportedEncoder, print_gate
 from sal_export.gates.inputs import GateInputs, drawn_crops, gate_inputs
-from sal_export.gates.parity import Comparison, compare_with, measure_parity
+from sal_export.gates.parity import Comparison, compare_with, measure_parity, missed_limits
 from sal_export.heads import UnitHead, unit_head
 from sal_export.onnx_export import OPSET, export_onnx
 from sal_export.precisions.reduced_precision import reduced_encoders, retrieval_task
 from sal_export.publish import publish
-from sal_runtime.arrays import AnyArray, Float32Array, UInt8Array
+from sal_runtime.arrays import AnyArray, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, Bundle
 from sal_runtime.engines.devices import open_backend
-from sal_runtime.errors import ConfigError
+from sal_runtime.errors import ConfigError, ParityError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.version import __version__
 from sal_train.checkpoint import Run
@@ -34,6 +36,8 @@ from sal_train.evaluation.calibrate import calibrate
 from sal_train.evaluation.subject import bundle_subject
 
 NUM_GOLDEN = 8
+GOLDEN_CHOICE = 4
+"""Golden crops are one in so many drawn ones: those with the longest embeddings, which rounding turns least."""
 ALL_DEVICES = ("cpu", "cuda", "trt")
 RESEARCH_LICENCE = (
     "Research use only: the weights were trained on data whose terms say so ({terms}). The software is Apache-2.0."
@@ -48,6 +52,7 @@ def export_run(
     console: Console,
     name: str | None = None,
     precisions: Sequence[str] = ("fp32",),
+    publish_passed: bool = False,
 ) -> Bundle:
     """Export a run to a bundle.
 
@@ -58,15 +63,43 @@ def export_run(
             parity gate runs on drawn pedestrians, and the bundle has no calibrated likelihood and only fp32 encoders.
         cache_dir: of decoded images.
         console: for progress and the table of the gates; standard error.
-        name: of the bundle; None: the name of `out`.
+        name: of the bundle; None: the name of `out` without its suffix.
         precisions: of the image encoder: any of `fp32`, which is always exported, `fp16`, `int8` (for ONNX Runtime) and
             `int8-trt` (for TensorRT).
+        publish_passed: write the bundle without the precisions that the gates refuse; its manifest names them in
+            `refused`. False: a refusal is an error.
 
     Raises:
-        ParityError: an exported encoder differs from its source or finds less; nothing is written.
+        ParityError: the fp32 encoders differ from PyTorch, or a precision is refused; nothing is written.
         ConfigError: a reduced precision is requested without a data set.
         BundleError: `out` cannot be written.
     """
+    _check_before_work(out, dataset, precisions)
+    spec = ImageSpec(run.config.model.height, run.config.model.width)
+    inputs = gate_inputs(run, spec, dataset)
+    attribute, images = _judged_encoders(run, spec, inputs, dataset, cache_dir, precisions, console)
+    print_gate(images, console)
+    refused = [encoder for encoder in images if encoder.refusals]
+    passed = [encoder for encoder in images if not encoder.refusals]
+    if refused and not publish_passed:
+        raise _refusal(refused, passed)
+    head = unit_head(run.networks, _embed(run, inputs.crops))
+    same = 100 * head.error["same_decision"]
+    console.print(f"attribute head on unit vectors: {same:.2f} % of the decisions of C_att", highlight=False)
+    manifest = build_manifest(run, spec, [attribute, *passed], head, name or bundle_name(out))
+    manifest["refused"] = [encoder.manifest_entry() for encoder in refused]
+    files = {
+        **{encoder.file: encoder.content for encoder in (attribute, *passed)},
+        HEADS: _npz(head.arrays()),
+        GOLDEN: _npz(golden_vectors(run, spec)),
+    }
+    if dataset is not None:
+        console.print("calibrating the likelihood of match")
+        manifest["calibration"] = _calibrate(run, dataset, manifest, files, cache_dir, console)
+    return publish(out, manifest, files, run.schema)
+
+
+def _check_before_work(out: Path, dataset: SearchDataset | None, precisions: Sequence[str]) -> None:
     reduced = [precision for precision in precisions if precision != "fp32"]
     if reduced and dataset is None:
         raise ConfigError(
@@ -74,31 +107,46 @@ def export_run(
             "set stay within fixed tolerances",
             parameter="dataset",
         )
-    spec = ImageSpec(run.config.model.height, run.config.model.width)
-    inputs = gate_inputs(run, spec, dataset)
+    check_destination(out)
+
+
+def _judged_encoders(
+    run: Run,
+    spec: ImageSpec,
+    inputs: GateInputs,
+    dataset: SearchDataset | None,
+    cache_dir: Path,
+    precisions: Sequence[str],
+    console: Console,
+) -> tuple[ExportedEncoder, list[ExportedEncoder]]:
+    """The attribute encoder, and the image encoders in all precisions, with the findings of the gates."""
     attribute, image = fp32_encoders(run, spec, inputs, console)
-    encoders = [attribute, image]
-    if reduced and dataset is not None:
-        task = retrieval_task(dataset, spec, attribute.content, cache_dir)
-        encoders = [attribute, *reduced_encoders(run, image, inputs, task, reduced, console)]
-    head = unit_head(run.networks, _embed(run, inputs.crops))
-    print_gate(encoders, console)
-    same = 100 * head.error["same_decision"]
-    console.print(f"attribute head on unit vectors: {same:.2f} % of the decisions of C_att", highlight=False)
-    manifest = build_manifest(run, spec, encoders, head, name or out.name)
-    files = {
-        **{encoder.file: encoder.content for encoder in encoders},
-        HEADS: _npz(head.arrays()),
-        GOLDEN: _npz(golden_vectors(run, spec)),
-    }
-    if dataset is not None:
-        manifest = {**manifest, "calibration": _calibrate(run, dataset, manifest, files, cache_dir, console)}
-    return publish(out, manifest, files, run.schema)
+    if dataset is None or set(precisions) <= {"fp32"}:
+        return attribute, [image]
+    task = retrieval_task(dataset, spec, attribute.content, cache_dir)
+    return attribute, reduced_encoders(run, image, inputs, task, precisions, console)
 
 
-def artefacts_for(precisions: Sequence[str], engines: Sequence[str]) -> list[str]:
+def bundle_name(out: Path) -> str:
+    """Name of the bundle in a folder: `market` for `market.bundle`."""
+    return out.absolute().name.removesuffix(".bundle")
+
+
+def _refusal(refused: Sequence[ExportedEncoder], passed: Sequence[ExportedEncoder]) -> ParityError:
+    """The error that says what was refused, why, and what to do."""
+    names = " and ".join(encoder.asked_as for encoder in refused)
+    reasons = "; ".join(f"{encoder.asked_as}: {', '.join(encoder.refusals)}" for encoder in refused)
+    rest = ", ".join(encoder.asked_as for encoder in passed)
+    return ParityError(
+        f"the gate refuses {names}, and nothing has been written. {reasons}. Export without {names}, or publish what "
+        f"passed: {rest}",
+        parameter="publish_passed",
+    )
+
+
+def artefacts_for(precisions: Sequence[str], engines: Sequence[Precision]) -> list[str]:
     """The `precisions` of `export_run` for the given precisions of the image encoder and of TensorRT engines."""
-    wanted = [*precisions, *("int8-trt" if precision == "int8" else precision for precision in engines)]
+    wanted = [*precisions, *(MADE_BY[precision] for precision in engines)]
     return list(dict.fromkeys(["fp32", *wanted]))
 
 
@@ -111,23 +159,25 @@ def fp32_encoders(
         ParityError: one of them differs.
     """
     attribute_module, image_module = DeployedAttributeEncoder(run.networks), DeployedImageEncoder(run.networks)
-    with console.status("exporting the encoders"):
-        attribute = export_onnx(attribute_module, torch.zeros(2, run.schema.num_bits), "attributes")
-        image = export_onnx(image_module, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8), "images")
+    console.print("exporting fp32")
+    attribute = export_onnx(attribute_module, torch.zeros(2, run.schema.num_bits), "attributes")
+    image = export_onnx(image_module, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8), "images")
     vectors = inputs.vectors.astype(np.float32)
     torch_attribute, torch_image = _torch_encode(attribute_module.eval()), _torch_encode(image_module.eval())
-    with console.status(f"comparing with PyTorch on {inputs.described}"):
-        attribute_source = compare_with(torch_attribute, "PyTorch", vectors, None, "training category vectors")
-        image_source = compare_with(torch_image, "PyTorch", inputs.crops, attribute_source.reference, inputs.described)
-        return (
-            _fp32(ATTRIBUTE_ROLE, attribute, attribute_source),
-            _fp32(IMAGE_ROLE, image, image_source),
-        )
+    console.print(f"comparing with PyTorch on {inputs.described.partition(',')[0]}", highlight=False)
+    attribute_source = compare_with(torch_attribute, "PyTorch", vectors, None, "training category vectors")
+    image_source = compare_with(torch_image, "PyTorch", inputs.crops, attribute_source.reference, inputs.described)
+    return _fp32(ATTRIBUTE_ROLE, attribute, attribute_source), _fp32(IMAGE_ROLE, image, image_source)
 
 
 def _fp32(role: str, content: bytes, source: Comparison) -> ExportedEncoder:
     file = f"{role}.onnx"
     parity = measure_parity(file, open_backend(content).run, source)
+    if missed := missed_limits(parity, "fp32"):
+        raise ParityError(
+            f"{file} differs from PyTorch: {', '.join(missed)}. Nothing has been written; try the versions of torch, "
+            "onnx and onnxruntime that constraints.txt names"
+        )
     producer = f"torch {torch.__version__}, onnx opset {OPSET}"
     return ExportedEncoder(role, file, "fp32", ALL_DEVICES, content, producer, parity)
 
@@ -157,7 +207,8 @@ def build_manifest(
 
 def golden_vectors(run: Run, spec: ImageSpec) -> dict[str, AnyArray]:
     """Drawn crops and random attribute vectors with PyTorch's embeddings of them; nothing comes from a data set."""
-    crops = drawn_crops(spec, NUM_GOLDEN)
+    drawn = drawn_crops(spec, GOLDEN_CHOICE * NUM_GOLDEN)
+    crops = drawn[_embed(run, drawn).norm(dim=1).argsort(descending=True)[:NUM_GOLDEN].numpy()]
     vectors, _ = run.statistics.sample_completions([{}], 4 * NUM_GOLDEN, seed=0)
     vectors = vectors[:NUM_GOLDEN]
     return {

@@ -104,13 +104,16 @@ def verify(
         raise typer.Exit(EXIT_FAILED)
 
 
-@app.command(epilog="See also: docs/engines.md, sal search --device trt")
+@app.command(epilog="See also: docs/edge_box.md, docs/engines.md, sal search --device trt")
 def engine(
     bundle: ShownOption = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", metavar="fp32|fp16|int8", help="Build in this precision; repeatable. Default: fp16."
+            "--precision",
+            metavar="fp32|fp16|int8",
+            help="Build in this precision; repeatable. Default: in each for which the bundle has an encoder for "
+            "TensorRT.",
         ),
     ] = None,
     compute_capability: CapabilityOption = None,
@@ -124,14 +127,16 @@ def engine(
 
     `--device trt` builds missing engines by itself; this command builds them beforehand. An engine works for one
     version of TensorRT and one kind of GPU. If an engine turns out to have another precision, the exit code is 1.
+    `sal export --precision fp16 --precision int8-trt` adds the encoders to the bundle; that needs no GPU.
     """
     from sal_cli.show.engines import build_progress, print_engines
-    from sal_export.engines import build_engines
+    from sal_export.engines import build_engines, engine_precisions
     from sal_runtime.bundle.bundle import open_bundle
     from sal_runtime.gallery.choices import choose_bundle_path
 
-    precisions = check_precisions("--precision", precision or ["fp16"])
+    precisions = check_precisions("--precision", precision)
     opened = open_bundle(choose_bundle_path(bundle))
+    precisions = precisions or engine_precisions(opened)
     with build_progress() as progress:
         engines = build_engines(opened, precisions, compute_capability, progress=progress)
     print_engines(engines, as_json=as_json)

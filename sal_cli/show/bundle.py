@@ -43,6 +43,7 @@ def bundle_summary(bundle: Bundle) -> dict[str, Any]:
                 "role": artefact.role,
                 "file": artefact.file,
                 "precision": artefact.precision,
+                "devices": list(artefact.devices),
                 "bytes": artefact.size,
                 "sha256": artefact.sha256,
                 "parity": {
@@ -53,6 +54,10 @@ def bundle_summary(bundle: Bundle) -> dict[str, Any]:
             for artefact in sorted(
                 bundle.artefacts, key=lambda artefact: (artefact.role != IMAGE_ROLE, artefact.precision)
             )
+        ],
+        "refused": [
+            {key: entry[key] for key in ("role", "precision", "devices", "refusals")}
+            for entry in bundle.manifest.get("refused", [])
         ],
         "licence": bundle.manifest["licence"],
     }
@@ -87,6 +92,9 @@ def print_summary(bundle: Bundle, *, as_json: bool) -> None:
             textwrap.fill(value, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=INDENT, break_long_words=False)
         )
     _print_artefacts(summary["artefacts"])
+    for entry in summary["refused"]:
+        text = f"{entry['precision']} for {'/'.join(entry['devices'])}: {'; '.join(entry['refusals'])}"
+        print(textwrap.fill(text, WIDTH, initial_indent=f"{'refused':<12}", subsequent_indent=INDENT))
 
 
 def _percentages(metrics: Mapping[str, float] | None) -> str:
@@ -97,12 +105,13 @@ def _percentages(metrics: Mapping[str, float] | None) -> str:
 
 def _print_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> None:
     """Print a row for each encoder, with its differences from PyTorch at the time of the export."""
-    made = table("encoder", "precision", "MB", "max abs", "min cosine", "top-10", "mAP", left=2)
+    made = table("encoder", "precision", "for", "MB", "max abs", "min cosine", "top-10", "mAP", left=3)
     for artefact in artefacts:
         parity, metrics = artefact["parity"], artefact["metrics"] or {}
         made.add_row(
-            artefact["role"],
+            artefact["role"].removesuffix("_encoder"),
             artefact["precision"],
+            "/".join(artefact["devices"]),
             f"{artefact['bytes'] / 1e6:.2f}",
             _number(parity["max_abs"], ".1e"),
             _number(parity["min_cosine"], ".7f"),

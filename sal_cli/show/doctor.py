@@ -82,6 +82,8 @@ def _machine(report: DoctorReport) -> str:
     has = [name for name, is_present in known.items() if is_present]
     lacks = [name for name, is_present in known.items() if not is_present]
     int8 = f"for int8: {', '.join(has) or 'nothing'}" + (f"; not {', '.join(lacks)}" if lacks else "")
+    if {"avx_vnni", "avx512_vnni"} <= set(lacks):
+        int8 += " (without VNNI int8 is exact, but may be no faster than fp32)"
     parts = [str(report.machine["cpu"]), f"{report.machine['cores']} cores", int8 if known else "int8: not known"]
     return ", ".join([*parts, str(report.machine["os"])])
 

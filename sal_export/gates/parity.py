@@ -31,14 +31,14 @@ class Limits:
 
     Attributes:
         max_abs: largest difference of a coordinate of a unit vector; None: the cosines decide.
-        min_cosine: of the two embeddings of one input, over all inputs.
+        min_cosine: of the two embeddings of one input, over all inputs; None: the others decide.
         p1_cosine: their first percentile.
         mean_cosine: their mean.
         top10_agreement: smallest mean share of the first ten hits that both encoders agree on.
     """
 
     max_abs: float | None
-    min_cosine: float
+    min_cosine: float | None
     p1_cosine: float
     mean_cosine: float
     top10_agreement: float
@@ -46,11 +46,12 @@ class Limits:
 
 LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(1e-4, 0.99999, 0.99999, 0.99999, 0.99),
-    "fp16": Limits(None, 0.999, 0.9995, 0.9999, 0.95),
-    "int8": Limits(None, 0.90, 0.95, 0.98, 0.75),
+    "fp16": Limits(None, 0.99, 0.999, 0.9999, 0.95),
+    "int8": Limits(None, None, 0.80, 0.98, 0.75),
 }
-"""Limits by precision. For int8 they are wide, because many embeddings move a little; the second gate
-(`sal_export.gates.retrieval`) measures whether search still finds the same."""
+"""Limits by precision. In fp16 and int8 the mean decides whether the arithmetic is right: a fault moves every crop. The
+worst crops are those whose embedding is short before it is scaled to length 1, so that the same rounding turns it
+further; that they can be found is measured by the second gate (`sal_export.gates.retrieval`)."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,16 @@ def compare_with(
     return Comparison(inputs, in_chunks(source, inputs), queries, described, name)
 
 
-def measure_parity(name: str, exported: EncodeBatch, comparison: Comparison, precision: Precision = "fp32") -> Parity:
+def measure_parity(name: str, exported: EncodeBatch, comparison: Comparison) -> Parity:
     """Run an exported encoder in batches of 1, 2, 3, 17, 64 and 65 and compare it with its source.
 
     Args:
         name: for messages.
         exported: the artefact; it must accept every batch size up to `MAX_BATCH`.
         comparison: from `compare_with`.
-        precision: of the artefact; its limits apply.
 
     Raises:
-        ParityError: shapes differ, a value is not finite, or a limit is exceeded.
+        ParityError: shapes differ, a value is not finite, or an embedding is not a unit vector.
     """
     inputs, reference = comparison.inputs, comparison.reference
     differences, cosines = [0.0], [1.0]
@@ -148,7 +148,7 @@ def measure_parity(name: str, exported: EncodeBatch, comparison: Comparison, pre
     _check_output(name, whole, reference)
     all_cosines = _cosine(whole, reference)
     queries = comparison.queries
-    parity = Parity(
+    return Parity(
         batches=BATCHES,
         max_abs=max(*differences, float(np.abs(whole - reference).max())),
         min_cosine=min(*cosines, float(all_cosines.min())),
@@ -159,8 +159,26 @@ def measure_parity(name: str, exported: EncodeBatch, comparison: Comparison, pre
         inputs=comparison.described,
         source=comparison.source,
     )
-    _check_limits(name, parity, LIMITS[precision])
-    return parity
+
+
+def missed_limits(parity: Parity, precision: Precision) -> tuple[str, ...]:
+    """Why an encoder is too far from its source: a sentence for each limit of its precision that it misses."""
+    limits = LIMITS[precision]
+    missed = []
+    if limits.max_abs is not None and parity.max_abs > limits.max_abs:
+        missed.append(f"the largest difference is {parity.max_abs:.1e}, at most {limits.max_abs:g} is allowed")
+    least = (
+        ("the smallest cosine", parity.min_cosine, limits.min_cosine),
+        ("the first percentile of the cosines", parity.p1_cosine, limits.p1_cosine),
+        ("the mean cosine", parity.mean_cosine, limits.mean_cosine),
+        ("the share of common hits among the first ten", parity.top10_agreement, limits.top10_agreement),
+    )
+    missed += [
+        f"{name} is {value:.7f}, at least {limit:g} is required"
+        for name, value, limit in least
+        if value is not None and limit is not None and value < limit
+    ]
+    return tuple(missed)
 
 
 def in_chunks(encode: EncodeBatch, inputs: AnyArray) -> Float32Array:
@@ -200,22 +218,3 @@ def _check_output(name: str, got: Float32Array, wanted: Float32Array) -> None:
     norms = np.linalg.norm(got, axis=1)
     if np.abs(norms - 1.0).max() > UNIT_TOLERANCE:
         raise ParityError(f"{name}: embeddings have lengths {norms.min():.4f} to {norms.max():.4f}, expected 1")
-
-
-def _check_limits(name: str, parity: Parity, limits: Limits) -> None:
-    passed = [
-        limits.max_abs is None or parity.max_abs <= limits.max_abs,
-        parity.min_cosine >= limits.min_cosine,
-        parity.p1_cosine >= limits.p1_cosine,
-        parity.mean_cosine >= limits.mean_cosine,
-        parity.top10_agreement is None or parity.top10_agreement >= limits.top10_agreement,
-    ]
-    if all(passed):
-        return
-    agreement = "-" if parity.top10_agreement is None else f"{parity.top10_agreement:.3f}"
-    raise ParityError(
-        f"{name}: max abs {parity.max_abs:.2e}, cosine min {parity.min_cosine:.7f}, 1st percentile "
-        f"{parity.p1_cosine:.7f}, mean {parity.mean_cosine:.7f}, top-10 {agreement}; limits {limits.max_abs}, "
-        f"{limits.min_cosine}, {limits.p1_cosine}, {limits.mean_cosine}, {limits.top10_agreement}. "
-        "Nothing has been published"
-    )

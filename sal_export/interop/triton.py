@@ -105,7 +105,7 @@ def write_triton_repository(
 
 def served_models(bundle: Bundle, precision: Precision, max_batch: int, device: str) -> tuple[ServedModel, ServedModel]:
     """The image and the attribute encoder as models of a repository; see `write_triton_repository`."""
-    prefix = "sal_" + re.sub(r"[^A-Za-z0-9_-]+", "_", bundle.name)
+    prefix = "sal_" + re.sub(r"[^A-Za-z0-9_-]+", "_", bundle.name.removesuffix(".bundle"))
     spec = bundle.image_spec
     output = Tensor("embeddings", "TYPE_FP32", (bundle.embedding_dim,))
     image, attribute = bundle.artefact(IMAGE_ROLE, device=device, precision=precision), bundle.artefact(ATTRIBUTE_ROLE)

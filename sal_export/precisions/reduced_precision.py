@@ -1,4 +1,4 @@
-"""The image encoder in fp16 and int8. Each must pass both gates: embeddings close to fp32's, and no worse retrieval."""
+"""The image encoder in fp16 and int8, judged by both gates: embeddings close to fp32's, and no worse retrieval."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from sal_export.exported import ExportedEncoder
 from sal_export.gates.inputs import GateInputs
-from sal_export.gates.parity import Comparison, compare_with, in_chunks, measure_parity
-from sal_export.gates.retrieval import Retrieval, Task, check_retrieval, measure_retrieval
+from sal_export.gates.parity import Comparison, compare_with, in_chunks, measure_parity, missed_limits
+from sal_export.gates.retrieval import Retrieval, Task, loss_of, measure_retrieval, refusals
 from sal_export.onnx_export import export_onnx
 from sal_export.precisions.half_precision import half_image_encoder
 from sal_export.precisions.int8 import (
@@ -26,8 +26,9 @@ from sal_export.precisions.int8 import (
     calibration_hash,
     quantise,
 )
+from sal_runtime.doctor.machine import cpu_name, int8_instructions
 from sal_runtime.engines.devices import open_backend
-from sal_runtime.errors import ConfigError
+from sal_runtime.errors import ConfigError, ParityError
 from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
@@ -53,17 +54,17 @@ class Gate:
     reference: Retrieval
     console: Console
 
-    def passed(self, encoder: ExportedEncoder) -> ExportedEncoder:
-        """The encoder with the findings of the gates.
-
-        Raises:
-            ParityError: it does not pass.
-        """
+    def judged(self, encoder: ExportedEncoder) -> ExportedEncoder:
+        """The encoder with the findings of the gates, and with the reasons why they refuse it."""
         run = open_backend(encoder.content).run
-        parity = measure_parity(encoder.file, run, self.comparison, encoder.precision)
+        try:
+            parity = measure_parity(encoder.file, run, self.comparison)
+        except ParityError as error:
+            return dataclasses.replace(encoder, parity=None, retrieval=None, refusals=(str(error),))
         retrieval = measure_retrieval(encoder.file, run, self.task, self.console)
-        check_retrieval(encoder.file, encoder.precision, self.reference, retrieval)
-        return dataclasses.replace(encoder, parity=parity, retrieval=retrieval)
+        loss = loss_of(self.reference, retrieval)
+        reasons = (*missed_limits(parity, encoder.precision), *refusals(loss, encoder.precision))
+        return dataclasses.replace(encoder, parity=parity, retrieval=retrieval, loss=loss, refusals=reasons)
 
 
 def retrieval_task(dataset: SearchDataset, spec: ImageSpec, attribute_encoder: bytes, cache_dir: Path) -> Task:
@@ -77,7 +78,7 @@ def retrieval_task(dataset: SearchDataset, spec: ImageSpec, attribute_encoder: b
 def reduced_encoders(
     run: Run, reference: ExportedEncoder, inputs: GateInputs, task: Task, precisions: Sequence[str], console: Console
 ) -> list[ExportedEncoder]:
-    """Make the image encoders of reduced precision and send them through the gates.
+    """Make the image encoders of reduced precision and judge them by the gates.
 
     Args:
         run: gives the networks.
@@ -88,10 +89,9 @@ def reduced_encoders(
         console: for progress; standard error.
 
     Returns:
-        The fp32 image encoder with its retrieval metrics, then the others.
+        The fp32 image encoder with its retrieval metrics, then the others, also those that the gates refuse.
 
     Raises:
-        ParityError: one of them does not pass.
         ConfigError: there are too few crops to calibrate int8.
     """
     backend = open_backend(reference.content)
@@ -100,14 +100,11 @@ def reduced_encoders(
     gate = Gate(comparison, task, retrieval, console)
     encoders = [dataclasses.replace(reference, retrieval=retrieval)]
     if "fp16" in precisions:
-        with console.status("exporting fp16"):
-            encoder = _fp16(run, reference)
-        encoders.append(gate.passed(encoder))
+        console.print("exporting fp16")
+        encoders.append(gate.judged(_fp16(run, reference)))
     for precision, layout in (("int8", U8S8), ("int8-trt", S8S8)):
         if precision in precisions:
-            with console.status(f"calibrating int8 {layout.name} on {len(inputs.calibration)} training crops"):
-                encoder = _int8(reference, inputs, comparison, layout)
-            encoders.append(gate.passed(encoder))
+            encoders.append(gate.judged(_int8(reference, inputs, comparison, layout, console)))
     return encoders
 
 
@@ -125,7 +122,9 @@ def _fp16(run: Run, reference: ExportedEncoder) -> ExportedEncoder:
     )
 
 
-def _int8(reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison, layout: Layout) -> ExportedEncoder:
+def _int8(
+    reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison, layout: Layout, console: Console
+) -> ExportedEncoder:
     """The calibration whose embeddings are closest to fp32's, measured on crops that it was not calibrated on."""
     usable = len(inputs.calibration) // CALIBRATION_BATCH * CALIBRATION_BATCH
     if not usable:
@@ -134,7 +133,10 @@ def _int8(reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison
             f"{len(inputs.calibration)}; leave int8 out or train on more images"
         )
     crops = inputs.calibration[:usable]
-    candidates = {method: quantise(reference.content, crops, method, layout) for method in METHODS}
+    candidates = {}
+    for number, method in enumerate(METHODS, 1):
+        console.print(f"calibrating int8 {layout.name} on {usable} crops: {method} ({number} of {len(METHODS)})")
+        candidates[method] = quantise(reference.content, crops, method, layout)
     cosines = {method: _mean_cosine(content, comparison) for method, content in candidates.items()}
     best = max(cosines, key=lambda method: cosines[method])
     calibration: dict[str, Any] = {
@@ -144,6 +146,7 @@ def _int8(reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison
         "crops": usable,
         "crops_sha256": calibration_hash(crops),
         "data": inputs.described.partition(",")[0],
+        "processor": {"name": cpu_name(), "int8_instructions": int8_instructions()},
     }
     return dataclasses.replace(
         reference,

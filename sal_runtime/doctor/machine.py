@@ -82,7 +82,7 @@ def find_gpus(timeout: float = NVIDIA_SMI_SECONDS) -> tuple[tuple[Gpu, ...], str
 def machine() -> dict[str, Any]:
     """Processor, cores, first GPU (None without one) and operating system; no names of hosts or people."""
     gpu = next((gpu.name for gpu in find_gpus()[0]), None)
-    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "os": platform.platform()}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "os": platform.platform()}
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
@@ -113,7 +113,8 @@ def _without_folder(argument: str) -> str:
     return option + separator + (Path(value).name if Path(value).is_absolute() else value)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Model of the processor, or its architecture where the system does not say."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

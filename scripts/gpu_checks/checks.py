@@ -112,14 +112,16 @@ def check_retrieved(encoder: CheckedEncoder, task: Task, first: str | None, reco
     """
     from rich.console import Console
 
-    from sal_export.gates.retrieval import Retrieval, check_retrieval, measure_retrieval
+    from sal_export.gates.retrieval import Retrieval, loss_of, measure_retrieval, refusals
 
     def retrieval() -> dict[str, Any]:
         found = measure_retrieval(encoder.name, encoder.encode, task, Console(stderr=True))
         if encoder.precision != "fp32":
             if first is None:
                 raise ParityError(f"found {found}, and no fp32 encoder to compare that with")
-            check_retrieval(encoder.name, encoder.precision, Retrieval(**record.parts[f"{first} retrieval"]), found)
+            loss = loss_of(Retrieval(**record.parts[f"{first} retrieval"]), found)
+            if reasons := refusals(loss, encoder.precision):
+                raise ParityError(f"{encoder.name}: {', '.join(reasons)}")
         return found.to_json()
 
     found = record.attempt(f"{encoder.name} retrieval", retrieval)

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from sal_cli.options import DeviceOption, PrecisionChoice, cache_or_default, print_choice
+from sal_export.package import artefacts_for
 from sal_runtime.arrays import Precision
 from sal_runtime.engines.devices import DEVICES, DeviceChoice
 from tests.command_line import check_one_error, run_sal
@@ -20,6 +21,13 @@ Capsys = pytest.CaptureFixture[str]
 def test_the_choices_are_those_of_the_library() -> None:
     assert get_args(get_args(get_args(DeviceOption)[0])[0]) == DEVICES == ("cpu", "cuda", "trt", "auto")
     assert get_args(PrecisionChoice) == get_args(Precision)
+
+
+def test_export_also_takes_int8_for_tensorrt_and_says_what_it_takes(tmp_path: Path, capsys: Capsys) -> None:
+    export = ("export", "--run", tmp_path / "no-run", "--out", tmp_path / "bundle")
+    check_one_error(run_sal(capsys, *export, "--precision", "int9"), 2, "expected one of fp32, fp16, int8, int8-trt")
+    check_one_error(run_sal(capsys, *export, "--precision", "int8-trt"), 2, "no-run: no config.toml here")
+    assert artefacts_for(["fp16", "int8-trt"], ["int8"]) == ["fp32", "fp16", "int8-trt"]
 
 
 def test_the_device_that_auto_took_is_one_line_on_stderr(capsys: Capsys) -> None:
@@ -44,6 +52,7 @@ def test_decoded_images_are_kept_in_the_cache_of_the_user(tmp_path: Path, monkey
     ("command", "useless"),
     [
         ("eval --dataset d --run r --precision int8", "--precision"),
+        ("export --run r --out o --publish-passed", "--publish-passed"),
         ("eval --dataset d --run r --attach", "--attach"),
         ("export --run r --out o --data d", "--data"),
         ("export --run r --out o --cache c", "--cache"),

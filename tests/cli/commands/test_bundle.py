@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from tests.command_line import check_one_error, run_sal
@@ -31,9 +32,10 @@ def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     for word in (bundle.fingerprint[:12], "128 x 64 RGB", "age ◆, gender ◆", "calibrated", "Research use only"):
         assert word in out
     assert f"mAP {100 * bundle.manifest['metrics']['mAP']:.1f}" in out
-    rows = [line for line in lines if line.startswith("image_encoder ")]
-    for row, precision in zip(rows, ("fp32", "int8"), strict=True):
-        assert precision in row
+    rows = [line for line in lines if line.startswith("image ")]
+    for row, words in zip(rows, (["fp32", "cpu/cuda/trt"], ["int8", "cpu/cuda"]), strict=True):
+        precision = words[0]
+        assert row.split()[1:3] == words
         assert f"{bundle.artefact('image_encoder', precision=precision).parity['max_abs']:.1e}" in row
 
 
@@ -43,6 +45,18 @@ def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.Ca
     assert "not calibrated" in out
     assert "not measured" in out
     assert "gender ◆" in out
+
+
+def test_show_names_what_the_gate_refused(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((tiny / "manifest.json").read_text())
+    files = {name: (tiny / name).read_bytes() for name in manifest["files"]}
+    reasons = ["mAP falls by 2.00 points of at most 1.0 (300 queries; probability of chance 0 %)"]
+    refused = {"role": "image_encoder", "precision": "int8", "devices": ["trt"], "refusals": reasons}
+    write_bundle(tiny, {**manifest, "refused": [refused]}, files)
+    code, out, _ = run_sal(capsys, "bundle", "show", "--bundle", tiny)
+    assert code == 0
+    assert f"refused int8 for trt: {reasons[0]}" in " ".join(out.split())
+    assert json.loads(run_sal(capsys, "bundle", "show", "--bundle", tiny, "--json")[1])["refused"] == [refused]
 
 
 def test_show_for_programs(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +69,27 @@ def test_show_for_programs(tiny: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [artefact["role"] for artefact in document["artefacts"]] == ["image_encoder", "attribute_encoder"]
     for artefact in document["artefacts"]:
         assert artefact["bytes"] == (tiny / artefact["file"]).stat().st_size
+
+
+def test_engine_names_what_the_bundle_has_and_how_to_get_the_rest(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = ("bundle", "engine", "--bundle", tiny, "--compute-capability", "8.9")
+    done = run_sal(capsys, *engine, "--precision", "int8", "--precision", "fp16")
+    check_one_error(done, 2, "has no int8 and no fp16 encoder for TensorRT, only fp32")
+    assert "export the run again in int8-trt and fp16, which needs no GPU" in done[2]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX builds engines without a GPU: tensorrt-rtx"
+)
+def test_engine_builds_what_the_bundle_has(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, out, _ = run_sal(capsys, "bundle", "engine", "--bundle", tiny, "--compute-capability", "8.9", "--json")
+    assert code == 0
+    assert [engine["key"]["precision"] for engine in json.loads(out)["engines"]] == ["fp32"]
 
 
 def test_triton(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +178,7 @@ def test_without_the_library_the_extra_is_named(
         )
 
 
-@pytest.mark.parametrize("command", ["show", "words", "sign", "verify", "triton", "deepstream"])
+@pytest.mark.parametrize("command", ["show", "words", "sign", "verify", "engine", "triton", "deepstream"])
 def test_help_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_sal(capsys, "bundle", command, "--help")
     assert code == 0

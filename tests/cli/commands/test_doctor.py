@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from sal_cli.commands.doctor import doctor
+from sal_runtime.doctor.machine import int8_instructions
 from sal_runtime.engines.devices import DEVICE_ENTRIES, DeviceEntry
 from tests.command_line import Outcome
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -54,6 +55,20 @@ def test_a_machine_that_works(run_doctor: Doctor) -> None:
         ["trt", "no"],
     ]
     assert lines[0] == "ready: cpu works; 2 devices not usable"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"), [("avx2 avx512f", True), ("avx2 avx_vnni", False), ("avx2 avx512_vnni", False), ("", True)]
+)
+def test_a_processor_without_vnni_is_told(
+    flags: str, said: bool, run_doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    found = int8_instructions(f"model name\t: drawn\nflags\t\t: fpu sse2 {flags}\n")
+    monkeypatch.setattr("sal_runtime.doctor.doctor.int8_instructions", lambda: found)
+    code, out, _ = run_doctor()
+    assert code == 0
+    assert ("without VNNI int8 is exact, but may be no faster than fp32" in " ".join(out.split())) == said
 
 
 def test_json_is_one_document(run_doctor: Doctor) -> None:

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from sal_export.gates.parity import compare_with, measure_parity
+from sal_export.gates.parity import compare_with, measure_parity, missed_limits
 from sal_export.precisions.half_precision import fold_batchnorms, half_image_encoder
 from sal_runtime.engines.devices import open_backend
 from tests.export.lively_networks import CONFIGS, exported_image_encoder, lively, smooth_crops
@@ -50,6 +50,7 @@ def test_the_fp16_graph_is_half_where_it_may_be(name: str) -> None:
 def test_fp16_passes_the_limits_of_fp16() -> None:
     source = open_backend(exported_image_encoder("sal")).run
     half = open_backend(exported_image_encoder("sal", half=True)).run
-    parity = measure_parity("half", half, compare_with(source, "fp32", smooth_crops(80), None, "squares"), "fp16")
+    parity = measure_parity("half", half, compare_with(source, "fp32", smooth_crops(80), None, "squares"))
+    assert not missed_limits(parity, "fp16")
     assert 0 < parity.max_abs < 0.05
     assert parity.min_cosine <= parity.p1_cosine <= parity.mean_cosine <= 1.0 + 1e-6

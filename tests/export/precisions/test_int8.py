@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from sal_export.precisions.int8 import METHODS, S8S8, U8S8, Layout, calibration_hash, quantise
+from sal_export.precisions.int8 import CALIBRATION_BATCH, METHODS, S8S8, U8S8, Layout, calibration_hash, quantise
 from sal_runtime.engines.devices import open_backend
 from tests.export.lively_networks import exported_image_encoder, smooth_crops
 
@@ -19,10 +19,13 @@ def fp32() -> bytes:
     return exported_image_encoder("sal")
 
 
-@pytest.mark.parametrize("layout", [U8S8, S8S8], ids=lambda layout: layout.name)
-@pytest.mark.parametrize("method", METHODS)
-def test_int8_graphs_hold_what_their_engines_take(fp32: bytes, layout: Layout, method: str) -> None:
-    content = quantise(fp32, smooth_crops(32), method, layout)
+@pytest.mark.parametrize(
+    ("method", "layout"),
+    [*((method, U8S8) for method in METHODS), ("mse", S8S8)],
+    ids=["minmax", "percentile", "entropy", "mse", "mse-s8s8"],
+)
+def test_int8_graphs_hold_what_their_engines_take(fp32: bytes, method: str, layout: Layout) -> None:
+    content = quantise(fp32, smooth_crops(CALIBRATION_BATCH), method, layout)
     graph = onnx.load_from_string(content).graph
     constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
     zero_points = [constants[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]

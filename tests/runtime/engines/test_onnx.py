@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,6 +160,7 @@ def test_cuda_is_asked_for_strictly_and_proven(
     assert getattr(backend, "placement", None) == {CUDA: 2, CPU: 1}
     assert fake.asked == {"providers": [(CUDA, {"use_tf32": "0"})], "enable_fallback": 0}
     assert fake.config["session.record_ep_graph_assignment_info"] == "1"
+    assert fake.config["session.x64quantprecision"] == "1"
     assert fake.severities == [4, 2]
     assert capsys.readouterr() == ("", "")
 
@@ -228,3 +231,53 @@ def test_on_cuda_everything_runs_there_and_gives_the_same(model: bytes) -> None:
     assert backend.placement is None or CUDA in backend.placement
     for images in (IMAGES, IMAGES[:1], IMAGES[::-2, :, ::-1]):
         assert np.allclose(backend.run(images), embed_image(np.ascontiguousarray(images)), atol=1e-5)
+
+
+def saturating_model() -> bytes:
+    """One quantised convolution of 8 x 8 pixels by ones: 64 products of up to 255 * 127."""
+    values = {
+        "one": np.float32(1),
+        "no_offset": np.uint8(0),
+        "weights": np.full((1, 64, 1, 1), 127, np.int8),
+        "weight_scale": np.ones(1, np.float32),
+        "weight_offset": np.zeros(1, np.int8),
+        "out_scale": np.float32(64 * 127),
+    }
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["images", "one", "no_offset"], ["x"]),
+        onnx.helper.make_node("DequantizeLinear", ["weights", "weight_scale", "weight_offset"], ["w"], axis=0),
+        onnx.helper.make_node("Conv", ["x", "w"], ["sum"]),
+        onnx.helper.make_node("QuantizeLinear", ["sum", "out_scale", "no_offset"], ["means"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "saturating",
+        [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["n", 64, 4, 4])],
+        [onnx.helper.make_tensor_value_info("means", onnx.TensorProto.UINT8, ["n", 1, 4, 4])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    return bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+
+
+SATURATING_PROGRAM = """
+import shutil
+import subprocess
+import sys
+import numpy as np
+from sal_runtime.engines.onnx import open_session
+session = open_session(open(sys.argv[1], "rb").read(), device="cpu", threads=1)
+print(session.run(None, {"images": np.full((1, 64, 4, 4), 255, np.uint8)})[0].max())
+"""
+
+
+@pytest.mark.slow
+def test_int8_is_exact_on_a_processor_without_vnni(tmp_path: Path) -> None:
+    """The largest inputs and weights; ONNX Runtime's default gives 129 there, because its sums saturate."""
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("qemu-x86_64 is not installed: apt-get install qemu-user")
+    (tmp_path / "model.onnx").write_bytes(saturating_model())
+    command = [emulator, "-cpu", "Haswell", sys.executable, "-c", SATURATING_PROGRAM, tmp_path / "model.onnx"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "255"
