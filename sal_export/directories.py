@@ -23,7 +23,8 @@ def replace_directory(
     """Write a directory, in place of the one that is there if any; at every moment there is the old or the new one.
 
     Everything is written and checked under a temporary name beside the destination, then swapped in by one rename. What
-    writers who were killed left under such names is swept up a day later.
+    writers who were killed left under such names is swept up a day later. Where the destination is a link, the
+    directory behind it is replaced.
 
     Args:
         destination: the directory.
@@ -33,6 +34,7 @@ def replace_directory(
     Raises:
         OSError: it cannot be written; nothing has changed.
     """
+    destination = Path(os.path.realpath(destination))
     destination.parent.mkdir(parents=True, exist_ok=True)
     for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*"):
         if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:

@@ -221,6 +221,17 @@ def test_replacing_leaves_the_new_one_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_the_bundle_behind_it_is_replaced(tmp_path: Path, exists: bool) -> None:
+    if exists:
+        make_tiny_bundle(tmp_path / "v1")
+    (tmp_path / "current").symlink_to("v1")
+    second = open_bundle(make_tiny_bundle(tmp_path / "current", seed=3))
+    assert (tmp_path / "current").is_symlink()
+    assert open_bundle(tmp_path / "v1").fingerprint == second.fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v1"]
+
+
 @pytest.mark.parametrize("failing", ["write_synced", "swap_in", "open_bundle"])
 def test_a_failure_while_writing_keeps_the_old_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
