@@ -34,7 +34,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("initial weights", _pretrained(training["pretrained"])),
                 *_taught_by(training.get("teacher")),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
-                ("epochs, seed", f"{f'{training['epoch']} of {training['epochs']}'}, {training['seed']}"),
+                ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
                 ("computed on", _computed_on(training["versions"])),
             ],
         ),
