@@ -12,6 +12,8 @@ from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.moments import moment_text
 
+SECONDS = "seconds since 1970, UTC, such as time.time() or datetime.timestamp() gives"
+"""What a moment is, for messages."""
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
 
@@ -41,14 +43,17 @@ class ItemFilter:
         """Refuse what can be no condition.
 
         Raises:
-            InputError: a window that ends before it begins, a metadata key without a value to match, or one text where
-                several are wanted.
+            InputError: a window that ends before it begins, a metadata key without a value to match, one text where
+                several are wanted, or a moment that is no number.
         """
         for name, texts in {"cameras": self.cameras, "tracks": self.tracks, **self.metadata}.items():
             is_several = isinstance(texts, Collection) and not isinstance(texts, str)
             if not (is_several and all(isinstance(text, str) for text in texts)):
                 raise InputError(f"got {texts!r} for {name}, expected several texts, such as ['door', 'yard']")
         start, stop = self.captured_from, self.captured_until
+        for bound in (start, stop):
+            if bound is not None and not hasattr(bound, "__float__"):
+                raise InputError(f"got {bound!r} in a time window, expected {SECONDS}")
         if start is not None and stop is not None and not start < stop:
             window = f"from {moment_text(start)} until {moment_text(stop)}"
             raise InputError(f"got a time window {window}, expected it to end after it begins")

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sal_runtime.arrays import batched
-from sal_runtime.gallery.items import GalleryItem, ItemFilter
+from sal_runtime.errors import InputError
+from sal_runtime.gallery.items import SECONDS, GalleryItem, ItemFilter
 from sal_runtime.gallery.store.file import read_counter, write_counter
 
 COLUMNS = "uri, content_hash, size, mtime_ns, camera, captured_at, track, box, metadata"
@@ -135,7 +136,10 @@ def _values(item: GalleryItem) -> tuple[object, ...]:
     box = None if item.box is None else json.dumps(item.box)
     metadata = json.dumps(dict(item.metadata)) if item.metadata else None
     # SQLite has no NaN, and keeps a whole number in this column as a float
-    captured_at = None if item.captured_at is None or math.isnan(item.captured_at) else float(item.captured_at)
+    try:
+        captured_at = None if item.captured_at is None or math.isnan(item.captured_at) else float(item.captured_at)
+    except TypeError as error:
+        raise InputError(f"{item.uri}: captured_at is {item.captured_at!r}, expected {SECONDS}") from error
     values = (
         item.uri, item.content_hash, item.size, item.mtime_ns, item.camera, captured_at, item.track, box, metadata
     )  # fmt: skip
