@@ -194,7 +194,7 @@ def _footer(result: SearchResult) -> str:
     return f"""<footer>
 {skipped if result.failed else ""}
 <p>Likelihood of match: how likely the whole description fits; it orders the hits. The bars: how likely each
-asked term holds, from the picture alone. Score: similarity of picture and description, -1 to 1. Recognised: in this
+asked term holds. Score: similarity of picture and description, -1 to 1. Recognised: in this
 share of the test images that show it. None of this identifies a person: check every hit by eye.</p>
 {f"<p>{escape(result.bundle_name)}: {escape(result.licence)}</p>" if result.licence else ""}
 {sensitive if any(term.sensitive for term in result.terms) else ""}

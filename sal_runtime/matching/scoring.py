@@ -59,7 +59,8 @@ class Assessment:
         cosines: float32 `[N]`, of the image and the query vector, -1..1.
         likelihood: float32 `[N]`, calibrated likelihood in 0..1 that an image fits the whole query; None where the
             bundle holds no calibration.
-        evidence: float32 `[N, T]`, probability in 0..1 that each asked term holds, in the order of the query.
+        evidence: float32 `[N, T]`, probability in 0..1 that each asked term holds, in the order of the query; not less
+            than the likelihood.
     """
 
     cosines: Float32Array
@@ -118,7 +119,26 @@ def assess(
         weight, bias = calibration.head(weight, bias)
         likelihood = calibration.likelihood(scores, len(query.terms), query_information(query, bundle.statistics))
     evidence = term_probabilities(query, bundle.schema, embeddings @ weight.T + bias)
+    if likelihood is not None:
+        evidence = agreeing_evidence(evidence, likelihood)
     return Assessment(embeddings @ vector, likelihood, evidence.astype(np.float32))
+
+
+def agreeing_evidence(evidence: Float64Array, likelihood: Float32Array) -> Float64Array:
+    """Evidence that agrees with the likelihood of match: no term is less likely than all of them together.
+
+    The likelihood m also knows the cosine. By the attribute head alone, all terms hold with probability j, the product
+    of the evidence p of each. Jeffrey's rule keeps what the head says of a term where not all hold: the evidence
+    becomes m + (1 - m) (p - j) / (1 - j), which is p where m is j, and m for a single term.
+
+    Args:
+        evidence: by the attribute head alone, `[n, T]` in 0..1.
+        likelihood: of match, `[n]` in 0..1.
+    """
+    joint = evidence.prod(axis=1, keepdims=True)
+    match = np.asarray(likelihood, dtype=np.float64)[:, None]
+    rest = (evidence - joint) / np.maximum(1.0 - joint, PROBABILITY_FLOOR)
+    return np.asarray(match + (1.0 - match) * rest)
 
 
 def query_seed(query: Query) -> int:

@@ -17,6 +17,7 @@ from tests.docs.printed import PAGES, REPOSITORY, Block, blocks_of, make_clone, 
 SHORTER = {
     "sal data synth": "sal data synth --people 80 --images 3",
     "--recipe tiny": "--recipe tiny --set stages.0.epochs=1",
+    "sal train --dataset my-crops/": "sal train --recipe tiny --set stages.0.epochs=1 --dataset my-crops/",
 }
 """What takes minutes, and what is run in its place."""
 PLACEHOLDERS = re.compile(r"\b(?:DATA|WEIGHTS|RUN|BUNDLE|FILE|HOST|IMAGE)\b|\.\.\.")

@@ -14,7 +14,14 @@ import pytest
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.errors import BundleError
 from sal_runtime.matching import scoring
-from sal_runtime.matching.scoring import assess, joint_logit, match_scoring, query_vector, term_probabilities
+from sal_runtime.matching.scoring import (
+    agreeing_evidence,
+    assess,
+    joint_logit,
+    match_scoring,
+    query_vector,
+    term_probabilities,
+)
 from sal_runtime.query.language import Term, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.ranking.scoring import top_k_by_score
@@ -208,9 +215,10 @@ def by_hand(text: str, gallery: np.ndarray) -> tuple[list[float], list[float], l
         joint, cosine_weight = math.prod(evidence), 0.6 * information**2
         score = (math.log(joint / (1 - joint)) + cosine_weight * (row @ vector)) / (1 + cosine_weight)
         logit = (0.8 + 0.4 * information) * score - 0.3 * len(query.terms) + 0.2 * information - 1
+        match = 1 / (1 + math.exp(-logit))
         scores.append(score)
-        likelihoods.append(1 / (1 + math.exp(-logit)))
-        evidences.append(evidence)
+        likelihoods.append(match)
+        evidences.append([match + (1 - match) * (term - joint) / (1 - joint) for term in evidence])
     return scores, likelihoods, evidences
 
 
@@ -262,14 +270,26 @@ def test_bounds_hold_and_are_close_for_what_fits_best(text: str) -> None:
         assert (upper >= np.sort(scores)[-10]).mean() < 0.5
 
 
-def test_one_binary_word_is_ordered_by_its_evidence_and_little_else() -> None:
-    """The likelihood of one word never tells another story than the percentage beside it."""
-    bundle, gallery, query = make_bundle(CALIBRATION), unit_rows(200, 10), parse_query("female", SCHEMA)
+@pytest.mark.parametrize("text", [*QUERIES, "male,hat", "male,hat,red|blue,!old"])
+def test_no_word_is_less_likely_than_the_whole_description(text: str) -> None:
+    bundle, gallery, query = make_bundle(CALIBRATION), unit_rows(200, 10), parse_query(text, SCHEMA)
     vector = query_vector(query, bundle.statistics, encode)
     rows, scores = top_k_by_score([match_scoring(bundle, query, vector)], [gallery], 200)
     told = assess(bundle, query, vector, scores[0], gallery[rows[0]])
     assert told.likelihood is not None
-    assert np.corrcoef(told.likelihood, told.evidence[:, 0])[0, 1] > 0.95
+    assert (told.evidence >= told.likelihood[:, None] - 1e-6).all()
+    assert (told.evidence <= 1).all()
+    if len(query.terms) == 1:  # the percentage of a single word is the likelihood
+        np.testing.assert_allclose(told.evidence[:, 0], told.likelihood, atol=1e-6)
+
+
+def test_evidence_stays_where_the_cosine_says_nothing_new() -> None:
+    evidence = np.array([[0.9, 0.5], [0.2, 0.7], [1.0, 1.0]])
+    agreed = agreeing_evidence(evidence, evidence.prod(axis=1).astype(np.float32))
+    np.testing.assert_allclose(agreed, evidence, atol=1e-6)
+    # all hold with 0.6 instead of 0.45; of the other 0.4, (0.9 - 0.45) / 0.55 and (0.5 - 0.45) / 0.55
+    likelier = agreeing_evidence(evidence[:1], np.array([0.6], np.float32))
+    np.testing.assert_allclose(likelier, [[0.6 + 0.4 * 0.45 / 0.55, 0.6 + 0.4 * 0.05 / 0.55]], atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e4, 88.0, 1e-3])
