@@ -15,7 +15,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 WORKERS ?= 2
-ATTRS ?= upper=red,!hat
+ATTRS ?= upper=red,!backpack
 PIP := bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 # two workers with one thread each: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --quiet
@@ -60,7 +60,7 @@ static: .venv/ready
 # LOWEST=cpu,train,export,plot,sign,milvus,ray,bench installs more; then the tests can run there (CONTRIBUTING.md)
 LOWEST ?= cpu
 lowest: .venv-lowest/ready
-	.venv-lowest/bin/sal search --attrs "$(ATTRS)" --gallery demo/gallery --top 3
+	.venv-lowest/bin/sal search --attrs '$(ATTRS)' --gallery demo/gallery --top 3
 	.venv-lowest/bin/sal doctor
 	.venv-lowest/bin/python docs/examples/embed.py demo/gallery "$$(mktemp -d)/yard.sal" | tail -1
 
