@@ -213,7 +213,7 @@ def _schema(origin: EmbeddingOrigin) -> Any:
             pa.field("camera", pa.string()),
             pa.field("captured_at", pa.float64()),
             pa.field("track", pa.string()),
-            pa.field("box", pa.list_(pa.int32(), 4)),
+            pa.field("box", pa.list_(pa.int32())),  # a fixed size with nulls cannot be read back before pyarrow 26
             pa.field("metadata", pa.map_(pa.string(), pa.string()), nullable=False),
             pa.field("embedding", pa.list_(pa.float32(), origin.embedding_dim), nullable=False),
         ],

@@ -77,7 +77,7 @@ def test_plain_readers_see_the_columns(tmp_path: Path) -> None:
         "camera": "string",
         "captured_at": "double",
         "track": "string",
-        "box": "fixed_size_list<element: int32>[4]",
+        "box": "list<element: int32>",
         "metadata": "map<string, string ('metadata')>",
         "embedding": "fixed_size_list<element: float>[8]",
     }
