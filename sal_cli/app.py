@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "TZ": "The time zone of moments that name none, such as Europe/Berlin.",
     "ORT_DISABLE_TELEMETRY": "sal sets it to 1, so that ONNX Runtime reports nothing; what you set stays.",
     "RAY_USAGE_STATS_ENABLED": "sal sets it to 0, so that Ray reports nothing; what you set stays.",
+    "OPENBLAS_NUM_THREADS": "sal search sets it to 1, because it ranks with threads of its own; what you set stays.",
     "OMP_WAIT_POLICY": "sal train sets it to PASSIVE, so that waiting threads leave the processor; what you set stays.",
     "COLUMNS": "The width of tables and help on a terminal.",
 }

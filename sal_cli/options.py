@@ -206,6 +206,14 @@ def let_waiting_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def multiply_in_one_thread() -> None:
+    """Let numpy multiply in the calling thread; call this before numpy is imported.
+
+    Rankings run threads of their own, and all else in a search is small: threads of BLAS would only wait in a loop.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def dataset_from(dataset: str, data: Path | None) -> SearchDataset:
     """The data set that `--dataset` and `--data` name.
 

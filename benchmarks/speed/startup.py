@@ -55,7 +55,7 @@ def main() -> None:
             "import_sal_runtime_seconds": summary(
                 [a - b for a, b in zip(process["import_sal_runtime_wall"], process["python_wall"], strict=True)]
             ),
-            "limits": {"search_process": 1.5, "import_sal_runtime_seconds": 0.4},
+            "limits": {"search_process": 0.5, "import_sal_runtime_seconds": 0.4},
         },
     )
 

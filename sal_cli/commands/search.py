@@ -23,6 +23,7 @@ from sal_cli.options import (
     TrackOption,
     UntilOption,
     item_filter,
+    multiply_in_one_thread,
     print_choice,
 )
 from sal_cli.parsing import CommandModule
@@ -140,6 +141,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
     A folder is encoded once; its vectors are kept in `crops.sal` beside it, and later searches encode only what is new
     or has changed. Unreadable images are named and skipped, and the exit code is 1.
     """
+    multiply_in_one_thread()
     from sal_cli.show.search import check_files, print_search
     from sal_cli.show.terminal import progress_bar
     from sal_runtime.matching.open_and_ask import search as search_gallery

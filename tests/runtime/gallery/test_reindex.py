@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.errors import InputError, ReindexedError
+from sal_runtime.gallery import generations
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.protocol import check_bundle
@@ -134,16 +135,14 @@ def test_a_failing_swap_leaves_the_old_generation(
     path: Path, bundles: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(path)
-    from sal_runtime.gallery.store import changes
-
-    take = changes.take_generation
+    take = generations.take_generation
 
     def fail(connection: Any) -> None:
         take(connection)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "take_generation", fail)
+        patch.setattr(generations, "take_generation", fail)
         with pytest.raises(Exception, match="No space left"):
             run(path, bundles[1])
     assert contents(path) == before

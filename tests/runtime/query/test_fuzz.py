@@ -11,7 +11,7 @@ import pytest
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import AttributeEncoder
 from sal_runtime.errors import SchemaError
-from sal_runtime.matching.scoring import assess, query_vector
+from sal_runtime.matching.scoring import assess, match_scoring, query_vector
 from sal_runtime.query.language import MAX_CONJUNCTIONS, MAX_QUERY_LENGTH, MAX_TERMS, Query, parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.statistics import AttributeStatistics
@@ -98,13 +98,17 @@ def check_scores(number: int) -> str:
         return "refused"
     embeddings = np.random.default_rng(number).standard_normal((3, shipped().embedding_dim)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    cosines = embeddings @ query_vector(query, shipped().statistics, shipped_encoder().encode)
-    scores = assess(shipped(), query, cosines, embeddings)
+    vector = query_vector(query, shipped().statistics, shipped_encoder().encode)
+    rule = match_scoring(shipped(), query, vector)
+    found = rule.score(embeddings @ rule.directions.T)
+    assert np.isfinite(found).all(), text
+    assert (found <= (embeddings @ rule.bounds.T + rule.offsets).max(axis=1)).all(), text
+    scores = assess(shipped(), query, vector, found, embeddings)
     assert scores.evidence.shape == (3, len(query.terms)), text
     assert scores.likelihood is not None
     for fractions in (scores.evidence, scores.likelihood):
         assert ((fractions >= 0) & (fractions <= 1)).all(), text
-    assert np.abs(cosines).max() <= 1.0001, text
+    assert np.abs(scores.cosines).max() <= 1.0001, text
     return "scored"
 
 
