@@ -147,8 +147,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
     from sal_runtime.matching.open_and_ask import search as search_gallery
 
     attrs, gallery = _what_and_where([description, place], attrs, gallery)
-    files = check_files(html, grid, csv, as_json=as_json)
-    least = None if min_likelihood is None else _share(min_likelihood)
+    files, least = check_files(html, grid, csv, as_json=as_json), _share(min_likelihood)
     with progress_bar("encoding") as progress:
         result = search_gallery(
             gallery=gallery,
@@ -190,12 +189,14 @@ def _what_and_where(given: list[str | None], attrs: str | None, gallery: str | N
     return what, where
 
 
-def _share(text: str) -> float:
-    """A share 0..1 from `80%` or `0.8`.
+def _share(text: str | None) -> float | None:
+    """A share 0..1 from `80%` or `0.8`; None where nothing was given.
 
     Raises:
         ConfigError: the text is neither.
     """
+    if text is None:
+        return None
     number = text.strip().removesuffix("%")
     try:
         share = float(number) / (1 if number == text.strip() else 100)
