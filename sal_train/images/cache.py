@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError, SalError
@@ -79,6 +77,9 @@ def _decode_all(paths: Sequence[Path], spec: ImageSpec, path: Path) -> None:
             images[index] = load_image(paths[index], spec)
         except InputError as error:
             failures.append(str(error))
+
+    from rich.console import Console  # the checks of a rented machine run without it
+    from rich.progress import track
 
     console = Console(stderr=True)
     with whole_file(path) as temporary:
