@@ -19,7 +19,7 @@ from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import LazyImageEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
-from sal_runtime.gallery.folder import gallery_path_for, sync_folder
+from sal_runtime.gallery.folder import GALLERY_SUFFIX, gallery_path_for, sync_folder
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.protocol import is_collection
 from sal_runtime.matching.person_search import PersonSearch
@@ -97,7 +97,9 @@ def _check_arguments(gallery: Path | str, k: int, *, approximate: bool, by_track
     if approximate and by_track:
         raise InputError("an approximate index cannot find all images of a track", parameter="approximate")
     if not (is_collection(str(gallery)) or os.path.exists(gallery)):  # Path.exists raises where a name is too long
-        raise InputError(f"{gallery}: there is no such folder or gallery file", parameter="gallery")
+        left = f"{str(gallery).rstrip(os.sep)}{GALLERY_SUFFIX}"
+        found = f"; {left} still holds the vectors of its images" if os.path.isfile(left) else ""
+        raise InputError(f"{gallery}: there is no such folder or gallery file{found}", parameter="gallery")
 
 
 def _open_folder(

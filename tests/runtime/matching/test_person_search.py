@@ -100,6 +100,16 @@ def test_a_gallery_file_is_searched_directly(folder: Path, bundle: Bundle) -> No
             search(gallery, "hat")  # type: ignore[arg-type]
 
 
+def test_a_folder_that_is_gone_leaves_a_gallery_that_is_named(folder: Path, bundle: Bundle, tmp_path: Path) -> None:
+    search(folder, "hat", bundle=bundle)
+    folder.rename(tmp_path / "elsewhere")
+    for gone in (folder, f"{folder}{os.sep}"):
+        with pytest.raises(InputError, match=r"no such folder or gallery file; \S+crops\.sal still holds the vectors"):
+            search(gone, "hat", bundle=bundle)
+    with pytest.raises(InputError, match=r"no such folder or gallery file$"):
+        search(tmp_path / "never", "hat", bundle=bundle)
+
+
 def test_an_argument_that_can_have_no_effect_is_refused(folder: Path, bundle: Bundle) -> None:
     search(folder, "hat", bundle=bundle)
     for place in (folder.with_name("crops.sal"), "http://127.0.0.1:1/yard"):
