@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench, whose tests are skipped if these are missing.
+# also check for the build tools of cpp_bench and for an emulated processor; tests that need them are skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
@@ -19,7 +19,7 @@ for library in libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0; do
 done
 needed=${#missing[@]}
 if [ "$for_tests" = tests ]; then
-    for command in cmake:cmake g++:g++ make:make pkg-config:pkg-config git:git; do
+    for command in cmake:cmake g++:g++ make:make pkg-config:pkg-config git:git qemu-x86_64:qemu-user; do
         command -v "${command%:*}" >/dev/null || missing+=("${command#*:}")
     done
     for header in doctest/doctest.h:doctest-dev nlohmann/json.hpp:nlohmann-json3-dev zip.h:libzip-dev openssl/evp.h:libssl-dev; do

@@ -81,7 +81,8 @@ def test_engine_names_what_the_bundle_has_and_how_to_get_the_rest(
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX builds engines without a GPU: tensorrt-rtx"
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx, which builds engines without a GPU, is not installed",
 )
 def test_engine_builds_what_the_bundle_has(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

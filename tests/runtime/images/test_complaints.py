@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import struct
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_each_thread_hears_of_its_own_image() -> None:
         assert list(pool.map(is_whole, range(600))) == [number % 3 != 0 for number in range(600)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library is not glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the stderr of glibc can be listened to")
 def test_what_other_threads_print_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     libc = ctypes.CDLL(None)
 
@@ -119,7 +120,7 @@ def test_a_process_ends_as_usual_after_decoding(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library is not glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the stderr of glibc can be listened to")
 def test_a_child_forked_while_another_thread_decodes_has_the_stderr_of_c(tmp_path: Path) -> None:
     code = (
         "import ctypes, os, threading\nfrom sal_runtime.images.complaints import listening\n"
