@@ -11,7 +11,10 @@ from typing import Literal
 class ModelConfig:
     """The networks. Defaults are the paper's; where it gives none, they are the authors' published settings."""
 
-    backbone: Literal["resnet50", "efficientnet_lite0"] = "resnet50"
+    backbone: Literal["resnet50", "efficientnet_lite0", "osnet_0277", "osnet_0286", "osnet_0287", "osnet_0288"] = (
+        "resnet50"
+    )
+    """ImageNet networks, or OSNets for person re-identification; of these, 0277 is the largest, 0288 the smallest."""
     weights: str = "imagenet"
     """`imagenet`, `none`, or a file of weights; a run's model.safetensors gives its trunk."""
     stride_on: Literal["conv1", "conv2"] = "conv2"
@@ -28,6 +31,9 @@ class ModelConfig:
     """Length of e_v and e_a."""
     noise_dim: int = 400
     """Length of z (sec. 3.2)."""
+    stripes: int = 0
+    """Horizontal stripes of the feature map, averaged one by one beside the whole; 0 averages the whole alone. Hair,
+    upper and lower body have their places in a picture of a person."""
     feature_norm: Literal["none", "batch"] = "none"
     """`batch` standardises f_v with a BatchNorm, which brings it into the range of G_V."""
     generator_output: Literal["tanh", "linear"] = "tanh"
@@ -167,9 +173,13 @@ class StageConfig:
     frozen_trunk: bool = False
     """Do not train the convolutions. Their pooled output is computed once for every image and its mirror image, so an
     epoch takes seconds on a CPU; `data.flip` is the only augmentation that applies."""
+    frozen_blocks: int = 0
+    """Blocks of the trunk, from the input on, that do not train; an OSNet has 12, the first 4 at full resolution."""
     learning_rate: float = 1e-4
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    """Rate by network, where it differs from `learning_rate`."""
+    """Rate by network, where it differs from `learning_rate`; `trunk` names the convolutions of the image backbone."""
+    layer_decay: float = 1.0
+    """Factor on the rate of each block of the trunk to the rate of the block behind it; the last has the full rate."""
 
 
 @dataclass(frozen=True)

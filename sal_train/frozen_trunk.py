@@ -25,7 +25,7 @@ def pool_images(
     Args:
         backbone: its trunk runs in evaluation mode.
         images: uint8 RGB [N, H, W, 3].
-        rows: images to train on.
+        rows: images to train on and to validate on.
         cache_dir: folder of the result, whose name depends on weights and pixels.
         console: shows the progress.
 

@@ -18,6 +18,9 @@ from sal_train.config import Config, OptimiserConfig, StageConfig
 from sal_train.networks import DEPLOYED_NAMES, NETWORK_NAMES, Networks
 from sal_train.phases import PHASES, Batch, Features, Phase, PhaseSettings
 
+TRUNK = "trunk"
+"""Name of the convolutions of the image backbone among the `learning_rates` of a stage."""
+
 
 @dataclass
 class TrainState:
@@ -53,6 +56,21 @@ def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
     return phases
 
 
+def freeze_blocks(networks: Networks, stage: StageConfig) -> None:
+    """Freeze as many blocks of the trunk as the stage says.
+
+    Raises:
+        ConfigError: the trunk has fewer blocks.
+    """
+    trunk = networks.image_backbone.trunk
+    blocks = len(trunk.sequence())
+    if not 0 <= stage.frozen_blocks <= blocks:
+        raise ConfigError(
+            f"stage {stage.name!r}: frozen_blocks is {stage.frozen_blocks}; the trunk has {blocks} blocks"
+        )
+    trunk.frozen_blocks = stage.frozen_blocks
+
+
 def place_networks(networks: Networks, device: torch.device) -> None:
     """Move the networks. On CUDA the kernels become channels-last like the images, so no convolution converts them."""
     networks.to(device)
@@ -77,32 +95,55 @@ def build_optimisers(
         ConfigError: `learning_rates` of the stage names an unknown network.
     """
     trained = {name for phase in phases for name in phase.trains}
-    unknown = set(stage.learning_rates) - set(NETWORK_NAMES)
+    known = (*NETWORK_NAMES, TRUNK)
+    unknown = set(stage.learning_rates) - set(known)
     if unknown:
         raise ConfigError(
             f"stage {stage.name!r}: learning_rates names {', '.join(sorted(unknown))}; "
-            f"the networks are {', '.join(NETWORK_NAMES)}"
+            f"the networks are {', '.join(known)}"
         )
     kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
     optimisers: dict[str, torch.optim.Optimizer] = {}
     for name in NETWORK_NAMES:
         if name in trained:
             rate = stage.learning_rates.get(name, stage.learning_rate)
-            groups = _decay_groups(networks.network(name), config)
+            groups = [
+                {**group, "initial_lr": part_rate}
+                for parameters, part_rate in _parts_and_rates(networks, name, rate, stage)
+                for group in _decay_groups(parameters, config)
+            ]
             optimisers[name] = kind(groups, lr=rate, betas=(0.9, 0.999))
-            for group in optimisers[name].param_groups:
-                group["initial_lr"] = rate
     return optimisers
 
 
-def _decay_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[str, object]]:
-    parameters = list(network.parameters())
+def _parts_and_rates(
+    networks: Networks, name: str, rate: float, stage: StageConfig
+) -> list[tuple[list[nn.Parameter], float]]:
+    """The parameters of a network in parts of equal rate; only the blocks of the trunk have rates of their own."""
+    if name != "image_backbone" or (TRUNK not in stage.learning_rates and stage.layer_decay == 1.0):
+        return [(list(networks.network(name).parameters()), rate)]
+    backbone = networks.image_backbone
+    blocks = backbone.trunk.sequence()
+    trunk_rate = stage.learning_rates.get(TRUNK, rate)
+    parts = [
+        (list(block.parameters()), trunk_rate * stage.layer_decay ** (len(blocks) - 1 - number))
+        for number, block in enumerate(blocks)
+        if number >= stage.frozen_blocks
+    ]
+    in_trunk = {id(parameter) for parameter in backbone.trunk.parameters()}
+    parts.append(([parameter for parameter in backbone.parameters() if id(parameter) not in in_trunk], rate))
+    return parts
+
+
+def _decay_groups(parameters: list[nn.Parameter], config: OptimiserConfig) -> list[dict[str, object]]:
     if config.decay_norm_and_bias:
-        return [{"params": parameters, "weight_decay": config.weight_decay}]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": config.weight_decay}]
-    return [*groups, {"params": others, "weight_decay": 0.0}] if others else groups
+        split = [(parameters, config.weight_decay)]
+    else:
+        split = [
+            ([parameter for parameter in parameters if parameter.ndim > 1], config.weight_decay),
+            ([parameter for parameter in parameters if parameter.ndim <= 1], 0.0),
+        ]
+    return [{"params": members, "weight_decay": decay} for members, decay in split if members]
 
 
 def learning_rate_factor(stage: StageConfig, progress: float) -> float:
@@ -160,8 +201,7 @@ def compute_features(
         torch.set_grad_enabled("image_backbone" in trained),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        backbone = networks.image_backbone
-        f_v = backbone.features(images) if images.ndim == 2 else backbone(images)
+        f_v = networks.image_backbone(images)
     with torch.set_grad_enabled("attribute_backbone" in trained):
         f_a = networks.attribute_backbone(batch.attributes)
     return Features(f_v, f_a)

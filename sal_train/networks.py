@@ -60,7 +60,7 @@ def discriminator(inputs: int, norm: str) -> nn.Sequential:
 
 
 class ImageBackbone(nn.Module):
-    """RGB images -> f_v: normalisation, convolutional trunk, global average pooling, one linear layer."""
+    """RGB images -> f_v: normalisation, convolutional trunk, average pooling, one linear layer."""
 
     mean: Tensor
     std: Tensor
@@ -69,8 +69,9 @@ class ImageBackbone(nn.Module):
         super().__init__()
         backbone = build_backbone(config.backbone, config.last_stride, config.stride_on)
         self.trunk = backbone.trunk
+        self.stripes = config.stripes
         self.dropout = nn.Dropout(config.dropout)
-        self.fc = nn.Linear(backbone.out_channels, config.feature_dim)
+        self.fc = nn.Linear(self.trunk.out_channels * (1 + config.stripes), config.feature_dim)
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
         self.norm = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
@@ -83,18 +84,24 @@ class ImageBackbone(nn.Module):
         return (images.float().permute(0, 3, 1, 2) - self.mean) / self.std
 
     def pool(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3] -> the trunk's output averaged over the image, float32 [B, channels]."""
+        """RGB images in 0..255, [B, H, W, 3] -> averages of the feature map, float32 [B, channels * (1 + stripes)].
+
+        They are those of the whole map, then those of its stripes from top to bottom.
+        """
         dtype = next(self.trunk.parameters()).dtype  # float16 in an fp16 export
-        normalised = self.normalise(images).to(dtype)
-        return cast(Tensor, self.trunk(normalised).float().mean(dim=(2, 3)))
+        feature_map: Tensor = self.trunk(self.normalise(images).to(dtype)).float()
+        height = feature_map.shape[2]
+        edges = [height * number // max(self.stripes, 1) for number in range(self.stripes + 1)]
+        parts = [feature_map, *(feature_map[:, :, top:bottom] for top, bottom in itertools.pairwise(edges))]
+        return torch.cat([part.mean(dim=(2, 3)) for part in parts], dim=1)
 
     def features(self, pooled: Tensor) -> Tensor:
-        """Output of `pool`, [B, channels] -> f_v float32 [B, 512]."""
+        """Output of `pool` -> f_v float32 [B, 512]."""
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3] -> f_v float32 [B, 512]."""
-        return self.features(self.pool(images))
+        """RGB images in 0..255, [B, H, W, 3], or the output of `pool` -> f_v float32 [B, 512]."""
+        return self.features(images if images.ndim == 2 else self.pool(images))
 
 
 class Networks(nn.Module):
@@ -136,7 +143,7 @@ class Networks(nn.Module):
         return cast(nn.Module, getattr(self, name))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3] -> e_v [B, d], not normalised."""
+        """RGB images in 0..255, [B, H, W, 3], or their pooled features -> e_v [B, d], not normalised."""
         return cast(Tensor, self.E_V(self.image_backbone(images)))
 
     def embed_attributes(self, attributes: Tensor) -> Tensor:

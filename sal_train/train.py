@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
@@ -78,7 +79,7 @@ def train(
             with run.log:
                 finished = _run_stages(run, deadline)
         if finished and config.model.linear_query and distributed.rank() == 0:
-            console.print(join_linear_query(out, run.split, run.part, run.data.images), highlight=False)
+            console.print(join_linear_query(out, run.split, run.part, _inputs(run)), highlight=False)
         distributed.barrier()
         return finished
     finally:
@@ -309,6 +310,7 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
         if number < run.at.stage:
             continue
         phases = iteration.stage_phases(stage)
+        iteration.freeze_blocks(run.state.networks, stage)
         run.state.optimisers = iteration.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
@@ -335,8 +337,14 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
 def _with_pooled(run: Training) -> TrainingData:
     """The training data with the pooled features of the frozen trunk."""
     backbone = run.state.networks.image_backbone
-    pooled = pool_images(backbone, run.data.images, run.part.train, run.cache_dir, run.log.console)
+    rows = np.union1d(run.part.train, run.part.validation)
+    pooled = pool_images(backbone, run.data.images, rows, run.cache_dir, run.log.console)
     return dataclasses.replace(run.data, pooled=pooled)
+
+
+def _inputs(run: Training) -> UInt8Array | Tensor:
+    """The training images, or their pooled features if the trunk is frozen."""
+    return run.data.images if run.data.pooled is None else run.data.pooled[:, 0]
 
 
 def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:
@@ -370,7 +378,7 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         metrics: dict[str, float] = {}
         if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
             with torch.compiler.set_stance("force_eager"):  # compiling for other batch sizes would take longer
-                result = validate(deployed, run.split, run.data.images, run.part.validation)
+                result = validate(deployed, run.split, _inputs(run), run.part.validation)
             metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
         improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation
         if improved:

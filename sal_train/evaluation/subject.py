@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import BoolArray, Float32Array, Precision, UInt8Array
+from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder, ImageEncoder
@@ -24,6 +24,7 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.checkpoint import CONFIG_FILE, Run
 from sal_train.evaluation.held_out import encode_attributes
+from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
 
 ENCODE_BATCH = 128
@@ -43,6 +44,9 @@ class Subject:
         encode_images: images uint8 `[n, H, W, 3]` -> unit embeddings float32 `[n, d]` and the logits of the attribute
             head float32 `[n, A]`.
         calibration: of a bundle; None for a run.
+        pool: for a run with a frozen trunk: images uint8 `[N, H, W, 3]`, the folder of cached features, and a console
+            for the progress -> pooled features of the images and of their mirror images, float32 `[N, 2, channels]`,
+            which `encode_images` takes in place of images.
     """
 
     identity: dict[str, Any]
@@ -50,8 +54,9 @@ class Subject:
     statistics: AttributeStatistics
     image_spec: ImageSpec
     encode_attributes: EncodeAttributes
-    encode_images: Callable[[UInt8Array], tuple[Float32Array, Float32Array]]
+    encode_images: Callable[[AnyArray], tuple[Float32Array, Float32Array]]
     calibration: Calibration | None = None
+    pool: Callable[[UInt8Array, Path, Console], Float32Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,14 @@ def run_subject(run: Run, device: str) -> Subject:
     networks = run.networks.to(device)
 
     @torch.no_grad()
-    def encode_images(images: UInt8Array) -> tuple[Float32Array, Float32Array]:
+    def encode_images(images: AnyArray) -> tuple[Float32Array, Float32Array]:
         embedding = networks.embed_images(torch.tensor(images, device=device))
         unit = torch.nn.functional.normalize(embedding)
         return unit.cpu().numpy(), networks.attribute_logits(embedding).cpu().numpy()
+
+    def pool(images: UInt8Array, cache_dir: Path, console: Console) -> Float32Array:
+        rows = np.arange(len(images))
+        return pool_images(networks.image_backbone, images, rows, cache_dir, console).numpy()
 
     recipe = hashlib.sha256((run.path / CONFIG_FILE).read_bytes()).hexdigest()
     return Subject(
@@ -111,6 +120,7 @@ def run_subject(run: Run, device: str) -> Subject:
         image_spec=ImageSpec(run.config.model.height, run.config.model.width),
         encode_attributes=lambda vectors: encode_attributes(networks, vectors).numpy(),
         encode_images=encode_images,
+        pool=pool if all(stage.frozen_trunk for stage in run.config.stages) else None,
     )
 
 
@@ -124,7 +134,7 @@ def bundle_subject(bundle: Bundle, device: str, precision: Precision = "fp32") -
     attribute_encoder = AttributeEncoder(bundle)
     weight, bias = bundle.attribute_head
 
-    def encode_images(images: UInt8Array) -> tuple[Float32Array, Float32Array]:
+    def encode_images(images: AnyArray) -> tuple[Float32Array, Float32Array]:
         embeddings = images_encoder.encode(images)
         return embeddings, embeddings @ weight.T + bias
 
@@ -171,9 +181,13 @@ def encode_labelled(
         raise InputError("no image to encode: the split is empty")
     images = load_images(tuple(image_paths), subject.image_spec, cache_dir)
     starts = range(0, len(images), ENCODE_BATCH)
-    step = -1 if mirrored else 1
+    inputs: AnyArray
+    if subject.pool is not None:
+        inputs = subject.pool(images, cache_dir, console)[:, int(mirrored)]
+    else:
+        inputs = images[:, :, ::-1] if mirrored else images
     parts = [
-        subject.encode_images(np.ascontiguousarray(images[start : start + ENCODE_BATCH, :, ::step]))
+        subject.encode_images(np.ascontiguousarray(inputs[start : start + ENCODE_BATCH]))
         for start in track(starts, "encoding images", console=console, disable=not console.is_terminal)
     ]
     embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
