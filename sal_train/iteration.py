@@ -108,7 +108,7 @@ def build_optimisers(
         if name in trained:
             rate = stage.learning_rates.get(name, stage.learning_rate)
             groups = [
-                {**group, "initial_lr": part_rate}
+                {**group, "lr": part_rate, "initial_lr": part_rate}
                 for parameters, part_rate in _parts_and_rates(networks, name, rate, stage)
                 for group in _decay_groups(parameters, config)
             ]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from sal_runtime.errors import ConfigError
 from sal_train.backbones.pretrained import build_backbone
 from sal_train.config import ModelConfig
 
@@ -69,7 +70,7 @@ class ImageBackbone(nn.Module):
         super().__init__()
         backbone = build_backbone(config.backbone, config.last_stride, config.stride_on)
         self.trunk = backbone.trunk
-        self.stripes = config.stripes
+        self.config = config
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(self.trunk.out_channels * (1 + config.stripes), config.feature_dim)
         nn.init.normal_(self.fc.weight, std=0.01)
@@ -87,11 +88,16 @@ class ImageBackbone(nn.Module):
         """RGB images in 0..255, [B, H, W, 3] -> averages of the feature map, float32 [B, channels * (1 + stripes)].
 
         They are those of the whole map, then those of its stripes from top to bottom.
+
+        Raises:
+            ConfigError: the map has fewer rows than stripes.
         """
         dtype = next(self.trunk.parameters()).dtype  # float16 in an fp16 export
         feature_map: Tensor = self.trunk(self.normalise(images).to(dtype)).float()
-        height = feature_map.shape[2]
-        edges = [height * number // max(self.stripes, 1) for number in range(self.stripes + 1)]
+        height, stripes = feature_map.shape[2], self.config.stripes
+        if stripes > height:
+            raise ConfigError(f"model.stripes is {stripes}, but the feature map has {height} rows; lower it")
+        edges = [height * number // max(stripes, 1) for number in range(stripes + 1)]
         parts = [feature_map, *(feature_map[:, :, top:bottom] for top, bottom in itertools.pairwise(edges))]
         return torch.cat([part.mean(dim=(2, 3)) for part in parts], dim=1)
 

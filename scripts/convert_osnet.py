@@ -81,7 +81,7 @@ def read_constants(xml: Path) -> list[AnyArray]:
         InputError: openvino is not installed, or cannot read the file.
     """
     try:
-        import openvino  # type: ignore[import-not-found,unused-ignore]
+        import openvino  # type: ignore[import-untyped]
     except ImportError as error:
         raise InputError("openvino is not installed, and only it reads these files; pip install openvino") from error
     if not xml.with_suffix(".bin").is_file():
@@ -90,19 +90,22 @@ def read_constants(xml: Path) -> list[AnyArray]:
         model = openvino.Core().read_model(xml)
     except RuntimeError as error:
         raise InputError(f"{xml}: openvino cannot read it ({error})") from error
-    constants = []
-    for operation in model.get_ordered_ops():
-        for value in operation.input_values():
-            constants += _float_constant(value.get_node())
-    return constants
+    return [
+        constant
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() != "Convert"
+        for value in operation.input_values()
+        if (constant := _float_constant(value.get_node())) is not None
+    ]
 
 
-def _float_constant(node: Any) -> list[AnyArray]:
-    while node.get_type_name() == "Convert":  # weights are kept in float16
+def _float_constant(node: Any) -> AnyArray | None:
+    """The values of a node that is a floating-point constant, also of one that is stored as float16 and converted."""
+    if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
     if node.get_type_name() != "Constant" or not node.get_element_type().is_real():
-        return []
-    return [np.asarray(node.data)]
+        return None
+    return np.asarray(node.data)
 
 
 def main() -> int:

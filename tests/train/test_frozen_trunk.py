@@ -53,6 +53,21 @@ def test_pooled_is_what_the_trunk_gives_for_the_image_and_its_mirror(images: Pat
     assert not pooled[[0, 1, 3]].any()
 
 
+def test_other_pooling_of_the_same_weights_is_computed_anew(images: Path, tmp_path: Path) -> None:
+    pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
+    rows, console = np.arange(3), Console(stderr=True)
+    plain = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    whole = pool_images(plain, pixels, rows, tmp_path, console)
+    for changed in ({"stripes": 2}, {"last_stride": 1}):
+        other = Networks(tiny_config(JOINT, model=changed).model, SCHEMA.num_bits, 5).image_backbone
+        other.trunk.load_state_dict(plain.trunk.state_dict())
+        other.eval()
+        with torch.no_grad():
+            direct = other.pool(torch.tensor(pixels[:3]))
+        assert not torch.equal(direct[:, -1280:], whole[:3, 0])
+        torch.testing.assert_close(pool_images(other, pixels, rows, tmp_path, console)[:3, 0], direct)
+
+
 def test_pooled_is_kept_for_the_same_weights_and_pixels_only(images: Path, tmp_path: Path) -> None:
     dataset, rows, console = tiny_dataset(images), np.arange(3), Console(stderr=True)
     pixels = np.array(load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path / "decoded"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 
 import pytest
 import torch
 
+from sal_runtime.errors import ConfigError
 from sal_train import iteration
 from sal_train.config import OptimiserConfig, StageConfig
 from sal_train.networks import DEPLOYED_NAMES
@@ -38,6 +41,43 @@ def test_each_network_has_one_optimiser_with_its_own_rate() -> None:
     assert optimisers["E_V"].param_groups[0]["lr"] == 1e-4
     owned = [id(p) for optimiser in optimisers.values() for group in optimiser.param_groups for p in group["params"]]
     assert len(owned) == len(set(owned))
+
+
+def test_blocks_of_the_trunk_have_rates_that_fall_towards_the_input() -> None:
+    config = tiny_config(("embed_image",))
+    rates = {"image_backbone": 1e-3, "trunk": 1e-4}
+    stage = StageConfig(phases=("embed_image",), learning_rates=rates, layer_decay=0.5, frozen_blocks=2)
+    networks = tiny_networks(config)
+    phases = iteration.stage_phases(stage)
+    optimiser = iteration.build_optimisers(networks, phases, stage, OptimiserConfig())["image_backbone"]
+    rate_of = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    backbone = networks.image_backbone
+    blocks = backbone.trunk.sequence()
+    for number, block in enumerate(blocks):
+        for parameter in block.parameters():
+            expected = None if number < 2 else pytest.approx(1e-4 * 0.5 ** (len(blocks) - 1 - number))
+            assert rate_of.get(id(parameter)) == expected
+    assert rate_of[id(backbone.fc.weight)] == 1e-3
+
+
+def test_frozen_blocks_neither_learn_nor_count() -> None:
+    config = tiny_config(("embed_image", "embed_attribute"))
+    stage = dataclasses.replace(config.stages[0], frozen_blocks=3, learning_rate=1e-2)
+    networks = tiny_networks(config)
+    iteration.freeze_blocks(networks, stage)
+    phases = iteration.stage_phases(stage)
+    state = iteration.TrainState(
+        networks, iteration.build_optimisers(networks, phases, stage, config.optimiser), average=None
+    )
+    blocks = networks.image_backbone.trunk.sequence()
+    before = [copy.deepcopy(block.state_dict()) for block in blocks]
+    images, batch = tiny_batch(config)
+    iteration.run_iteration(state, phases, images, batch, config)
+    for number, (block, old) in enumerate(zip(blocks, before, strict=True)):
+        same = all(torch.equal(tensor, old[name]) for name, tensor in block.state_dict().items())
+        assert same == (number < 3)
+    with pytest.raises(ConfigError, match="the trunk has 18 blocks"):
+        iteration.freeze_blocks(networks, dataclasses.replace(stage, frozen_blocks=19))
 
 
 def test_norms_and_biases_can_be_spared_weight_decay() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -36,6 +39,22 @@ def test_feature_map_and_embedding_shapes(backbone: str, last_stride: int, rows:
     assert maps.shape[-2] == rows
     assert embedding.shape == (2, 128)
     assert embedding.abs().max() <= 1.0  # tanh, as in the paper
+
+
+@pytest.mark.parametrize("height", [64, 72])
+def test_stripes_are_averages_of_rows_from_top_to_bottom(height: int) -> None:
+    config = ModelConfig(backbone="osnet_0288", height=height, width=32, stripes=3)
+    backbone = Networks(config, num_bits=30, num_categories=7).image_backbone.eval()
+    images = torch.randint(0, 256, (2, height, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        feature_map = backbone.trunk(backbone.normalise(images)).numpy()
+        pooled = backbone.pool(images).numpy()
+    rows = feature_map.shape[2]
+    edges = [0, rows // 3, 2 * rows // 3, rows]
+    expected = [feature_map.mean(axis=(2, 3))]
+    expected += [feature_map[:, :, top:bottom].mean(axis=(2, 3)) for top, bottom in itertools.pairwise(edges)]
+    assert backbone.fc.in_features == 4 * 128
+    np.testing.assert_allclose(pooled, np.concatenate(expected, axis=1), atol=1e-5)
 
 
 def test_unit_heads_see_the_direction_only() -> None:
