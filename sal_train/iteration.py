@@ -69,6 +69,7 @@ def freeze_blocks(networks: Networks, stage: StageConfig) -> None:
             f"stage {stage.name!r}: frozen_blocks is {stage.frozen_blocks}; the trunk has {blocks} blocks"
         )
     trunk.frozen_blocks = stage.frozen_blocks
+    trunk.train(trunk.training)  # puts them into evaluation mode
 
 
 def place_networks(networks: Networks, device: torch.device) -> None:
@@ -171,7 +172,7 @@ def run_iteration(
     Args:
         state: changed in place.
         phases: from `stage_phases`.
-        images: augmented RGB images, float [B, H, W, 3] in 0..255; or [B, channels], pooled by a frozen trunk.
+        images: augmented RGB images, float [B, H, W, 3] in 0..255; or what the frozen part of the trunk gives for them.
         batch: the rest of the batch.
         config: losses, precision, optimiser settings.
 

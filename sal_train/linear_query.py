@@ -18,6 +18,7 @@ from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_train.checkpoint import MODEL_FILE, load_run, save_model
 from sal_train.datasets.splits import Split
 from sal_train.evaluation.held_out import Partition, encode_images, own_train_rows, validate
+from sal_train.iteration import freeze_blocks
 
 FEW_CATEGORIES = 50
 """Held-out categories below which a difference of several points is chance."""
@@ -55,13 +56,15 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Arr
         out: folder of a run whose networks have a `linear_query`.
         split: the training split.
         part: rows of the split that were trained on and held out.
-        images: of the split, uint8 RGB [N, H, W, 3], on the device that computes.
+        images: of the split, uint8 RGB [N, H, W, 3], on the device that computes; or what the frozen part of the trunk
+            in the last stage gives for them.
 
     Returns:
         One line for people: what was saved, and the held-out scores without and with the linear query.
     """
     run = load_run(out)
     networks = run.networks.to(images.device if isinstance(images, Tensor) else "cpu")
+    freeze_blocks(networks, run.config.stages[-1])
     rows = own_train_rows(split, part)  # auxiliary people look different and would worsen the fit
     embeddings = encode_images(networks, images, rows)
     networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[rows], split.categories[rows]))

@@ -93,7 +93,10 @@ class ImageBackbone(nn.Module):
             ConfigError: the map has fewer rows than stripes.
         """
         dtype = next(self.trunk.parameters()).dtype  # float16 in an fp16 export
-        feature_map: Tensor = self.trunk(self.normalise(images).to(dtype)).float()
+        return self._average(self.trunk(self.normalise(images).to(dtype)))
+
+    def _average(self, feature_map: Tensor) -> Tensor:
+        feature_map = feature_map.float()
         height, stripes = feature_map.shape[2], self.config.stripes
         if stripes > height:
             raise ConfigError(f"model.stripes is {stripes}, but the feature map has {height} rows; lower it")
@@ -106,8 +109,17 @@ class ImageBackbone(nn.Module):
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3], or the output of `pool` -> f_v float32 [B, 512]."""
-        return self.features(images if images.ndim == 2 else self.pool(images))
+        """f_v, float32 [B, 512].
+
+        Args:
+            images: RGB in 0..255, uint8 or float32 [B, H, W, 3]; or the output of `pool`, [B, channels]; or that of the
+                frozen blocks, float16 [B, h, w, channels].
+        """
+        if images.ndim == 2:
+            return self.features(images)
+        if images.dtype == torch.float16:
+            return self.features(self._average(self.trunk.run_trained(images.permute(0, 3, 1, 2).float())))
+        return self.features(self.pool(images))
 
 
 class Networks(nn.Module):

@@ -29,7 +29,7 @@ from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import build_networks
-from sal_train.frozen_trunk import pool_images
+from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.linear_query import join_linear_query
 from sal_train.networks import with_category_statistics
@@ -310,12 +310,14 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
         if number < run.at.stage:
             continue
         phases = iteration.stage_phases(stage)
-        iteration.freeze_blocks(run.state.networks, stage)
+        for networks in (run.state.networks, run.state.average):
+            if networks is not None:
+                iteration.freeze_blocks(networks, stage)
         run.state.optimisers = iteration.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
-        run.data = _with_pooled(run) if stage.frozen_trunk else dataclasses.replace(run.data, pooled=None)
+        run.data = dataclasses.replace(run.data, computed=_computed(run, stage))
         for epoch in range(run.at.epoch if number == run.at.stage else 0, stage.epochs):
             started = time.monotonic()
             terms = _run_epoch(run, stage, phases, epoch)
@@ -334,17 +336,20 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
     return True
 
 
-def _with_pooled(run: Training) -> TrainingData:
-    """The training data with the pooled features of the frozen trunk."""
+def _computed(run: Training, stage: StageConfig) -> Tensor | None:
+    """What the frozen part of the trunk gives for the images, if the stage has it computed once."""
     backbone = run.state.networks.image_backbone
-    rows = np.union1d(run.part.train, run.part.validation)
-    pooled = pool_images(backbone, run.data.images, rows, run.cache_dir, run.log.console)
-    return dataclasses.replace(run.data, pooled=pooled)
+    if stage.frozen_trunk:
+        rows = np.union1d(run.part.train, run.part.validation)
+        return pool_images(backbone, run.data.images, rows, run.cache_dir, run.log.console)
+    if stage.cache_frozen:
+        return run_frozen_blocks(backbone, run.data.images, run.cache_dir, run.log.console)
+    return None
 
 
 def _inputs(run: Training) -> UInt8Array | Tensor:
-    """The training images, or their pooled features if the trunk is frozen."""
-    return run.data.images if run.data.pooled is None else run.data.pooled[:, 0]
+    """The training images, or what the frozen part of the trunk gives for them."""
+    return run.data.images if run.data.computed is None else run.data.computed[:, 0]
 
 
 def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:

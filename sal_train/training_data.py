@@ -36,7 +36,8 @@ class TrainingData:
         prior: probability of each attribute, float32 [A], on the device.
         sampler: draws unseen attribute vectors.
         device: of the networks.
-        pooled: features of a frozen trunk for images and mirror images, float32 [N, 2, channels], or None.
+        computed: output of a frozen trunk, float32 [N, 2, channels], or of its frozen blocks, float16
+            [N, 2, h, w, channels], for images and mirror images; or None.
         taught: the teacher's embeddings of the images, unit vectors float32 [N, d], or None.
     """
 
@@ -48,7 +49,7 @@ class TrainingData:
     prior: Tensor
     sampler: UnseenSampler
     device: torch.device
-    pooled: Tensor | None = None
+    computed: Tensor | None = None
     taught: Tensor | None = None
 
 
@@ -123,8 +124,8 @@ def assemble_batch(
         generator: draws augmentation, unseen vectors and noise; on the CPU.
 
     Returns:
-        Augmented RGB images, float32 [B, H, W, 3] in 0..255 (with a frozen trunk, its pooled output [B, channels]), and
-        the rest of the batch, whose attributes are [B + unseen, A].
+        Augmented RGB images, float32 [B, H, W, 3] in 0..255 (or what was computed of them), and the rest of the batch,
+        whose attributes are [B + unseen, A].
     """
     index = torch.as_tensor(rows)
     attributes = data.attributes[index]
@@ -149,8 +150,8 @@ def _images(
     config: Config, data: TrainingData, rows: Int64Array, flipped: Tensor, generator: torch.Generator
 ) -> Tensor:
     index = torch.as_tensor(rows)
-    if data.pooled is not None:
-        return to_device(data.pooled[index, flipped.long()], data.device)
+    if data.computed is not None:
+        return to_device(data.computed[index, flipped.long()], data.device)
     if isinstance(data.images, Tensor):
         pixels = data.images[to_device(index, data.device)]
     else:

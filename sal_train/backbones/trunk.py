@@ -31,13 +31,19 @@ class Trunk(nn.Module):
             block.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run all blocks."""
-        blocks = self.sequence()
-        if self.frozen_blocks:
-            with torch.no_grad():
-                for block in blocks[: self.frozen_blocks]:
-                    x = block(x)
-        for block in blocks[self.frozen_blocks :]:
+    def run_frozen(self, x: Tensor) -> Tensor:
+        """Normalised images -> output of the frozen blocks, without a graph."""
+        with torch.no_grad():
+            for block in self.sequence()[: self.frozen_blocks]:
+                x = block(x)
+        return x
+
+    def run_trained(self, x: Tensor) -> Tensor:
+        """Output of the frozen blocks -> feature map."""
+        for block in self.sequence()[self.frozen_blocks :]:
             x = block(x)
         return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run all blocks."""
+        return self.run_trained(self.run_frozen(x) if self.frozen_blocks else x)

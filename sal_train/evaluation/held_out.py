@@ -54,7 +54,7 @@ def encode_images(networks: Networks, images: UInt8Array | Tensor, rows: Int64Ar
 
     Args:
         networks: on any device; put into evaluation mode.
-        images: uint8 RGB [N, H, W, 3], or pooled features float32 [N, channels].
+        images: uint8 RGB [N, H, W, 3], or what the frozen part of the trunk gives for them.
         rows: images to encode, int64.
 
     Returns:

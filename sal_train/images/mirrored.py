@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sal_runtime.arrays import Float32Array, Int64Array, UInt8Array
+from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.files import make_cache, whole_file
 
 BATCH = 128
@@ -30,26 +31,30 @@ def compute_mirrored(
     """The output of a network for the images `rows` and for their mirror images.
 
     Args:
-        network: RGB images [B, H, W, 3] -> float32 [B, d], in evaluation mode.
+        network: RGB images [B, H, W, 3] -> float32 or float16 [B, ...], in evaluation mode.
         weights: identify the network: its weights or a digest of them.
-        images: uint8 RGB [N, H, W, 3].
+        images: uint8 RGB [N, H, W, 3]. Mapped images (`images.cache`) are identified by the name of their file, which
+            is that of their content; others by their pixels.
         rows: images to train on.
         cache: folder of the result, and the first word of its name; weights and pixels give the rest of the name.
         device: of the network.
         console: shows the progress.
 
     Returns:
-        float32 [N, 2, d] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
+        [N, 2, ...] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`. If `rows` are all
+        images, it is mapped from the file.
     """
     folder, word = cache
     path = folder / f"{word}-{_key(weights, images, rows)}.npy"
     if not path.is_file():
         make_cache(folder)
-        outputs = _compute(network, images, rows, device, console)
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, outputs)
-    kept = torch.from_numpy(np.load(path, allow_pickle=False))  # [len(rows), 2, d]
-    everything = torch.zeros(len(images), *kept.shape[1:])
+        with whole_file(path) as temporary:
+            _compute(network, images, rows, device, console, temporary)
+    # copy on write: torch takes no read-only arrays, and the file stays as it is
+    kept = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # [len(rows), 2, ...]
+    if np.array_equal(rows, np.arange(len(images))):
+        return kept
+    everything = torch.zeros(len(images), *kept.shape[1:], dtype=kept.dtype)
     everything[torch.as_tensor(rows)] = kept
     return everything
 
@@ -61,18 +66,25 @@ def _compute(
     rows: Int64Array,
     device: torch.device,
     console: Console,
-) -> Float32Array:
-    parts = []
+    path: Path,
+) -> None:
+    """Write the outputs batch by batch, because they may be larger than the memory."""
+    outputs: np.memmap[Any, Any] | None = None
     starts = range(0, len(rows), BATCH)
     for start in track(starts, "running the fixed network", console=console, disable=not console.is_terminal):
         batch = torch.as_tensor(images[rows[start : start + BATCH]]).to(device)
-        parts.append(torch.stack([network(batch), network(batch.flip(2))], dim=1).cpu())
-    computed: Float32Array = torch.cat(parts).numpy()
-    return computed
+        both = torch.stack([network(batch), network(batch.flip(2))], dim=1).cpu().numpy()
+        if outputs is None:
+            shape = (len(rows), *both.shape[1:])
+            outputs = np.lib.format.open_memmap(path, mode="w+", dtype=both.dtype, shape=shape)
+        outputs[start : start + BATCH] = both
 
 
 def _key(weights: bytes, images: UInt8Array | Tensor, rows: Int64Array) -> str:
     digest = hashlib.sha256(weights + rows.tobytes())
+    if isinstance(images, np.memmap) and images.filename is not None:
+        digest.update(Path(images.filename).name.encode())
+        return digest.hexdigest()[:24]
     for start in range(0, len(rows), BATCH):
         digest.update(torch.as_tensor(images[rows[start : start + BATCH]]).cpu().numpy().tobytes())
     return digest.hexdigest()[:24]

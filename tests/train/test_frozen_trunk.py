@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from safetensors.torch import load_file
 
 from sal_runtime.errors import InputError
 from sal_runtime.images.spec import ImageSpec
-from sal_train.checkpoint import MODEL_FILE, load_run
+from sal_train.checkpoint import METRICS_FILE, MODEL_FILE, load_run
 from sal_train.config import Config
-from sal_train.frozen_trunk import pool_images
+from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.networks import Networks
 from sal_train.recipe import config_from_tree, config_to_tree
@@ -135,3 +136,32 @@ def test_a_run_lends_its_trunk_to_other_networks(images: Path, tmp_path: Path) -
     ):
         assert torch.equal(lent, taken), name
     assert run.config.embedding_dim == 6
+
+
+def test_a_run_on_the_output_of_frozen_blocks_is_that_on_images(images: Path, tmp_path: Path) -> None:
+    """Only the precision of the kept output differs."""
+    dataset = tiny_dataset(images)
+    losses = []
+    for cached in (False, True):
+        stage = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-3, "frozen_blocks": 6, "cache_frozen": cached}
+        tree = config_to_tree(tiny_config(JOINT, model={"linear_query": True}))
+        out = tmp_path / f"cached-{cached}"
+        assert train(config_from_tree({**tree, "stages": [stage]}), dataset, out, tmp_path / "cache")
+        epoch = json.loads((out / METRICS_FILE).read_text().splitlines()[-1])
+        losses.append(epoch["losses"])
+        trunk = load_run(out).networks.image_backbone.trunk
+        assert int(trunk.state_dict()["stem.1.num_batches_tracked"]) == 0
+        assert int(trunk.state_dict()["head.1.num_batches_tracked"]) > 0
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_output_of_frozen_blocks_is_kept_for_images_and_mirror_images(images: Path, tmp_path: Path) -> None:
+    pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
+    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone.eval()
+    backbone.trunk.frozen_blocks = 5
+    kept = run_frozen_blocks(backbone, pixels, tmp_path, Console(stderr=True))
+    assert kept.dtype == torch.float16
+    some = torch.tensor(pixels[[3, 30]])
+    with torch.no_grad():
+        for side, batch in enumerate((some, some.flip(2))):
+            torch.testing.assert_close(backbone(kept[[3, 30], side]), backbone(batch), rtol=0.05, atol=0.02)
