@@ -25,6 +25,16 @@ CONFIGS = {
         embedding_output="batchnorm",
         unit_heads=True,
     ),
+    "osnet": ModelConfig(
+        backbone="osnet_0288",
+        weights="none",
+        height=48,
+        width=32,
+        stripes=3,
+        feature_norm="batch",
+        embedding_output="batchnorm",
+        unit_heads=True,
+    ),
 }
 
 
