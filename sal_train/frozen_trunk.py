@@ -26,13 +26,13 @@ def pool_images(
         backbone: its trunk runs in evaluation mode.
         images: uint8 RGB [N, H, W, 3].
         rows: images to train on and to validate on.
-        cache_dir: folder of the result, whose name depends on weights and pixels.
+        cache_dir: folder of the result, whose name depends on the trunk, its weights, the pooling and the images.
         console: shows the progress.
 
     Returns:
         float32 [N, 2, channels] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{backbone.trunk} {backbone.stripes}".encode())  # layers with their strides
     for name, tensor in backbone.trunk.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     device = next(backbone.parameters()).device

@@ -32,14 +32,16 @@ def compute_mirrored(
     Args:
         network: RGB images [B, H, W, 3] -> float32 [B, d], in evaluation mode.
         weights: identify the network: its weights or a digest of them.
-        images: uint8 RGB [N, H, W, 3].
+        images: uint8 RGB [N, H, W, 3]. Mapped images (`images.cache`) are identified by the name of their file, which
+            is that of their content; others by their pixels.
         rows: images to train on.
         cache: folder of the result, and the first word of its name; weights and pixels give the rest of the name.
         device: of the network.
         console: shows the progress.
 
     Returns:
-        float32 [N, 2, d] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
+        float32 [N, 2, d] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`. If `rows` are
+        all images, it is mapped from the file.
     """
     folder, word = cache
     path = folder / f"{word}-{_key(weights, images, rows)}.npy"
@@ -48,7 +50,10 @@ def compute_mirrored(
         outputs = _compute(network, images, rows, device, console)
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, outputs)
-    kept = torch.from_numpy(np.load(path, allow_pickle=False))  # [len(rows), 2, d]
+    # copy on write: torch takes no read-only arrays, and the file stays as it is
+    kept = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # [len(rows), 2, d]
+    if np.array_equal(rows, np.arange(len(images))):
+        return kept
     everything = torch.zeros(len(images), *kept.shape[1:])
     everything[torch.as_tensor(rows)] = kept
     return everything
@@ -73,6 +78,9 @@ def _compute(
 
 def _key(weights: bytes, images: UInt8Array | Tensor, rows: Int64Array) -> str:
     digest = hashlib.sha256(weights + rows.tobytes())
+    if isinstance(images, np.memmap) and images.filename is not None:
+        digest.update(Path(images.filename).name.encode())
+        return digest.hexdigest()[:24]
     for start in range(0, len(rows), BATCH):
         digest.update(torch.as_tensor(images[rows[start : start + BATCH]]).cpu().numpy().tobytes())
     return digest.hexdigest()[:24]
