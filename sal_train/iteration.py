@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,7 +113,7 @@ def build_optimisers(
                 for parameters, part_rate in _parts_and_rates(networks, name, rate, stage)
                 for group in _decay_groups(parameters, config)
             ]
-            optimisers[name] = kind(groups, lr=rate, betas=(0.9, 0.999))
+            optimisers[name] = kind(groups, lr=rate, betas=(0.9, 0.999), fused=True)
     return optimisers
 
 
@@ -195,9 +195,7 @@ def compute_features(
 ) -> Features:
     """f_v and f_a of a batch; an extractor that no phase trains runs in evaluation mode and without a graph."""
     trained = {name for phase in phases for name in phase.trains}
-    for name in ("image_backbone", "attribute_backbone"):
-        networks.network(name).train(name in trained)
-        networks.network(name).requires_grad_(name in trained)
+    _set_trained(networks, ("image_backbone", "attribute_backbone"), trained)
     with (
         torch.set_grad_enabled("image_backbone" in trained),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
@@ -218,9 +216,7 @@ def run_phase(
 ) -> dict[str, Tensor]:
     """One update of the networks that `phase` trains; all others are frozen and in evaluation mode."""
     networks = state.networks
-    for name in NETWORK_NAMES:
-        trains = name in phase.trains
-        networks.network(name).requires_grad_(trains).train(trains)
+    _set_trained(networks, NETWORK_NAMES, phase.trains)
     terms = phase.loss(networks, batch, features, settings)
     optimisers = [state.optimisers[name] for name in phase.trains]
     for optimiser in optimisers:
@@ -233,6 +229,15 @@ def run_phase(
     for optimiser in optimisers:
         optimiser.step()
     return {name: term.detach() for name, term in terms.items()}
+
+
+def _set_trained(networks: Networks, names: Iterable[str], trained: Container[str]) -> None:
+    """Let some of the networks `names` train, and freeze the others of them in evaluation mode."""
+    for name in names:
+        network, trains = networks.network(name), name in trained
+        # most networks are as the phase before left them, and a trunk has hundreds of modules
+        if not network.training == next(network.parameters()).requires_grad == trains:
+            network.requires_grad_(trains).train(trains)
 
 
 def new_average(networks: Networks) -> Networks:

@@ -57,7 +57,11 @@ class UnseenSampler:
         self.draws = self._paper_draws(schema, one_draw_groups) if paper else self._draws(schema)
         drawn = {bit for draw in self.draws for bit in draw.bits}
         self.independent = torch.tensor([bit for bit in range(schema.num_bits) if bit not in drawn], dtype=torch.long)
-        self.groups = [torch.tensor(group.bits, dtype=torch.long) for group in schema.groups]
+        self.group_bits = torch.zeros(
+            len(schema.groups) + 1, schema.num_bits, dtype=torch.bool
+        )  # the last row: no group
+        for number, group in enumerate(schema.groups):
+            self.group_bits[number, list(group.bits)] = True
 
     def _paper_draws(self, schema: AttributeSchema, one_draw_groups: Sequence[str]) -> list[Draw]:
         """Draws that set exactly one value of each multi-valued attribute, like the paper's 1-trial multinomial."""
@@ -89,13 +93,15 @@ class UnseenSampler:
         """
         vectors = self._sample_once(count, generator)
         if self.config.reject_seen:
+            drawn = torch.arange(count)
             for _ in range(MAX_REDRAWS):
+                last = vectors[drawn]
                 # number of differing attributes; the matrix product is many times faster than cdist
-                differing = vectors.sum(1, keepdim=True) + self.seen.sum(1) - 2.0 * vectors @ self.seen.T
-                known = (differing < 0.5).any(dim=1)
-                if not known.any():
+                differing = last.sum(1, keepdim=True) + self.seen.sum(1) - 2.0 * last @ self.seen.T
+                drawn = drawn[(differing < 0.5).any(dim=1)]
+                if not len(drawn):
                     break
-                vectors[known] = self._sample_once(int(known.sum()), generator)
+                vectors[drawn] = self._sample_once(len(drawn), generator)
         return vectors
 
     def _sample_once(self, count: int, generator: torch.Generator) -> Tensor:
@@ -114,13 +120,11 @@ class UnseenSampler:
     def _flip(self, count: int, generator: torch.Generator) -> Tensor:
         """Training vectors with one or two groups copied from other training vectors: plausible neighbours."""
         rows = torch.randint(len(self.seen), (count,), generator=generator)
-        vectors = self.seen[rows].clone()
+        vectors = self.seen[rows]
         for flip in range(2):
             donors = self.seen[torch.randint(len(self.seen), (count,), generator=generator)]
-            chosen = torch.randint(len(self.groups), (count,), generator=generator)
+            chosen = torch.randint(len(self.group_bits) - 1, (count,), generator=generator)
             if flip == 1:
                 chosen[torch.rand(count, generator=generator) < 0.5] = -1  # half of them change one group only
-            for number, bits in enumerate(self.groups):
-                rows_of_group = (chosen == number).nonzero()[:, 0]
-                vectors[rows_of_group[:, None], bits] = donors[rows_of_group[:, None], bits]
+            vectors = torch.where(self.group_bits[chosen], donors, vectors)
         return vectors

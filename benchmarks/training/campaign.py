@@ -14,7 +14,7 @@ A plan is a TOML file:
     name = "pretrained"
     title = "as tables show it"
     seeds = [1]                         # replaces the plan's; datasets, measure and recipe can too
-    settings = ["stages.0.epochs=8"]    # follow the plan's
+    settings = ["stages.0.epochs=8"]    # follow the plan's; {seed} in a setting is the seed of the run
 
     [[runs]]
     name = "symbiotic"
@@ -37,15 +37,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.speed.measurement import RESULTS
+from benchmarks.training.ranked_run import rank_run
 from sal_cli.bench.record import commit
 from sal_runtime.doctor.machine import command_line, machine, versions
 from sal_runtime.errors import ConfigError
 from sal_runtime.files import cache_folder, whole_file
-from sal_train.checkpoint import CONFIG_FILE, load_run
+from sal_train.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, load_run
 from sal_train.config import Config
 from sal_train.datasets import SearchDataset, load_dataset
-from sal_train.evaluation.evaluate import Options, evaluate_run
+from sal_train.evaluation.metrics import rank_queries, summarise
 from sal_train.recipe import load_config
 from sal_train.train import train
 
@@ -85,7 +88,7 @@ class PlannedRun:
         Args:
             runs: the folder of all runs.
         """
-        settings = [*self.settings, f"run.seed={self.seed}"]
+        settings = [*(setting.replace("{seed}", str(self.seed)) for setting in self.settings), f"run.seed={self.seed}"]
         if self.start_from is not None:
             settings.append(f"run.start_from={json.dumps(str(runs / self.start_from))}")
         return load_config(self.recipe, settings)
@@ -187,7 +190,8 @@ def carry_out(planned: list[PlannedRun], places: Places, deadline: float | None 
         result.parent.mkdir(parents=True, exist_ok=True)
         document = measure(run, config, datasets[run.dataset], places)
         with whole_file(result) as file:
-            file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # most of the run's bytes; nobody resumes it now
     return True
 
 
@@ -225,13 +229,14 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
 
 
 def _metrics(folder: Path, dataset: SearchDataset, cache: Path, device: str, held_out: bool) -> dict[str, Any]:
-    from rich.console import Console
-
-    options = Options(cache_dir=cache, device=device, partial=False, held_out=held_out)
-    report = evaluate_run(folder, dataset, options, Console(stderr=True))
-    recognition = report.pop("recognition")
-    report.pop("record")
-    return {**report, "recognition_mA": recognition["mA"]}
+    """Metrics of the cosine ranking, with the average precision and the rank of the first right image of each query."""
+    ranked = rank_run(load_run(folder), dataset, cache, torch.device(device), held_out)
+    precision, first = rank_queries(ranked.scores, ranked.relevance)
+    return {
+        **summarise(precision, first, ranked.scores.shape[1], ranked.seen).to_json(),
+        "average_precision": [round(float(value), 4) for value in precision],
+        "first_rank": first.tolist(),
+    }
 
 
 def main() -> int:

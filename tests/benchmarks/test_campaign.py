@@ -12,7 +12,7 @@ import pytest
 from benchmarks.training import campaign
 from benchmarks.training.campaign import Places, PlannedRun, carry_out, load_plan
 from sal_runtime.errors import ConfigError
-from sal_train.checkpoint import load_run
+from sal_train.checkpoint import CHECKPOINT_FILE, load_run
 from tests.train.tiny_training import tiny_dataset
 
 TINY = """
@@ -22,7 +22,8 @@ recipe = "paper"
 settings = [
   "model.backbone=efficientnet_lite0", "model.weights=none", "model.height=32", "model.width=16",
   "model.feature_dim=12", "model.embedding_dim=8", "model.noise_dim=4", "data.batch_size=8", "run.device=cpu",
-  "data.validation_fraction=0.25", "stages.0.epochs=0", "stages.1.epochs=1", "stages.2.epochs=0",
+  "data.validation_fraction=0.25", "data.validate_every={seed}", "stages.0.epochs=0", "stages.1.epochs=1",
+  "stages.2.epochs=0",
 ]
 
 [[runs]]
@@ -61,6 +62,7 @@ def test_a_plan_names_its_runs(plan: Path) -> None:
     config = runs[2].config(Path("runs"))
     assert (config.run.seed, config.run.start_from) == (2, "runs/tiny-base-seed1")
     assert config.stages[1].frozen_trunk
+    assert config.data.validate_every == 2
     assert not runs[0].config(Path("runs")).stages[1].frozen_trunk
 
 
@@ -88,10 +90,13 @@ def test_every_run_leaves_a_result_and_is_not_made_twice(plan: Path, places: Pla
     base, more = results["tiny-base-seed1"], results["tiny-more-seed2"]
     assert base["held_out"]["num_queries"] == 2
     assert base["test"]["num_queries"] == 4
+    assert len(base["test"]["first_rank"]) == 4
+    assert sum(base["test"]["average_precision"]) / 4 == pytest.approx(base["test"]["mAP"], abs=1e-4)
     assert more["held_out"] is None
     assert (more["base"], more["seed"], more["epochs"]) == ("tiny-base-seed1", 2, 1)
     assert 0 < base["test"]["mAP"] <= 1
     assert results["tiny-more-seed1"]["config_sha256"] != more["config_sha256"]
+    assert not list(places.runs.glob(f"*/{CHECKPOINT_FILE}"))  # nobody resumes a run that has its result
     written = {path: path.stat().st_mtime_ns for path in (places.results / "small").iterdir()}
     assert carry_out(runs, places)
     assert written == {path: path.stat().st_mtime_ns for path in (places.results / "small").iterdir()}

@@ -85,6 +85,35 @@ def test_pooled_is_kept_for_the_same_weights_and_pixels_only(images: Path, tmp_p
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_pooled_is_kept_for_the_same_stripes_and_strides_only(images: Path, tmp_path: Path) -> None:
+    dataset, console = tiny_dataset(images), Console(stderr=True)
+    pixels = load_images(dataset.train.image_paths, ImageSpec(64, 32), tmp_path)
+    shapes = []
+    for model in ({}, {"stripes": 2}, {"last_stride": 1, "stripes": 2}):
+        torch.manual_seed(1)  # the same weights
+        backbone = Networks(tiny_config(JOINT, model=model).model, SCHEMA.num_bits, 5).image_backbone
+        pooled = pool_images(backbone, pixels, np.arange(40), tmp_path, console)
+        shapes.append(tuple(pooled.shape))
+        with torch.no_grad():
+            direct = backbone.eval().pool(torch.tensor(pixels[:2]))
+        torch.testing.assert_close(pooled[:2, 0], direct, rtol=1e-4, atol=1e-5)
+    assert shapes == [(40, 2, 1280), (40, 2, 3840), (40, 2, 3840)]
+
+
+def test_pooled_of_mapped_images_is_found_without_reading_a_pixel(images: Path, tmp_path: Path) -> None:
+    dataset, rows, console = tiny_dataset(images), np.arange(40), Console(stderr=True)
+    pixels = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path)
+    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    pooled = pool_images(backbone, pixels, rows, tmp_path, console)
+    (file,) = tmp_path.glob("images-*.npy")
+    np.save(file, np.zeros_like(pixels))
+    changed = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path)
+    assert not changed.any()
+    assert torch.equal(pool_images(backbone, changed, rows, tmp_path, console), pooled)
+    pooled.zero_()  # a reader's own copy, not the file
+    assert pool_images(backbone, changed, rows, tmp_path, console).any()
+
+
 def test_a_frozen_trunk_stays_and_the_rest_learns(images: Path, tmp_path: Path) -> None:
     dataset = tiny_dataset(images)
     assert train(tiny_config(JOINT, 1), dataset, tmp_path / "base", tmp_path / "cache")

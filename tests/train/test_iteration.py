@@ -12,7 +12,7 @@ import torch
 from sal_runtime.errors import ConfigError
 from sal_train import iteration
 from sal_train.config import OptimiserConfig, StageConfig
-from sal_train.networks import DEPLOYED_NAMES
+from sal_train.networks import DEPLOYED_NAMES, NETWORK_NAMES
 from tests.train.tiny_training import tiny_batch, tiny_config, tiny_networks
 
 
@@ -136,3 +136,39 @@ def test_bf16_computes_the_backbone_in_bf16_and_keeps_weights_in_fp32() -> None:
     assert not torch.equal(full, half)
     assert (full - half).norm() < 0.1 * full.norm()
     assert {parameter.dtype for parameter in networks.parameters()} == {torch.float32}
+
+
+def test_fused_updates_follow_adam() -> None:
+    """Against its formula (Kingma and Ba, 2015, algorithm 1) with the L2 penalty in the gradient."""
+    config = tiny_config(("embed_image",))
+    networks, stage = tiny_networks(config), config.stages[0]
+    settings = OptimiserConfig(kind="adam", weight_decay=0.1)
+    optimiser = iteration.build_optimisers(networks, iteration.stage_phases(stage), stage, settings)["E_V"]
+    parameter = networks.E_V[0].weight
+    theta, mean, square = parameter.detach().double().clone(), 0.0, 0.0
+    for step in range(1, 4):
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        gradient = parameter.grad.double() + 0.1 * theta
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        theta = theta - 1e-3 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+        optimiser.step()
+    torch.testing.assert_close(parameter.detach().double(), theta, rtol=1e-5, atol=1e-6)
+
+
+def test_a_phase_freezes_what_a_validation_left_half_frozen() -> None:
+    """A validation puts all networks into evaluation mode, but leaves them asking for gradients."""
+    config = tiny_config(("embed_attribute",))
+    networks, stage = tiny_networks(config), config.stages[0]
+    phases = iteration.stage_phases(stage)
+    state = iteration.TrainState(
+        networks, iteration.build_optimisers(networks, phases, stage, config.optimiser), average=None
+    )
+    networks.eval()
+    images, batch = tiny_batch(config)
+    iteration.run_iteration(state, phases, images, batch, config)
+    for name in NETWORK_NAMES:
+        trains = name in phases[0].trains
+        modules, parameters = networks.network(name).modules(), networks.network(name).parameters()
+        assert {module.training for module in modules} == {trains}, name
+        assert {parameter.requires_grad for parameter in parameters} == {trains}, name

@@ -67,3 +67,19 @@ def test_same_generator_same_vectors() -> None:
 def test_unknown_group_is_named() -> None:
     with pytest.raises(ConfigError, match="shoes"):
         UnseenSampler(UnseenConfig(), SCHEMA, PRIOR, ("shoes",), SEEN)
+
+
+def test_flip_sampler_draws_what_a_plain_loop_over_the_groups_draws() -> None:
+    sampler = UnseenSampler(UnseenConfig(sampler="flip"), SCHEMA, PRIOR, (), SEEN)
+    drawn = sampler.sample(200, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    expected = SEEN[torch.randint(len(SEEN), (200,), generator=generator)].float().tolist()
+    for flip in range(2):
+        donors = SEEN[torch.randint(len(SEEN), (200,), generator=generator)].tolist()
+        chosen = torch.randint(len(SCHEMA.groups), (200,), generator=generator).tolist()
+        kept = torch.rand(200, generator=generator) < 0.5 if flip else torch.zeros(200, dtype=torch.bool)
+        for vector, donor, number, keep in zip(expected, donors, chosen, kept.tolist(), strict=True):
+            if not keep:
+                for bit in SCHEMA.groups[number].bits:
+                    vector[bit] = donor[bit]
+    assert drawn.tolist() == expected
