@@ -22,6 +22,40 @@ from sal_runtime.query.schema import AttributeSchema
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What is said of N images or descriptions.
+
+    Attributes:
+        attributes: uint8 [N, A], 0 where unknown.
+        known: which of them are known, bool [N, A]; None if all are.
+        sources: numbers of the data sets that they come from, int64 [N]; None if they come from one.
+    """
+
+    attributes: UInt8Array
+    known: BoolArray | None = None
+    sources: Int64Array | None = None
+
+    def rows(self, chosen: BoolArray | Int64Array | slice) -> Labels:
+        """The labels of some images."""
+        known = None if self.known is None else self.known[chosen]
+        return Labels(self.attributes[chosen], known, None if self.sources is None else self.sources[chosen])
+
+    def shares(self) -> Float64Array:
+        """Share of the images with each attribute, among those of which it is known, float64 [A]."""
+        if self.known is None:
+            return np.asarray(self.attributes.mean(axis=0))
+        return np.asarray(self.attributes.sum(axis=0, where=self.known) / np.maximum(1, self.known.sum(axis=0)))
+
+    def distinct(self) -> tuple[Labels, Int64Array]:
+        """The different labels, in a fixed order, and the position among them of each image's, int64 [N]."""
+        columns = [self.attributes]
+        columns += [] if self.known is None else [self.known.astype(np.uint8)]
+        columns += [] if self.sources is None else [self.sources[:, None].astype(np.uint8)]
+        _, first, inverse = np.unique(np.concatenate(columns, axis=1), axis=0, return_index=True, return_inverse=True)
+        return self.rows(first), inverse.reshape(-1)
+
+
+@dataclass(frozen=True)
 class Split:
     """The images of one side of a protocol.
 
@@ -49,6 +83,11 @@ class Split:
     def known(self) -> BoolArray:
         """Which labels the data set gives, bool [N, A]."""
         return np.ones(self.attributes.shape, dtype=np.bool_) if self.unknown is None else ~self.unknown
+
+    @property
+    def labels(self) -> Labels:
+        """What is said of the images."""
+        return Labels(self.attributes, None if self.unknown is None else self.known, self.sources)
 
     def rows_by_source(self) -> list[Int64Array]:
         """Row numbers of the images of each data set, in the order of `source_names`."""
@@ -216,14 +255,17 @@ def states_from_vectors(schema: AttributeSchema, vectors: UInt8Array, known: Boo
     return np.stack(columns, axis=-1).astype(np.int64)
 
 
-def describe(schema: AttributeSchema, vector: UInt8Array) -> tuple[str, ...]:
-    """The words of one vector uint8 `[A]` for people: the state of every group, but not what is absent."""
+def describe(schema: AttributeSchema, vector: UInt8Array, known: BoolArray | None = None) -> tuple[str, ...]:
+    """The words of one vector uint8 `[A]` for people: the known state of every group, but not what is absent.
+
+    `known`, bool `[A]`, says what is known; None: everything.
+    """
     words = []
     for number, group in enumerate(schema.groups):
         if group.kind == "binary":
             state = group.states[int(vector[group.bits[0]])]
             both_named = not group.states[0].name.startswith("no-")
-            if state.bit is not None or both_named:
+            if (state.bit is not None or both_named) and (known is None or known[group.bits[0]]):
                 words.append(state.name)
         else:
             set_states = [state.name for state in group.states if state.bit is not None and vector[state.bit]]

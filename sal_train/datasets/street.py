@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sal_runtime.arrays import BoolArray, Float64Array, UInt8Array
 from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.peta import load_peta, load_peta_images, split_categories
 from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
 from sal_train.datasets.street_schema import ONE_DRAW_GROUPS, SCHEMA, street_from_market, street_from_peta
 
-SOURCES = ("market1501", "peta")
+TRANSLATIONS = {"market1501": street_from_market, "peta": street_from_peta}
+SOURCES = tuple(TRANSLATIONS)
 REMEDY = "use the published data"
 
 
@@ -44,7 +44,7 @@ def load_street(root: Path) -> SearchDataset:
         train=train,
         test=test,
         seen=seen_categories(train, test),
-        prior=share_of_known(train.attributes[: train.num_own], train.known[: train.num_own]),
+        prior=train.labels.rows(slice(train.num_own)).shares(),
         one_draw_groups=ONE_DRAW_GROUPS,
         notes=(
             *(f"{data.name}: {note}" for data in (market, peta) for note in data.notes),
@@ -89,6 +89,12 @@ def joined(market: Split, *peta: Split) -> Split:
     return dataclasses.replace(split, num_auxiliary=sum(sizes[2:]))
 
 
-def share_of_known(attributes: UInt8Array, known: BoolArray) -> Float64Array:
-    """Share of the images with each attribute, among those of which it is known, float64 [A]."""
-    return np.asarray(attributes.sum(axis=0, where=known) / known.sum(axis=0))
+def in_street_words(dataset: SearchDataset) -> SearchDataset:
+    """Market-1501 or PETA with labels in the words of the street, and its own categories; any other set as it is."""
+    if dataset.name not in TRANSLATIONS:
+        return dataset
+    splits = []
+    for split in (dataset.train, dataset.test):
+        attributes, known = TRANSLATIONS[dataset.name](split.attributes)
+        splits.append(dataclasses.replace(split, attributes=attributes, unknown=~known))
+    return dataclasses.replace(dataset, schema=SCHEMA, train=splits[0], test=splits[1])
