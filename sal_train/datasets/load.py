@@ -9,12 +9,14 @@ from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.market1501_peta import load_market1501_with_peta
 from sal_train.datasets.peta import load_peta
 from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.street import load_street
 from sal_train.datasets.table import load_table
 
 PUBLISHED = {
     "market1501": load_market1501,
     "peta": load_peta,
     "market1501+peta": load_market1501_with_peta,
+    "street": load_street,
 }
 
 
@@ -22,8 +24,9 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
     """Load a data set and check its protocol.
 
     Args:
-        name: `market1501`, `peta`, `market1501+peta` (the first, trained together with people of the second), or your
-            own data: a folder, or a table such as a .csv or .jsonl file (see docs/data.md).
+        name: `market1501`, `peta`, `market1501+peta` (the first, trained together with people of the second),
+            `street` (both, in one vocabulary), or your own data: a folder, or a table such as a .csv or .jsonl file
+            (see docs/data.md).
         root: folder that holds `Market-1501/` or `PETA/`; a relative path of your own data may start here.
 
     Raises:
