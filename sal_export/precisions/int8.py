@@ -2,7 +2,8 @@
 
 Convolutions, their activations and residual additions are quantised, weights symmetrically and per channel. The
 normalisation before them, and pooling, FC, E_V and L2 norm after them, stay in fp32: they are cheap and sensitive. So
-does the first block, which causes much of the error and is cheap; a depthwise one is even faster in fp32 on a CPU.
+does the first block, which causes much of the error and is cheap; a depthwise one is even faster in fp32 on a CPU. So
+do the gates of a network that has any.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CALIBRATION_BATCH = 16
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "MaxPool")
 """Operators to quantise. With Relu and Clip among them, one quantiser follows the activation function; without, there
 would be one before and one after it."""
+
+
+AVERAGES = ("ReduceMean", "GlobalAveragePool")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
             _Batches(batches),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=first_block(exact.graph),
+            nodes_to_exclude=[*first_block(exact.graph), *gates(exact.graph)],
             per_channel=True,
             activation_type=quantization.QuantType[layout.activation],
             weight_type=quantization.QuantType.QInt8,
@@ -123,6 +127,19 @@ def first_block(graph: onnx.GraphProto) -> list[str]:
     depthwise = [place for place, index in enumerate(convolutions) if _groups(graph.node[index]) > 1]
     after = convolutions[depthwise[0] + 2 if depthwise else 1 :]
     return [node.name for node in graph.node[: after[0] if after else len(graph.node)]]
+
+
+def gates(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes between an average over the map and a sigmoid: they weight channels, cheaply and sensitively."""
+    maker = {output: node for node in graph.node for output in node.output}
+    inside: set[str] = set()
+    waiting = [node for node in graph.node if node.op_type == "Sigmoid"]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in inside and node.op_type not in AVERAGES:
+            inside.add(node.name)
+            waiting += [maker[name] for name in node.input if name in maker]
+    return [node.name for node in graph.node if node.name in inside]
 
 
 def _groups(convolution: onnx.NodeProto) -> int:
