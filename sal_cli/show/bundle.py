@@ -136,8 +136,8 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
         mark = f" {SENSITIVE_MARK}" if group["sensitive"] else ""
         print(_filled(f"{group['group']}{mark}", group["synonyms"], "", "", ""))
         for value in group["values"]:
-            cells = [_number(value[rate], ".0%") for rate in ("recognised", "precision")]
-            print(_filled(f"  {value['word']}", value["synonyms"], *cells, _number(value["people"], ",")))
+            found, right = (_number(value[rate], ".0%") for rate in ("recognised", "precision"))
+            print(_filled(f"  {value['word']}", value["synonyms"], found, right, _number(value["people"], ",")))
     print("\nfound: in this share of the test images that show it, it is recognised")
     print("right: of the images in which it is recognised, these show it")
     print(f"people: so many test people show it; {SENSITIVE_MARK} sensitive")
