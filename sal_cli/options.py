@@ -124,7 +124,7 @@ DatasetOption = Annotated[
         "--dataset",
         metavar="DATASET",
         autocompletion=complete_dataset,
-        help="The data set: market1501, peta, market1501+peta, or your own folder or table (.csv, .tsv, .jsonl).",
+        help="The data set: market1501, peta, street (both), market1501+peta, or your own folder or table.",
     ),
 ]
 DataOption = Annotated[

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.peta import load_peta, load_peta_images, split_categories
 from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
-from sal_train.datasets.street_schema import ONE_DRAW_GROUPS, SCHEMA, street_from_market, street_from_peta
+from sal_train.datasets.street_schema import ONE_DRAW_GROUPS, ORIGINS, SCHEMA, street_from_market, street_from_peta
 
+NAME = "street"
 TRANSLATIONS = {"market1501": street_from_market, "peta": street_from_peta}
 SOURCES = tuple(TRANSLATIONS)
 REMEDY = "use the published data"
@@ -39,7 +41,7 @@ def load_street(root: Path) -> SearchDataset:
     )
     expect("street: test categories", test.num_categories, 684, REMEDY)
     return SearchDataset(
-        name="street",
+        name=NAME,
         schema=SCHEMA,
         train=train,
         test=test,
@@ -89,12 +91,25 @@ def joined(market: Split, *peta: Split) -> Split:
     return dataclasses.replace(split, num_auxiliary=sum(sizes[2:]))
 
 
-def in_street_words(dataset: SearchDataset) -> SearchDataset:
-    """Market-1501 or PETA with labels in the words of the street, and its own categories; any other set as it is."""
-    if dataset.name not in TRANSLATIONS:
+def in_words_of(dataset: SearchDataset, schema: AttributeSchema) -> SearchDataset:
+    """A data set of the street with labels in the words of a model of the street, and its own categories.
+
+    Args:
+        dataset: Market-1501, PETA, or both together; any other is returned as it is.
+        schema: of the model. It may have other words than `SCHEMA` now has, but none that never was in it.
+    """
+    names = dataset.schema.bit_names
+    if schema.bit_names == names or not set(schema.bit_names) <= ORIGINS.keys():
         return dataset
-    splits = []
-    for split in (dataset.train, dataset.test):
-        attributes, known = TRANSLATIONS[dataset.name](split.attributes)
-        splits.append(dataclasses.replace(split, attributes=attributes, unknown=~known))
-    return dataclasses.replace(dataset, schema=SCHEMA, train=splits[0], test=splits[1])
+
+    def translated(split: Split) -> Split:
+        if dataset.name in TRANSLATIONS:
+            attributes, known = TRANSLATIONS[dataset.name](split.attributes, schema)
+        else:
+            kept = [names.index(name) for name in schema.bit_names]
+            attributes, known = split.attributes[:, kept], split.known[:, kept]
+        return dataclasses.replace(split, attributes=attributes, unknown=~known)
+
+    if dataset.name not in TRANSLATIONS and not (dataset.name == NAME and set(schema.bit_names) <= set(names)):
+        return dataset
+    return dataclasses.replace(dataset, schema=schema, train=translated(dataset.train), test=translated(dataset.test))

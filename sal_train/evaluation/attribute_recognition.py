@@ -38,7 +38,8 @@ def recognition_rates(
         `by_attribute`: by name of the bit: its `group`; the number of `positives`; `people`, different people among
         them (an image of an unknown person counts as one); `share`, positives among the images, 0..1;
         `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
-        `precision`, of the images in which it is recognised, those that have it, None if it never is;
+        `precision`, of the images in which it is recognised, those that have it, and `negative_precision`, of those
+        in which it is not, those that lack it, None if there is no such image; `people_without` it, counted likewise;
         `balanced_accuracy`, their mean, and its `standard_error`, None without both. `mA`: mean of the balanced
         accuracies, None if there is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition,
         2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
@@ -49,7 +50,12 @@ def recognition_rates(
     by_attribute: dict[str, dict[str, Any]] = {}
     for group in schema.groups:
         for bit in group.bits:
-            counted = {"group": group.name, "people": len(np.unique(people[is_true[:, bit]]))}
+            without = people[known[:, bit] & ~is_true[:, bit]]
+            counted = {
+                "group": group.name,
+                "people": len(np.unique(people[is_true[:, bit]])),
+                "people_without": len(np.unique(without)),
+            }
             by_attribute[schema.bit_names[bit]] = counted | _rates(
                 predicted[known[:, bit], bit], is_true[known[:, bit], bit]
             )
@@ -70,7 +76,7 @@ def full_name(bit: str, group: str) -> str:
 
 def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> dict[str, Any]:
     positives, negatives = int(is_true.sum()), int((~is_true).sum())
-    shown = int(predicted.sum())
+    shown, hidden = int(predicted.sum()), int((~predicted).sum())
     hits = float((predicted & is_true).sum() / positives) if positives else None
     rejections = float((~predicted & ~is_true).sum() / negatives) if negatives else None
     balanced = error = None
@@ -83,6 +89,7 @@ def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> di
         "true_positive_rate": hits,
         "true_negative_rate": rejections,
         "precision": float((predicted & is_true).sum() / shown) if shown else None,
+        "negative_precision": float((~predicted & ~is_true).sum() / hidden) if hidden else None,
         "balanced_accuracy": balanced,
         "standard_error": error,
     }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from sal_export.package import export_run
+from sal_export.publish import attach_metrics
 from sal_train import iteration
 from sal_train.checkpoint import MODEL_FILE, load_run, read_tensors
 from sal_train.datasets.attribute_tree import fill_unknown, fit_statistics
-from sal_train.datasets.splits import SearchDataset, split_from_rows
+from sal_train.datasets.splits import SearchDataset, Split, split_from_rows
+from sal_train.evaluation.evaluate import Options, evaluate_bundle, evaluate_run
 from sal_train.evaluation.held_out import partition
 from sal_train.phases import PHASES, Batch, PhaseSettings
 from sal_train.train import train
@@ -80,14 +85,16 @@ def test_a_category_that_does_not_contradict_an_image_is_not_its_negative(softne
 
 def with_gaps(dataset: SearchDataset) -> SearchDataset:
     """The hat of every second category is unknown, and these come from another data set."""
-    split = dataset.train
-    second = split.categories % 2
-    known = np.ones(split.attributes.shape, dtype=np.bool_)
-    known[second == 1, 0] = False
-    attributes = np.where(known, split.attributes, 0).astype(np.uint8)
-    names = ("first", "second")
-    train_split = split_from_rows(list(split.image_paths), attributes, list(split.identities), known, second, names)
-    return dataclasses.replace(dataset, train=train_split)
+
+    def gappy_split(split: Split) -> Split:
+        second = split.categories % 2
+        known = np.ones(split.attributes.shape, dtype=np.bool_)
+        known[second == 1, 0] = False
+        attributes = np.where(known, split.attributes, 0).astype(np.uint8)
+        names = ("first", "second")
+        return split_from_rows(list(split.image_paths), attributes, list(split.identities), known, second, names)
+
+    return dataclasses.replace(dataset, train=gappy_split(dataset.train), test=gappy_split(dataset.test))
 
 
 def test_a_batch_holds_probabilities_of_what_is_unknown(images: Path) -> None:
@@ -110,13 +117,14 @@ def test_a_batch_holds_probabilities_of_what_is_unknown(images: Path) -> None:
         assert torch.equal(batch.category_known[category], batch.known[row])
 
 
-def test_a_run_on_two_data_sets_validates_on_each(images: Path, tmp_path: Path) -> None:
-    dataset = with_gaps(tiny_dataset(images))
+def test_a_run_on_two_data_sets_is_measured_on_each_to_its_bundle(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    dataset = with_gaps(tiny_dataset(tmp_path / "images", images_per_category=18))  # the gates need 65 crops
     config = tiny_config(
         ("embed_joint",),
         losses=PROTOTYPES,
         unseen={"sampler": "flip"},
-        model={"linear_query": True},
+        model={"linear_query": True, "weights": "imagenet", "feature_norm": "batch", "embedding_output": "batchnorm"},
         data={"validation_fraction": 0.3, "validate_every": 1},
     )
     train(config, dataset, tmp_path / "run", tmp_path / "cache")
@@ -126,6 +134,22 @@ def test_a_run_on_two_data_sets_validates_on_each(images: Path, tmp_path: Path) 
     assert validation["validation_mAP"] == pytest.approx(both)
     assert not run.category_known.all()
     assert (run.category_vectors[~run.category_known] == 0).all()
+    console = Console(quiet=True)
+    report = evaluate_run(tmp_path / "run", dataset, Options(tmp_path / "cache"), console)
+    first, second = (report["by_source"][name] for name in ("first", "second"))
+    assert (first["num_queries"], second["num_queries"], report["num_queries"]) == (2, 2, 4)
+    assert (first["num_gallery"], second["num_gallery"]) == (36, 36)
+    assert report["mAP"] == pytest.approx((first["mAP"] + second["mAP"]) / 2)
+    hat, red = (report["recognition"]["by_attribute"][name] for name in ("hat", "upper-colour=red"))
+    assert hat["people"] + hat["people_without"] == 36  # images of the second data set do not tell
+    assert red["people"] + red["people_without"] == 72
+    json.dumps(report, allow_nan=False)
+    bundle = export_run(run, tmp_path / "both.bundle", dataset, tmp_path / "cache", console)
+    assert bundle.calibration is not None
+    encoded = evaluate_bundle(bundle.path, dataset, Options(tmp_path / "cache"), console)
+    assert encoded["mAP"] == pytest.approx(report["mAP"], abs=1e-3)
+    card = attach_metrics(bundle.path, encoded).read_bytes("MODEL_CARD.md").decode()
+    assert f"| {encoded['recognition']['by_attribute']['hat']['positives']} |" in card
 
 
 def test_a_mask_that_leaves_nothing_out_changes_nothing(images: Path, tmp_path: Path) -> None:

@@ -37,10 +37,12 @@ def test_what_never_occurs_has_no_rate_and_stays_out_of_the_mean() -> None:
         "group": "always",
         "positives": 2,
         "people": 2,
+        "people_without": 0,
         "share": 1.0,
         "true_positive_rate": 0.5,
         "true_negative_rate": None,
         "precision": 1.0,
+        "negative_precision": 0.0,
         "balanced_accuracy": None,
         "standard_error": None,
     }
@@ -62,5 +64,7 @@ def test_a_word_is_measured_on_the_images_of_which_it_is_known() -> None:
     logits = np.array([[1.0], [-1.0], [1.0], [1.0], [1.0]], dtype=np.float32)
     report = recognition_rates(logits, labels, AttributeSchema("one", (binary("hat", 0),)))
     rates = report["by_attribute"]["hat"]
-    assert (rates["positives"], rates["people"], rates["share"]) == (2, 2, pytest.approx(2 / 3))
-    assert (rates["true_positive_rate"], rates["true_negative_rate"], rates["precision"]) == (0.5, 0.0, 0.5)
+    assert (rates["positives"], rates["people"], rates["people_without"]) == (2, 2, 1)
+    assert rates["share"] == pytest.approx(2 / 3)
+    assert (rates["true_positive_rate"], rates["true_negative_rate"]) == (0.5, 0.0)
+    assert (rates["precision"], rates["negative_precision"]) == (0.5, 0.0)
