@@ -130,7 +130,7 @@ def first_block(graph: onnx.GraphProto) -> list[str]:
 
 
 def gates(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes between an average over the map and a sigmoid: they weight channels, cheaply and sensitively."""
+    """Names of the nodes between an average over the map and a sigmoid, which weight channels: cheap and sensitive."""
     maker = {output: node for node in graph.node for output in node.output}
     inside: set[str] = set()
     waiting = [node for node in graph.node if node.op_type == "Sigmoid"]

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
-from sal_export.precisions.int8 import CALIBRATION_BATCH, METHODS, S8S8, U8S8, Layout, calibration_hash, quantise
+from sal_export.precisions.int8 import CALIBRATION_BATCH, METHODS, S8S8, U8S8, Layout, calibration_hash, gates, quantise
 from sal_runtime.engines.devices import open_backend
 from tests.export.lively_networks import exported_image_encoder, smooth_crops
 
@@ -65,3 +65,18 @@ def test_the_calibration_set_is_known_by_its_pixels() -> None:
     changed[3, 4, 5, 0] ^= 1
     assert calibration_hash(smooth_crops(16)) == calibration_hash(smooth_crops(16).copy())
     assert calibration_hash(changed) != calibration_hash(smooth_crops(16))
+
+
+def test_gates_are_what_is_between_an_average_and_a_sigmoid() -> None:
+    nodes = [
+        helper.make_node("Conv", ["images", "a"], ["x"], "trunk"),
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], "average"),
+        helper.make_node("Conv", ["mean", "b"], ["squeezed"], "squeeze"),
+        helper.make_node("Relu", ["squeezed"], ["active"], "active"),
+        helper.make_node("Add", ["active", "c"], ["logit"], "shift"),
+        helper.make_node("Sigmoid", ["logit"], ["gate"], "sigmoid"),
+        helper.make_node("Mul", ["x", "gate"], ["y"], "weighted"),
+        helper.make_node("Conv", ["y", "d"], ["z"], "next"),
+    ]
+    graph = helper.make_graph(nodes, "gated", [], [])
+    assert gates(graph) == ["squeeze", "active", "shift", "sigmoid"]
