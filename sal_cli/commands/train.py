@@ -47,7 +47,7 @@ RecipeOption = Annotated[
         "--recipe",
         metavar="RECIPE",
         autocompletion=complete_recipe,
-        help="Train by auto, sal, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal "
+        help="Train by auto, sal, accurate, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own data, sal "
         "for published data, that of the run with --resume.",
     ),
 ]
