@@ -67,7 +67,7 @@ data, for rare attributes and for people who are partly hidden.
 def _trained_on(training: Mapping[str, Any]) -> str:
     text = f"{training['train_images']:,}, {training['train_categories']:,}"
     if auxiliary := training.get("auxiliary_images"):
-        text += f"; {auxiliary:,} of the images are auxiliary: they show people unlike those the model is measured on"
+        text += f"; {auxiliary:,} of the images are auxiliary: they are only trained on, and counted in no statistics"
     return text
 
 
@@ -110,8 +110,8 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     among = ""
     if "by_source" in metrics:
         among = "; each query searches the images of its own data set"
-    text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images{among}, percent; "
-    text += f"the exported encoders, `{record['command']}`.\n\n"
+    text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images{among}, "
+    text += f"percent; the exported encoders, `{record['command']}`.\n\n"
     return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
 
 
