@@ -78,23 +78,31 @@ def read_constants(xml: Path) -> list[AnyArray]:
     """The floating-point constants of a published graph in the order in which it runs.
 
     Raises:
+        InputError: as for `read_published`.
+    """
+    constants = []
+    for operation in read_published(xml).get_ordered_ops():
+        for value in operation.input_values():
+            constants += _float_constant(value.get_node())
+    return constants
+
+
+def read_published(xml: Path) -> Any:
+    """A published graph as an `openvino.Model`.
+
+    Raises:
         InputError: openvino is not installed, or cannot read the file.
     """
     try:
-        import openvino  # type: ignore[import-not-found,unused-ignore]
+        import openvino
     except ImportError as error:
         raise InputError("openvino is not installed, and only it reads these files; pip install openvino") from error
     if not xml.with_suffix(".bin").is_file():
         raise InputError(f"{xml.with_suffix('.bin')}: not found; it belongs beside the .xml")
     try:
-        model = openvino.Core().read_model(xml)
+        return openvino.Core().read_model(xml)
     except RuntimeError as error:
         raise InputError(f"{xml}: openvino cannot read it ({error})") from error
-    constants = []
-    for operation in model.get_ordered_ops():
-        for value in operation.input_values():
-            constants += _float_constant(value.get_node())
-    return constants
 
 
 def _float_constant(node: Any) -> list[AnyArray]:
