@@ -5,6 +5,7 @@ load.py             a data set by its name
 market1501.py       Market-1501 with attributes
 peta.py             PETA
 peta_schema.py      its 105 attributes as a schema
+pa100k.py           PA-100K, and its 26 attributes as a schema
 market1501_peta.py  Market-1501, trained together with people of PETA
 table.py            your own images and a table
 table_file.py       rows of the table: CSV, TSV, JSON Lines, JSON

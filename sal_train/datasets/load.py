@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.market1501_peta import load_market1501_with_peta
+from sal_train.datasets.pa100k import load_pa100k
 from sal_train.datasets.peta import load_peta
 from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.table import load_table
@@ -14,6 +15,7 @@ from sal_train.datasets.table import load_table
 PUBLISHED = {
     "market1501": load_market1501,
     "peta": load_peta,
+    "pa100k": load_pa100k,
     "market1501+peta": load_market1501_with_peta,
 }
 
@@ -22,9 +24,9 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
     """Load a data set and check its protocol.
 
     Args:
-        name: `market1501`, `peta`, `market1501+peta` (the first, trained together with people of the second), or your
-            own data: a folder, or a table such as a .csv or .jsonl file (see docs/data.md).
-        root: folder that holds `Market-1501/` or `PETA/`; a relative path of your own data may start here.
+        name: `market1501`, `peta`, `pa100k`, `market1501+peta` (the first, trained together with people of the
+            second), or your own data: a folder, or a table such as a .csv or .jsonl file (see docs/data.md).
+        root: folder that holds `Market-1501/`, `PETA/` or `PA-100K/`; a relative path of your own data may start here.
 
     Raises:
         InputError: files are missing, or are not those of the published data.
