@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, action="append", default=[], help="a bundle; may be repeated")
     parser.add_argument("--run", type=Path, action="append", default=[], help="a run; may be repeated, is not timed")
     parser.add_argument("--cache", type=Path, default=None, help="folder of decoded images")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each network")
+    parser.add_argument("--rounds", type=int, default=41, help="turns of each network")
     parser.add_argument("--name", default="peer_attributes", help="name of the result")
     options = parser.parse_args()
     started = now()
@@ -116,9 +116,10 @@ def quality(peer: Backend, subjects: Mapping[str, Subject], dataset: SearchDatas
     Returns:
         `images`; `words`: one row for each word, with the query, the numbers of `positives` and of `people` among
         them, and by ranking the area under the ROC curve (`auc`) and the average precision (`ap`); `means` of both
-        over the words that all rankings know, and their number.
+        over the words that all rankings know, and their number; `peer_auc`: its mean over the peer's outputs on test
+        and on training people, which would differ if the peer had been trained on one of them.
     """
-    split, console = dataset.test, Console(stderr=True)
+    split, console, schema = dataset.test, Console(stderr=True), dataset.schema
     rankings: dict[str, Scores] = {"peer": peer_scores(probabilities(peer, split, cache))}
     for name, subject in subjects.items():
         images = encode_labelled(subject, split.image_paths, split.attributes, cache, console)
@@ -126,8 +127,8 @@ def quality(peer: Backend, subjects: Mapping[str, Subject], dataset: SearchDatas
         if subject.calibration is not None:
             rankings[f"{name} match"] = partial(search_scores, subject, images)
     rows = [
-        word_row(output, place, dataset.schema, split, rankings)
-        for output, queries in words_of(dataset.schema).items()
+        word_row(output, place, schema, split, rankings)
+        for output, queries in words_of(schema).items()
         for place in range(len(queries))
     ]
     common = [row for row in rows if len(row["rankings"]) == len(rankings)]
@@ -135,7 +136,22 @@ def quality(peer: Backend, subjects: Mapping[str, Subject], dataset: SearchDatas
         name: {measure: float(np.mean([row["rankings"][name][measure] for row in common])) for measure in ("auc", "ap")}
         for name in rankings
     }
-    return {"images": len(split.image_paths), "words": rows, "num_common_words": len(common), "means": means}
+    return {
+        "images": len(split.image_paths),
+        "words": rows,
+        "num_common_words": len(common),
+        "means": means,
+        "peer_auc": {
+            side: peer_auc(peer, part, schema, cache) for side, part in (("test", split), ("train", dataset.train))
+        },
+    }
+
+
+def peer_auc(peer: Backend, split: Split, schema: AttributeSchema, cache: Path) -> float:
+    """The peer's area under the ROC curve, mean over its outputs that have a word."""
+    rankings = {"peer": peer_scores(probabilities(peer, split, cache))}
+    rows = [word_row(output, 0, schema, split, rankings) for output in words_of(schema)]
+    return float(np.mean([row["rankings"]["peer"]["auc"] for row in rows]))
 
 
 def words_of(schema: AttributeSchema) -> Mapping[str, tuple[str, ...]]:
