@@ -4,9 +4,10 @@
     python -m benchmarks.peer_attributes --peer peer.onnx --data DATA --bundle bundles/edge
 
 The peer is `person-attributes-recognition-crossroad-0230` of Open Model Zoo, whose card lists eight attributes. `WORDS`
-says which words of a data set mean the same. Labels are asked in the words of the data set, a bundle in its own words.
-Search by a word ranks all test images: the peer by its probability, sal by the attribute head alone (`head`), and in
-the order of `sal search` (`match`) where the bundle is calibrated. An image counts as a hit if its labels fit the word.
+says which words of a data set mean the same. Labels are asked in the words of the data set, a bundle in its own words,
+or in those of the data set if `WORDS` does not list its schema. Search by a word ranks all test images: the peer by its
+probability, sal by the attribute head alone (`head`), and in the order of `sal search` (`match`) where the bundle is
+calibrated. An image counts as a hit if its labels fit the word.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ THREADS = 2
 BATCHES = (1, 16)
 TURN_SECONDS = 0.3
 
+Queries = Mapping[str, tuple[Query, ...]]
+"""Queries of a subject for each output of the peer that it has words for."""
 Scores = Callable[[str, int], Float32Array | None]
 """Scores float32 `[N]` of the test images for an output of the peer and a place in its words; None without the word."""
 
@@ -123,9 +126,10 @@ def quality(peer: Backend, subjects: Mapping[str, Subject], dataset: SearchDatas
     rankings: dict[str, Scores] = {"peer": peer_scores(probabilities(peer, split, cache))}
     for name, subject in subjects.items():
         images = encode_labelled(subject, split.image_paths, split.attributes, cache, console)
-        rankings[f"{name} head"] = partial(head_scores, subject, images)
+        queries = asked(subject.schema, schema)
+        rankings[f"{name} head"] = partial(head_scores, subject, images, queries)
         if subject.calibration is not None:
-            rankings[f"{name} match"] = partial(search_scores, subject, images)
+            rankings[f"{name} match"] = partial(search_scores, subject, images, queries)
     rows = [
         word_row(output, place, schema, split, rankings)
         for output, queries in words_of(schema).items()
@@ -214,31 +218,38 @@ def peer_scores(probability: Float32Array) -> Scores:
     return scores
 
 
-def head_scores(subject: Subject, images: LabelledEmbeddings, output: str, place: int) -> Float32Array | None:
+def head_scores(
+    subject: Subject, images: LabelledEmbeddings, queries: Queries, output: str, place: int
+) -> Float32Array | None:
     """Logits of the joint probability by the attribute head."""
-    query = asked(subject.schema, output, place)
-    if query is None:
+    if output not in queries:
         return None
     columns: Mapping[int, AnyArray] = dict(enumerate(images.logits.T))
-    return np.asarray(joint_logit(term_logits(query, subject.schema, columns)))
+    return np.asarray(joint_logit(term_logits(queries[output][place], subject.schema, columns)))
 
 
-def search_scores(subject: Subject, images: LabelledEmbeddings, output: str, place: int) -> Float32Array | None:
+def search_scores(
+    subject: Subject, images: LabelledEmbeddings, queries: Queries, output: str, place: int
+) -> Float32Array | None:
     """Match scores of a calibrated subject, which order the hits of `sal search`."""
-    query = asked(subject.schema, output, place)
-    if query is None:
+    if output not in queries:
         return None
     assert subject.calibration is not None
+    query = queries[output][place]
     cosines = images.embeddings @ query_vector(query, subject.statistics, subject.encode_attributes)
     information = query_information(query, subject.statistics)
     answered = AnsweredQuery(query, {"marginalised": cosines}, np.zeros(len(cosines), dtype=np.bool_), information)
     return match_scores(answered, subject.calibration, images, subject.schema)
 
 
-def asked(schema: AttributeSchema, output: str, place: int) -> Query | None:
-    """The query for an output of the peer in the words of a subject; None if it has no such word."""
-    queries = words_of(schema).get(output)
-    return None if queries is None else parse_query(queries[place], schema)
+def asked(schema: AttributeSchema, of_data: AttributeSchema) -> Queries:
+    """The queries of a subject: in the words of its schema, or of the data set if `WORDS` has none for the schema.
+
+    Raises:
+        SchemaError: the schema does not know the words of the data set either.
+    """
+    words = WORDS.get(schema.name, words_of(of_data))
+    return {output: tuple(parse_query(text, schema) for text in texts) for output, texts in words.items()}
 
 
 def speed(peer: Backend, bundles: Mapping[str, Bundle], rounds: int) -> dict[str, Any]:
