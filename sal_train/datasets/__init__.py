@@ -11,7 +11,6 @@ table.py            your own images and a table
 table_file.py       rows of the table: CSV, TSV, JSON Lines, JSON
 columns.py          its columns as attributes
 text_files.py       text that people write: tables, schemas, recipes
-sensitive.py        columns that are sensitive by the meaning of their words
 synthetic.py        drawn people
 check.py            `sal data check`
 stats.py            `sal data stats`
