@@ -84,7 +84,7 @@ def measure(path: Path, dataset: str, data: Path, cache: Path) -> tuple[Loss, No
     """Answer the queries of a test split in fp32 and in int8."""
     bundle = open_bundle(path)
     attribute_encoder = bundle.read_bytes(bundle.artefact(ATTRIBUTE_ROLE).file)
-    task = retrieval_task(load_dataset(dataset, data), bundle.image_spec, attribute_encoder, cache)
+    task = retrieval_task(load_dataset(dataset, data), bundle.statistics, bundle.image_spec, attribute_encoder, cache)
     fp32, int8 = (bundle.artefact(IMAGE_ROLE, precision=precision) for precision in ("fp32", "int8"))
     before, after = (
         measure_retrieval(artefact.file, open_backend(bundle.read_bytes(artefact.file)).run, task, Console(stderr=True))

@@ -34,12 +34,12 @@ from sal_runtime.files import cache_folder
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.matching.scoring import joint_logit, query_information, query_vector, term_logits
 from sal_runtime.query.language import Query, parse_query
-from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.schema import AttributeSchema, Group
 from sal_train.checkpoint import load_run
 from sal_train.datasets.load import load_dataset
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.metrics import rank_queries
-from sal_train.evaluation.partial_queries import AnsweredQuery, match_scores, satisfied
+from sal_train.evaluation.partial_queries import AnsweredQuery, match_scores
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject, bundle_subject, encode_labelled, run_subject
 from sal_train.images.cache import load_images
 
@@ -125,7 +125,7 @@ def quality(peer: Backend, subjects: Mapping[str, Subject], dataset: SearchDatas
     split, console, schema = dataset.test, Console(stderr=True), dataset.schema
     rankings: dict[str, Scores] = {"peer": peer_scores(probabilities(peer, split, cache))}
     for name, subject in subjects.items():
-        images = encode_labelled(subject, split.image_paths, split.attributes, cache, console)
+        images = encode_labelled(subject, split.image_paths, split.labels, cache, console)
         queries = asked(subject.schema, schema)
         rankings[f"{name} head"] = partial(head_scores, subject, images, queries)
         if subject.calibration is not None:
@@ -196,10 +196,15 @@ def fitting(query: Query, schema: AttributeSchema, attributes: UInt8Array) -> Bo
     """Which labels uint8 `[N, A]` fit a query, bool `[N]`."""
     fits = np.ones(len(attributes), dtype=np.bool_)
     for term in query.terms:
-        named = [(group, state) for group, states in term.states for state in states]
-        holds = np.any([satisfied(schema, {group: state}, attributes) for group, state in named], axis=0)
+        named = [(schema.groups[group], state) for group, states in term.states for state in states]
+        holds = np.any([_holds(group, state, attributes) for group, state in named], axis=0)
         fits &= holds != term.negated
     return fits
+
+
+def _holds(group: Group, state: int, attributes: UInt8Array) -> BoolArray:
+    bit = group.states[state].bit
+    return np.asarray(~attributes[:, list(group.bits)].any(axis=1) if bit is None else attributes[:, bit] == 1)
 
 
 def probabilities(peer: Backend, split: Split, cache: Path) -> Float32Array:

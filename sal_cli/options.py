@@ -124,8 +124,8 @@ DatasetOption = Annotated[
         "--dataset",
         metavar="DATASET",
         autocompletion=complete_dataset,
-        help="The data set: market1501, peta, pa100k, market1501+peta, or your own folder or table "
-        "(.csv, .tsv, .jsonl).",
+        help="The data set: market1501, peta, pa100k, street (the first two), market1501+peta, or your own folder or "
+        "table.",
     ),
 ]
 DataOption = Annotated[

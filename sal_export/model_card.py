@@ -171,16 +171,23 @@ def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) 
             if state.bit is not None:
                 value = state.name if group.kind == "exclusive" else f"{state.name} (or {group.states[0].name})"
                 rates = recognition["by_attribute"][schema.bit_names[state.bit]]
-                recognised, rejected = (_percent(rates[f"true_{pole}_rate"]) for pole in ("positive", "negative"))
-                rows.append((name, value, f"{rates['positives']:,}", recognised, rejected))
+                keys = ("true_positive_rate", "precision", "true_negative_rate")
+                measured = (_percent(rates.get(key)) for key in keys)
+                rows.append((name, value, f"{rates['positives']:,}", _count(rates.get("people")), *measured))
     if recognition is None:
         return "## Attributes\n\n" + _table(("attribute", "values"), rows)
     explained = (
-        "How far the evidence of a hit can be trusted: the share of test images with the attribute on which it is "
-        "recognised, and of images without it on which it is rejected, both in percent at probability 1/2.\n\n"
+        "How far the evidence of a hit can be trusted: the number of test images and people with the attribute, the "
+        "share of these images on which it is recognised, of the images on which it is recognised those that have it, "
+        "and of images without it those on which it is rejected, in percent at probability 1/2. Each attribute is "
+        "measured on the test images of the data sets that label it.\n\n"
     )
-    heading = ("attribute", "value", "images", "recognised", "rejected")
+    heading = ("attribute", "value", "images", "people", "recognised", "right", "rejected")
     return "## Attributes\n\n" + explained + _table(heading, rows)
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def _percent(rate: float | None) -> str:

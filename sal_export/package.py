@@ -123,7 +123,7 @@ def _judged_encoders(
     attribute, image = fp32_encoders(run, spec, inputs, console)
     if dataset is None or set(precisions) <= {"fp32"}:
         return attribute, [image]
-    task = retrieval_task(dataset, spec, attribute.content, cache_dir)
+    task = retrieval_task(dataset, run.statistics, spec, attribute.content, cache_dir)
     return attribute, reduced_encoders(run, image, inputs, task, precisions, console)
 
 
@@ -162,7 +162,7 @@ def fp32_encoders(
     console.print("exporting fp32")
     attribute = export_onnx(attribute_module, torch.zeros(2, run.schema.num_bits), "attributes")
     image = export_onnx(image_module, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8), "images")
-    vectors = inputs.vectors.astype(np.float32)
+    vectors = inputs.vectors
     torch_attribute, torch_image = _torch_encode(attribute_module.eval()), _torch_encode(image_module.eval())
     console.print(f"comparing with PyTorch on {inputs.described.partition(',')[0]}", highlight=False)
     attribute_source = compare_with(torch_attribute, "PyTorch", vectors, None, "training category vectors")

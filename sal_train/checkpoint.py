@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_runtime.arrays import BoolArray, Int64Array, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.files import whole_file
 from sal_runtime.query.schema import AttributeSchema
@@ -62,7 +62,9 @@ class Run:
         schema: attributes of the data set.
         networks: in evaluation mode, on the CPU.
         statistics: how the attributes occur and depend on each other in training.
-        category_vectors: attribute vectors of the training categories, uint8 [K, A], in the order of C_cat.
+        category_vectors: attribute vectors of the training categories, uint8 [K, A], in the order of C_cat; 0 where
+            unknown.
+        category_known: which of these labels are known, bool [K, A].
         category_counts: images of each category, int64 [K].
         provenance: data set, seed, epochs, weights report, licence, ... for manifests and reports.
         epochs_done: epochs that were trained; fewer than `config.epochs` if the run was interrupted.
@@ -75,6 +77,7 @@ class Run:
     networks: Networks
     statistics: AttributeStatistics
     category_vectors: UInt8Array
+    category_known: BoolArray
     category_counts: Int64Array
     provenance: dict[str, Any]
     epochs_done: int
@@ -172,6 +175,7 @@ def load_run(run: Path) -> Run:
     schema = AttributeSchema.from_json(data["schema"])
     tensors, metadata = read_tensors(run / MODEL_FILE)
     vectors = np.array(data["category_vectors"], dtype=np.uint8)
+    known = np.array(data.get("category_known", np.ones_like(vectors)), dtype=np.bool_)  # runs of version 1 know all
     counts = np.array(data["category_counts"], dtype=np.int64)
     networks = Networks(config.model, schema.num_bits, len(vectors))
     try:
@@ -183,7 +187,7 @@ def load_run(run: Path) -> Run:
     done = _epochs_done(run, config)
     fitted = networks.linear_query is None or bool(networks.linear_query.weight.any())
     finished = done >= config.epochs and fitted
-    return Run(run, config, schema, networks.eval(), statistics, vectors, counts, provenance, done, finished)
+    return Run(run, config, schema, networks.eval(), statistics, vectors, known, counts, provenance, done, finished)
 
 
 def load_finished_run(run: Path) -> Run:

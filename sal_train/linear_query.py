@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_runtime.arrays import AnyArray, Int64Array, UInt8Array
 from sal_train.checkpoint import MODEL_FILE, load_run, save_model
+from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import Split
 from sal_train.evaluation.held_out import Partition, encode_images, own_train_rows, validate
 
@@ -25,12 +26,12 @@ RIDGE = 10.0
 """Penalty on the squared weights, in units of categories; each category counts once, whatever its number of images."""
 
 
-def fit_linear_query(embeddings: Tensor, attributes: UInt8Array, categories: Int64Array) -> tuple[Tensor, Tensor]:
+def fit_linear_query(embeddings: Tensor, attributes: AnyArray, categories: Int64Array) -> tuple[Tensor, Tensor]:
     """Weighted ridge regression of unit embeddings on attribute vectors.
 
     Args:
         embeddings: unit vectors of the training images, float32 [N, d].
-        attributes: of the same images, uint8 [N, A].
+        attributes: of the same images, [N, A]: 0 or 1, or the probability of what is unknown.
         categories: of the same images, int64 [N], any numbering.
 
     Returns:
@@ -64,12 +65,12 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Arr
     networks = run.networks.to(images.device if isinstance(images, Tensor) else "cpu")
     rows = own_train_rows(split, part)  # auxiliary people look different and would worsen the fit
     embeddings = encode_images(networks, images, rows)
-    networks.set_linear_query(*fit_linear_query(embeddings, split.attributes[rows], split.categories[rows]))
+    attributes = fill_unknown(run.statistics, split.attributes, split.known)
+    networks.set_linear_query(*fit_linear_query(embeddings, attributes[rows], split.categories[rows]))
     validation: dict[str, float] = {}
     before = run.provenance.get("validation", {})
     if len(part.validation):
-        result = validate(networks, split, images, part.validation)
-        validation = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
+        validation = validate(networks, split, attributes, images, part.validation)
     kept = {key: run.provenance[key] for key in ("epoch", "train_seconds")}
     save_model(out / MODEL_FILE, networks, {**kept, "validation": validation})
     held_out = len(np.unique(split.categories[part.validation]))

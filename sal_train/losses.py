@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LEFT_OUT = -1e4
+"""Logit of a choice that a softmax leaves out; finite, because a target of 0 times infinity is no number."""
+
 
 def attribute_loss(logits: Tensor, target: Tensor, smoothing: float = 0.0, weight: Tensor | None = None) -> Tensor:
     """L_att, eq. 3: sigmoid cross entropy, summed over attributes, averaged over the batch.
@@ -117,6 +120,7 @@ def prototype_loss(
     scale: float,
     margin: float,
     neighbourhood: Tensor | None = None,
+    left_out: Tensor | None = None,
 ) -> Tensor:
     """Softmax over the cosines between images and the attribute embeddings of all categories (not in the paper).
 
@@ -130,29 +134,53 @@ def prototype_loss(
         margin: subtracted from the cosine to the true category.
         neighbourhood: target distribution over the prototypes, [B, K + U], from `neighbourhood`; None: the true
             category alone.
+        left_out: prototypes that the softmax leaves out, bool [B, K + U]; never an image's own. None: it has all.
     """
     cosine = functional.normalize(e_v) @ functional.normalize(prototypes).T  # [B, K + U]
     true = functional.one_hot(category, prototypes.shape[0]).to(cosine.dtype)
     target = category if neighbourhood is None else neighbourhood
-    return functional.cross_entropy(scale * (cosine - margin * true), target)
+    logits = scale * (cosine - margin * true)
+    if left_out is not None:
+        logits = logits.masked_fill(left_out, LEFT_OUT)
+    return functional.cross_entropy(logits, target)
 
 
-def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float) -> Tensor:
+def compatible_descriptions(attributes: Tensor, known: Tensor, vectors: Tensor, vectors_known: Tensor) -> Tensor:
+    """Whether nothing that is known of both an image and a description differs, bool [B, C].
+
+    Args:
+        attributes: of the images, [B, A]; 0 or 1 where known.
+        known: what is known of the images, 0 or 1, [B, A].
+        vectors: descriptions, [C, A]; 0 or 1 where known.
+        vectors_known: what is known of the descriptions, 0 or 1, [C, A].
+    """
+    present, absent = attributes * known, (1.0 - attributes) * known
+    differing = (
+        torch.cat([present, absent], dim=1)
+        @ torch.cat([(1.0 - vectors) * vectors_known, vectors * vectors_known], dim=1).T
+    )  # [B, C]
+    return differing < 0.5
+
+
+def neighbourhood(attributes: Tensor, vectors: Tensor, softness: float, left_out: Tensor | None = None) -> Tensor:
     """A distribution over attribute vectors that falls with their distance: softmax(-distance / softness).
 
     Descriptions that differ little fit nearly as well, and the cosines should reflect that (the semantic margin of
     ASMR, Jeong et al., ICCV 2021, as soft targets).
 
     Args:
-        attributes: vectors of the images, 0 and 1, [B, A].
-        vectors: vectors of the prototypes, 0 and 1, [K + U, A].
+        attributes: vectors of the images, [B, A]; for an unknown attribute its probability, which gives the expected
+            distance.
+        vectors: vectors of the prototypes, likewise, [K + U, A].
         softness: temperature in differing attributes, above 0.
+        left_out: prototypes that get no probability, bool [B, K + U]; None: each gets some.
 
     Returns:
         [B, K + U], rows sum to 1.
     """
     differing = attributes.sum(1, keepdim=True) + vectors.sum(1) - 2.0 * attributes @ vectors.T  # [B, K + U]
-    return torch.softmax(-differing / softness, dim=1)
+    logits = -differing / softness
+    return torch.softmax(logits if left_out is None else logits.masked_fill(left_out, LEFT_OUT), dim=1)
 
 
 def distillation_losses(embedding: Tensor, taught: Tensor, prototypes: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -34,12 +34,15 @@ class Batch:
     """The data of one iteration, on the device.
 
     Attributes:
-        attributes: of the images, then of the unseen samples, float32 [B + U, A] of 0 and 1.
+        attributes: of the images, then of the unseen samples, float32 [B + U, A]; 0 or 1 where known, else the
+            probability of the attribute.
         categories: of the images, int64 [B], 0..K-1.
         noise: z for each row of `attributes`, float32 [B + U, 400].
         category_vectors: attribute vectors of all training categories, float32 [K, A].
         prior: probability of each attribute in training, float32 [A].
         taught: the teacher's unit embeddings of the images, float32 [B, d]; None without a teacher.
+        known: which of `attributes` are known, 0 or 1, float32 [B + U, A]; None if all are.
+        category_known: which of `category_vectors` are known, likewise, float32 [K, A].
     """
 
     attributes: Tensor
@@ -48,6 +51,8 @@ class Batch:
     category_vectors: Tensor
     prior: Tensor
     taught: Tensor | None = None
+    known: Tensor | None = None
+    category_known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,16 +111,18 @@ def embed_joint(nets: Networks, batch: Batch, features: Features, settings: Phas
         **_embedding_terms(nets, e_a, batch, weights, "attribute"),
     }
     if weights.prototype:
-        vectors, categories = _prototype_categories(batch, weights.prototype_count)
+        chosen, categories = _prototype_categories(batch, weights.prototype_count)
+        vectors = batch.category_vectors[chosen]
         if weights.prototype_unseen:
             vectors = torch.cat([vectors, batch.attributes[len(batch.categories) :]])
+        left_out = _other_fitting(batch, vectors, chosen, categories)
         with batch_statistics(nets.attribute_backbone, nets.E_A):  # the running ones count categories once per image
             prototypes = nets.embed_attributes(vectors)  # [K + U, d]
         soft = None
         if weights.prototype_softness:
-            soft = losses.neighbourhood(batch.attributes[: len(e_v)], vectors, weights.prototype_softness)
+            soft = losses.neighbourhood(batch.attributes[: len(e_v)], vectors, weights.prototype_softness, left_out)
         terms["prototype"] = weights.prototype * losses.prototype_loss(
-            e_v, prototypes, categories, weights.prototype_scale, weights.prototype_margin, soft
+            e_v, prototypes, categories, weights.prototype_scale, weights.prototype_margin, soft, left_out
         )
     return terms
 
@@ -229,18 +236,32 @@ PHASES = {
 }
 
 
-def _prototype_categories(batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-    """Vectors [C, A] of `count` categories, those of the batch among them, and the row of each image's own, [B]."""
-    known = len(batch.category_vectors)
-    if not 0 < count < known:
-        return batch.category_vectors, batch.categories
+def _prototype_categories(batch: Batch, count: int) -> tuple[Tensor | slice, Tensor]:
+    """Positions of `count` categories, those of the batch among them, and the row of each image's own in them, [B]."""
+    num_categories = len(batch.category_vectors)
+    if not 0 < count < num_categories:
+        return slice(None), batch.categories
     device = batch.category_vectors.device
-    order = torch.rand(known, device=device)
+    order = torch.rand(num_categories, device=device)
     order[batch.categories] = 2.0  # first; no size here depends on the data, so the host never waits for the GPU
     chosen = order.topk(max(count, len(batch.categories))).indices
-    position = torch.empty(known, dtype=torch.long, device=device)
+    position = torch.empty(num_categories, dtype=torch.long, device=device)
     position[chosen] = torch.arange(len(chosen), device=device)
-    return batch.category_vectors[chosen], position[batch.categories]
+    return chosen, position[batch.categories]
+
+
+def _other_fitting(batch: Batch, vectors: Tensor, chosen: Tensor | slice, own: Tensor) -> Tensor | None:
+    """Which prototypes, other than its own, fit an image, bool [B, C]; None if everything is known.
+
+    A half-described category of another data set may describe the image as well as its own does: it is no negative.
+    """
+    if batch.known is None or batch.category_known is None:
+        return None
+    images = len(batch.categories)
+    unseen = batch.known[images:][: len(vectors) - len(batch.category_known[chosen])]
+    known = torch.cat([batch.category_known[chosen], unseen])
+    fitting = losses.compatible_descriptions(batch.attributes[:images], batch.known[:images], vectors, known)
+    return fitting.scatter(1, own[:, None], False)
 
 
 def _embedding_terms(nets: Networks, embedding: Tensor, batch: Batch, weights: LossConfig, branch: str) -> Terms:
@@ -249,6 +270,9 @@ def _embedding_terms(nets: Networks, embedding: Tensor, batch: Batch, weights: L
     if weights.attribute:
         target = batch.attributes[: len(embedding)]
         weight = losses.deepmar_weight(target, batch.prior) if weights.attribute_weighting == "deepmar" else None
+        if batch.known is not None:
+            known = batch.known[: len(embedding)]
+            weight = known if weight is None else weight * known
         terms[f"{branch}_attribute"] = weights.attribute * losses.attribute_loss(
             nets.attribute_logits(embedding), target, weights.label_smoothing, weight
         )

@@ -21,6 +21,7 @@ from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, ConfigError, InputError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.schema import AttributeSchema
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
 from sal_train.config import Config, StageConfig
@@ -124,10 +125,15 @@ def _position(out: Path) -> Position:
 
 
 def _training_data(
-    config: Config, dataset: SearchDataset, part: Partition, cache_dir: Path, device: torch.device
+    config: Config,
+    dataset: SearchDataset,
+    statistics: AttributeStatistics,
+    part: Partition,
+    cache_dir: Path,
+    device: torch.device,
 ) -> TrainingData:
     images = load_images(dataset.train.image_paths, ImageSpec(config.model.height, config.model.width), cache_dir)
-    return prepare_training_data(config, dataset, part, images, device)
+    return prepare_training_data(config, dataset, statistics, part, images, device)
 
 
 def _seed_everything(config: Config) -> None:
@@ -210,8 +216,20 @@ def _take_threads_of_run(out: Path) -> None:
         torch.set_num_threads(provenance.get("threads", torch.get_num_threads()))
 
 
+def _statistics(dataset: SearchDataset, part: Partition) -> AttributeStatistics:
+    """Statistics of the people to train on, without auxiliary ones."""
+    own = own_train_rows(dataset.train, part)
+    known = None if dataset.train.unknown is None else dataset.train.known[own]
+    return fit_statistics(dataset.schema, dataset.train.attributes[own], known)
+
+
 def _write_data_manifest(
-    out: Path, config: Config, dataset: SearchDataset, part: Partition, provenance: dict[str, Any]
+    out: Path,
+    config: Config,
+    dataset: SearchDataset,
+    statistics: AttributeStatistics,
+    part: Partition,
+    provenance: dict[str, Any],
 ) -> None:
     split = dataset.train
     own = own_train_rows(split, part)
@@ -219,8 +237,9 @@ def _write_data_manifest(
     data = {
         "schema": dataset.schema.to_json(),
         "category_vectors": split.category_vectors[part.train_categories].tolist(),
+        "category_known": split.category_known[part.train_categories].astype(int).tolist(),
         "category_counts": counts[part.train_categories].tolist(),
-        "statistics": fit_statistics(dataset.schema, split.attributes[own]).to_json(),
+        "statistics": statistics.to_json(),
         "held_out_rows": part.validation.tolist(),
         "source": dict(dataset.source),
         "provenance": provenance
@@ -280,7 +299,8 @@ def _prepare_run(
     networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
     iteration.place_networks(networks, device)
     distributed.broadcast_state(networks)
-    data = _training_data(config, dataset, part, cache_dir, device)
+    statistics = _statistics(dataset, part)
+    data = _training_data(config, dataset, statistics, part, cache_dir, device)
     batches = len(epoch_batches(config, data, 0))
     if teacher is not None:
         taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
@@ -295,7 +315,7 @@ def _prepare_run(
         if not resume:
             checkpoint.write_text(out / checkpoint.CONFIG_FILE, config_to_toml(config))
         if not (resume and (out / checkpoint.DATA_FILE).is_file()):
-            _write_data_manifest(out, config, dataset, part, provenance)
+            _write_data_manifest(out, config, dataset, statistics, part, provenance)
         print_start(console, config, dataset, part, batches)
     at = _position(out) if resume else Position()
     log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
@@ -378,8 +398,8 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         metrics: dict[str, float] = {}
         if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
             with torch.compiler.set_stance("force_eager"):  # compiling for other batch sizes would take longer
-                result = validate(deployed, run.split, _inputs(run), run.part.validation)
-            metrics = {"validation_mAP": result.mAP, "validation_rank1": result.rank1}
+                attributes = run.data.attributes.numpy()
+                metrics = validate(deployed, run.split, attributes, _inputs(run), run.part.validation)
         improved = metrics.get("validation_mAP", -1.0) > run.at.best_validation
         if improved:
             run.at = dataclasses.replace(run.at, best_validation=metrics["validation_mAP"])

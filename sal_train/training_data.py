@@ -10,8 +10,10 @@ from torch import Tensor
 
 from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import InputError
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import distributed
 from sal_train.config import Config
+from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.held_out import Partition
 from sal_train.images.augment import augment
@@ -29,10 +31,12 @@ class TrainingData:
 
     Attributes:
         images: uint8 RGB [N, H, W, 3], a tensor on the device if they fit there.
-        attributes: float32 [N, A], on the CPU.
+        attributes: as E_A sees them, float32 [N, A], on the CPU: 0 or 1, or the probability of what is unknown.
+        known: which of them are known, 0 or 1, float32 [N, A], on the CPU; None if all are.
         labels: positions in C_cat, int64 [N], on the CPU; -1 for held-out rows.
         rows: images to train on, int64 row numbers.
         category_vectors: attribute vectors of the training categories, float32 [K, A], on the device.
+        category_known: which of them are known, float32 [K, A], on the device; None if all are.
         prior: probability of each attribute, float32 [A], on the device.
         sampler: draws unseen attribute vectors.
         device: of the networks.
@@ -42,9 +46,11 @@ class TrainingData:
 
     images: UInt8Array | Tensor
     attributes: Tensor
+    known: Tensor | None
     labels: Tensor
     rows: Int64Array
     category_vectors: Tensor
+    category_known: Tensor | None
     prior: Tensor
     sampler: UnseenSampler
     device: torch.device
@@ -53,13 +59,19 @@ class TrainingData:
 
 
 def prepare_training_data(
-    config: Config, dataset: SearchDataset, part: Partition, images: UInt8Array, device: torch.device
+    config: Config,
+    dataset: SearchDataset,
+    statistics: AttributeStatistics,
+    part: Partition,
+    images: UInt8Array,
+    device: torch.device,
 ) -> TrainingData:
     """Put images, labels and statistics on the device or the CPU, where training reads them.
 
     Args:
         config: `run.device_resident` and `unseen` are read.
         dataset: gives labels and statistics of the training split.
+        statistics: fitted to the training split; they fill in what is unknown.
         part: rows and categories to train on; held-out ones are never sampled.
         images: of the training split, uint8 RGB [N, H, W, 3]; copied to the device if they fit.
         device: of the networks.
@@ -67,16 +79,22 @@ def prepare_training_data(
     split = dataset.train
     position = np.full(int(split.categories.max()) + 1, -1, dtype=np.int64)
     position[part.train_categories] = np.arange(len(part.train_categories))
-    vectors = torch.as_tensor(split.category_vectors[part.train_categories])
+    attributes = fill_unknown(statistics, split.attributes, split.known)
+    _, first = np.unique(split.categories, return_index=True)
+    of_categories = first[part.train_categories]
+    vectors, known = torch.as_tensor(attributes[of_categories]), torch.as_tensor(split.known[of_categories])
+    has_gaps = not split.known.all()
     prior = torch.as_tensor(dataset.prior, dtype=torch.float32)
     return TrainingData(
         images=torch.tensor(images, device=device) if _fits(config, images, device) else images,
-        attributes=torch.as_tensor(split.attributes).float(),
+        attributes=torch.as_tensor(attributes),
+        known=torch.as_tensor(split.known).float() if has_gaps else None,
         labels=torch.as_tensor(position[split.categories]),
         rows=part.train,
-        category_vectors=vectors.float().to(device),
+        category_vectors=vectors.to(device),
+        category_known=known.float().to(device) if has_gaps else None,
         prior=prior.to(device),
-        sampler=UnseenSampler(config.unseen, dataset.schema, prior, dataset.one_draw_groups, vectors),
+        sampler=UnseenSampler(config.unseen, dataset.schema, prior, dataset.one_draw_groups, vectors, known),
         device=device,
     )
 
@@ -127,10 +145,12 @@ def assemble_batch(
         the rest of the batch, whose attributes are [B + unseen, A].
     """
     index = torch.as_tensor(rows)
-    attributes = data.attributes[index]
+    attributes, known = data.attributes[index], None if data.known is None else data.known[index]
     num_unseen = round(config.unseen.share * len(rows))
     if num_unseen:
-        attributes = torch.cat([attributes, data.sampler.sample(num_unseen, generator)])
+        unseen, unseen_known = data.sampler.sample(num_unseen, generator)
+        attributes = torch.cat([attributes, unseen])
+        known = None if known is None else torch.cat([known, unseen_known])
     noise = torch.randn(len(attributes), config.model.noise_dim, generator=generator)
     flipped = torch.rand(len(rows), generator=generator) < config.data.flip
     taught = None if data.taught is None else to_device(data.taught[index], data.device)
@@ -141,6 +161,8 @@ def assemble_batch(
         category_vectors=data.category_vectors,
         prior=data.prior,
         taught=taught,
+        known=None if known is None else to_device(known, data.device),
+        category_known=data.category_known,
     )
     return _images(config, data, rows, flipped, generator), batch
 

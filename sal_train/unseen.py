@@ -36,7 +36,8 @@ class UnseenSampler:
         schema: defines the groups.
         prior: probability of each attribute in training, float [A].
         one_draw_groups: groups that the paper's sampler draws at once; it draws all other bits independently.
-        seen: attribute vectors of the training categories, uint8 [K, A].
+        seen: attribute vectors of the training categories, [K, A]; for an unknown attribute its probability.
+        seen_known: which of these attributes are known, bool [K, A].
 
     Raises:
         ConfigError: the schema lacks a group of `one_draw_groups`.
@@ -49,10 +50,13 @@ class UnseenSampler:
         prior: Tensor,
         one_draw_groups: Sequence[str],
         seen: Tensor,
+        seen_known: Tensor,
     ) -> None:
         self.config = config
         self.prior = prior.float()
         self.seen = seen.float()
+        self.seen_known = seen_known.float()
+        self.seen_labels = _labels(self.seen, self.seen_known)
         paper = config.sampler == "bernoulli"
         self.draws = self._paper_draws(schema, one_draw_groups) if paper else self._draws(schema)
         drawn = {bit for draw in self.draws for bit in draw.bits}
@@ -82,23 +86,26 @@ class UnseenSampler:
                 draws.append(Draw(group.bits, outcome / outcome.sum()))
         return draws
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Attribute vectors float32 [count, A] of 0 and 1, on the CPU.
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Attribute vectors float32 [count, A] and which of their attributes are known, 0 or 1 [count, A], on the CPU.
 
-        With `reject_seen`, vectors equal to a training category are redrawn, at most `MAX_REDRAWS` times.
+        Known attributes are 0 or 1. The sampler `flip` takes over what is unknown, with its probability; the others
+        know everything. With `reject_seen`, vectors equal to a training category are redrawn, at most `MAX_REDRAWS`
+        times.
         """
-        vectors = self._sample_once(count, generator)
+        vectors, known = self._sample_once(count, generator)
         if self.config.reject_seen:
             for _ in range(MAX_REDRAWS):
-                # number of differing attributes; the matrix product is many times faster than cdist
-                differing = vectors.sum(1, keepdim=True) + self.seen.sum(1) - 2.0 * vectors @ self.seen.T
-                known = (differing < 0.5).any(dim=1)
-                if not known.any():
+                # number of differing labels; the matrix product is many times faster than cdist
+                labels = _labels(vectors, known)
+                differing = labels.sum(1, keepdim=True) + self.seen_labels.sum(1) - 2.0 * labels @ self.seen_labels.T
+                is_seen = (differing < 0.5).any(dim=1)
+                if not is_seen.any():
                     break
-                vectors[known] = self._sample_once(int(known.sum()), generator)
-        return vectors
+                vectors[is_seen], known[is_seen] = self._sample_once(int(is_seen.sum()), generator)
+        return vectors, known
 
-    def _sample_once(self, count: int, generator: torch.Generator) -> Tensor:
+    def _sample_once(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.config.sampler == "flip":
             return self._flip(count, generator)
         vectors = torch.zeros(count, len(self.prior))
@@ -109,18 +116,25 @@ class UnseenSampler:
         if len(self.independent):
             noise = torch.rand(count, len(self.independent), generator=generator)
             vectors[:, self.independent] = (noise < self.prior[self.independent]).float()
-        return vectors
+        return vectors, torch.ones_like(vectors)
 
-    def _flip(self, count: int, generator: torch.Generator) -> Tensor:
+    def _flip(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Training vectors with one or two groups copied from other training vectors: plausible neighbours."""
         rows = torch.randint(len(self.seen), (count,), generator=generator)
-        vectors = self.seen[rows].clone()
+        vectors, known = self.seen[rows].clone(), self.seen_known[rows].clone()
         for flip in range(2):
-            donors = self.seen[torch.randint(len(self.seen), (count,), generator=generator)]
+            donors = torch.randint(len(self.seen), (count,), generator=generator)
             chosen = torch.randint(len(self.groups), (count,), generator=generator)
             if flip == 1:
                 chosen[torch.rand(count, generator=generator) < 0.5] = -1  # half of them change one group only
             for number, bits in enumerate(self.groups):
                 rows_of_group = (chosen == number).nonzero()[:, 0]
-                vectors[rows_of_group[:, None], bits] = donors[rows_of_group[:, None], bits]
-        return vectors
+                source = donors[rows_of_group][:, None]
+                vectors[rows_of_group[:, None], bits] = self.seen[source, bits]
+                known[rows_of_group[:, None], bits] = self.seen_known[source, bits]
+        return vectors, known
+
+
+def _labels(vectors: Tensor, known: Tensor) -> Tensor:
+    """Vectors of 0 and 1 that are equal where the same is known and the same is said, [N, 2 A]."""
+    return torch.cat([vectors * known, known], dim=1)

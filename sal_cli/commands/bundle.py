@@ -42,8 +42,9 @@ def show(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
 def words(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
     """List the words that a description may use, and how well each is recognised.
 
-    "recognised" is the share of the test images showing it in which the model finds it; a search that asks for a word
-    under 10 % says so:
+    "found" is the share of the test images showing it in which the model recognises it, "right" the share of its finds
+    that do show it, "people" the number of test people who do. A search that asks for a word found in less than 10 %
+    says so:
 
     ```
     sal bundle words --bundle bundles/edge

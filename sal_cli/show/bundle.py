@@ -131,18 +131,21 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": bundle.name, "fingerprint": bundle.fingerprint, "groups": groups})
         return
+    print(_filled("word", ["other words for it"], "found", "right", "people"))
     for group in groups:
         mark = f" {SENSITIVE_MARK}" if group["sensitive"] else ""
-        print(_filled(f"{group['group']}{mark}", group["synonyms"], ""))
+        print(_filled(f"{group['group']}{mark}", group["synonyms"], "", "", ""))
         for value in group["values"]:
-            share = value["recognised"]
-            print(_filled(f"  {value['word']}", value["synonyms"], "-" if share is None else f"{share:.0%}"))
-    print(f"\n%: recognised in this share of the test images that show it; {SENSITIVE_MARK} sensitive")
+            found, right = (_number(value[rate], ".0%") for rate in ("recognised", "precision"))
+            print(_filled(f"  {value['word']}", value["synonyms"], found, right, _number(value["people"], ",")))
+    print("\nfound: in this share of the test images that show it, it is recognised")
+    print("right: of the images in which it is recognised, these show it")
+    print(f"people: so many test people show it; {SENSITIVE_MARK} sensitive")
     print("Plurals, no, not and without are understood: docs/query_language.md")
 
 
-def _filled(word: str, synonyms: Sequence[str], share: str) -> str:
-    start = f"{printable(word):<{WORD_WIDTH}}{share:>5}  "
+def _filled(word: str, synonyms: Sequence[str], found: str, right: str, people: str) -> str:
+    start = f"{printable(word):<{WORD_WIDTH}}{found:>5} {right:>5} {people:>6}  "
     return textwrap.fill(
         start + printable(", ".join(synonyms)),
         WIDTH,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sal_runtime.arrays import UInt8Array
+from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.images.pixels import load_image, resize_image
 from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import Run
+from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.synthetic import SCHEMA as SYNTHETIC_SCHEMA
 from sal_train.datasets.synthetic import render_pedestrian
@@ -27,20 +28,21 @@ class GateInputs:
     Attributes:
         crops: uint8 RGB [N, H, W, 3], to compare encoders on.
         calibration: other crops, uint8 RGB [M, H, W, 3], to calibrate int8 on; empty without a data set.
-        vectors: attribute vectors of training categories, uint8 [Q, A].
+        vectors: attribute vectors of training categories, float32 [Q, A].
         described: origin of the crops.
     """
 
     crops: UInt8Array
     calibration: UInt8Array
-    vectors: UInt8Array
+    vectors: Float32Array
     described: str
 
 
 def gate_inputs(run: Run, spec: ImageSpec, dataset: SearchDataset | None) -> GateInputs:
     """Crops of the training split, chosen by the run's seed, or drawn crops if `dataset` is None."""
     rng = np.random.default_rng(run.config.run.seed)
-    vectors = run.category_vectors[rng.integers(0, len(run.category_vectors), NUM_VECTORS)]
+    chosen = rng.integers(0, len(run.category_vectors), NUM_VECTORS)
+    vectors = fill_unknown(run.statistics, run.category_vectors[chosen], run.category_known[chosen])
     if dataset is None:
         crops, calibration = drawn_crops(spec, NUM_CROPS), np.empty((0, spec.height, spec.width, 3), np.uint8)
         return GateInputs(crops, calibration, vectors, f"{NUM_CROPS} drawn pedestrians")

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sal_runtime.arrays import AnyArray, Encode, Float32Array, UInt8Array
-from sal_train.evaluation.metrics import rank_queries, summarise
+from sal_train.evaluation.metrics import summarise
 from sal_train.evaluation.protocol import Protocol
 
 MAX_LOSS = {"fp16": 0.005, "int8": 0.010}
@@ -114,8 +114,7 @@ def measure_retrieval(name: str, encode: Encode, task: Task, console: Console) -
         for start in track(starts, f"retrieval with {name}", console=console, disable=not console.is_terminal)
     ]
     protocol = task.protocol
-    relevance = protocol.categories[None, :] == np.arange(len(protocol.queries))[:, None]
-    precision, first = rank_queries(task.queries @ np.concatenate(parts).T, relevance)
+    precision, first = protocol.rank(task.queries @ np.concatenate(parts).T)
     metrics = summarise(precision, first, len(protocol.categories))
     return Retrieval(
         mAP=metrics.mAP,

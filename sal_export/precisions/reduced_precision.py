@@ -26,12 +26,15 @@ from sal_export.precisions.int8 import (
     calibration_hash,
     quantise,
 )
+from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.doctor.machine import cpu_name, int8_instructions
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError, ParityError
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
+from sal_train.evaluation.full_queries import encode_descriptions
 from sal_train.evaluation.protocol import protocol_of_test_split
 from sal_train.images.cache import load_images
 
@@ -67,12 +70,22 @@ class Gate:
         return dataclasses.replace(encoder, parity=parity, retrieval=retrieval, loss=loss, refusals=reasons)
 
 
-def retrieval_task(dataset: SearchDataset, spec: ImageSpec, attribute_encoder: bytes, cache_dir: Path) -> Task:
+def retrieval_task(
+    dataset: SearchDataset,
+    statistics: AttributeStatistics,
+    spec: ImageSpec,
+    attribute_encoder: bytes,
+    cache_dir: Path,
+) -> Task:
     """The evaluation protocol of a data set, with its gallery decoded and its queries encoded."""
     protocol = protocol_of_test_split(dataset)
     images = load_images(protocol.image_paths, spec, cache_dir)
-    queries = in_chunks(open_backend(attribute_encoder).run, protocol.queries.astype(np.float32))
-    return Task(protocol, images, queries)
+    run = open_backend(attribute_encoder).run
+
+    def encode(vectors: UInt8Array) -> Float32Array:
+        return in_chunks(run, vectors.astype(np.float32))
+
+    return Task(protocol, images, encode_descriptions(protocol.queries, statistics, encode, seed=0))
 
 
 def reduced_encoders(

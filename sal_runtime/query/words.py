@@ -12,6 +12,12 @@ from sal_runtime.query.vocabulary import vocabulary_of
 WEAK = 0.1
 """A word is weak if the attribute head recognises it in a smaller share of the test images that show it."""
 
+RATES = (
+    {"recognised": "true_negative_rate", "precision": "negative_precision", "people": "people_without"},
+    {"recognised": "true_positive_rate", "precision": "precision", "people": "people"},
+)
+"""What the list tells of a word, by its name in the metrics: of absence, and of presence."""
+
 
 def list_words(schema: AttributeSchema, metrics: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The words that a query may use, as a JSON-serialisable list with an entry for each group.
@@ -22,8 +28,9 @@ def list_words(schema: AttributeSchema, metrics: Mapping[str, Any] | None = None
 
     Returns:
         For each group `group`, `kind`, `sensitive`, `synonyms` (for the group or for what it describes) and `values`;
-        for each value `word`, `synonyms` and `recognised`, the share 0..1 of the test images that show it in which it
-        is recognised; None where nothing was measured.
+        for each value `word`, `synonyms` and what was measured: `recognised`, the share 0..1 of the test images that
+        show it in which it is recognised; `precision`, the share of the images in which it is recognised that show it;
+        `people`, the number of test people who show it. None where nothing was measured.
     """
     vocabulary, rates = vocabulary_of(schema), _rates(metrics or {})
     listed = []
@@ -33,9 +40,9 @@ def list_words(schema: AttributeSchema, metrics: Mapping[str, Any] | None = None
         for index, state in enumerate(group.states):
             bit = group.bits[0] if group.kind == "binary" else state.bit
             measured = {} if bit is None else rates.get(schema.bit_names[bit], {})
-            rate = "true_negative_rate" if state.bit is None else "true_positive_rate"
             synonyms = [word for word, named in known if named == index and word != state.name]
-            values.append({"word": state.name, "synonyms": synonyms, "recognised": measured.get(rate)})
+            rates_of = {name: measured.get(key) for name, key in RATES[state.bit is not None].items()}
+            values.append({"word": state.name, "synonyms": synonyms, **rates_of})
         places = [word for word, groups in vocabulary.places.items() if number in groups and word != group.name]
         head = {"group": group.name, "kind": group.kind, "sensitive": group.sensitive, "synonyms": places}
         listed.append({**head, "values": values})

@@ -22,7 +22,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.images.pixels import decode_image, read_file
 from sal_runtime.query.schema import Group, normalise_word
 from sal_train.datasets.columns import NUMBERS_YES_NO, YES_NO, is_number
-from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides, states_from_vectors
+from sal_train.datasets.splits import SearchDataset, Split, describe, people_on_both_sides, possible_states
 
 SMALLEST_HEIGHT = 32
 """Pixels; a smaller image shows hardly any attribute."""
@@ -195,7 +195,7 @@ def _duplicate_findings(splits: dict[str, Split], states: dict[str, list[_ImageS
 
 def _label_findings(dataset: SearchDataset) -> list[Finding]:
     names = dataset.schema.bit_names
-    share = dataset.train.attributes.mean(axis=0)
+    share = dataset.train.labels.shares()
     never = [names[bit] for bit in np.flatnonzero(share == 0)]
     always = [names[bit] for bit in np.flatnonzero(share == 1)]
     return [
@@ -210,14 +210,15 @@ def _label_findings(dataset: SearchDataset) -> list[Finding]:
 def _rare_words(dataset: SearchDataset) -> list[str]:
     """Words that training shows of few people, and of how many."""
     split = dataset.train
-    own = split.attributes[: split.num_own]
+    own, known = split.attributes[: split.num_own], split.known[: split.num_own]
     people = [identity or row for row, identity in enumerate(split.identities[: split.num_own])]
     rare = []
     for group in dataset.schema.groups:
         for state in group.states:
             if state.bit is None and group.kind == "exclusive":
                 continue
-            has_it = own[:, group.bits[0]] == 0 if state.bit is None else own[:, state.bit] == 1
+            bit = group.bits[0] if state.bit is None else state.bit
+            has_it = known[:, bit] & (own[:, bit] == int(state.bit is not None))
             count = len({people[row] for row in np.flatnonzero(has_it)})
             if 0 < count < FEWEST_PEOPLE:
                 rare.append(f"{group.name}={state.name}: {count}")
@@ -273,8 +274,8 @@ def _protocol_findings(dataset: SearchDataset) -> list[Finding]:
         if not identity
     ]
     unseen = [
-        ", ".join(describe(dataset.schema, vector)) or "none of the attributes"
-        for vector in dataset.test.category_vectors
+        ", ".join(describe(dataset.schema, vector, known)) or "none of the attributes"
+        for vector, known in zip(dataset.test.category_vectors, dataset.test.category_known, strict=True)
     ]
     return [
         _finding("error", "people in training and test alike", people_on_both_sides(dataset)),
@@ -296,8 +297,9 @@ def _similar_names(splits: Sequence[Split]) -> list[str]:
 def _contradictions(dataset: SearchDataset) -> list[str]:
     contradictions = []
     for split in (dataset.train, dataset.test):
-        states = states_from_vectors(dataset.schema, split.attributes)
-        for row, group in np.argwhere(states < 0):
+        possible = possible_states(dataset.schema, split.attributes, split.known)
+        contradictory = np.stack([~allowed.any(axis=1) for allowed in possible], axis=1)
+        for row, group in np.argwhere(contradictory):
             set_bits = [dataset.schema.bit_names[bit] for bit in _set_bits(dataset, split.attributes[row], group)]
             contradictions.append(f"{split.image_paths[row]}: {' and '.join(set_bits) or 'nothing'}")
     return contradictions

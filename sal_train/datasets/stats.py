@@ -19,14 +19,14 @@ NUM_LARGEST = 3
 
 def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
     """Counts, the share of images with each attribute, the largest categories, and the dependencies between groups."""
-    statistics = fit_statistics(dataset.schema, dataset.train.attributes)
+    statistics = fit_statistics(dataset.schema, dataset.train.attributes, dataset.train.known)
     groups = dataset.schema.groups
     sizes = np.bincount(dataset.train.categories)
     largest = np.argsort(-sizes, kind="stable")[:NUM_LARGEST]
     shares = zip(
         dataset.schema.bit_names,
-        dataset.train.attributes.mean(axis=0).tolist(),
-        dataset.test.attributes.mean(axis=0).tolist(),
+        dataset.train.labels.shares().tolist(),
+        dataset.test.labels.shares().tolist(),
         strict=True,
     )
     group_of = {bit: group.name for group in groups for bit in group.bits}
@@ -38,8 +38,10 @@ def dataset_statistics(dataset: SearchDataset) -> dict[str, Any]:
             for bit, (name, train, test) in enumerate(shares)
         },
         "largest_categories": [
-            {"images": int(sizes[category]), "words": describe(dataset.schema, vector)}
-            for category, vector in zip(largest, dataset.train.category_vectors[largest], strict=True)
+            {"images": int(sizes[category]), "words": describe(dataset.schema, vector, known)}
+            for category, vector, known in zip(
+                largest, dataset.train.category_vectors[largest], dataset.train.category_known[largest], strict=True
+            )
         ],
         "strongest_dependencies": [
             {"group": groups[child].name, "depends_on": groups[parent].name}

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from sal_runtime.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
+from sal_runtime.arrays import Float32Array, Float64Array, Int64Array
 from sal_runtime.query.schema import AttributeSchema, Group
-from sal_train.datasets.splits import states_from_vectors
+from sal_train.datasets.splits import Labels, states_from_vectors
 from sal_train.evaluation.subject import LabelledEmbeddings
 
 FACTOR_DEVIATION, SHIFT_DEVIATION = 1.0, 3.0
@@ -49,16 +49,18 @@ class _Labelled:
 
 
 def calibrate_attributes(
-    schema: AttributeSchema, images: LabelledEmbeddings, population: UInt8Array
+    schema: AttributeSchema, images: LabelledEmbeddings, population: Labels
 ) -> tuple[Float32Array, Float32Array]:
     """Factor and shift of each attribute logit, float32 `[A]` each.
 
     Args:
         schema: of the labels.
         images: of held-out people, with the logits of the attribute head.
-        population: attribute vectors uint8 `[M, A]` with the frequencies that search will meet.
+        population: labels with the frequencies that search will meet.
     """
-    states, expected = states_from_vectors(schema, images.attributes), states_from_vectors(schema, population)
+    states, expected = (
+        states_from_vectors(schema, labels.attributes, labels.known) for labels in (images.labels, population)
+    )
     labelled = [
         _labelled(group, images.logits, states[:, number], expected[:, number])
         for number, group in enumerate(schema.groups)
@@ -70,7 +72,7 @@ def calibrate_attributes(
             method="bounded",
         ).x
     )
-    observations = len(np.unique(images.attributes, axis=0))
+    observations = len(images.labels.distinct()[0].attributes)
     factors, shifts = np.empty(schema.num_bits), np.empty(schema.num_bits)
     for group, known in zip(schema.groups, labelled, strict=True):
         factor, shift = _fit(known, common, observations)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.arrays import Float32Array
 from sal_runtime.query.schema import AttributeSchema
+from sal_train.datasets.splits import Labels
 
 CHANCE = 0.5
 """Balanced accuracy of a head that always says the same, or that guesses."""
@@ -21,31 +22,43 @@ STANDARD_ERRORS = 2.0
 
 
 def recognition_rates(
-    logits: Float32Array, attributes: UInt8Array, schema: AttributeSchema, identities: Sequence[str] = ()
+    logits: Float32Array, labels: Labels, schema: AttributeSchema, identities: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Hit and rejection rates at probability 1/2, the label-based measure of pedestrian attribute recognition.
 
+    Each attribute is measured on the images of which it is known.
+
     Args:
         logits: of the attribute head, float32 `[N, A]`.
-        attributes: labels, uint8 `[N, A]`.
+        labels: of the images.
         schema: of the A attributes.
         identities: people of the N images, "" where unknown; empty if nobody is known.
 
     Returns:
         `by_attribute`: by name of the bit: its `group`; the number of `positives`; `people`, different people among
-        them (an image of an unknown person counts as one); `share`, positives among all images, 0..1;
+        them (an image of an unknown person counts as one); `share`, positives among the images, 0..1;
         `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
+        `precision`, of the images in which it is recognised, those that have it, and `negative_precision`, of those
+        in which it is not, those that lack it, None if there is no such image; `people_without` it, counted likewise;
         `balanced_accuracy`, their mean, and its `standard_error`, None without both. `mA`: mean of the balanced
         accuracies, None if there is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition,
         2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
     """
-    predicted, is_true = logits > 0, attributes == 1
-    people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(attributes))])
+    predicted, is_true = logits > 0, labels.attributes == 1
+    known = np.ones(is_true.shape, dtype=np.bool_) if labels.known is None else labels.known
+    people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(is_true))])
     by_attribute: dict[str, dict[str, Any]] = {}
     for group in schema.groups:
         for bit in group.bits:
-            counted = {"group": group.name, "people": len(np.unique(people[is_true[:, bit]]))}
-            by_attribute[schema.bit_names[bit]] = counted | _rates(predicted[:, bit], is_true[:, bit])
+            without = people[known[:, bit] & ~is_true[:, bit]]
+            counted = {
+                "group": group.name,
+                "people": len(np.unique(people[is_true[:, bit]])),
+                "people_without": len(np.unique(without)),
+            }
+            by_attribute[schema.bit_names[bit]] = counted | _rates(
+                predicted[known[:, bit], bit], is_true[known[:, bit], bit]
+            )
     by_attribute = {name: by_attribute[name] for name in schema.bit_names}
     balanced = [rates["balanced_accuracy"] for rates in by_attribute.values() if rates["balanced_accuracy"] is not None]
     return {
@@ -63,6 +76,7 @@ def full_name(bit: str, group: str) -> str:
 
 def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> dict[str, Any]:
     positives, negatives = int(is_true.sum()), int((~is_true).sum())
+    shown, hidden = int(predicted.sum()), int((~predicted).sum())
     hits = float((predicted & is_true).sum() / positives) if positives else None
     rejections = float((~predicted & ~is_true).sum() / negatives) if negatives else None
     balanced = error = None
@@ -74,6 +88,8 @@ def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> di
         "share": positives / max(1, len(is_true)),
         "true_positive_rate": hits,
         "true_negative_rate": rejections,
+        "precision": float((predicted & is_true).sum() / shown) if shown else None,
+        "negative_precision": float((~predicted & ~is_true).sum() / hidden) if hidden else None,
         "balanced_accuracy": balanced,
         "standard_error": error,
     }

@@ -21,12 +21,12 @@ import numpy as np
 from rich.console import Console
 from scipy import optimize
 
-from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from sal_runtime.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int64Array
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.matching.scoring import match_score
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.config import DataConfig
-from sal_train.datasets.splits import SearchDataset, Split
+from sal_train.datasets.splits import Labels, SearchDataset, Split
 from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import own_train_rows, partition
 from sal_train.evaluation.metrics import rank_queries
@@ -35,9 +35,9 @@ from sal_train.evaluation.partial_queries import (
     AnsweredQuery,
     PartialQuery,
     answer,
+    judged,
     make_partial_queries,
     match_scores,
-    satisfied,
 )
 from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject, encode_labelled
@@ -98,10 +98,11 @@ class Observations:
         """The queries with their match scores, on some images `[N]`; those that none of these matches are left out."""
         for query in self.queries:
             answered = query.answered
-            if answered.relevant[rows].any():
+            here = rows if answered.decided is None else rows[answered.decided]
+            if answered.relevant[here].any():
                 match = match_scores(answered, calibration, self.images, self.schema)
-                scores = {name: values[rows] for name, values in {**answered.scores, "match": match}.items()}
-                yield replace(query, answered=replace(answered, scores=scores, relevant=answered.relevant[rows]))
+                scores = {name: values[here] for name, values in {**answered.scores, "match": match}.items()}
+                yield replace(query, answered=replace(answered, scores=scores, relevant=answered.relevant[here]))
 
 
 def calibrate(
@@ -125,8 +126,8 @@ def calibrate(
     """
     rows, source = calibration_rows(dataset.train, held_out, seed)
     paths = [dataset.train.image_paths[row] for row in rows]
-    images = encode_labelled(subject, paths, dataset.train.attributes[rows], cache_dir, console)
-    population = dataset.train.attributes[: dataset.train.num_own]
+    images = encode_labelled(subject, paths, dataset.train.labels.rows(rows), cache_dir, console)
+    population = dataset.train.labels.rows(slice(dataset.train.num_own))
     result = fit_calibration(subject, images, population, seed) | {"fitted_on": source}
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 
@@ -139,7 +140,7 @@ def calibration_rows(split: Split, data: DataConfig, seed: int) -> tuple[Int64Ar
     return rows[np.sort(chosen)], source
 
 
-def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UInt8Array, seed: int) -> dict[str, Any]:
+def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: Labels, seed: int) -> dict[str, Any]:
     """Fit the calibration on partial queries made from the labels of encoded images.
 
     The weight of the cosine is chosen, and the expected calibration error is measured, across two halves of the
@@ -148,17 +149,18 @@ def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UI
     Args:
         subject: encoded the images; its own calibration is not used.
         images: of training people.
-        population: attribute vectors uint8 `[M, A]` with the attribute frequencies that search will meet.
+        population: labels with the attribute frequencies that search will meet.
         seed: of the queries and the halves.
 
     Returns:
         JSON that `Calibration.from_json` reads, with a record of the fit.
     """
-    categories, category = np.unique(images.attributes, axis=0, return_inverse=True)
+    categories, category = images.labels.distinct()
+    num_categories = len(categories.attributes)
     observed = _observe(subject, population, images, seed)
-    first = (np.random.default_rng(seed).permutation(len(categories)) % 2 == 0)[category.ravel()]
+    first = (np.random.default_rng(seed).permutation(num_categories) % 2 == 0)[category]
     halves = [(first, ~first), (~first, first)]
-    if len(categories) < FEWEST_CATEGORIES:
+    if num_categories < FEWEST_CATEGORIES:
         halves = [(np.ones_like(first), np.ones_like(first))]
     fitted = [calibrate_attributes(subject.schema, images.rows(fit), population) for fit, _ in halves]
     precisions = [
@@ -177,8 +179,8 @@ def fit_calibration(subject: Subject, images: LabelledEmbeddings, population: UI
     calibration = _fit(_only_score(*everything, cosine_weight), observed, np.ones_like(first))
     return calibration.to_json() | {
         "num_queries": len(observed.queries),
-        "num_images": len(images.attributes),
-        "num_categories": len(categories),
+        "num_images": len(images.logits),
+        "num_categories": num_categories,
         "cross_validated": {
             "mean_average_precision": dict(zip(map(str, COSINE_WEIGHTS), mean.tolist(), strict=True)),
             "expected_calibration_error": reliability.expected_calibration_error(),
@@ -286,23 +288,27 @@ def _mean_precisions(
     return np.asarray(np.mean([np.mean(precisions, axis=0) for precisions in by_given.values()], axis=0))
 
 
-def _observe(subject: Subject, population: UInt8Array, images: LabelledEmbeddings, seed: int) -> Observations:
-    categories, schema = np.unique(images.attributes, axis=0), subject.schema
+def _observe(subject: Subject, population: Labels, images: LabelledEmbeddings, seed: int) -> Observations:
+    schema, (categories, _) = subject.schema, images.labels.distinct()
     queries = [
-        Observed(answer(subject, images, query), given, float(satisfied(schema, query.given, population).mean()))
+        Observed(answer(subject, images, query), given, _share(schema, query, population))
         for given in NUM_GIVEN
         for query in _some_queries(schema, categories, given, seed)
     ]
     return Observations(schema, images, queries)
 
 
+def _share(schema: AttributeSchema, query: PartialQuery, population: Labels) -> float:
+    """Share of the people whose labels decide it who satisfy a query."""
+    relevant, decided = judged(schema, query, population)
+    return float(relevant[decided].mean())
+
+
 def _best_hits(scores: AnyArray) -> Int64Array:
     return np.argsort(-scores, kind="stable")[:TOP_HITS]
 
 
-def _some_queries(
-    schema: AttributeSchema, categories: UInt8Array, given: int | None, seed: int
-) -> Sequence[PartialQuery]:
+def _some_queries(schema: AttributeSchema, categories: Labels, given: int | None, seed: int) -> Sequence[PartialQuery]:
     queries = make_partial_queries(schema, categories, given, seed)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
     return [queries[index] for index in chosen]

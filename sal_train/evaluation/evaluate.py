@@ -23,6 +23,8 @@ from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.matching.scoring import NUM_COMPLETIONS
 from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.street import in_street_words
+from sal_train.datasets.street_schema import SCHEMA as STREET
 from sal_train.evaluation.calibrate import TOP_HITS, calibrate, count_pairs
 from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
 from sal_train.evaluation.operating_points import OperatingPoints
@@ -117,7 +119,7 @@ def evaluate_run(run_dir: Path, dataset: SearchDataset, options: Options, consol
     """
     run = load_run(run_dir)
     subject = run_subject(run, options.device)
-    _check_schema(subject, dataset)
+    dataset = _in_words_of(subject, dataset)
     protocol = protocol_of_held_out(run, dataset) if options.held_out else protocol_of_test_split(dataset)
     fitted = None
     if options.partial and not options.held_out:
@@ -142,17 +144,21 @@ def evaluate_bundle(path: Path, dataset: SearchDataset, options: Options, consol
         )
     bundle = open_bundle(path)
     subject = bundle_subject(bundle, options.device, options.precision)
-    _check_schema(subject, dataset)
+    dataset = _in_words_of(subject, dataset)
     return evaluate(subject, protocol_of_test_split(dataset), options, console, bundle.manifest["calibration"])
 
 
-def _check_schema(subject: Subject, dataset: SearchDataset) -> None:
+def _in_words_of(subject: Subject, dataset: SearchDataset) -> SearchDataset:
+    """The data set, in the words of the street if the subject knows these."""
+    if subject.schema.bit_names == STREET.bit_names:
+        dataset = in_street_words(dataset)
     got, expected = subject.schema.bit_names, dataset.schema.bit_names
     if got != expected:
         raise InputError(
             f"{subject.identity['path']} has the schema {subject.schema.name!r} ({len(got)} attributes), the data set "
             f"{dataset.schema.name!r} ({len(expected)}); evaluate on the data that it was trained on"
         )
+    return dataset
 
 
 def evaluate(
@@ -172,11 +178,11 @@ def evaluate(
         own: `centred`, `attribute_likelihood`, `recognition`, `test_time`, `partial`, `record`.
     """
     started = time.monotonic()
-    images = encode_labelled(subject, protocol.image_paths, protocol.attributes, options.cache_dir, console)
+    images = encode_labelled(subject, protocol.image_paths, protocol.labels, options.cache_dir, console)
     mirrored = None
     if options.test_time:
-        paths, attributes = protocol.image_paths, protocol.attributes
-        mirrored = encode_labelled(subject, paths, attributes, options.cache_dir, console, mirrored=True)
+        paths, labels = protocol.image_paths, protocol.labels
+        mirrored = encode_labelled(subject, paths, labels, options.cache_dir, console, mirrored=True)
     encoded = time.monotonic()
     report = full_queries(subject, images, protocol, options.seed)
     if mirrored is not None:
@@ -188,7 +194,7 @@ def evaluate(
         "data": {
             "name": protocol.name,
             "num_images": len(protocol.image_paths),
-            "num_queries": len(protocol.queries),
+            "num_queries": len(protocol.seen),
             "num_seen": int(protocol.seen.sum()),
         },
         "seed": options.seed,
@@ -223,7 +229,7 @@ def partial_queries(
         answered = answers(subject, images, queries, console, fitted, variants=options.held_out)
         if fitted is not None:
             answered = (_counted(query, fitted, everything, top, points) for query in answered)
-        counts.append({"given": given or "all"} | summarise_rules(answered, len(images.attributes)))
+        counts.append({"given": given or "all"} | summarise_rules(answered, len(images.logits)))
     result: dict[str, Any] = {
         "completions": NUM_COMPLETIONS,
         "by_number_given": counts,

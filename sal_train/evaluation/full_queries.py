@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from sal_runtime.arrays import Float32Array
-from sal_runtime.matching.scoring import encoded_completions
+from sal_runtime.matching.scoring import NUM_COMPLETIONS, EncodeAttributes, encoded_completions
+from sal_runtime.query.statistics import AttributeStatistics
+from sal_train.datasets.splits import Labels, possible_states
 from sal_train.evaluation.attribute_recognition import recognition_rates
-from sal_train.evaluation.metrics import RetrievalMetrics, random_metrics, rank_queries, summarise
+from sal_train.evaluation.metrics import random_metrics, summarise
 from sal_train.evaluation.protocol import Protocol
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -36,12 +38,13 @@ def full_queries(
         chunk: queries to rank at a time.
 
     Returns:
-        Metrics of the cosine. `attribute_likelihood`: attribute recognition alone, as in DeepMAR: the sum over all
-        attributes of log p where the query has 1 and of log(1 - p) where it has 0; p is the sigmoid of the attribute
-        head. `centred`: the cosine with the query's direction from the average person, as the rule `marginalised`
-        uses it for partial queries. `random`: images in random order. `recognition`: error rates of the attribute head.
+        Metrics of the cosine, of all queries together; `by_source` has them for each data set, if there are several.
+        `attribute_likelihood`: attribute recognition alone, as in DeepMAR: the sum over all known attributes of log p
+        where the query has 1 and of log(1 - p) where it has 0; p is the sigmoid of the attribute head. `centred`: the
+        cosine with the query's direction from the average person, as the rule `marginalised` uses it for partial
+        queries. `random`: images in random order. `recognition`: error rates of the attribute head.
     """
-    queries = subject.encode_attributes(protocol.queries)
+    queries = encode_descriptions(protocol.queries, subject.statistics, subject.encode_attributes, seed)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
     average = weights @ anyone
 
@@ -52,14 +55,51 @@ def full_queries(
         # not normalised: the length of a query does not change its ranking
         return np.asarray((queries[rows] - average) @ images.embeddings.T)
 
-    attribute_likelihood = _attribute_likelihood(images, protocol)
-    report = _rank_in_chunks(protocol, cosine, chunk).to_json()
-    report["centred"] = _rank_in_chunks(protocol, centred, chunk).to_json()
-    report["attribute_likelihood"] = _rank_in_chunks(protocol, attribute_likelihood, chunk).to_json()
-    report["random"] = random_metrics(np.bincount(protocol.categories), len(protocol.image_paths))
+    report = _rank_in_chunks(protocol, cosine, chunk)
+    report["centred"] = _rank_in_chunks(protocol, centred, chunk)
+    report["attribute_likelihood"] = _rank_in_chunks(protocol, _attribute_likelihood(images, protocol), chunk)
+    report["random"] = by_chance(protocol)
     people = protocol.identities
-    report["recognition"] = recognition_rates(images.logits, images.attributes, subject.schema, people)
+    report["recognition"] = recognition_rates(images.logits, images.labels, subject.schema, people)
     return report
+
+
+def encode_descriptions(
+    descriptions: Labels, statistics: AttributeStatistics, encode: EncodeAttributes, seed: int
+) -> Float32Array:
+    """Embeddings of full queries, float32 `[Q, d]`.
+
+    Where something is unknown, it is the mean of the unit embeddings of completions drawn from the training statistics,
+    all with the same random numbers.
+
+    Args:
+        descriptions: Q of them.
+        statistics: of the attributes in training.
+        encode: attribute vectors to unit vectors.
+        seed: of the completions.
+    """
+    if descriptions.known is None:
+        return encode(descriptions.attributes)
+    means = []
+    possible = possible_states(statistics.schema, descriptions.attributes, descriptions.known)
+    for row, (vector, known) in enumerate(zip(descriptions.attributes, descriptions.known, strict=True)):
+        allowed = {group: np.flatnonzero(states[row]).tolist() for group, states in enumerate(possible)}
+        conjunction = {group: frozenset(states) for group, states in allowed.items() if states}  # none: contradictory
+        completions, drawn = statistics.sample_completions([conjunction], NUM_COMPLETIONS, seed)
+        completions[:, known] = vector[known]
+        means.append((drawn / drawn.sum()).astype(np.float32) @ encode(completions))
+    return np.stack(means)
+
+
+def by_chance(protocol: Protocol) -> dict[str, float]:
+    """What rankings in random order reach: `random_metrics`, the mean over all queries."""
+    relevant = np.bincount(protocol.categories)
+    parts = protocol.queries_by_source()
+    if not parts:
+        return random_metrics(relevant, len(protocol.image_paths))
+    chance = [(len(rows), random_metrics(relevant[rows], int(relevant[rows].sum()))) for rows in parts.values()]
+    queries = sum(count for count, _ in chance)
+    return {name: sum(count * metrics[name] for count, metrics in chance) / queries for name in chance[0][1]}
 
 
 def rankings_at_test_time(
@@ -81,7 +121,7 @@ def rankings_at_test_time(
         of the query, which does not change a ranking). `fused`: cosine plus `FUSION_WEIGHT` times the attribute
         likelihood, each standardised over the gallery. `mirrored_csls`: the first two together.
     """
-    queries = subject.encode_attributes(protocol.queries)
+    queries = encode_descriptions(protocol.queries, subject.statistics, subject.encode_attributes, seed)
     both = images.embeddings + mirrored.embeddings
     both /= np.linalg.norm(both, axis=1, keepdims=True)
     drawn, _ = subject.statistics.sample_completions([{}], NUM_DESCRIPTIONS, seed)
@@ -102,16 +142,19 @@ def rankings_at_test_time(
         "fused": fused,
         "mirrored_csls": csls(both),
     }
-    return {name: _rank_in_chunks(protocol, score).to_json() for name, score in rankings.items()}
+    return {name: _rank_in_chunks(protocol, score) for name, score in rankings.items()}
 
 
 def _attribute_likelihood(images: LabelledEmbeddings, protocol: Protocol) -> Callable[[slice], Float32Array]:
     """A function that scores some queries by attribute recognition alone, `[rows, N]`."""
-    log_absent = -np.logaddexp(0.0, images.logits).sum(axis=1)  # [N]: log(1 - p) of all attributes
+    log_absent = -np.logaddexp(0.0, images.logits)  # [N, A]: log(1 - p)
+    of_all = log_absent.sum(axis=1)
 
     def score(rows: slice) -> Float32Array:
         # log p - log(1 - p) is the logit, so the sum is linear in the query
-        return np.asarray(protocol.queries[rows].astype(np.float32) @ images.logits.T + log_absent)
+        queries = protocol.queries.rows(rows)
+        absent = of_all if queries.known is None else queries.known.astype(np.float32) @ log_absent.T
+        return np.asarray(queries.attributes.astype(np.float32) @ images.logits.T + absent)
 
     return score
 
@@ -134,11 +177,18 @@ def _standardised(scores: Float32Array) -> Float32Array:
 
 def _rank_in_chunks(
     protocol: Protocol, score: Callable[[slice], Float32Array], chunk: int = QUERY_CHUNK
-) -> RetrievalMetrics:
-    parts = []
-    for start in range(0, len(protocol.queries), chunk):
-        rows = slice(start, min(start + chunk, len(protocol.queries)))
-        relevance = protocol.categories[None, :] == np.arange(rows.start, rows.stop)[:, None]
-        parts.append(rank_queries(score(rows), relevance))
+) -> dict[str, Any]:
+    """Metrics of all queries, and under `by_source` of those of each data set if there are several."""
+    parts, num_queries = [], len(protocol.queries.attributes)
+    for start in range(0, num_queries, chunk):
+        rows = slice(start, min(start + chunk, num_queries))
+        parts.append(protocol.rank(score(rows), rows))
     precision, first = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return summarise(precision, first, len(protocol.image_paths), protocol.seen)
+    report = summarise(precision, first, len(protocol.image_paths), protocol.seen).to_json()
+    of_sources = {
+        name: summarise(
+            precision[rows], first[rows], int(np.isin(protocol.categories, rows).sum()), protocol.seen[rows]
+        )
+        for name, rows in protocol.queries_by_source().items()
+    }
+    return report | ({"by_source": {name: part.to_json() for name, part in of_sources.items()}} if of_sources else {})

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from sal_train.datasets.splits import Split
-from sal_train.evaluation.metrics import RetrievalMetrics, retrieval_metrics
+from sal_train.evaluation.metrics import retrieval_metrics
 from sal_train.networks import Networks
 
 ENCODE_BATCH = 256
@@ -32,12 +32,16 @@ class Partition:
 
 
 def partition(split: Split, fraction: float, seed: int) -> Partition:
-    """Hold out `fraction`, 0..1, of the split's own categories, chosen by `seed`.
+    """Hold out `fraction`, 0..1, of the split's own categories, of each data set among them, chosen by `seed`.
 
-    Auxiliary images do not change the choice; those of a held-out category belong to neither side.
+    What is held out of a data set does not depend on the others. Auxiliary images do not change the choice; those of a
+    held-out category belong to neither side.
     """
-    num_own = int(split.categories[: split.num_own].max()) + 1
-    held_out = np.random.default_rng(seed).permutation(num_own)[: round(fraction * num_own)]
+    chosen = []
+    for rows in split.rows_by_source():
+        own = np.unique(split.categories[rows[rows < split.num_own]])
+        chosen.append(own[np.random.default_rng(seed).permutation(len(own))[: round(fraction * len(own))]])
+    held_out = np.concatenate(chosen)
     is_held_out = np.isin(split.categories, held_out)
     train_categories = np.setdiff1d(np.arange(split.num_categories), held_out)
     return Partition(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out[: split.num_own]), train_categories)
@@ -70,18 +74,44 @@ def encode_images(networks: Networks, images: UInt8Array | Tensor, rows: Int64Ar
 
 
 @torch.no_grad()
-def encode_attributes(networks: Networks, vectors: UInt8Array) -> Tensor:
-    """Encode attribute vectors uint8 [Q, A] into unit embeddings float32 [Q, d] on the CPU, in evaluation mode."""
+def encode_attributes(networks: Networks, vectors: AnyArray) -> Tensor:
+    """Encode attribute vectors [Q, A] into unit embeddings float32 [Q, d] on the CPU, in evaluation mode."""
     device = next(networks.parameters()).device
     networks.eval()
     embedded = networks.embed_attributes(torch.as_tensor(vectors, dtype=torch.float32, device=device))
     return torch.nn.functional.normalize(embedded).cpu()
 
 
-def validate(networks: Networks, split: Split, images: UInt8Array | Tensor, rows: Int64Array) -> RetrievalMetrics:
-    """Retrieval metrics of searching the images `rows` with one full query for each of their categories."""
+def validate(
+    networks: Networks, split: Split, attributes: Float32Array, images: UInt8Array | Tensor, rows: Int64Array
+) -> dict[str, float]:
+    """Search the held-out images of each data set with one full query for each of their categories.
+
+    Args:
+        networks: on any device; put into evaluation mode.
+        split: the training split, N images.
+        attributes: of the images as E_A sees them, float32 [N, A].
+        images: of the split, uint8 RGB [N, H, W, 3], or pooled features float32 [N, channels].
+        rows: of the held-out images, int64.
+
+    Returns:
+        `validation_mAP` and `validation_rank1`, 0..1; with several data sets their mean over these, and behind it both
+        for each, such as `validation_mAP_peta`.
+    """
     gallery = encode_images(networks, images, rows)
-    categories = split.categories[rows]
-    queried, first = np.unique(categories, return_index=True)
-    queries = encode_attributes(networks, split.attributes[rows][first])
-    return retrieval_metrics((queries @ gallery.T).numpy(), queried[:, None] == categories[None, :])
+    measured = []
+    for own in split.rows_by_source():
+        here = np.flatnonzero(np.isin(rows, own))
+        if len(here):
+            categories = split.categories[rows[here]]
+            queried, first = np.unique(categories, return_index=True)
+            queries = encode_attributes(networks, attributes[rows[here]][first])
+            scores = (queries @ gallery[torch.as_tensor(here)].T).numpy()
+            measured.append(retrieval_metrics(scores, queried[:, None] == categories[None, :]))
+    metrics = {
+        f"validation_{name}": float(np.mean([getattr(result, name) for result in measured]))
+        for name in ("mAP", "rank1")
+    }
+    for source, result in zip(split.source_names, measured, strict=False):
+        metrics |= {f"validation_mAP_{source}": result.mAP, f"validation_rank1_{source}": result.rank1}
+    return metrics

@@ -3,7 +3,9 @@
 For each category of the gallery a seeded permutation of the groups is drawn; its first n groups, with the states the
 category has, are the query with n attributes given. So the query with 3 extends the one with 2, whatever else is
 measured. Different categories often give the same query (there are not many with one attribute); each counts once.
-A gallery image is relevant when its labels satisfy everything that is given.
+A gallery image is relevant when its labels satisfy everything that is given. Where labels have gaps, groups are given
+of which the category knows something, perhaps only that it is one of several states; images whose labels do not decide
+are left out, and so are images of other data sets.
 
 Four rules are compared. `match` is the one of the runtime, the match score of a calibrated bundle
 (sal_runtime/matching/scoring.py). The others are its ingredients and a naive rule. `marginalised` is the cosine with
@@ -19,11 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.matching.scoring import (
     EncodeAttributes,
@@ -37,8 +38,8 @@ from sal_runtime.matching.scoring import (
     term_probabilities,
 )
 from sal_runtime.query.language import Query, parse_query
-from sal_runtime.query.schema import AttributeSchema
-from sal_train.datasets.splits import states_from_vectors
+from sal_runtime.query.schema import AttributeSchema, Group
+from sal_train.datasets.splits import Labels, possible_states
 from sal_train.evaluation.metrics import RetrievalMetrics, rank_queries, summarise
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -54,67 +55,86 @@ class PartialQuery:
     """A query made from a category.
 
     Attributes:
-        given: group -> state, both by number.
+        given: group -> states of which one holds, all by number.
         query: the same, parsed from text as a user would write it.
+        source: number of the data set whose images it is for; None: all.
     """
 
-    given: Mapping[int, int]
+    given: Mapping[int, frozenset[int]]
     query: Query
+    source: int | None = None
 
 
 @dataclass(frozen=True)
 class AnsweredQuery:
-    """Scores of all images under each rule, and what the labels say.
+    """Scores of the images under each rule, and what the labels say.
 
     Attributes:
-        scores: rule (or variant of a rule) -> float32 `[N]`.
-        relevant: bool `[N]`.
+        scores: rule (or variant of a rule) -> float32 `[n]`.
+        relevant: bool `[n]`.
         information: of the query under the training statistics, in nats.
+        decided: the n of all N images that the query is for and whose labels decide, bool `[N]`; None: all.
     """
 
     query: Query
     scores: Mapping[str, Float32Array]
-    relevant: NDArray[np.bool_]
+    relevant: BoolArray
     information: float
+    decided: BoolArray | None = None
 
 
 def make_partial_queries(
-    schema: AttributeSchema, category_vectors: NDArray[np.uint8], num_given: int | None, seed: int
+    schema: AttributeSchema, categories: Labels, num_given: int | None, seed: int
 ) -> tuple[PartialQuery, ...]:
-    """The distinct queries with `num_given` attributes of categories `[K, A]`, in order of first appearance.
+    """The distinct queries with `num_given` attributes of K categories, in order of first appearance.
 
-    A group whose labels contradict each other (two colours at once) has no state and is never given. Categories with
+    A group whose labels contradict each other (two colours at once) or say nothing is never given. Categories with
     fewer settled groups than `num_given` give no query, except for None, which gives all there are.
     """
-    queries: dict[str, PartialQuery] = {}
-    for category, states in enumerate(states_from_vectors(schema, category_vectors)):
+    queries: dict[tuple[str, int | None], PartialQuery] = {}
+    possible = possible_states(schema, categories.attributes, categories.known)
+    for category in range(len(categories.attributes)):
+        states = [frozenset(np.flatnonzero(allowed[category]).tolist()) for allowed in possible]
         settled = [int(group) for group in np.random.default_rng([seed, category]).permutation(len(states))]
-        settled = [group for group in settled if states[group] >= 0]
+        settled = [group for group in settled if 0 < len(states[group]) < len(schema.groups[group].states)]
         if not settled or (num_given is not None and len(settled) < num_given):
             continue
-        given = {group: int(states[group]) for group in sorted(settled[:num_given])}
-        text = ",".join(
-            f"{schema.groups[group].name}={schema.groups[group].states[state].name}" for group, state in given.items()
-        )
-        if text not in queries:
-            queries[text] = PartialQuery(given, parse_query(text, schema))
+        given = {group: states[group] for group in sorted(settled[:num_given])}
+        text = ",".join(_term(schema.groups[group], allowed) for group, allowed in given.items())
+        source = None if categories.sources is None else int(categories.sources[category])
+        if (text, source) not in queries:
+            queries[text, source] = PartialQuery(given, parse_query(text, schema), source)
     return tuple(queries.values())
 
 
-def satisfied(schema: AttributeSchema, given: Mapping[int, int], attributes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of the labels `[N, A]` satisfy all given states, bool `[N]`.
+def _term(group: Group, allowed: frozenset[int]) -> str:
+    return f"{group.name}={'|'.join(group.states[state].name for state in sorted(allowed))}"
+
+
+def judged(schema: AttributeSchema, partial: PartialQuery, labels: Labels) -> tuple[BoolArray, BoolArray]:
+    """What the labels of N images say of a query.
 
     A state holds where its bit is set, or, if it has none, where no bit of its group is. So a person labelled both
     black and white satisfies black.
+
+    Returns:
+        Which images satisfy everything that is given, and of which images this is known, bool `[N]` each. Images of
+        another data set are not judged.
     """
-    holds = np.ones(len(attributes), dtype=bool)
-    for group, state in given.items():
-        bit = schema.groups[group].states[state].bit
-        if bit is not None:
-            holds &= attributes[:, bit] == 1
-        else:
-            holds &= ~attributes[:, list(schema.groups[group].bits)].any(axis=1)
-    return holds
+    attributes, possible = labels.attributes, possible_states(schema, labels.attributes, labels.known)
+    holds, fails = (np.full(len(attributes), value) for value in (True, False))
+    for number, allowed in partial.given.items():
+        group, states = schema.groups[number], possible[number]
+        within = states[:, sorted(allowed)].any(axis=1)
+        beyond = states[:, sorted(set(range(len(group.states))) - allowed)].any(axis=1)
+        set_bits = [bit for state in allowed if (bit := group.states[state].bit) is not None]
+        here = (attributes[:, set_bits] == 1).any(axis=1) | (within & ~beyond)
+        holds &= here
+        fails |= ~here & ~within
+    decided = holds | fails
+    if labels.sources is not None and partial.source is not None:
+        decided &= labels.sources == partial.source
+    return holds, decided
 
 
 def answer(
@@ -137,30 +157,36 @@ def answer(
     }
     if variants:
         scores |= aggregations(*encoded_completions(query.conjunctions, statistics, encode, query_seed(query)), images)
-    relevant = satisfied(subject.schema, partial.given, images.attributes)
-    answered = AnsweredQuery(query, scores, relevant, query_information(query, statistics))
+    relevant, decided = judged(subject.schema, partial, images.labels)
+    information = query_information(query, statistics)
+    answered = AnsweredQuery(query, scores, relevant, information)
+    if not decided.all():
+        kept = {rule: values[decided] for rule, values in scores.items()}
+        answered = AnsweredQuery(query, kept, relevant[decided], information, decided)
     if calibration is None:
         return answered
-    return replace(answered, scores=scores | {"match": match_scores(answered, calibration, images, subject.schema)})
+    match = match_scores(answered, calibration, images, subject.schema)
+    return replace(answered, scores={**answered.scores, "match": match})
 
 
 def match_scores(
     answered: AnsweredQuery, calibration: Calibration, images: LabelledEmbeddings, schema: AttributeSchema
 ) -> Float32Array:
-    """Match scores of all images, float32 `[N]`, from their logits and their scores under `marginalised`."""
-    logits = images.logits * calibration.attribute_scale + calibration.attribute_shift
+    """Match scores of the decided images, float32 `[n]`, from their logits and their scores under `marginalised`."""
+    logits = images.logits if answered.decided is None else images.logits[answered.decided]
+    logits = logits * calibration.attribute_scale + calibration.attribute_shift
     evidence = joint_logit(term_logits(answered.query, schema, dict(enumerate(logits.T))))
     share = calibration.cosine_share(answered.information)
     return np.asarray(match_score(evidence, answered.scores["marginalised"], share))
 
 
 def zeros_vector(partial: PartialQuery, schema: AttributeSchema, encode: EncodeAttributes) -> Float32Array:
-    """The unit vector float32 `[d]` of a query under the rule `zeros`: only the given states set bits."""
+    """The unit vector float32 `[d]` of a query under the rule `zeros`: only a state that is given alone sets a bit."""
     vector = np.zeros((1, schema.num_bits), dtype=np.uint8)
-    for group, state in partial.given.items():
-        bit = schema.groups[group].states[state].bit
-        if bit is not None:
-            vector[0, bit] = 1
+    for group, states in partial.given.items():
+        bits = [schema.groups[group].states[state].bit for state in states]
+        if len(bits) == 1 and bits[0] is not None:
+            vector[0, bits[0]] = 1
     return np.asarray(encode(vector)[0])
 
 

@@ -23,6 +23,7 @@ from sal_runtime.matching.scoring import EncodeAttributes
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.checkpoint import CONFIG_FILE, Run
+from sal_train.datasets.splits import Labels
 from sal_train.evaluation.held_out import encode_attributes
 from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
@@ -66,16 +67,16 @@ class LabelledEmbeddings:
     Attributes:
         embeddings: unit vectors float32 `[N, d]`.
         logits: of the attribute head, float32 `[N, A]`.
-        attributes: the labels, uint8 `[N, A]`.
+        labels: of the images.
     """
 
     embeddings: Float32Array
     logits: Float32Array
-    attributes: UInt8Array
+    labels: Labels
 
     def rows(self, chosen: BoolArray) -> LabelledEmbeddings:
         """Some of the images, bool `[N]`."""
-        return LabelledEmbeddings(self.embeddings[chosen], self.logits[chosen], self.attributes[chosen])
+        return LabelledEmbeddings(self.embeddings[chosen], self.logits[chosen], self.labels.rows(chosen))
 
 
 def run_subject(run: Run, device: str) -> Subject:
@@ -159,7 +160,7 @@ def bundle_subject(bundle: Bundle, device: str, precision: Precision = "fp32") -
 def encode_labelled(
     subject: Subject,
     image_paths: Sequence[Path],
-    attributes: UInt8Array,
+    labels: Labels,
     cache_dir: Path,
     console: Console,
     mirrored: bool = False,
@@ -169,7 +170,7 @@ def encode_labelled(
     Args:
         subject: encodes the images.
         image_paths: N files.
-        attributes: labels of the images, uint8 `[N, A]`.
+        labels: of the images.
         cache_dir: of decoded images.
         console: shows the progress; standard error.
         mirrored: encode the mirror images instead.
@@ -191,4 +192,4 @@ def encode_labelled(
         for start in track(starts, "encoding images", console=console, disable=not console.is_terminal)
     ]
     embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return LabelledEmbeddings(embeddings, logits, attributes)
+    return LabelledEmbeddings(embeddings, logits, labels)

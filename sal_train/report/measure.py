@@ -15,7 +15,8 @@ from sal_runtime.arrays import BoolArray, Float32Array, UInt8Array
 from sal_train.checkpoint import METRICS_FILE, Run
 from sal_train.datasets.splits import SearchDataset, describe
 from sal_train.evaluation.attribute_recognition import recognition_rates
-from sal_train.evaluation.metrics import random_metrics, rank_queries, summarise
+from sal_train.evaluation.full_queries import by_chance, encode_descriptions
+from sal_train.evaluation.metrics import summarise
 from sal_train.evaluation.protocol import Protocol, protocol_of_held_out
 from sal_train.evaluation.subject import encode_labelled, run_subject
 from sal_train.images.cache import load_images
@@ -82,13 +83,13 @@ def measure_held_out(run: Run, dataset: SearchDataset, cache_dir: Path, device: 
         return None
     protocol = protocol_of_held_out(run, dataset)
     subject = run_subject(run, device)
-    encoded = encode_labelled(subject, protocol.image_paths, protocol.attributes, cache_dir, Console(stderr=True))
+    encoded = encode_labelled(subject, protocol.image_paths, protocol.labels, cache_dir, Console(stderr=True))
     pixels = load_images(protocol.image_paths, subject.image_spec, cache_dir)
-    scores = np.asarray(subject.encode_attributes(protocol.queries) @ encoded.embeddings.T)
-    relevance = protocol.categories[None, :] == np.arange(len(protocol.queries))[:, None]
-    precision, first = rank_queries(scores, relevance)
+    queries = encode_descriptions(protocol.queries, subject.statistics, subject.encode_attributes, seed=0)
+    scores = protocol.within_galleries(np.asarray(queries @ encoded.embeddings.T))
+    precision, first = protocol.rank(scores)
     metrics = summarise(precision, first, len(pixels)).to_json()
-    metrics["random"] = random_metrics(relevance.sum(axis=1), len(pixels))
+    metrics["random"] = by_chance(protocol)
     order = np.argsort(-precision, kind="stable").tolist()
     best = order[: min(SHOWN_QUERIES, (len(order) + 1) // 2)]
     worst = [query for query in reversed(order) if query not in best][:SHOWN_QUERIES]
@@ -96,7 +97,7 @@ def measure_held_out(run: Run, dataset: SearchDataset, cache_dir: Path, device: 
     def asked(queries: Sequence[int]) -> tuple[AskedQuery, ...]:
         return tuple(_asked(run, protocol, pixels, scores, query, float(precision[query])) for query in queries)
 
-    recognition = recognition_rates(encoded.logits, protocol.attributes, run.schema, protocol.identities)
+    recognition = recognition_rates(encoded.logits, protocol.labels, run.schema, protocol.identities)
     return HeldOut(metrics, recognition, asked(best), asked(worst))
 
 
@@ -105,5 +106,6 @@ def _asked(
 ) -> AskedQuery:
     hits = np.argsort(-scores[query], kind="stable")[:SHOWN_HITS]
     relevant = protocol.categories == query
-    words = describe(run.schema, protocol.queries[query])
+    asked = protocol.queries
+    words = describe(run.schema, asked.attributes[query], None if asked.known is None else asked.known[query])
     return AskedQuery(words, precision, int(relevant.sum()), np.asarray(pixels[hits]), relevant[hits])

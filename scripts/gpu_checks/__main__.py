@@ -191,7 +191,7 @@ def check_retrieval_of(
 
         dataset = load_dataset(options.dataset, options.data)
         attribute_encoder = bundle.read_bytes(bundle.artefact(ATTRIBUTE_ROLE).file)
-        tasks.append(retrieval_task(dataset, bundle.image_spec, attribute_encoder, options.cache))
+        tasks.append(retrieval_task(dataset, bundle.statistics, bundle.image_spec, attribute_encoder, options.cache))
         return {"images": len(tasks[0].images), "queries": len(tasks[0].queries)}
 
     if record.attempt("retrieval data", prepare) is None:

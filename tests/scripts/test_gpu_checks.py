@@ -25,6 +25,7 @@ from sal_runtime.engines.tensorrt.precision import PrecisionProof
 from sal_runtime.errors import BackendError, ParityError
 from sal_train.checkpoint import load_run
 from sal_train.datasets import load_dataset
+from sal_train.datasets.splits import Labels
 from sal_train.datasets.synthetic import write_dataset
 from sal_train.evaluation.protocol import Protocol
 from sal_train.train import train
@@ -122,9 +123,9 @@ def test_retrieval_on_the_gpu_passes_the_gate_again(fp16_finds: bool, passes: bo
     protocol = Protocol(
         name="squares",
         image_paths=(),
-        attributes=np.zeros((8, 1), np.uint8),
+        labels=Labels(np.zeros((8, 1), np.uint8)),
         categories=np.arange(8),
-        queries=np.eye(8, dtype=np.uint8),
+        queries=Labels(np.eye(8, dtype=np.uint8)),
         seen=np.zeros(8, dtype=bool),
     )
     task = Task(protocol, np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1), np.eye(8, dtype=np.float32))

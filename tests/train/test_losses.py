@@ -135,3 +135,30 @@ def test_prototype_loss_with_soft_targets_is_their_cross_entropy() -> None:
     expected = 0.7 * (norm - logits[0]) + 0.3 * (norm - logits[1])
     loss = losses.prototype_loss(e_v, prototypes, torch.tensor([0]), 2.0, 0.1, wanted)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_descriptions_are_compatible_if_nothing_that_both_know_differs() -> None:
+    generator = torch.Generator().manual_seed(3)
+    attributes, vectors = (torch.randint(0, 2, (n, 4), generator=generator).float() for n in (30, 40))
+    known, vectors_known = (torch.randint(0, 2, (n, 4), generator=generator).float() for n in (30, 40))
+    filled = torch.where(known == 1, attributes, torch.full_like(attributes, 0.4))  # what is unknown has a probability
+    got = losses.compatible_descriptions(filled, known, vectors, vectors_known)
+    for i in range(30):
+        for j in range(40):
+            both = [bit for bit in range(4) if known[i, bit] and vectors_known[j, bit]]
+            assert bool(got[i, j]) == all(attributes[i, bit] == vectors[j, bit] for bit in both)
+    assert got.any()
+    assert not got.all()
+
+
+def test_prototypes_can_be_left_out_of_the_softmax(generator: torch.Generator) -> None:
+    """As if they were not there."""
+    e_v, prototypes = torch.randn(1, 5, generator=generator), torch.randn(6, 5, generator=generator)
+    left_out = torch.tensor([[False, False, True, False, True, False]])
+    without = losses.prototype_loss(e_v, prototypes[[0, 1, 3, 5]], torch.tensor([1]), 16.0, 0.1)
+    masked = losses.prototype_loss(e_v, prototypes, torch.tensor([1]), 16.0, 0.1, None, left_out)
+    torch.testing.assert_close(masked, without)
+    soft = torch.tensor([[0.5, 0.3, 0.0, 0.2, 0.0, 0.0]])
+    masked = losses.prototype_loss(e_v, prototypes, torch.tensor([1]), 16.0, 0.1, soft, left_out)
+    without = losses.prototype_loss(e_v, prototypes[[0, 1, 3, 5]], torch.tensor([1]), 16.0, 0.1, soft[:, [0, 1, 3, 5]])
+    torch.testing.assert_close(masked, without)

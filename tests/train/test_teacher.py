@@ -25,7 +25,7 @@ from sal_train.networks import Networks
 from sal_train.teacher import embed_for_student, open_teacher, take_attribute_branch
 from sal_train.train import train
 from sal_train.training_data import assemble_batch, prepare_training_data
-from tests.train.tiny_training import SCHEMA, tiny_batch, tiny_config, tiny_dataset, tiny_networks
+from tests.train.tiny_training import SCHEMA, statistics_of, tiny_batch, tiny_config, tiny_dataset, tiny_networks
 
 JOINT = ("embed_joint",)
 CONSOLE = Console(stderr=True)
@@ -76,7 +76,7 @@ def test_an_image_comes_with_the_teachers_average_of_it_and_its_mirror_image(
     average = sum(encode_images(run.networks, images, part.train) for images in sides) / 2
     torch.testing.assert_close(taught, average / average.norm(dim=1, keepdim=True))
     small = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path)
-    data = prepare_training_data(config, dataset, part, small, torch.device("cpu"))
+    data = prepare_training_data(config, dataset, statistics_of(dataset), part, small, torch.device("cpu"))
     data = dataclasses.replace(data, taught=taught)
     rows = np.arange(8)
     images, batch = assemble_batch(config, data, rows, torch.Generator().manual_seed(1))

@@ -66,9 +66,9 @@ def test_training_learns_to_search(images: Path, tmp_path: Path) -> None:
     train(config, dataset, tmp_path / "run", tmp_path / "cache")
     pixels = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path / "cache")
     untrained = Networks(config.model, SCHEMA.num_bits, 8)
-    rows = np.arange(len(pixels))
-    assert validate(load_run(tmp_path / "run").networks, dataset.train, pixels, rows).mAP > 0.95
-    assert validate(untrained, dataset.train, pixels, rows).mAP < 0.6
+    rows, vectors = np.arange(len(pixels)), dataset.train.attributes.astype(np.float32)
+    assert validate(load_run(tmp_path / "run").networks, dataset.train, vectors, pixels, rows)["validation_mAP"] > 0.95
+    assert validate(untrained, dataset.train, vectors, pixels, rows)["validation_mAP"] < 0.6
 
 
 def test_a_run_records_every_epoch_and_keeps_the_model_of_the_best_validation(images: Path, tmp_path: Path) -> None:

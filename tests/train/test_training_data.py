@@ -14,7 +14,7 @@ from sal_train.config import Config
 from sal_train.evaluation.held_out import partition
 from sal_train.images.cache import load_images
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
-from tests.train.tiny_training import tiny_config, tiny_dataset
+from tests.train.tiny_training import statistics_of, tiny_config, tiny_dataset
 
 PHASES = ("embed_image", "embed_attribute")
 
@@ -25,7 +25,7 @@ def prepared(folder: Path, **sections: dict[str, object]) -> tuple[Config, Train
     config = tiny_config(PHASES, **sections)
     images = load_images(dataset.train.image_paths, ImageSpec(32, 16), folder / "cache")
     part = partition(dataset.train, config.data.validation_fraction, config.run.seed)
-    return config, prepare_training_data(config, dataset, part, images, torch.device("cpu"))
+    return config, prepare_training_data(config, dataset, statistics_of(dataset), part, images, torch.device("cpu"))
 
 
 def test_resident_images_give_the_same_batch(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import Config
+from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.networks import Networks
 from sal_train.phases import Batch
@@ -104,6 +106,11 @@ def tiny_dataset(folder: Path, images_per_category: int = 5) -> SearchDataset:
         attribution="made for tests",
         licence="Apache-2.0",
     )
+
+
+def statistics_of(dataset: SearchDataset) -> AttributeStatistics:
+    """Statistics of the training split."""
+    return fit_statistics(dataset.schema, dataset.train.attributes)
 
 
 def _split(paths: list[Path], rows: list[np.ndarray]) -> Split:

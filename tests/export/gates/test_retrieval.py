@@ -17,6 +17,7 @@ from sal_export.gates.retrieval import (
     measure_retrieval,
     refusals,
 )
+from sal_train.datasets.splits import Labels
 from sal_train.evaluation.protocol import Protocol
 
 QUIET = Console(stderr=True, quiet=True)
@@ -27,9 +28,9 @@ def test_retrieval_is_that_of_the_protocol() -> None:
     protocol = Protocol(
         name="squares",
         image_paths=(),
-        attributes=np.zeros((4, 1), np.uint8),
+        labels=Labels(np.zeros((4, 1), np.uint8)),
         categories=np.array([0, 1, 0, 1]),
-        queries=np.eye(2, dtype=np.uint8),
+        queries=Labels(np.eye(2, dtype=np.uint8)),
         seen=np.zeros(2, dtype=bool),
     )
     embeddings = np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0.2], [0.0, 1.0]], np.float32)

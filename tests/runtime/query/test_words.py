@@ -10,8 +10,20 @@ METRICS = {
     "recognition": {
         "by_attribute": {
             "hat": {"positives": 480, "true_positive_rate": 0.0, "true_negative_rate": 1.0},
-            "backpack": {"positives": 100, "true_positive_rate": 0.6, "true_negative_rate": 0.9},
-            "upper-colour=red": {"positives": 50, "true_positive_rate": 0.04, "true_negative_rate": 0.9},
+            "backpack": {
+                "positives": 100,
+                "people": 9,
+                "people_without": 30,
+                "true_positive_rate": 0.6,
+                "true_negative_rate": 0.9,
+            },
+            "upper-colour=red": {
+                "positives": 50,
+                "people": 7,
+                "true_positive_rate": 0.04,
+                "true_negative_rate": 0.9,
+                "precision": 0.5,
+            },
         }
     }
 }
@@ -34,7 +46,9 @@ def test_recognition_is_told_for_both_answers_of_a_binary_group() -> None:
     assert [value["recognised"] for value in gender["values"]] == [None, None]
     assert gender["sensitive"]
     assert "lady" in gender["values"][1]["synonyms"]
-    assert upper["values"][0] == {"word": "red", "synonyms": [], "recognised": 0.04}
+    rates = {"recognised": 0.04, "precision": 0.5, "people": 7}
+    assert upper["values"][0] == {"word": "red", "synonyms": [], **rates}
+    assert [value["people"] for value in backpack["values"]] == [30, 9]
     assert "jacket" in upper["synonyms"]
 
 

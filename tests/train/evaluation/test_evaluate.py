@@ -15,15 +15,16 @@ from rich.console import Console
 
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.query.language import parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.config import DataConfig
 from sal_train.datasets.attribute_tree import fit_statistics
-from sal_train.datasets.splits import split_from_rows
+from sal_train.datasets.splits import Labels, split_from_rows
 from sal_train.evaluation import calibrate, evaluate, full_queries
 from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import partition
 from sal_train.evaluation.operating_points import OperatingPoints
-from sal_train.evaluation.partial_queries import make_partial_queries, satisfied
+from sal_train.evaluation.partial_queries import PartialQuery, judged, make_partial_queries
 from sal_train.evaluation.protocol import Protocol
 from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.report import print_report
@@ -57,7 +58,7 @@ def see(attributes: np.ndarray, noise: float, seed: int) -> LabelledEmbeddings:
     """The labels through Gaussian noise; the logits are those of the exact posterior of an even prior."""
     noisy = attributes + np.random.default_rng(seed).normal(scale=noise, size=attributes.shape)
     logits = (noisy - 0.5) / noise**2
-    return LabelledEmbeddings(embed(noisy), logits.astype(np.float32), attributes)
+    return LabelledEmbeddings(embed(noisy), logits.astype(np.float32), Labels(attributes))
 
 
 @pytest.fixture
@@ -75,15 +76,17 @@ def subject() -> Subject:
 def protocol(attributes: np.ndarray) -> Protocol:
     queries, categories = np.unique(attributes, axis=0, return_inverse=True)
     paths = tuple(Path(f"{index}.jpg") for index in range(len(attributes)))
-    return Protocol("small test", paths, attributes, categories, queries, np.arange(len(queries)) % 2 == 0)
+    return Protocol(
+        "small test", paths, Labels(attributes), categories, Labels(queries), np.arange(len(queries)) % 2 == 0
+    )
 
 
 def test_full_queries_against_loops(subject: Subject) -> None:
     images = see(people(60, 2), 0.5, 3)
-    asked = protocol(images.attributes)
+    asked = protocol(images.labels.attributes)
     report = full_queries.full_queries(subject, images, asked, seed=0)
     precisions = {"cosine": [], "likelihood": []}
-    for category, query in enumerate(asked.queries):
+    for category, query in enumerate(asked.queries.attributes):
         probability = 1 / (1 + np.exp(-images.logits.astype(np.float64)))
         likelihood = np.array(
             [sum(math.log(p if bit else 1 - p) for p, bit in zip(row, query, strict=True)) for row in probability]
@@ -95,14 +98,14 @@ def test_full_queries_against_loops(subject: Subject) -> None:
     assert report["mAP"] == pytest.approx(np.mean(precisions["cosine"]), abs=1e-6)
     assert report["attribute_likelihood"]["mAP"] == pytest.approx(np.mean(precisions["likelihood"]), abs=1e-6)
     assert report["seen"]["mAP"] == pytest.approx(np.mean(precisions["cosine"][::2]), abs=1e-6)
-    assert report["num_queries"] == len(asked.queries)
+    assert report["num_queries"] == len(asked.seen)
     assert report["num_gallery"] == 60
 
 
 def test_query_chunks_change_nothing(subject: Subject) -> None:
     images = see(people(60, 2), 0.5, 3)
-    asked = protocol(images.attributes)
-    assert len(asked.queries) > 7
+    asked = protocol(images.labels.attributes)
+    assert len(asked.seen) > 7
     whole = full_queries.full_queries(subject, images, asked, seed=0)
     assert full_queries.full_queries(subject, images, asked, seed=0, chunk=7) == whole
 
@@ -120,7 +123,7 @@ def test_rankings_at_test_time_against_loops(subject: Subject) -> None:
     drawn, _ = subject.statistics.sample_completions([{}], full_queries.NUM_DESCRIPTIONS, seed=0)
     descriptions = embed(drawn)
     expected: dict[str, list[float]] = {"mirrored": [], "csls": [], "fused": [], "mirrored_csls": []}
-    for category, query in enumerate(asked.queries):
+    for category, query in enumerate(asked.queries.attributes):
         scores: dict[str, list[float]] = {name: [] for name in expected}
         likelihoods = []
         direction = embed(query[None])[0]
@@ -148,25 +151,26 @@ def test_rankings_at_test_time_against_loops(subject: Subject) -> None:
 
 def test_partial_queries_are_nested_distinct_and_true_of_their_category() -> None:
     vectors = np.unique(people(40, 4), axis=0)
-    by_count = {given: make_partial_queries(SCHEMA, vectors, given, seed=9) for given in (1, 3, None)}
-    assert make_partial_queries(SCHEMA, vectors, 3, seed=9) == by_count[3]
-    assert make_partial_queries(SCHEMA, vectors, 3, seed=10) != by_count[3]
+    by_count = {given: make_partial_queries(SCHEMA, Labels(vectors), given, seed=9) for given in (1, 3, None)}
+    assert make_partial_queries(SCHEMA, Labels(vectors), 3, seed=9) == by_count[3]
+    assert make_partial_queries(SCHEMA, Labels(vectors), 3, seed=10) != by_count[3]
     for given, queries in by_count.items():
         assert len({query.query.text for query in queries}) == len(queries)
         assert all(len(query.given) == (given or len(SCHEMA.groups)) for query in queries)
     assert len(by_count[None]) == len(vectors)
     for vector in vectors[:, None]:
-        (short,), (longer,), (full,) = (make_partial_queries(SCHEMA, vector, given, seed=9) for given in (1, 3, None))
+        one = Labels(vector)
+        (short,), (longer,), (full,) = (make_partial_queries(SCHEMA, one, given, seed=9) for given in (1, 3, None))
         assert short.given.items() < longer.given.items() < full.given.items()
-        assert satisfied(SCHEMA, full.given, vector).all()
+        assert judged(SCHEMA, full, one)[0].all()
 
 
 def test_contradictory_groups_are_not_asked() -> None:
     vector = people(1, 5)
     vector[0, 3:5] = 1  # red and blue
-    (query,) = make_partial_queries(SCHEMA, vector, None, seed=0)
+    (query,) = make_partial_queries(SCHEMA, Labels(vector), None, seed=0)
     assert set(query.given) == {0, 1, 2, 4}
-    assert make_partial_queries(SCHEMA, vector, 5, seed=0) == ()
+    assert make_partial_queries(SCHEMA, Labels(vector), 5, seed=0) == ()
 
 
 @pytest.mark.parametrize(
@@ -176,13 +180,34 @@ def test_contradictory_groups_are_not_asked() -> None:
 def test_satisfied(given: Mapping[int, int], expected: list[bool]) -> None:
     """Red; red and blue at once, female; no colour."""
     vectors = np.array([[0, 0, 0, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0, 1]], dtype=np.uint8)
-    assert satisfied(SCHEMA, given, vectors).tolist() == expected
+    partial = PartialQuery({group: frozenset((state,)) for group, state in given.items()}, parse_query("hat", SCHEMA))
+    holds, decided = judged(SCHEMA, partial, Labels(vectors))
+    assert holds.tolist() == expected
+    assert decided.all()
+
+
+def test_images_whose_labels_do_not_decide_are_left_out() -> None:
+    """Young; old; young or old; red and perhaps young; nothing known; young, but of another data set."""
+    vectors = np.zeros((6, 8), dtype=np.uint8)
+    known = np.ones((6, 8), dtype=np.bool_)
+    vectors[[0, 5], 6] = vectors[1, 7] = vectors[3, 3] = 1
+    known[2:5, 6:] = known[4] = False
+    labels = Labels(vectors, known, np.array([0, 0, 0, 0, 0, 1]))
+    young, not_red = frozenset((0,)), frozenset((1, 2, 3))
+    query = parse_query("hat", SCHEMA)
+    for given, holds, decided in (
+        ({4: young}, [True, False, False, False, False, True], [True, True, False, False, False, False]),
+        ({3: not_red}, [True, True, True, False, False, True], [True, True, True, True, False, False]),
+        ({4: young, 3: not_red}, [True, False, False, False, False, True], [True, True, False, True, False, False]),
+    ):
+        got = judged(SCHEMA, PartialQuery(given, query, source=0), labels)
+        assert [column.tolist() for column in got] == [holds, decided]
 
 
 def test_report_of_partial_queries(subject: Subject) -> None:
     images = see(people(300, 6), 0.4, 7)
-    asked = protocol(images.attributes)
-    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), people(2000, 1), seed=0)
+    asked = protocol(images.labels.attributes)
+    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), Labels(people(2000, 1)), seed=0)
     options = evaluate.Options(cache_dir=Path("unused"))
     partial = evaluate.partial_queries(subject, images, asked, options, Console(file=io.StringIO()), calibration)
     full = full_queries.full_queries(subject, images, asked, seed=0)
@@ -210,7 +235,7 @@ def test_report_of_partial_queries(subject: Subject) -> None:
 
 
 def record(asked: Protocol) -> dict[str, object]:
-    data = {"name": asked.name, "num_images": len(asked.image_paths), "num_queries": len(asked.queries), "num_seen": 1}
+    data = {"name": asked.name, "num_images": len(asked.image_paths), "num_queries": len(asked.seen), "num_seen": 1}
     return {"subject": {"kind": "bundle", "path": "small.sal", "fingerprint": "0" * 64}, "data": data, "device": "cpu"}
 
 
@@ -249,7 +274,7 @@ def test_a_head_that_says_yes_to_everybody_is_no_evidence() -> None:
     attributes[:, 1] = generator.random(4000) < 0.05
     images = see(attributes, 0.4, 41)
     images.logits[:, 1] = 3 + generator.normal(size=4000)
-    scale, shift = calibrate_attributes(SCHEMA, images, attributes)
+    scale, shift = calibrate_attributes(SCHEMA, images, Labels(attributes))
     probability = 1 / (1 + np.exp(-(scale[1] * images.logits[:, 1] + shift[1])))
     np.testing.assert_allclose(probability, 0.05, atol=0.02)
     assert scale[0] == pytest.approx(1, abs=0.2)  # the others are exact posteriors
@@ -264,7 +289,7 @@ def test_calibrated_probabilities_agree_with_the_frequencies_of_the_population(f
     colours = np.where(generator.random(6000) < 0.7, frequent, generator.integers(4, size=6000))
     population[:, 3:6] = colours[:, None] == np.arange(3)
     even = people(3000, 52)
-    scale, shift = calibrate_attributes(SCHEMA, see(even, 0.7, 53), population)
+    scale, shift = calibrate_attributes(SCHEMA, see(even, 0.7, 53), Labels(population))
     calibrated = see(population, 0.7, 54).logits * scale + shift
     odds = np.exp(np.column_stack([calibrated[:, 3:6], np.zeros(6000)]))
     mean = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -276,7 +301,7 @@ def test_calibration_of_an_attribute_that_nobody_has_is_finite() -> None:
     attributes[:, 1] = 0
     attributes[:, 3:6] = [1, 0, 0]
     for images in (see(attributes, 0.4, 61), see(attributes[:1], 0.4, 61)):
-        scale, shift = calibrate_attributes(SCHEMA, images, attributes)
+        scale, shift = calibrate_attributes(SCHEMA, images, Labels(attributes))
         assert np.isfinite([scale, shift]).all()
         assert (scale >= 0).all()
 
@@ -284,7 +309,7 @@ def test_calibration_of_an_attribute_that_nobody_has_is_finite() -> None:
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_a_calibration_of_few_people_can_be_used(subject: Subject, count: int) -> None:
     images = see(people(count, 70), 0.4, 71)
-    fitted = calibrate.fit_calibration(subject, images, people(200, 1), seed=0)
+    fitted = calibrate.fit_calibration(subject, images, Labels(people(200, 1)), seed=0)
     Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)), SCHEMA.num_bits)
 
 
@@ -331,8 +356,8 @@ def test_calibration_takes_what_the_run_held_out_whatever_its_own_seed() -> None
 
 def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
     images = see(people(120, 8), 0.4, 9)
-    fitted = calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
-    assert fitted == calibrate.fit_calibration(subject, images, people(2000, 1), seed=0)
+    fitted = calibrate.fit_calibration(subject, images, Labels(people(2000, 1)), seed=0)
+    assert fitted == calibrate.fit_calibration(subject, images, Labels(people(2000, 1)), seed=0)
     Calibration.from_json(json.loads(json.dumps(fitted, allow_nan=False)), SCHEMA.num_bits)
     assert 0 <= fitted["cross_validated"]["expected_calibration_error"] < 0.1
 
@@ -344,9 +369,11 @@ def test_a_gallery_of_few_categories_does_not_make_the_likelihood_too_confident(
     images, others = see(few, 0.6, 21), see(everybody, 0.6, 22)
     errors = {}
     for name, population in (("weighed", everybody), ("as they lie", few)):
-        fitted = Calibration.from_json(calibrate.fit_calibration(subject, images, population, seed=0), SCHEMA.num_bits)
+        fitted = Calibration.from_json(
+            calibrate.fit_calibration(subject, images, Labels(population), seed=0), SCHEMA.num_bits
+        )
         everything, top = Reliability(), Reliability()
-        for query in make_partial_queries(SCHEMA, np.unique(few, axis=0), 5, 0):
+        for query in make_partial_queries(SCHEMA, Labels(np.unique(few, axis=0)), 5, 0):
             answered = calibrate.answer(subject, others, query, fitted)
             calibrate.count_pairs(fitted, answered, everything, top)
         errors[name] = top.expected_calibration_error()

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import AttributeSchema, binary
+from sal_train.datasets.splits import Labels
 from sal_train.evaluation.attribute_recognition import recognition_rates, strength
 from sal_train.evaluation.metrics import random_metrics, retrieval_metrics
 from sal_train.evaluation.report import _print_recognition
@@ -80,7 +81,7 @@ def recognition() -> dict[str, Any]:
     schema = AttributeSchema(
         "five", tuple(binary(name, bit) for bit, name in enumerate(("hat", "bag", "coat", "cap", "kilt")))
     )
-    return recognition_rates(logits, labels, schema, people)
+    return recognition_rates(logits, Labels(labels), schema, people)
 
 
 def test_attributes_are_compared_with_chance() -> None:
@@ -95,7 +96,7 @@ def test_attributes_are_compared_with_chance() -> None:
 
 def test_nothing_to_measure_is_said() -> None:
     rates = recognition_rates(
-        np.ones((3, 1), np.float32), np.ones((3, 1), np.uint8), AttributeSchema("one", (binary("hat", 0),))
+        np.ones((3, 1), np.float32), Labels(np.ones((3, 1), np.uint8)), AttributeSchema("one", (binary("hat", 0),))
     )
     assert rates["mA"] is None
     assert attributes_verdict(rates).startswith("no attribute could be measured")

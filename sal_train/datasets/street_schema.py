@@ -1,0 +1,209 @@
+"""One vocabulary for the street: the words of Market-1501 and PETA in one schema, and their labels in these words.
+
+Neither data set labels everything. A label that a set does not give is unknown: its bit is 0, and `known` is False.
+Bits are enough to say "one of several states": Market's `adult` leaves 31-45 and 46-60 unknown and excludes all other
+ages.
+
+What Market-1501 says: `young` is under-15, `teenager` 16-30, `adult` 31-45 or 46-60, `old` over-60; short hair may be
+short, bald or hidden; short sleeves may be short or none; a bag is PETA's messenger bag; a person without a colour may
+have one that Market has no word for. Long trousers exclude shorts and skirts, a bag excludes that nothing is carried, a
+hat that there is no accessory. All other words of PETA are unknown for Market-1501.
+
+What PETA says: all words but `handbag`, which it only excludes for people who carry nothing. Whether the lower part is
+a dress (or a skirt), and short, follows from its words for shorts and skirts.
+
+Words of PETA that fewer than 25 people have in training are left out, and such colours are `none`. They are, with the
+number of people: hair blue (0), green (1), orange (1), pink (0), purple (2) and red (1), lower orange (8), footwear
+pink (15), purple (13) and blue (20), plaid-lower (13), thin-stripes-lower (22), kerchief (14), shopping-trolley (12)
+and umbrella (19).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from sal_runtime.arrays import BoolArray, UInt8Array
+from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive
+from sal_train.datasets import market1501, peta_schema
+from sal_train.datasets.peta_schema import BIT
+from sal_train.datasets.splits import states_from_vectors
+
+LEFT_OUT = frozenset(
+    (
+        *(f"hair-colour={colour}" for colour in ("blue", "green", "orange", "pink", "purple", "red")),
+        *("lower-colour=orange", "footwear-colour=pink", "footwear-colour=purple", "footwear-colour=blue"),
+        *("plaid-lower", "thin-stripes-lower", "kerchief", "shopping-trolley", "umbrella"),
+    )
+)
+"""Words that are not in the schema, by the names of their bits. A word that no model recognises leaves by a name here;
+labels and rules that speak of it are then ignored."""
+HANDBAG, DRESS, SHORT = range(len(BIT), len(BIT) + 3)
+"""Bits of words that are not PETA's own, behind its 105."""
+CHANGED = (
+    exclusive(
+        "age",
+        {
+            "under-15": BIT["personalLess15"],
+            "16-30": BIT["personalLess30"],
+            "31-45": BIT["personalLess45"],
+            "46-60": BIT["personalLess60"],
+            "over-60": BIT["personalLarger60"],
+        },
+        allow_none=False,
+        sensitive=True,
+        state_aliases={
+            "under-15": ("child",),
+            "16-30": ("young", "teenager", "teen"),
+            "46-60": ("middle-aged",),
+            "over-60": ("old", "elderly", "senior"),
+        },
+    ),
+    binary(
+        "gender",
+        BIT["personalFemale"],
+        absent="male",
+        present="female",
+        sensitive=True,
+        aliases=("sex",),
+        absent_aliases=("man",),
+        present_aliases=("woman",),
+    ),
+    binary("messenger-bag", BIT["carryingMessengerBag"], present_aliases=("shoulder-bag", "bag")),
+    binary("trousers", BIT["lowerBodyTrousers"]),
+)
+"""Groups of PETA that have other words here, because Market-1501 has words of its own."""
+ADDED = (
+    binary("handbag", HANDBAG),
+    binary("lower-type", DRESS, absent="pants", present="dress", present_aliases=("skirt",)),
+    binary(
+        "lower-length",
+        SHORT,
+        absent="long-lower",
+        present="short-lower",
+        absent_aliases=("long",),
+        present_aliases=("short",),
+    ),
+)
+"""Groups of Market-1501 that PETA does not have."""
+
+
+def _without(group: Group, left_out: frozenset[str]) -> Group | None:
+    """The group without the words that are left out; None if nothing remains to be asked."""
+    if group.kind == "binary":
+        return None if group.name in left_out else group
+    states = tuple(state for state in group.states if f"{group.name}={state.name}" not in left_out)
+    return dataclasses.replace(group, states=states)
+
+
+def _joined() -> tuple[AttributeSchema, tuple[int, ...]]:
+    """The schema, and for each of its bits the bit among PETA's and those behind them."""
+    changed = {group.name: group for group in CHANGED}
+    every = [*(changed.get(group.name, group) for group in peta_schema.SCHEMA.groups), *ADDED]
+    groups = [kept for group in every if (kept := _without(group, LEFT_OUT)) is not None]
+    origins = tuple(sorted(bit for group in groups for bit in group.bits))
+    numbers = {origin: number for number, origin in enumerate(origins)}
+    renumbered = [
+        dataclasses.replace(
+            group,
+            states=tuple(
+                state if state.bit is None else dataclasses.replace(state, bit=numbers[state.bit])
+                for state in group.states
+            ),
+        )
+        for group in groups
+    ]
+    return AttributeSchema("street", tuple(renumbered)), origins
+
+
+SCHEMA, ORIGINS = _joined()
+ONE_DRAW_GROUPS = peta_schema.ONE_DRAW_GROUPS
+MARKET_STATES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+    "age": (
+        "age",
+        {"young": ("under-15",), "teenager": ("16-30",), "adult": ("31-45", "46-60"), "old": ("over-60",)},
+    ),
+    "bag": ("messenger-bag", {"no-bag": ("no-messenger-bag",), "bag": ("messenger-bag",)}),
+    "sleeve": (
+        "sleeve",
+        {"long-sleeve": ("long-sleeve",), "short-sleeve": ("short-sleeve", "no-sleeve", NONE_STATE)},
+    ),
+    "hair": ("hair", {"long-hair": ("long-hair",), "short-hair": ("short-hair", "bald", NONE_STATE)}),
+    "upper-colour": ("upper-colour", {"gray": ("grey",), NONE_STATE: ("brown", "orange", "pink", NONE_STATE)}),
+    "lower-colour": ("lower-colour", {"gray": ("grey",), NONE_STATE: ("orange", "red", NONE_STATE)}),
+}
+"""Groups of Market-1501 with their group here, and the states here that a state of Market may be; groups and states
+that are not listed have the same names here."""
+MARKET_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("long-lower",), ("shorts", "capri", "hot-pants", "short-skirt")),
+    (("pants",), ("short-skirt", "long-skirt")),
+    (("short-lower",), ("long-skirt", "suit-lower")),
+    (("pants", "short-lower"), ("trousers",)),
+    (("dress",), ("shorts", "suit-lower")),
+    (("backpack",), ("carrying-nothing",)),
+    (("bag",), ("carrying-nothing",)),
+    (("handbag",), ("carrying-nothing",)),
+    (("hat",), ("no-accessory",)),
+)
+"""States of Market-1501 that exclude words here when they hold together; in PETA they are as good as never together."""
+
+
+def street_from_market(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+    """Translate attribute vectors of Market-1501, uint8 `[N, 30]`.
+
+    Returns:
+        Attributes uint8 `[N, A]` and known bool `[N, A]`.
+    """
+    attributes = np.zeros((len(vectors), SCHEMA.num_bits), dtype=np.uint8)
+    known = np.zeros(attributes.shape, dtype=np.bool_)
+    holds: dict[str, BoolArray] = {}
+    for group, numbers in zip(market1501.SCHEMA.groups, states_from_vectors(market1501.SCHEMA, vectors).T, strict=True):
+        name, meanings = MARKET_STATES.get(group.name, (group.name, {}))
+        for number, state in enumerate(group.states):
+            holds[state.name] = rows = numbers == number
+            _say(attributes, known, rows, name, meanings.get(state.name, (state.name,)))
+    for conditions, excluded in MARKET_EXCLUDES:
+        rows = np.all([holds[condition] for condition in conditions], axis=0)
+        for bit in _bits(excluded):
+            known[rows, bit] = True
+    return attributes, known
+
+
+def _say(attributes: UInt8Array, known: BoolArray, rows: BoolArray, group_name: str, allowed: tuple[str, ...]) -> None:
+    """Write that a group is in one of the allowed states, into some rows; nothing if the group is left out."""
+    if group_name in LEFT_OUT:
+        return
+    group = SCHEMA.groups[SCHEMA.group_index[group_name]]
+    for state in group.states:
+        if state.bit is not None and (state.name not in allowed or allowed == (state.name,)):
+            attributes[rows, state.bit] = state.name in allowed
+            known[rows, state.bit] = True
+
+
+def _bits(words: Iterable[str]) -> list[int]:
+    """Bits of words that are names of bits, without those that are left out."""
+    return [SCHEMA.bit_names.index(word) for word in words if word not in LEFT_OUT]
+
+
+def street_from_peta(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+    """Translate attribute vectors of PETA, uint8 `[N, 105]`; contradictory labels remain, but for the gender.
+
+    Returns:
+        Attributes uint8 `[N, A]` and known bool `[N, A]`.
+    """
+
+    def column(*names: str) -> UInt8Array:
+        return np.asarray(vectors[:, [BIT[name] for name in names]].any(axis=1), dtype=np.uint8)
+
+    dress = column("lowerBodyShortSkirt", "lowerBodyLongSkirt")
+    short = column("lowerBodyShorts", "lowerBodyShortSkirt", "lowerBodyHotPants", "lowerBodyCapri")
+    added = {HANDBAG: np.zeros(len(vectors), dtype=np.uint8), DRESS: dress, SHORT: short}
+    everything = np.column_stack([vectors, *(added[bit] for bit in sorted(added))])
+    known = np.ones(everything.shape, dtype=np.bool_)
+    known[:, HANDBAG] = column("carryingNothing") == 1
+    female, male = BIT["personalFemale"], BIT["personalMale"]
+    known[:, female] = vectors[:, female] != vectors[:, male]
+    everything[~known] = 0
+    return everything[:, ORIGINS], known[:, ORIGINS]
