@@ -6,8 +6,8 @@ market1501.py       Market-1501 with attributes
 peta.py             PETA
 peta_schema.py      its 105 attributes as a schema
 pa100k.py           PA-100K, and its 26 attributes as a schema
-street.py           Market-1501 and PETA together in one vocabulary
-street_schema.py    its words, and the labels of both in them
+street.py           Market-1501, PETA and PA-100K in one vocabulary, all or some of them
+street_schema.py    its words, and the labels of each in them
 market1501_peta.py  Market-1501, trained together with people of PETA
 attribute_tree.py   training statistics of the attributes, also of labels with gaps
 table.py            your own images and a table

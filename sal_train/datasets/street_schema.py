@@ -1,4 +1,4 @@
-"""One vocabulary for the street: the words of Market-1501 and PETA in one schema, and their labels in these words.
+"""One vocabulary for the street: the words of Market-1501 and PETA in one schema, and labels in these words.
 
 Neither data set labels everything. A label that a set does not give is unknown: its bit is 0, and `known` is False.
 Bits are enough to say "one of several states": Market's `adult` leaves 31-45 and 46-60 unknown and excludes all other
@@ -11,6 +11,12 @@ hat that there is no accessory. All other words of PETA are unknown for Market-1
 
 What PETA says: all words but `handbag`, which it only excludes for people who carry nothing. Whether the lower part is
 a dress (or a skirt), and short, follows from its words for shorts and skirts.
+
+What PA-100K says: a person under 18 is under-15 or 16-30, one of 18 to 60 may be of three ages; a short sleeve is as
+in Market-1501, a shoulder bag is PETA's messenger bag, shorts are shorts, and trousers, a skirt or a dress leave their
+kind open. Without stripes nothing is striped, and without glasses there are no sunglasses. Its other words (the view,
+glasses, things held in front, long coats, spliced and patterned clothes) are not in the schema: neither of the other
+sets labels them.
 
 Words of PETA that fewer than 25 people have in training are left out, and such colours are `none`. They are, with the
 number of people: hair blue (0), green (1), orange (1), pink (0), purple (2) and red (1), lower orange (8), footwear
@@ -27,9 +33,12 @@ import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
 from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive
-from sal_train.datasets import market1501, peta_schema
+from sal_train.datasets import market1501, pa100k, peta_schema
 from sal_train.datasets.peta_schema import BIT
 from sal_train.datasets.splits import states_from_vectors
+
+States = Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
+Exclusions = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
 LEFT_OUT = frozenset(
     (
@@ -120,7 +129,7 @@ def _joined() -> tuple[AttributeSchema, tuple[int, ...]]:
 
 SCHEMA, ORIGINS = _joined()
 ONE_DRAW_GROUPS = peta_schema.ONE_DRAW_GROUPS
-MARKET_STATES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+MARKET_STATES: States = {
     "age": (
         "age",
         {"young": ("under-15",), "teenager": ("16-30",), "adult": ("31-45", "46-60"), "old": ("over-60",)},
@@ -136,7 +145,7 @@ MARKET_STATES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 }
 """Groups of Market-1501 with their group here, and the states here that a state of Market may be; groups and states
 that are not listed have the same names here."""
-MARKET_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+MARKET_EXCLUDES: Exclusions = (
     (("long-lower",), ("shorts", "capri", "hot-pants", "short-skirt")),
     (("pants",), ("short-skirt", "long-skirt")),
     (("short-lower",), ("long-skirt", "suit-lower")),
@@ -150,30 +159,86 @@ MARKET_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """States of Market-1501 that exclude words here when they hold together; in PETA they are as good as never together."""
 
 
+PA100K_STATES: States = {
+    "age": (
+        "age",
+        {"under-18": ("under-15", "16-30"), "18-60": ("16-30", "31-45", "46-60"), "over-60": ("over-60",)},
+    ),
+    "sleeve": (
+        "sleeve",
+        {
+            "short-sleeve": ("short-sleeve", "no-sleeve", NONE_STATE),
+            NONE_STATE: ("long-sleeve", "short-sleeve", "no-sleeve", NONE_STATE),
+        },
+    ),
+    "shoulder-bag": (
+        "messenger-bag",
+        {"no-shoulder-bag": ("no-messenger-bag",), "shoulder-bag": ("messenger-bag",)},
+    ),
+    "lower-type": (
+        "lower-type",
+        {"trousers": ("pants",), "shorts": ("pants",), "skirt": ("dress",), NONE_STATE: ("pants", "dress")},
+    ),
+}
+"""The same for PA-100K. Nothing is said of its groups that are not here, and of labels that contradict each other."""
+PA100K_EXCLUDES: Exclusions = (
+    (("trousers",), ("short-lower", "shorts", "hot-pants", "short-skirt", "long-skirt")),
+    (("shorts",), ("trousers", "jeans", "suit-lower", "short-skirt", "long-skirt")),
+    (("skirt",), ("trousers", "jeans", "suit-lower", "shorts", "hot-pants", "capri")),
+    (("no-stripes-upper",), ("thin-stripes-upper", "thick-stripes-upper")),
+    (("no-glasses",), ("sunglasses",)),
+    (("hat",), ("no-accessory",)),
+    (("handbag",), ("carrying-nothing",)),
+    (("shoulder-bag",), ("carrying-nothing",)),
+    (("backpack",), ("carrying-nothing",)),
+    (("holding-in-front",), ("carrying-nothing",)),
+)
+
+
 def street_from_market(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
     """Translate attribute vectors of Market-1501, uint8 `[N, 30]`.
 
     Returns:
         Attributes uint8 `[N, A]` and known bool `[N, A]`.
     """
-    attributes = np.zeros((len(vectors), SCHEMA.num_bits), dtype=np.uint8)
-    known = np.zeros(attributes.shape, dtype=np.bool_)
-    holds: dict[str, BoolArray] = {}
-    for group, numbers in zip(market1501.SCHEMA.groups, states_from_vectors(market1501.SCHEMA, vectors).T, strict=True):
-        name, meanings = MARKET_STATES.get(group.name, (group.name, {}))
-        for number, state in enumerate(group.states):
-            holds[state.name] = rows = numbers == number
-            _say(attributes, known, rows, name, meanings.get(state.name, (state.name,)))
-    for conditions, excluded in MARKET_EXCLUDES:
-        rows = np.all([holds[condition] for condition in conditions], axis=0)
-        for bit in _bits(excluded):
-            known[rows, bit] = True
+    attributes, known, _ = _translated(market1501.SCHEMA, vectors, MARKET_STATES, MARKET_EXCLUDES)
     return attributes, known
 
 
+def street_from_pa100k(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+    """Translate attribute vectors of PA-100K, uint8 `[N, 26]`.
+
+    Returns:
+        Attributes uint8 `[N, A]` and known bool `[N, A]`.
+    """
+    attributes, known, holds = _translated(pa100k.SCHEMA, vectors, PA100K_STATES, PA100K_EXCLUDES)
+    for bit in _bits(("shorts", "short-lower")):
+        attributes[holds["shorts"], bit] = known[holds["shorts"], bit] = 1
+    return attributes, known
+
+
+def _translated(
+    schema: AttributeSchema, vectors: UInt8Array, states: States, excludes: Exclusions
+) -> tuple[UInt8Array, BoolArray, dict[str, BoolArray]]:
+    """Labels of another schema in the words of the street, which of them are known, and who is in each state there."""
+    attributes = np.zeros((len(vectors), SCHEMA.num_bits), dtype=np.uint8)
+    known = np.zeros(attributes.shape, dtype=np.bool_)
+    holds: dict[str, BoolArray] = {}
+    for group, numbers in zip(schema.groups, states_from_vectors(schema, vectors).T, strict=True):
+        name, meanings = states.get(group.name, (group.name, {}))
+        for number, state in enumerate(group.states):
+            holds[state.name] = rows = numbers == number
+            _say(attributes, known, rows, name, meanings.get(state.name, (state.name,)))
+    for conditions, excluded in excludes:
+        rows = np.all([holds[condition] for condition in conditions], axis=0)
+        for bit in _bits(excluded):
+            known[rows, bit] = True
+    return attributes, known, holds
+
+
 def _say(attributes: UInt8Array, known: BoolArray, rows: BoolArray, group_name: str, allowed: tuple[str, ...]) -> None:
-    """Write that a group is in one of the allowed states, into some rows; nothing if the group is left out."""
-    if group_name in LEFT_OUT:
+    """Write that a group is in one of the allowed states, into some rows; nothing if the schema lacks it."""
+    if group_name not in SCHEMA.group_index:
         return
     group = SCHEMA.groups[SCHEMA.group_index[group_name]]
     for state in group.states:
