@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peer_attributes import OUTPUTS, PEER_SPEC, WORDS, fitting, found, quality, words_of
+from benchmarks.peer_attributes import OUTPUTS, PEER_SPEC, WORDS, asked, fitting, found, quality, words_of
 from sal_cli.bench.drawn import write_people
 from sal_runtime.arrays import AnyArray, UInt8Array
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.errors import InputError
 from sal_runtime.query.language import parse_query
 from sal_runtime.query.schema import AttributeSchema
-from sal_train.datasets import market1501, peta_schema
+from sal_train.datasets import market1501, peta_schema, street_schema
 from sal_train.datasets.splits import SearchDataset, seen_categories, split_from_rows
 from sal_train.evaluation.subject import bundle_subject
 
@@ -85,6 +85,15 @@ def check_fitting(schema: AttributeSchema, vectors: UInt8Array, expected: dict[s
 def test_a_schema_without_words_is_named() -> None:
     with pytest.raises(InputError, match="schema 'mine' has no entry in WORDS"):
         words_of(AttributeSchema("mine", market1501.SCHEMA.groups))
+
+
+@pytest.mark.parametrize("of_data", [market1501.SCHEMA, peta_schema.SCHEMA], ids=["market1501", "peta"])
+def test_a_bundle_of_the_street_is_asked_in_the_words_of_the_data_set(of_data: AttributeSchema) -> None:
+    queries = asked(street_schema.SCHEMA, of_data)
+    assert {output: len(texts) for output, texts in queries.items()} == {
+        output: len(texts) for output, texts in words_of(of_data).items()
+    }
+    assert asked(market1501.SCHEMA, of_data)["has_bag"][0].text == "bag|handbag"
 
 
 class KnowingPeer:
