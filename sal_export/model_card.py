@@ -98,7 +98,8 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return "## Test numbers\n\nNot measured yet; `sal eval --bundle ... --attach` writes them here.\n"
     rows = []
-    for name, values in (("all", metrics), ("unseen", metrics.get("unseen")), ("seen", metrics.get("seen"))):
+    parts = {"all": metrics, "unseen": metrics.get("unseen"), "seen": metrics.get("seen")}
+    for name, values in (parts | metrics.get("by_source", {})).items():
         if values and values.get("num_queries"):
             numbers = [f"{100 * values[key]:.1f}" for key in METRIC_KEYS]
             rows.append((f"{name} ({values['num_queries']} queries)", *numbers))
@@ -106,8 +107,11 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
     if recognition:
         rows.append(("ranked by its attribute head", *(f"{100 * recognition[key]:.1f}" for key in METRIC_KEYS)))
     record = metrics["record"]
-    text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images, percent; "
-    text += f"the exported encoders, `{record['command']}`.\n\n"
+    among = ""
+    if "by_source" in metrics:
+        among = "; each query searches the images of its own data set"
+    text = f"## Test numbers\n\n{record['data']['name']}, {record['data']['num_images']:,} gallery images{among}, "
+    text += f"percent; the exported encoders, `{record['command']}`.\n\n"
     return text + _table(("queries", "mAP", "rank-1", "rank-5", "rank-10"), rows)
 
 

@@ -34,6 +34,7 @@ from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
+from sal_train.datasets.street import in_words_of
 from sal_train.evaluation.full_queries import encode_descriptions
 from sal_train.evaluation.protocol import protocol_of_test_split
 from sal_train.images.cache import load_images
@@ -78,7 +79,7 @@ def retrieval_task(
     cache_dir: Path,
 ) -> Task:
     """The evaluation protocol of a data set, with its gallery decoded and its queries encoded."""
-    protocol = protocol_of_test_split(dataset)
+    protocol = protocol_of_test_split(in_words_of(dataset, statistics.schema))
     images = load_images(protocol.image_paths, spec, cache_dir)
     run = open_backend(attribute_encoder).run
 

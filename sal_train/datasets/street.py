@@ -14,19 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
+from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.market1501 import load_market1501
 from sal_train.datasets.pa100k import load_pa100k
 from sal_train.datasets.peta import load_peta, load_peta_images, split_categories
 from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
 from sal_train.datasets.street_schema import (
     ONE_DRAW_GROUPS,
+    ORIGINS,
     SCHEMA,
     street_from_market,
     street_from_pa100k,
     street_from_peta,
 )
 
-Translate = Callable[[UInt8Array], tuple[UInt8Array, BoolArray]]
+Translate = Callable[[UInt8Array, AttributeSchema], tuple[UInt8Array, BoolArray]]
 
 SOURCES: dict[str, tuple[Callable[[Path], SearchDataset], Translate]] = {
     "market1501": (load_market1501, street_from_market),
@@ -105,7 +107,7 @@ def joined(splits: Sequence[tuple[str, Split]]) -> Split:
         splits: each with the name of its data set; a name may come twice.
     """
     names = tuple(dict.fromkeys(source for source, _ in splits))
-    parts = [SOURCES[source][1](split.attributes) for source, split in splits]
+    parts = [SOURCES[source][1](split.attributes, SCHEMA) for source, split in splits]
     attributes, known = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     sizes = [len(split.image_paths) for _, split in splits]
     return split_from_rows(
@@ -118,12 +120,25 @@ def joined(splits: Sequence[tuple[str, Split]]) -> Split:
     )
 
 
-def in_street_words(dataset: SearchDataset) -> SearchDataset:
-    """A data set of `SOURCES` with labels in the words of the street, and its own categories; any other as it is."""
-    if dataset.name not in SOURCES:
+def in_words_of(dataset: SearchDataset, schema: AttributeSchema) -> SearchDataset:
+    """A data set of the street with labels in the words of a model of the street, and its own categories.
+
+    Args:
+        dataset: one of `SOURCES`, or of `NAMES`; any other is returned as it is.
+        schema: of the model. It may have other words than `SCHEMA` now has, but none that never was in it.
+    """
+    names = dataset.schema.bit_names
+    if schema.bit_names == names or not set(schema.bit_names) <= ORIGINS.keys():
         return dataset
-    splits = []
-    for split in (dataset.train, dataset.test):
-        attributes, known = SOURCES[dataset.name][1](split.attributes)
-        splits.append(dataclasses.replace(split, attributes=attributes, unknown=~known))
-    return dataclasses.replace(dataset, schema=SCHEMA, train=splits[0], test=splits[1])
+
+    def translated(split: Split) -> Split:
+        if dataset.name in SOURCES:
+            attributes, known = SOURCES[dataset.name][1](split.attributes, schema)
+        else:
+            kept = [names.index(name) for name in schema.bit_names]
+            attributes, known = split.attributes[:, kept], split.known[:, kept]
+        return dataclasses.replace(split, attributes=attributes, unknown=~known)
+
+    if dataset.name not in SOURCES and not (dataset.name in NAMES and set(schema.bit_names) <= set(names)):
+        return dataset
+    return dataclasses.replace(dataset, schema=schema, train=translated(dataset.train), test=translated(dataset.test))

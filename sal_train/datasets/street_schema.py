@@ -10,11 +10,11 @@ have one that Market has no word for. Long trousers exclude shorts and skirts, a
 hat that there is no accessory. All other words of PETA are unknown for Market-1501.
 
 What PETA says: all words but `handbag`, which it only excludes for people who carry nothing. Whether the lower part is
-a dress (or a skirt), and short, follows from its words for shorts and skirts.
+a dress (or a skirt), and short, follows from its words for shorts and skirts; stripes are thin or thick ones.
 
 What PA-100K says: a person under 18 is under-15 or 16-30, one of 18 to 60 may be of three ages; a short sleeve is as
 in Market-1501, a shoulder bag is PETA's messenger bag, shorts are shorts, and trousers, a skirt or a dress leave their
-kind open. Without stripes nothing is striped, and without glasses there are no sunglasses. Its other words (the view,
+kind open. Stripes may be thin or thick, and without glasses there are no sunglasses. Its other words (the view,
 glasses, things held in front, long coats, spliced and patterned clothes) are not in the schema: neither of the other
 sets labels them.
 
@@ -27,18 +27,15 @@ and umbrella (19).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
-from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, binary, exclusive
+from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, State, binary, exclusive
 from sal_train.datasets import market1501, pa100k, peta_schema
 from sal_train.datasets.peta_schema import BIT
 from sal_train.datasets.splits import states_from_vectors
-
-States = Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
-Exclusions = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
 LEFT_OUT = frozenset(
     (
@@ -49,8 +46,9 @@ LEFT_OUT = frozenset(
 )
 """Words that are not in the schema, by the names of their bits. A word that no model recognises leaves by a name here;
 labels and rules that speak of it are then ignored."""
-HANDBAG, DRESS, SHORT = range(len(BIT), len(BIT) + 3)
+HANDBAG, DRESS, SHORT, STRIPES = range(len(BIT), len(BIT) + 4)
 """Bits of words that are not PETA's own, behind its 105."""
+HAIR_COLOURS = peta_schema.SCHEMA.groups[peta_schema.SCHEMA.group_index["hair-colour"]]
 CHANGED = (
     exclusive(
         "age",
@@ -82,8 +80,17 @@ CHANGED = (
     ),
     binary("messenger-bag", BIT["carryingMessengerBag"], present_aliases=("shoulder-bag", "bag")),
     binary("trousers", BIT["lowerBodyTrousers"]),
+    binary("plaid-upper", BIT["upperBodyPlaid"], present_aliases=("plaid", "checked")),
+    binary("suit-upper", BIT["upperBodySuit"], present_aliases=("suit",)),
+    dataclasses.replace(
+        HAIR_COLOURS,
+        states=tuple(
+            dataclasses.replace(state, aliases=("blond", "blonde")) if state.name == "yellow" else state
+            for state in HAIR_COLOURS.states
+        ),
+    ),
 )
-"""Groups of PETA that have other words here, because Market-1501 has words of its own."""
+"""Groups of PETA that have other words here: Market-1501 has words of its own, and some words became unique."""
 ADDED = (
     binary("handbag", HANDBAG),
     binary("lower-type", DRESS, absent="pants", present="dress", present_aliases=("skirt",)),
@@ -95,39 +102,40 @@ ADDED = (
         absent_aliases=("long",),
         present_aliases=("short",),
     ),
+    binary("stripes-upper", STRIPES, present_aliases=("stripes", "striped")),
 )
-"""Groups of Market-1501 that PETA does not have."""
+"""Groups that PETA does not have: those of Market-1501, and stripes of any kind."""
 
 
-def _without(group: Group, left_out: frozenset[str]) -> Group | None:
-    """The group without the words that are left out; None if nothing remains to be asked."""
-    if group.kind == "binary":
-        return None if group.name in left_out else group
-    states = tuple(state for state in group.states if f"{group.name}={state.name}" not in left_out)
-    return dataclasses.replace(group, states=states)
-
-
-def _joined() -> tuple[AttributeSchema, tuple[int, ...]]:
-    """The schema, and for each of its bits the bit among PETA's and those behind them."""
+def _every_group() -> tuple[Group, ...]:
+    """All groups, with the bits of PETA and those behind them."""
     changed = {group.name: group for group in CHANGED}
-    every = [*(changed.get(group.name, group) for group in peta_schema.SCHEMA.groups), *ADDED]
-    groups = [kept for group in every if (kept := _without(group, LEFT_OUT)) is not None]
-    origins = tuple(sorted(bit for group in groups for bit in group.bits))
-    numbers = {origin: number for number, origin in enumerate(origins)}
-    renumbered = [
-        dataclasses.replace(
-            group,
-            states=tuple(
-                state if state.bit is None else dataclasses.replace(state, bit=numbers[state.bit])
-                for state in group.states
-            ),
-        )
-        for group in groups
-    ]
-    return AttributeSchema("street", tuple(renumbered)), origins
+    return (*(changed.get(group.name, group) for group in peta_schema.SCHEMA.groups), *ADDED)
 
 
-SCHEMA, ORIGINS = _joined()
+def _bit_name(group: Group, state: State) -> str:
+    return state.name if group.kind == "binary" else f"{group.name}={state.name}"
+
+
+def schema_without(left_out: Collection[str]) -> AttributeSchema:
+    """The vocabulary without some words, named as in `LEFT_OUT`; a binary group goes as a whole."""
+    groups = []
+    bits = iter(range(len(ORIGINS)))
+    for group in _every_group():
+        kept = [state for state in group.states if state.bit is None or _bit_name(group, state) not in left_out]
+        states = tuple(state if state.bit is None else dataclasses.replace(state, bit=next(bits)) for state in kept)
+        if any(state.bit is not None for state in states):
+            groups.append(dataclasses.replace(group, states=states))
+    return AttributeSchema("street", tuple(groups))
+
+
+ORIGINS = {
+    _bit_name(group, state): state.bit for group in _every_group() for state in group.states if state.bit is not None
+}
+"""By the name of each word's bit, also of those left out, its bit among PETA's and those behind them."""
+SCHEMA = schema_without(LEFT_OUT)
+States = Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
+Exclusions = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 ONE_DRAW_GROUPS = peta_schema.ONE_DRAW_GROUPS
 MARKET_STATES: States = {
     "age": (
@@ -180,7 +188,7 @@ PA100K_STATES: States = {
         {"trousers": ("pants",), "shorts": ("pants",), "skirt": ("dress",), NONE_STATE: ("pants", "dress")},
     ),
 }
-"""The same for PA-100K. Nothing is said of its groups that are not here, and of labels that contradict each other."""
+"""The same for PA-100K. Labels that contradict each other say nothing."""
 PA100K_EXCLUDES: Exclusions = (
     (("trousers",), ("short-lower", "shorts", "hot-pants", "short-skirt", "long-skirt")),
     (("shorts",), ("trousers", "jeans", "suit-lower", "short-skirt", "long-skirt")),
@@ -195,65 +203,76 @@ PA100K_EXCLUDES: Exclusions = (
 )
 
 
-def street_from_market(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+def street_from_market(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) -> tuple[UInt8Array, BoolArray]:
     """Translate attribute vectors of Market-1501, uint8 `[N, 30]`.
+
+    Args:
+        vectors: labels of N people.
+        schema: the vocabulary, perhaps with fewer or more words than now.
 
     Returns:
         Attributes uint8 `[N, A]` and known bool `[N, A]`.
     """
-    attributes, known, _ = _translated(market1501.SCHEMA, vectors, MARKET_STATES, MARKET_EXCLUDES)
+    attributes, known, _ = _translated(market1501.SCHEMA, vectors, schema, MARKET_STATES, MARKET_EXCLUDES)
     return attributes, known
 
 
-def street_from_pa100k(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+def street_from_pa100k(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) -> tuple[UInt8Array, BoolArray]:
     """Translate attribute vectors of PA-100K, uint8 `[N, 26]`.
+
+    Args:
+        vectors: labels of N people.
+        schema: the vocabulary, perhaps with fewer or more words than now.
 
     Returns:
         Attributes uint8 `[N, A]` and known bool `[N, A]`.
     """
-    attributes, known, holds = _translated(pa100k.SCHEMA, vectors, PA100K_STATES, PA100K_EXCLUDES)
-    for bit in _bits(("shorts", "short-lower")):
+    attributes, known, holds = _translated(pa100k.SCHEMA, vectors, schema, PA100K_STATES, PA100K_EXCLUDES)
+    for bit in _bits(schema, ("shorts", "short-lower")):
         attributes[holds["shorts"], bit] = known[holds["shorts"], bit] = 1
     return attributes, known
 
 
 def _translated(
-    schema: AttributeSchema, vectors: UInt8Array, states: States, excludes: Exclusions
+    theirs: AttributeSchema, vectors: UInt8Array, schema: AttributeSchema, states: States, excludes: Exclusions
 ) -> tuple[UInt8Array, BoolArray, dict[str, BoolArray]]:
     """Labels of another schema in the words of the street, which of them are known, and who is in each state there."""
-    attributes = np.zeros((len(vectors), SCHEMA.num_bits), dtype=np.uint8)
+    attributes = np.zeros((len(vectors), schema.num_bits), dtype=np.uint8)
     known = np.zeros(attributes.shape, dtype=np.bool_)
     holds: dict[str, BoolArray] = {}
-    for group, numbers in zip(schema.groups, states_from_vectors(schema, vectors).T, strict=True):
+    for group, numbers in zip(theirs.groups, states_from_vectors(theirs, vectors).T, strict=True):
         name, meanings = states.get(group.name, (group.name, {}))
         for number, state in enumerate(group.states):
             holds[state.name] = rows = numbers == number
-            _say(attributes, known, rows, name, meanings.get(state.name, (state.name,)))
+            if name in schema.group_index:
+                group_here = schema.groups[schema.group_index[name]]
+                _say(attributes, known, rows, group_here, meanings.get(state.name, (state.name,)))
     for conditions, excluded in excludes:
         rows = np.all([holds[condition] for condition in conditions], axis=0)
-        for bit in _bits(excluded):
+        for bit in _bits(schema, excluded):
             known[rows, bit] = True
     return attributes, known, holds
 
 
-def _say(attributes: UInt8Array, known: BoolArray, rows: BoolArray, group_name: str, allowed: tuple[str, ...]) -> None:
-    """Write that a group is in one of the allowed states, into some rows; nothing if the schema lacks it."""
-    if group_name not in SCHEMA.group_index:
-        return
-    group = SCHEMA.groups[SCHEMA.group_index[group_name]]
+def _bits(schema: AttributeSchema, words: Iterable[str]) -> list[int]:
+    """Bits of words that are names of bits, without those that the schema lacks."""
+    return [schema.bit_names.index(word) for word in words if word in schema.bit_names]
+
+
+def _say(attributes: UInt8Array, known: BoolArray, rows: BoolArray, group: Group, allowed: tuple[str, ...]) -> None:
+    """Write that a group is in one of the allowed states, into some rows."""
     for state in group.states:
         if state.bit is not None and (state.name not in allowed or allowed == (state.name,)):
             attributes[rows, state.bit] = state.name in allowed
             known[rows, state.bit] = True
 
 
-def _bits(words: Iterable[str]) -> list[int]:
-    """Bits of words that are names of bits, without those that are left out."""
-    return [SCHEMA.bit_names.index(word) for word in words if word not in LEFT_OUT]
-
-
-def street_from_peta(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
+def street_from_peta(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) -> tuple[UInt8Array, BoolArray]:
     """Translate attribute vectors of PETA, uint8 `[N, 105]`; contradictory labels remain, but for the gender.
+
+    Args:
+        vectors: labels of N people.
+        schema: the vocabulary, perhaps with fewer or more words than now.
 
     Returns:
         Attributes uint8 `[N, A]` and known bool `[N, A]`.
@@ -264,11 +283,13 @@ def street_from_peta(vectors: UInt8Array) -> tuple[UInt8Array, BoolArray]:
 
     dress = column("lowerBodyShortSkirt", "lowerBodyLongSkirt")
     short = column("lowerBodyShorts", "lowerBodyShortSkirt", "lowerBodyHotPants", "lowerBodyCapri")
-    added = {HANDBAG: np.zeros(len(vectors), dtype=np.uint8), DRESS: dress, SHORT: short}
+    stripes = column("upperBodyThinStripes", "upperBodyThickStripes")
+    added = {HANDBAG: np.zeros(len(vectors), dtype=np.uint8), DRESS: dress, SHORT: short, STRIPES: stripes}
     everything = np.column_stack([vectors, *(added[bit] for bit in sorted(added))])
     known = np.ones(everything.shape, dtype=np.bool_)
     known[:, HANDBAG] = column("carryingNothing") == 1
     female, male = BIT["personalFemale"], BIT["personalMale"]
     known[:, female] = vectors[:, female] != vectors[:, male]
     everything[~known] = 0
-    return everything[:, ORIGINS], known[:, ORIGINS]
+    chosen = [ORIGINS[name] for name in schema.bit_names]
+    return everything[:, chosen], known[:, chosen]

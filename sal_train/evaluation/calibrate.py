@@ -27,6 +27,7 @@ from sal_runtime.matching.scoring import match_score
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.config import DataConfig
 from sal_train.datasets.splits import Labels, SearchDataset, Split
+from sal_train.datasets.street import in_words_of
 from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import own_train_rows, partition
 from sal_train.evaluation.metrics import rank_queries
@@ -124,10 +125,11 @@ def calibrate(
     Returns:
         JSON that `Calibration.from_json` reads, with a record of the fit.
     """
-    rows, source = calibration_rows(dataset.train, held_out, seed)
-    paths = [dataset.train.image_paths[row] for row in rows]
-    images = encode_labelled(subject, paths, dataset.train.labels.rows(rows), cache_dir, console)
-    population = dataset.train.labels.rows(slice(dataset.train.num_own))
+    split = in_words_of(dataset, subject.schema).train
+    rows, source = calibration_rows(split, held_out, seed)
+    paths = [split.image_paths[row] for row in rows]
+    images = encode_labelled(subject, paths, split.labels.rows(rows), cache_dir, console)
+    population = split.labels.rows(slice(split.num_own))
     result = fit_calibration(subject, images, population, seed) | {"fitted_on": source}
     return result if source == HELD_OUT else result | {"caveat": CAVEAT}
 

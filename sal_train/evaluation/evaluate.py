@@ -23,8 +23,7 @@ from sal_runtime.errors import ConfigError, InputError
 from sal_runtime.matching.scoring import NUM_COMPLETIONS
 from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets.splits import SearchDataset
-from sal_train.datasets.street import in_street_words
-from sal_train.datasets.street_schema import SCHEMA as STREET
+from sal_train.datasets.street import in_words_of
 from sal_train.evaluation.calibrate import TOP_HITS, calibrate, count_pairs
 from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
 from sal_train.evaluation.operating_points import OperatingPoints
@@ -149,9 +148,8 @@ def evaluate_bundle(path: Path, dataset: SearchDataset, options: Options, consol
 
 
 def _in_words_of(subject: Subject, dataset: SearchDataset) -> SearchDataset:
-    """The data set, in the words of the street if the subject knows these."""
-    if subject.schema.bit_names == STREET.bit_names:
-        dataset = in_street_words(dataset)
+    """The data set in the words of the subject, which may know more than the data set labels."""
+    dataset = in_words_of(dataset, subject.schema)
     got, expected = subject.schema.bit_names, dataset.schema.bit_names
     if got != expected:
         raise InputError(

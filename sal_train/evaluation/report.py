@@ -69,7 +69,8 @@ def _full_table(report: Mapping[str, Any]) -> Table:
     ]
     rankings += [(TEST_TIME_NAMES[name], metrics) for name, metrics in report.get("test_time", {}).items()]
     for name, metrics in rankings:
-        for part, values in (("all", metrics), ("seen", metrics.get("seen")), ("unseen", metrics.get("unseen"))):
+        parts = {"all": metrics, "seen": metrics.get("seen"), "unseen": metrics.get("unseen")}
+        for part, values in (parts | metrics.get("by_source", {})).items():
             if values is not None:
                 cells = [_with_error(values, metric) for metric in METRICS]
                 table.add_row(name if part == "all" else "", f"{part} {values['num_queries']}", *cells)

@@ -12,7 +12,8 @@ from sal_train.datasets import market1501, peta_schema, street_schema
 from sal_train.datasets.load import load_dataset
 from sal_train.datasets.market1501_peta import market_vectors
 from sal_train.datasets.peta_schema import BIT
-from sal_train.datasets.splits import possible_states, states_from_vectors
+from sal_train.datasets.splits import SearchDataset, possible_states, split_from_rows, states_from_vectors
+from sal_train.datasets.street import in_words_of
 from sal_train.datasets.street_schema import SCHEMA, street_from_market, street_from_peta
 from sal_train.evaluation.held_out import partition
 from tests.research_data import find_data
@@ -183,18 +184,43 @@ def test_labels_of_peta_remain() -> None:
 
 
 @pytest.mark.parametrize("word", ["baby-buggy", "handbag", "lower-colour=yellow", "carrying-nothing"])
-def test_a_word_leaves_by_its_name(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_leaves_by_its_name(word: str) -> None:
     vectors = drawn_market(50)
     kept = [name != word for name in SCHEMA.bit_names]
     expected = [array[:, kept] for array in street_from_market(vectors)]
-    monkeypatch.setattr(street_schema, "LEFT_OUT", street_schema.LEFT_OUT | {word})
-    schema, origins = street_schema._joined()
-    monkeypatch.setattr(street_schema, "SCHEMA", schema)
-    monkeypatch.setattr(street_schema, "ORIGINS", origins)
+    schema = street_schema.schema_without(street_schema.LEFT_OUT | {word})
     assert list(schema.bit_names) == [name for name in SCHEMA.bit_names if name != word]
-    for got, wanted in zip(street_from_market(vectors), expected, strict=True):
+    for got, wanted in zip(street_from_market(vectors, schema), expected, strict=True):
         assert (got == wanted).all()
-    assert street_from_peta(np.eye(len(BIT), dtype=np.uint8))[0].shape[1] == schema.num_bits
+    assert street_from_peta(np.eye(len(BIT), dtype=np.uint8), schema)[0].shape[1] == schema.num_bits
+
+
+def test_every_rule_speaks_of_words_that_there_are() -> None:
+    groups = {group.name: {state.name for state in group.states} for group in street_schema._every_group()}
+    for group in MARKET.groups:
+        name, meanings = street_schema.MARKET_STATES.get(group.name, (group.name, {}))
+        assert meanings.keys() <= {state.name for state in group.states}
+        for state in group.states:
+            assert set(meanings.get(state.name, (state.name,))) <= groups[name]
+    own = {state.name for group in MARKET.groups for state in group.states}
+    for conditions, excluded in street_schema.MARKET_EXCLUDES:
+        assert set(conditions) <= own
+        assert set(excluded) <= street_schema.ORIGINS.keys()
+
+
+def test_a_model_of_fewer_words_is_measured_in_its_words() -> None:
+    schema = street_schema.schema_without(street_schema.LEFT_OUT | {"handbag", "jacket"})
+    vectors = drawn_market(20)
+    split = split_from_rows([Path("unused")] * 20, vectors, [""] * 20)
+    dataset = SearchDataset("market1501", MARKET, split, split, np.zeros(0, dtype=bool), np.zeros(30), (), (), "", "")
+    in_its_words = in_words_of(dataset, schema)
+    attributes, known = street_from_market(vectors, schema)
+    assert in_its_words.schema == schema
+    assert (in_its_words.test.attributes == attributes).all()
+    assert (in_its_words.test.known == known).all()
+    assert (in_its_words.test.categories == split.categories).all()
+    assert in_words_of(dataset, MARKET) is dataset
+    assert in_words_of(dataset, peta_schema.SCHEMA) is dataset
 
 
 def test_the_sensitive_words_are_marked() -> None:

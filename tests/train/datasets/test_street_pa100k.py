@@ -13,8 +13,8 @@ from sal_train.datasets import pa100k
 from sal_train.datasets.load import load_dataset
 from sal_train.datasets.pa100k import BIT
 from sal_train.datasets.splits import split_from_rows
-from sal_train.datasets.street import in_street_words, joined
-from sal_train.datasets.street_schema import SCHEMA, street_from_pa100k
+from sal_train.datasets.street import in_words_of, joined
+from sal_train.datasets.street_schema import LEFT_OUT, SCHEMA, schema_without, street_from_pa100k
 from tests.train.datasets.drawn_pa100k import fields, write_pa100k
 
 
@@ -38,7 +38,7 @@ def test_a_woman_in_shorts() -> None:
 
 def test_an_old_man_in_trousers_who_carries_nothing_that_is_labelled() -> None:
     present, absent, unknown = said("AgeOver60", "Back", "LongSleeve", "Trousers", "Glasses", "UpperStride", "boots")
-    assert present == {"age=over-60", "sleeve=long-sleeve", "boots"}
+    assert present == {"age=over-60", "sleeve=long-sleeve", "stripes-upper", "boots"}
     assert {"female", "dress", "short-lower", "shorts", "short-skirt", "long-skirt", "sleeve=no-sleeve"} <= absent
     assert {"trousers", "jeans", "suit-lower", "capri", "sunglasses", "thin-stripes-upper", "jacket"} <= unknown
     assert {"carrying-nothing", "no-accessory", "plastic-bag", "hair=long-hair", "upper-colour=red"} <= unknown
@@ -58,6 +58,15 @@ def test_labels_that_contradict_each_other_say_nothing() -> None:
     parts = ("age", "sleeve", "dress", "short-lower", "shorts", "jeans", "long-skirt")
     assert {name for name in SCHEMA.bit_names if name.startswith(parts)} <= unknown
     assert "hat" in absent
+
+
+@pytest.mark.parametrize("word", ["shorts", "stripes-upper", "age=over-60", "jeans"])
+def test_words_that_leave_the_vocabulary_change_no_other(word: str) -> None:
+    vectors = fields()["train_label"]
+    fewer = schema_without({*LEFT_OUT, word})
+    kept = [name != word for name in SCHEMA.bit_names]
+    for full, part in zip(street_from_pa100k(vectors), street_from_pa100k(vectors, fewer), strict=True):
+        np.testing.assert_array_equal(full[:, kept], part)
 
 
 def test_pa100k_alone_in_the_words_of_the_street(tmp_path: Path) -> None:
@@ -93,7 +102,7 @@ def test_data_sets_are_joined_with_their_gaps(tmp_path: Path) -> None:
 
 def test_a_model_of_the_street_is_measured_on_pa100k_in_its_words(tmp_path: Path) -> None:
     write_pa100k(tmp_path, fields())
-    data = in_street_words(load_dataset("pa100k", tmp_path))
+    data = in_words_of(load_dataset("pa100k", tmp_path), SCHEMA)
     assert data.schema == SCHEMA
     assert not data.train.known.all()
 
