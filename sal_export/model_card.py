@@ -67,7 +67,7 @@ data, for rare attributes and for people who are partly hidden.
 def _trained_on(training: Mapping[str, Any]) -> str:
     text = f"{training['train_images']:,}, {training['train_categories']:,}"
     if auxiliary := training.get("auxiliary_images"):
-        text += f"; {auxiliary:,} of the images are auxiliary: they show people unlike those the model is measured on"
+        text += f"; {auxiliary:,} of the images are auxiliary: they are only trained on, and counted in no statistics"
     return text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.splits import Labels
 
@@ -40,11 +40,12 @@ def recognition_rates(
         `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
         `precision`, of the images in which it is recognised, those that have it, and `negative_precision`, of those
         in which it is not, those that lack it, None if there is no such image; `people_without` it, counted likewise;
-        `balanced_accuracy`, their mean, and its `standard_error`, None without both. `mA`: mean of the balanced
-        accuracies, None if there is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition,
-        2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
+        `recall_at_half_precision`, the largest share of images with the attribute that any threshold finds while at
+        least half of its finds are right, which tells whether a word is worth asking for; `balanced_accuracy`, the mean
+        of both rates, and its `standard_error`, None without both. `mA`: mean of the balanced accuracies, None if there
+        is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
     """
-    predicted, is_true = logits > 0, labels.attributes == 1
+    is_true = labels.attributes == 1
     known = np.ones(is_true.shape, dtype=np.bool_) if labels.known is None else labels.known
     people = np.array([identity or f" {row}" for row, identity in enumerate(identities or [""] * len(is_true))])
     by_attribute: dict[str, dict[str, Any]] = {}
@@ -57,7 +58,7 @@ def recognition_rates(
                 "people_without": len(np.unique(without)),
             }
             by_attribute[schema.bit_names[bit]] = counted | _rates(
-                predicted[known[:, bit], bit], is_true[known[:, bit], bit]
+                logits[known[:, bit], bit], is_true[known[:, bit], bit]
             )
     by_attribute = {name: by_attribute[name] for name in schema.bit_names}
     balanced = [rates["balanced_accuracy"] for rates in by_attribute.values() if rates["balanced_accuracy"] is not None]
@@ -74,7 +75,8 @@ def full_name(bit: str, group: str) -> str:
     return bit if group in bit else f"{group}={bit}"
 
 
-def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _rates(logits: Float32Array, is_true: BoolArray) -> dict[str, Any]:
+    predicted = logits > 0
     positives, negatives = int(is_true.sum()), int((~is_true).sum())
     shown, hidden = int(predicted.sum()), int((~predicted).sum())
     hits = float((predicted & is_true).sum() / positives) if positives else None
@@ -90,9 +92,16 @@ def _rates(predicted: np.ndarray[Any, Any], is_true: np.ndarray[Any, Any]) -> di
         "true_negative_rate": rejections,
         "precision": float((predicted & is_true).sum() / shown) if shown else None,
         "negative_precision": float((~predicted & ~is_true).sum() / hidden) if hidden else None,
+        "recall_at_half_precision": _recall_at_half_precision(logits, is_true) if positives else None,
         "balanced_accuracy": balanced,
         "standard_error": error,
     }
+
+
+def _recall_at_half_precision(logits: Float32Array, is_true: BoolArray) -> float:
+    found = np.cumsum(is_true[np.argsort(-logits, kind="stable")])
+    half_right = 2 * found >= np.arange(1, len(found) + 1)
+    return float(np.where(half_right, found, 0).max() / found[-1])
 
 
 def _variance(rate: float, count: int) -> float:

@@ -43,6 +43,7 @@ def test_what_never_occurs_has_no_rate_and_stays_out_of_the_mean() -> None:
         "true_negative_rate": None,
         "precision": 1.0,
         "negative_precision": 0.0,
+        "recall_at_half_precision": 1.0,
         "balanced_accuracy": None,
         "standard_error": None,
     }
@@ -68,3 +69,18 @@ def test_a_word_is_measured_on_the_images_of_which_it_is_known() -> None:
     assert rates["share"] == pytest.approx(2 / 3)
     assert (rates["true_positive_rate"], rates["true_negative_rate"]) == (0.5, 0.0)
     assert (rates["precision"], rates["negative_precision"]) == (0.5, 0.0)
+
+
+def test_recall_while_half_of_the_finds_are_right_is_that_of_the_best_threshold() -> None:
+    rng = np.random.default_rng(4)
+    is_true = rng.random(200) < 0.15
+    logits = (rng.normal(size=200) + 1.2 * is_true).astype(np.float32)
+    labels = Labels(is_true[:, None].astype(np.uint8))
+    rates = recognition_rates(logits[:, None], labels, AttributeSchema("one", (binary("hat", 0),)))
+    recalls = [0.0]
+    for threshold in logits:
+        found = logits >= threshold
+        if is_true[found].mean() >= 0.5:
+            recalls.append(is_true[found].sum() / is_true.sum())
+    assert rates["by_attribute"]["hat"]["recall_at_half_precision"] == pytest.approx(max(recalls))
+    assert 0.1 < max(recalls) < 1.0
