@@ -43,7 +43,8 @@ def recognition_rates(
         `recall_at_half_precision`, the largest share of images with the attribute that any threshold finds while at
         least half of its finds are right, which tells whether a word is worth asking for; `balanced_accuracy`, the mean
         of both rates, and its `standard_error`, None without both. `mA`: mean of the balanced accuracies, None if there
-        is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`: their number; `chance`: what a head that knows nothing reaches.
+        is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`:
+        their number; `chance`: what a head that knows nothing reaches.
     """
     is_true = labels.attributes == 1
     known = np.ones(is_true.shape, dtype=np.bool_) if labels.known is None else labels.known
