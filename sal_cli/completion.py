@@ -7,7 +7,8 @@ import re
 
 def complete_dataset(incomplete: str) -> list[str]:
     """The published data sets; where none fits, the shell completes files."""
-    return _fitting(incomplete, "market1501", "peta", "street", "market1501+peta")
+    names = ("market1501", "peta", "pa100k", "street", "street+pa100k", "street-pa100k", "market1501+peta")
+    return _fitting(incomplete, *names)
 
 
 def complete_recipe(incomplete: str) -> list[str]:

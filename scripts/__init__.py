@@ -1,5 +1,7 @@
 """Programs that are run by hand or by make.
 
+convert_osnet.py      makes weights of a backbone from the published files of a re-identification network
+convert_peer.py       makes ONNX from the published files of the network that benchmarks/peer_attributes.py measures
 gpu_checks/           checks that need an NVIDIA GPU, recorded as JSON
 make_bundle.sh        trains and exports a published bundle
 make_demo_gallery.py  cuts the demo crops out of a video

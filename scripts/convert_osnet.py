@@ -78,6 +78,21 @@ def read_constants(xml: Path) -> list[AnyArray]:
     """The floating-point constants of a published graph in the order in which it runs.
 
     Raises:
+        InputError: as for `read_published`.
+    """
+    return [
+        constant
+        for operation in read_published(xml).get_ordered_ops()
+        if operation.get_type_name() != "Convert"
+        for value in operation.input_values()
+        if (constant := _float_constant(value.get_node())) is not None
+    ]
+
+
+def read_published(xml: Path) -> Any:
+    """A published graph as an `openvino.Model`.
+
+    Raises:
         InputError: openvino is not installed, or cannot read the file.
     """
     try:
@@ -87,16 +102,9 @@ def read_constants(xml: Path) -> list[AnyArray]:
     if not xml.with_suffix(".bin").is_file():
         raise InputError(f"{xml.with_suffix('.bin')}: not found; it belongs beside the .xml")
     try:
-        model = openvino.Core().read_model(xml)
+        return openvino.Core().read_model(xml)
     except RuntimeError as error:
         raise InputError(f"{xml}: openvino cannot read it ({error})") from error
-    return [
-        constant
-        for operation in model.get_ordered_ops()
-        if operation.get_type_name() != "Convert"
-        for value in operation.input_values()
-        if (constant := _float_constant(value.get_node())) is not None
-    ]
 
 
 def _float_constant(node: Any) -> AnyArray | None:

@@ -1,59 +1,90 @@
-"""Market-1501 and PETA together, in one vocabulary (`street_schema.py`).
+"""Market-1501, PETA and PA-100K in one vocabulary (`street_schema.py`).
 
-Training has Market's training images, PETA's training images, and at the end, as auxiliary images, the images of PETA
-that its protocol drops because their combination of attributes occurs once: they show 5,679 more people. No image of a
-test person of either set is among them. The test split has both galleries; each is searched for its own categories.
+Training has the training images of each data set and at the end, as auxiliary images, the images of PETA that its
+protocol drops because their combination of attributes occurs once: they show 5,679 more people. No image of a test
+person is among them. The test split has all galleries; each is searched for its own categories.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sal_runtime.arrays import BoolArray, UInt8Array
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.datasets.market1501 import load_market1501
+from sal_train.datasets.pa100k import load_pa100k
 from sal_train.datasets.peta import load_peta, load_peta_images, split_categories
 from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
-from sal_train.datasets.street_schema import ONE_DRAW_GROUPS, ORIGINS, SCHEMA, street_from_market, street_from_peta
+from sal_train.datasets.street_schema import (
+    ONE_DRAW_GROUPS,
+    ORIGINS,
+    SCHEMA,
+    street_from_market,
+    street_from_pa100k,
+    street_from_peta,
+)
 
-NAME = "street"
-TRANSLATIONS = {"market1501": street_from_market, "peta": street_from_peta}
-SOURCES = tuple(TRANSLATIONS)
+Translate = Callable[[UInt8Array, AttributeSchema], tuple[UInt8Array, BoolArray]]
+
+SOURCES: dict[str, tuple[Callable[[Path], SearchDataset], Translate]] = {
+    "market1501": (load_market1501, street_from_market),
+    "peta": (load_peta, street_from_peta),
+    "pa100k": (load_pa100k, street_from_pa100k),
+}
+"""How each data set is loaded, and its labels translated."""
+NAMES = {
+    "street": ("market1501", "peta"),
+    "street+pa100k": ("market1501", "peta", "pa100k"),
+    "street-pa100k": ("pa100k",),
+}
+"""The data sets behind each name of `--dataset`; the last is for whoever must do without research-only data."""
 REMEDY = "use the published data"
 
 
-def load_street(root: Path) -> SearchDataset:
-    """Load both data sets.
+def load_street(root: Path, name: str = "street") -> SearchDataset:
+    """Load the data sets behind a name.
 
     Args:
-        root: folder that holds `Market-1501/` and `PETA/`.
+        root: folder that holds `Market-1501/`, `PETA/` and `PA-100K/`, as far as they are needed.
+        name: a key of `NAMES`.
 
     Raises:
         InputError: a file is missing, or counts differ from the published data.
     """
-    market, peta, others = load_market1501(root), load_peta(root), _other_people(root)
-    train = joined(market.train, peta.train, others)
-    test = joined(market.test, peta.test)
-    expect(
-        "street: training categories of the protocols", int(train.categories[: train.num_own].max()) + 1, 2_398, REMEDY
-    )
-    expect("street: test categories", test.num_categories, 684, REMEDY)
+    loaded = {source: SOURCES[source][0](root) for source in NAMES[name]}
+    notes = [f"{source}: {note}" for source, data in loaded.items() for note in data.notes]
+    splits = [(source, data.train) for source, data in loaded.items()]
+    num_auxiliary = 0
+    if "peta" in loaded:
+        others = _other_people(root)
+        splits.append(("peta", others))
+        num_auxiliary = len(others.image_paths)
+        notes.append(f"{num_auxiliary:,} images of PETA that its protocol drops are trained on, too")
+    train = dataclasses.replace(joined(splits), num_auxiliary=num_auxiliary)
+    test = joined([(source, data.test) for source, data in loaded.items()])
+    if name == "street":
+        categories = int(train.categories[: train.num_own].max()) + 1
+        expect("street: training categories of the protocols", categories, 2_398, REMEDY)
+        expect("street: test categories", test.num_categories, 684, REMEDY)
+    silent = np.flatnonzero(~train.known[: train.num_own].any(axis=0)).tolist()
+    if silent:
+        words = ", ".join(SCHEMA.bit_names[bit] for bit in silent)
+        notes.append(f"{len(silent)} words that these data say nothing of, so that nothing can learn them: {words}")
     return SearchDataset(
-        name=NAME,
+        name=name,
         schema=SCHEMA,
         train=train,
         test=test,
         seen=seen_categories(train, test),
         prior=train.labels.rows(slice(train.num_own)).shares(),
         one_draw_groups=ONE_DRAW_GROUPS,
-        notes=(
-            *(f"{data.name}: {note}" for data in (market, peta) for note in data.notes),
-            f"{len(others.image_paths):,} images of PETA that its protocol drops are trained on, too",
-        ),
-        attribution=f"{market.attribution}; {peta.attribution}",
-        licence="research only, no commercial use, not to be redistributed",
+        notes=tuple(notes),
+        attribution="; ".join(data.attribution for data in loaded.values()),
+        licence=loaded["peta" if "peta" in loaded else "pa100k"].licence,  # PETA's terms are the strictest
     )
 
 
@@ -69,33 +100,31 @@ def _other_people(root: Path) -> Split:
     return split_from_rows(paths, images.vectors[rows], [images.persons[row] for row in rows])
 
 
-def joined(market: Split, *peta: Split) -> Split:
-    """Images of Market-1501, then of PETA, with labels in the words of the street.
+def joined(splits: Sequence[tuple[str, Split]]) -> Split:
+    """The images of several splits, each with the labels of its data set, in the words of the street.
 
     Args:
-        market: with the labels of Market-1501.
-        peta: with the labels of PETA; all but the first are auxiliary.
+        splits: each with the name of its data set; a name may come twice.
     """
-    parts = [street_from_market(market.attributes), *(street_from_peta(split.attributes) for split in peta)]
+    names = tuple(dict.fromkeys(source for source, _ in splits))
+    parts = [SOURCES[source][1](split.attributes, SCHEMA) for source, split in splits]
     attributes, known = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    splits = (market, *peta)
-    sizes = [len(split.image_paths) for split in splits]
-    split = split_from_rows(
-        [path for split in splits for path in split.image_paths],
+    sizes = [len(split.image_paths) for _, split in splits]
+    return split_from_rows(
+        [path for _, split in splits for path in split.image_paths],
         attributes,
-        [*market.identities, *(f"peta-{person}" for split in peta for person in split.identities)],
+        [f"{source}-{person}" if person else "" for source, split in splits for person in split.identities],
         known,
-        np.repeat(np.array([0] + [1] * len(peta), dtype=np.int64), sizes),
-        SOURCES,
+        np.repeat(np.array([names.index(source) for source, _ in splits], dtype=np.int64), sizes),
+        names,
     )
-    return dataclasses.replace(split, num_auxiliary=sum(sizes[2:]))
 
 
 def in_words_of(dataset: SearchDataset, schema: AttributeSchema) -> SearchDataset:
     """A data set of the street with labels in the words of a model of the street, and its own categories.
 
     Args:
-        dataset: Market-1501, PETA, or both together; any other is returned as it is.
+        dataset: one of `SOURCES`, or of `NAMES`; any other is returned as it is.
         schema: of the model. It may have other words than `SCHEMA` now has, but none that never was in it.
     """
     names = dataset.schema.bit_names
@@ -103,13 +132,13 @@ def in_words_of(dataset: SearchDataset, schema: AttributeSchema) -> SearchDatase
         return dataset
 
     def translated(split: Split) -> Split:
-        if dataset.name in TRANSLATIONS:
-            attributes, known = TRANSLATIONS[dataset.name](split.attributes, schema)
+        if dataset.name in SOURCES:
+            attributes, known = SOURCES[dataset.name][1](split.attributes, schema)
         else:
             kept = [names.index(name) for name in schema.bit_names]
             attributes, known = split.attributes[:, kept], split.known[:, kept]
         return dataclasses.replace(split, attributes=attributes, unknown=~known)
 
-    if dataset.name not in TRANSLATIONS and not (dataset.name == NAME and set(schema.bit_names) <= set(names)):
+    if dataset.name not in SOURCES and not (dataset.name in NAMES and set(schema.bit_names) <= set(names)):
         return dataset
     return dataclasses.replace(dataset, schema=schema, train=translated(dataset.train), test=translated(dataset.test))

@@ -1,4 +1,4 @@
-"""One vocabulary for the street: the words of Market-1501 and PETA in one schema, and their labels in these words.
+"""One vocabulary for the street: the words of Market-1501 and PETA in one schema, and labels in these words.
 
 Neither data set labels everything. A label that a set does not give is unknown: its bit is 0, and `known` is False.
 Bits are enough to say "one of several states": Market's `adult` leaves 31-45 and 46-60 unknown and excludes all other
@@ -12,6 +12,12 @@ hat that there is no accessory. All other words of PETA are unknown for Market-1
 What PETA says: all words but `handbag`, which it only excludes for people who carry nothing. Whether the lower part is
 a dress (or a skirt), and short, follows from its words for shorts and skirts; stripes are thin or thick ones.
 
+What PA-100K says: a person under 18 is under-15 or 16-30, one of 18 to 60 may be of three ages; a short sleeve is as
+in Market-1501, a shoulder bag is PETA's messenger bag, shorts are shorts, and trousers, a skirt or a dress leave their
+kind open. Stripes may be thin or thick, and without glasses there are no sunglasses. Its other words (the view,
+glasses, things held in front, long coats, spliced and patterned clothes) are not in the schema: neither of the other
+sets labels them.
+
 Words of PETA that fewer than 25 people have in training are left out, and such colours are `none`. They are, with the
 number of people: hair blue (0), green (1), orange (1), pink (0), purple (2) and red (1), lower orange (8), footwear
 pink (15), purple (13) and blue (20), plaid-lower (13), thin-stripes-lower (22), kerchief (14), shopping-trolley (12)
@@ -21,13 +27,13 @@ and umbrella (19).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
 from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, State, binary, exclusive
-from sal_train.datasets import market1501, peta_schema
+from sal_train.datasets import market1501, pa100k, peta_schema
 from sal_train.datasets.peta_schema import BIT
 from sal_train.datasets.splits import states_from_vectors
 
@@ -128,8 +134,10 @@ ORIGINS = {
 }
 """By the name of each word's bit, also of those left out, its bit among PETA's and those behind them."""
 SCHEMA = schema_without(LEFT_OUT)
+States = Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
+Exclusions = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 ONE_DRAW_GROUPS = peta_schema.ONE_DRAW_GROUPS
-MARKET_STATES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+MARKET_STATES: States = {
     "age": (
         "age",
         {"young": ("under-15",), "teenager": ("16-30",), "adult": ("31-45", "46-60"), "old": ("over-60",)},
@@ -145,7 +153,7 @@ MARKET_STATES: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 }
 """Groups of Market-1501 with their group here, and the states here that a state of Market may be; groups and states
 that are not listed have the same names here."""
-MARKET_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+MARKET_EXCLUDES: Exclusions = (
     (("long-lower",), ("shorts", "capri", "hot-pants", "short-skirt")),
     (("pants",), ("short-skirt", "long-skirt")),
     (("short-lower",), ("long-skirt", "suit-lower")),
@@ -159,6 +167,42 @@ MARKET_EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """States of Market-1501 that exclude words here when they hold together; in PETA they are as good as never together."""
 
 
+PA100K_STATES: States = {
+    "age": (
+        "age",
+        {"under-18": ("under-15", "16-30"), "18-60": ("16-30", "31-45", "46-60"), "over-60": ("over-60",)},
+    ),
+    "sleeve": (
+        "sleeve",
+        {
+            "short-sleeve": ("short-sleeve", "no-sleeve", NONE_STATE),
+            NONE_STATE: ("long-sleeve", "short-sleeve", "no-sleeve", NONE_STATE),
+        },
+    ),
+    "shoulder-bag": (
+        "messenger-bag",
+        {"no-shoulder-bag": ("no-messenger-bag",), "shoulder-bag": ("messenger-bag",)},
+    ),
+    "lower-type": (
+        "lower-type",
+        {"trousers": ("pants",), "shorts": ("pants",), "skirt": ("dress",), NONE_STATE: ("pants", "dress")},
+    ),
+}
+"""The same for PA-100K. Labels that contradict each other say nothing."""
+PA100K_EXCLUDES: Exclusions = (
+    (("trousers",), ("short-lower", "shorts", "hot-pants", "short-skirt", "long-skirt")),
+    (("shorts",), ("trousers", "jeans", "suit-lower", "short-skirt", "long-skirt")),
+    (("skirt",), ("trousers", "jeans", "suit-lower", "shorts", "hot-pants", "capri")),
+    (("no-stripes-upper",), ("thin-stripes-upper", "thick-stripes-upper")),
+    (("no-glasses",), ("sunglasses",)),
+    (("hat",), ("no-accessory",)),
+    (("handbag",), ("carrying-nothing",)),
+    (("shoulder-bag",), ("carrying-nothing",)),
+    (("backpack",), ("carrying-nothing",)),
+    (("holding-in-front",), ("carrying-nothing",)),
+)
+
+
 def street_from_market(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) -> tuple[UInt8Array, BoolArray]:
     """Translate attribute vectors of Market-1501, uint8 `[N, 30]`.
 
@@ -169,22 +213,50 @@ def street_from_market(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) ->
     Returns:
         Attributes uint8 `[N, A]` and known bool `[N, A]`.
     """
+    attributes, known, _ = _translated(market1501.SCHEMA, vectors, schema, MARKET_STATES, MARKET_EXCLUDES)
+    return attributes, known
+
+
+def street_from_pa100k(vectors: UInt8Array, schema: AttributeSchema = SCHEMA) -> tuple[UInt8Array, BoolArray]:
+    """Translate attribute vectors of PA-100K, uint8 `[N, 26]`.
+
+    Args:
+        vectors: labels of N people.
+        schema: the vocabulary, perhaps with fewer or more words than now.
+
+    Returns:
+        Attributes uint8 `[N, A]` and known bool `[N, A]`.
+    """
+    attributes, known, holds = _translated(pa100k.SCHEMA, vectors, schema, PA100K_STATES, PA100K_EXCLUDES)
+    for bit in _bits(schema, ("shorts", "short-lower")):
+        attributes[holds["shorts"], bit] = known[holds["shorts"], bit] = 1
+    return attributes, known
+
+
+def _translated(
+    theirs: AttributeSchema, vectors: UInt8Array, schema: AttributeSchema, states: States, excludes: Exclusions
+) -> tuple[UInt8Array, BoolArray, dict[str, BoolArray]]:
+    """Labels of another schema in the words of the street, which of them are known, and who is in each state there."""
     attributes = np.zeros((len(vectors), schema.num_bits), dtype=np.uint8)
     known = np.zeros(attributes.shape, dtype=np.bool_)
     holds: dict[str, BoolArray] = {}
-    for group, numbers in zip(market1501.SCHEMA.groups, states_from_vectors(market1501.SCHEMA, vectors).T, strict=True):
-        name, meanings = MARKET_STATES.get(group.name, (group.name, {}))
+    for group, numbers in zip(theirs.groups, states_from_vectors(theirs, vectors).T, strict=True):
+        name, meanings = states.get(group.name, (group.name, {}))
         for number, state in enumerate(group.states):
             holds[state.name] = rows = numbers == number
             if name in schema.group_index:
                 group_here = schema.groups[schema.group_index[name]]
                 _say(attributes, known, rows, group_here, meanings.get(state.name, (state.name,)))
-    for conditions, excluded in MARKET_EXCLUDES:
+    for conditions, excluded in excludes:
         rows = np.all([holds[condition] for condition in conditions], axis=0)
-        for word in excluded:
-            if word in schema.bit_names:
-                known[rows, schema.bit_names.index(word)] = True
-    return attributes, known
+        for bit in _bits(schema, excluded):
+            known[rows, bit] = True
+    return attributes, known, holds
+
+
+def _bits(schema: AttributeSchema, words: Iterable[str]) -> list[int]:
+    """Bits of words that are names of bits, without those that the schema lacks."""
+    return [schema.bit_names.index(word) for word in words if word in schema.bit_names]
 
 
 def _say(attributes: UInt8Array, known: BoolArray, rows: BoolArray, group: Group, allowed: tuple[str, ...]) -> None:
