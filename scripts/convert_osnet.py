@@ -96,7 +96,7 @@ def read_published(xml: Path) -> Any:
         InputError: openvino is not installed, or cannot read the file.
     """
     try:
-        import openvino  # type: ignore[import-untyped]
+        import openvino
     except ImportError as error:
         raise InputError("openvino is not installed, and only it reads these files; pip install openvino") from error
     if not xml.with_suffix(".bin").is_file():
