@@ -47,6 +47,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "recognised": tables.recognised,
         "training": partial(tables.training, results),
         "verdict": partial(verdict.verdict, results),
+        "paired": partial(verdict.paired, results),
         **{
             function.__name__: partial(function, results)
             for function in (

@@ -61,6 +61,12 @@ def verdict(results: Path, plan: str, dataset: str, plans: Path = PLANS) -> str:
     return markdown(heading, rows)
 
 
+def paired(results: Path, file: str, other: str, measure: str) -> str:
+    """Points of mAP by which a run exceeds another on queries that training has not seen, ± standard error."""
+    found = compare([read_result(results / file)], [read_result(results / other)], measure, unseen=True).over_queries
+    return f"{100 * found.mean:+.1f} ± {percent(found.standard_error)}"
+
+
 def _records(folder: Path, run: str) -> list[Any]:
     return [read_result(file) for file in sorted(folder.glob(f"{run}-seed*.json"))]
 

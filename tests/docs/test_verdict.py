@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build.verdict import verdict
+from docs.build.verdict import paired, verdict
 from sal_runtime.errors import InputError
 
 PLAN = """
@@ -53,6 +53,11 @@ def test_rows_are_compared_with_embed_on_the_same_seeds_and_queries(results: Pat
     assert full[3].startswith("-9.3 ± 12.9 (p ")  # held out: all six pairs, and one query that lost much
     assert full[6].startswith("**+11.0 ± 1.0 (p ")  # the two unseen queries gained 10 and 12 points
     assert full[7] == "41.2 / 47.0"
+
+
+def test_two_runs_are_compared_on_unseen_queries(results: Path) -> None:
+    files = [f"training/ladder-tiny/peta-{name}-seed1.json" for name in ("full", "embed")]
+    assert paired(results, *files, "test") == "+11.0 ± 1.0"
 
 
 def test_a_plan_that_is_missing_is_named(results: Path) -> None:
