@@ -173,6 +173,9 @@ class StageConfig:
     frozen_trunk: bool = False
     """Do not train the convolutions. Their pooled output is computed once for every image and its mirror image, so an
     epoch takes seconds on a CPU; `data.flip` is the only augmentation that applies."""
+    linear_generator: bool = False
+    """Begin the stage with the encoders that are best under a linear generator of pooled features, in closed form
+    (`linear_generator.py`; not in the paper). It needs `frozen_trunk`; the phase `heads` then trains the heads."""
     frozen_blocks: int = 0
     """Blocks of the trunk, from the input on, that do not train; an OSNet has 12, the first 4 at full resolution."""
     cache_frozen: bool = False

@@ -147,6 +147,13 @@ def distil(nets: Networks, batch: Batch, features: Features, settings: PhaseSett
     }
 
 
+def heads(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
+    """L_att and L_cat of the heads alone, on embeddings of images that stay as they are (not in the paper)."""
+    with torch.no_grad():
+        e_v = nets.E_V(features.f_v)
+    return _embedding_terms(nets, e_v, batch, settings.weights, "image")
+
+
 def synthesis_discriminator(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
     """-L_gan1 (eq. 4) for D_1."""
     f_v, f_a = features.detached()
@@ -228,6 +235,7 @@ PHASES = {
             embed_joint,
         ),
         Phase("distil", ("image_backbone", "E_V"), distil),
+        Phase("heads", ("C_att", "C_cat"), heads),
         Phase("synthesis_D", ("D_1",), synthesis_discriminator),
         Phase("synthesis_G", ("G_V", "G_A"), synthesis_generators),
         Phase("alignment_D", ("D_2",), alignment_discriminator),

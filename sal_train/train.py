@@ -32,6 +32,7 @@ from sal_train.evaluation.held_out import Partition, own_train_rows, partition, 
 from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
+from sal_train.linear_generator import fit_linear_encoders, set_linear_encoders
 from sal_train.linear_query import join_linear_query
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
@@ -79,7 +80,8 @@ def train(
             run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
             with run.log:
                 finished = _run_stages(run, deadline)
-        if finished and config.model.linear_query and distributed.rank() == 0:
+        fitted = any(stage.linear_generator for stage in config.stages)  # its linear query is part of the solution
+        if finished and config.model.linear_query and not fitted and distributed.rank() == 0:
             console.print(join_linear_query(out, run.split, run.part, _inputs(run)), highlight=False)
         distributed.barrier()
         return finished
@@ -338,6 +340,8 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
         run.data = dataclasses.replace(run.data, computed=_computed(run, stage))
+        if stage.linear_generator and not (number == run.at.stage and run.at.epoch):
+            _begin_with_linear_generator(run, stage)
         for epoch in range(run.at.epoch if number == run.at.stage else 0, stage.epochs):
             started = time.monotonic()
             terms = _run_epoch(run, stage, phases, epoch)
@@ -365,6 +369,22 @@ def _computed(run: Training, stage: StageConfig) -> Tensor | None:
     if stage.cache_frozen:
         return run_frozen_blocks(backbone, run.data.images, run.cache_dir, run.log.console)
     return None
+
+
+def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
+    """Fit the linear generator to the own training images, and give the networks and their average its encoders."""
+    if not stage.frozen_trunk or run.data.computed is None:
+        raise ConfigError(f"stage {stage.name!r}: linear_generator is fitted to pooled features; set frozen_trunk too")
+    rows = own_train_rows(run.split, run.part)
+    encoders = fit_linear_encoders(
+        run.data.computed[torch.as_tensor(rows), 0],
+        run.split.attributes[rows],
+        run.split.categories[rows],
+        run.config.model.embedding_dim,
+    )
+    for networks in (run.state.networks, run.state.average):
+        if networks is not None:
+            set_linear_encoders(networks, encoders)
 
 
 def _inputs(run: Training) -> UInt8Array | Tensor:

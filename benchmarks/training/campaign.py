@@ -229,13 +229,14 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
 
 
 def _metrics(folder: Path, dataset: SearchDataset, cache: Path, device: str, held_out: bool) -> dict[str, Any]:
-    """Metrics of the cosine ranking, with the average precision and the rank of the first right image of each query."""
+    """Metrics of the cosine ranking; of each query AP, the rank of the first right image, if seen."""
     ranked = rank_run(load_run(folder), dataset, cache, torch.device(device), held_out)
     precision, first = rank_queries(ranked.scores, ranked.relevance)
     return {
         **summarise(precision, first, ranked.scores.shape[1], ranked.seen).to_json(),
         "average_precision": [round(float(value), 4) for value in precision],
         "first_rank": first.tolist(),
+        "is_seen": ranked.seen.astype(int).tolist(),
     }
 
 

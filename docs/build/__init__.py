@@ -13,6 +13,8 @@ A template is Markdown with Jinja expressions:
 results.py  `result(FILE)`, `row(ROWS, KEY=VALUE)` and the filters `decimals`, `digits` and `percent`
 tables.py   functions that return a Markdown table: `full_queries`, `rankings`, `partial_queries`, `calibration`,
             `operating_points`, `training`
+budget.py   `first_hits`, `known_groups`, `query_kinds`, `distances` of an error budget; `generated` of a generator
+verdict.py  `verdict`, the table of a plan whose rows are compared by paired tests; `paired`, two runs
 pages.py    from a template to a document
 reference.py  `docs/api/*.md`, from the docstrings of the public names
 plots.py    `docs/images/*.svg`; needs matplotlib

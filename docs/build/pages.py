@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import tables
+from docs.build import budget, tables, verdict
 from docs.build.results import decimals, digits, percent, read_result, row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,6 +46,18 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "operating_points": tables.operating_points,
         "recognised": tables.recognised,
         "training": partial(tables.training, results),
+        "verdict": partial(verdict.verdict, results),
+        "paired": partial(verdict.paired, results),
+        **{
+            function.__name__: partial(function, results)
+            for function in (
+                budget.first_hits,
+                budget.known_groups,
+                budget.query_kinds,
+                budget.distances,
+                budget.generated,
+            )
+        },
     }
     note = f"\n<!-- Rendered from docs/templates/{name}.j2 by `python -m docs.build`; edit the template. -->\n"
     return environment.get_template(f"{name}.j2").render().lstrip("\n") + note

@@ -145,9 +145,12 @@ def training(results: Path, plan: str, measure: str, plans: Path = PLANS) -> str
             records = _records(results / "training" / plan, f"{dataset}-{run['name']}", measure)
             machines |= {_machine(record) for record in records}
             values = [record[measure]["mAP"] for record in records]
-            cells += [_over_seeds(values), _over_seeds([record[measure]["rank1"] for record in records])]
-            published = _published(results, dataset, f"{plan}/{run['name']}")
-            cells.append(_difference(values, first) if measure == "held_out" else published)
+            cells += [over_seeds(values), over_seeds([record[measure]["rank1"] for record in records])]
+            cells.append(
+                _difference(values, first)
+                if measure == "held_out"
+                else published(results, dataset, f"{plan}/{run['name']}")
+            )
             first = values if number == 0 else first
     computed = ", ".join(sorted(machines)) or NOTHING
     return (
@@ -165,7 +168,7 @@ def _machine(record: Mapping[str, Any]) -> str:
     return str(record["machine"]["gpu"] if record["device"] == "cuda" else record["machine"]["cpu"])
 
 
-def _published(results: Path, dataset: str, run: str) -> str:
+def published(results: Path, dataset: str, run: str) -> str:
     """The paper's mAP and rank-1 for one of our runs."""
     for row in read_result(results / "published.json")["rows"]:
         if row["dataset"] == dataset and run in row["runs"]:
@@ -180,7 +183,7 @@ def _difference(values: Sequence[float], first: Sequence[float]) -> str:
     return f"{100 * (statistics.mean(values) - statistics.mean(first)):+.1f}"
 
 
-def _over_seeds(values: Sequence[float]) -> str:
+def over_seeds(values: Sequence[float]) -> str:
     """Mean ± sample standard deviation with the number of seeds; a single seed has no deviation."""
     if len(values) < 2:
         return percent(values[0]) if values else NOTHING

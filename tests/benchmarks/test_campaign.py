@@ -91,6 +91,7 @@ def test_every_run_leaves_a_result_and_is_not_made_twice(plan: Path, places: Pla
     assert base["held_out"]["num_queries"] == 2
     assert base["test"]["num_queries"] == 4
     assert len(base["test"]["first_rank"]) == 4
+    assert base["test"]["is_seen"] == [0, 0, 0, 0]
     assert sum(base["test"]["average_precision"]) / 4 == pytest.approx(base["test"]["mAP"], abs=1e-4)
     assert more["held_out"] is None
     assert (more["base"], more["seed"], more["epochs"]) == ("tiny-base-seed1", 2, 1)

@@ -1,0 +1,125 @@
+"""The linear generator on data that it generated, and in a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from sal_runtime.errors import ConfigError, InputError
+from sal_train.checkpoint import load_run
+from sal_train.config import Config
+from sal_train.linear_generator import fit_linear_encoders, set_linear_encoders
+from sal_train.networks import Networks
+from sal_train.recipe import config_from_tree, config_to_tree
+from sal_train.train import train
+from tests.train.tiny_training import SCHEMA, tiny_config, tiny_dataset
+
+MODEL = {
+    "encoders": "linear",
+    "linear_query": True,
+    "embedding_output": "batchnorm",
+    "feature_norm": "batch",
+    "unit_heads": True,
+}
+
+
+def generated(seed: int, count: int, noise: float) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Features [count, 20], attributes [count, 6] and categories of random people; the effects are always the same."""
+    effects = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    attributes = torch.randint(0, 2, (count, 6), generator=generator)
+    loud = torch.ones(20)
+    loud[:5] = 10.0  # some features are nearly all noise
+    features = 3.0 + attributes.float() @ effects + noise * loud * torch.randn(count, 20, generator=generator)
+    vectors = attributes.numpy().astype(np.uint8)
+    return features, vectors, np.unique(vectors, axis=0, return_inverse=True)[1]
+
+
+def test_descriptions_that_nobody_had_find_their_images() -> None:
+    features, attributes, categories = generated(1, 4000, noise=0.5)
+    new = np.isin(categories, np.unique(categories)[::8])
+    encoders = fit_linear_encoders(features[~new], attributes[~new], categories[~new], 6)
+    wanted, of_image = np.unique(categories[new], return_inverse=True)
+    vectors = torch.tensor(np.stack([attributes[categories == number][0] for number in wanted])).float()
+    images = normalize(features[new] @ encoders.image_weight.T + encoders.image_bias)
+    queries = normalize(vectors @ encoders.query_weight.T + encoders.query_bias)
+    found = (images @ queries.T).argmax(dim=1).numpy() == of_image
+    assert found.mean() > 0.9
+
+
+def test_the_image_side_is_the_expected_signal() -> None:
+    """Against a ridge-free least squares regression of the queries on the features: the best linear estimate."""
+    features, attributes, categories = generated(2, 60_000, noise=1.0)
+    encoders = fit_linear_encoders(features, attributes, categories, 6)
+    queries = torch.tensor(attributes).float() @ encoders.query_weight.T + encoders.query_bias
+    design = torch.cat([features, torch.ones(len(features), 1)], dim=1)
+    regressed = design @ torch.linalg.lstsq(design, queries).solution
+    images = features @ encoders.image_weight.T + encoders.image_bias
+    cosine = (normalize(images) * normalize(regressed)).sum(dim=1)
+    assert cosine.mean() > 0.97  # not 1: the covariance is shrunk, so that few images suffice
+
+
+def test_axes_that_attributes_do_not_need_are_zero() -> None:
+    features, attributes, categories = generated(3, 500, noise=1.0)
+    encoders = fit_linear_encoders(features, attributes, categories, 9)
+    assert encoders.image_weight.shape == (9, 20)
+    assert not encoders.image_weight[6:].any()
+    assert not encoders.query_bias[6:].any()
+
+
+def test_a_single_category_has_no_effects() -> None:
+    features, attributes, _ = generated(3, 10, noise=1.0)
+    with pytest.raises(InputError, match="two categories or more, got one"):
+        fit_linear_encoders(features, attributes, np.zeros(10, dtype=np.int64), 4)
+
+
+def test_networks_embed_with_the_maps() -> None:
+    config = tiny_config(("heads",), model=MODEL)
+    networks = Networks(config.model, SCHEMA.num_bits, 5).eval()
+    channels = networks.image_backbone.fc.in_features
+    features = torch.randn(50, channels, generator=torch.Generator().manual_seed(1))
+    attributes = torch.randint(0, 2, (50, SCHEMA.num_bits), generator=torch.Generator().manual_seed(2))
+    encoders = fit_linear_encoders(features, attributes.numpy().astype(np.uint8), np.arange(50) // 2, 8)
+    set_linear_encoders(networks, encoders)
+    with torch.no_grad():
+        images, queries = networks.embed_images(features), networks.embed_attributes(attributes.float())
+    expected = features @ encoders.image_weight.T + encoders.image_bias
+    torch.testing.assert_close(images, expected, rtol=1e-3, atol=1e-4)
+    direct = normalize(attributes.float() @ encoders.query_weight.T + encoders.query_bias)
+    torch.testing.assert_close(queries, direct, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"encoders": "mlp"}, {"linear_query": False}, {"embedding_output": "tanh"}])
+def test_networks_that_cannot_hold_it_are_refused(change: dict[str, object]) -> None:
+    networks = Networks(tiny_config(("heads",), model=MODEL | change).model, SCHEMA.num_bits, 5)
+    features, attributes, categories = torch.randn(8, 1280), np.eye(8, 5, dtype=np.uint8), np.arange(8)
+    with pytest.raises(ConfigError, match=r"needs model\.encoders = linear"):
+        set_linear_encoders(networks, fit_linear_encoders(features, attributes, categories, 8))
+
+
+def generator_config(frozen: bool = True) -> Config:
+    stage = {"phases": ["heads"], "epochs": 2, "learning_rate": 1e-2, "frozen_trunk": frozen, "linear_generator": True}
+    return config_from_tree({**config_to_tree(tiny_config(("heads",), model=MODEL)), "stages": [stage]})
+
+
+def test_a_run_trains_its_heads_only_and_keeps_the_solution(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path)
+    assert train(generator_config(), dataset, tmp_path / "run", tmp_path / "cache")
+    one = dataclasses.replace(generator_config().stages[0], epochs=1)
+    assert train(dataclasses.replace(generator_config(), stages=(one,)), dataset, tmp_path / "one", tmp_path / "cache")
+    run, shorter = load_run(tmp_path / "run"), load_run(tmp_path / "one")
+    assert run.is_finished
+    for name in ("E_V", "E_A", "linear_query", "image_backbone"):
+        states = [getattr(each.networks, name).state_dict() for each in (run, shorter)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0]), name
+    assert not torch.equal(run.networks.C_att.weight, shorter.networks.C_att.weight)
+
+
+def test_a_trunk_that_trains_has_no_features_to_fit_to(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set frozen_trunk too"):
+        train(generator_config(frozen=False), tiny_dataset(tmp_path), tmp_path / "run", tmp_path / "cache")
