@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sal_runtime.arrays import AnyArray, Float64Array, Int64Array, UInt8Array
+from sal_runtime.arrays import AnyArray, Int64Array, UInt8Array
 from sal_train.checkpoint import MODEL_FILE, load_run, save_model
 from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import Split
@@ -33,7 +33,7 @@ def fit_linear_query(
     """Weighted ridge regression of unit embeddings on attribute vectors.
 
     People of different data sets also differ in what is no attribute: camera, place, season. So the regression only
-    explains the differences from the average person of the same data set, and all data sets weigh the same.
+    explains the differences from the average person of the same data set.
 
     Args:
         embeddings: unit vectors of the training images, float32 [N, d].
@@ -45,22 +45,13 @@ def fit_linear_query(
         Weight float32 [d, A] and bias float32 [d] of the linear layer; it maps an average person to the zero vector.
     """
     _, inverse, counts = np.unique(categories, return_inverse=True, return_counts=True)
-    weight = torch.as_tensor(_even(1.0 / counts[inverse], sources), dtype=torch.float64)[:, None]
+    weight = torch.as_tensor(1.0 / counts[inverse], dtype=torch.float64)[:, None]
     a, e = torch.as_tensor(attributes, dtype=torch.float64), embeddings.double()
     a_mean = (weight * a).sum(0) / weight.sum()
     a, e = _centred(a, weight, sources), _centred(e, weight, sources)
     penalty = RIDGE * torch.eye(a.shape[1], dtype=torch.float64)
     solution = torch.linalg.solve(a.T @ (weight * a) + penalty, a.T @ (weight * e))  # [A, d]
     return solution.T.float().contiguous(), -(a_mean @ solution).float()
-
-
-def _even(weight: Float64Array, sources: Int64Array | None) -> Float64Array:
-    """Weights `[N]` with the same total, of which each data set has the same part."""
-    if sources is None:
-        return weight
-    _, inverse = np.unique(sources, return_inverse=True)
-    totals = np.bincount(inverse, weights=weight)
-    return np.asarray(weight / totals[inverse] * totals.mean())
 
 
 def _centred(values: Tensor, weight: Tensor, sources: Int64Array | None) -> Tensor:
