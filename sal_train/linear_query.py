@@ -27,19 +27,13 @@ RIDGE = 10.0
 """Penalty on the squared weights, in units of categories; each category counts once, whatever its number of images."""
 
 
-def fit_linear_query(
-    embeddings: Tensor, attributes: AnyArray, categories: Int64Array, sources: Int64Array | None = None
-) -> tuple[Tensor, Tensor]:
+def fit_linear_query(embeddings: Tensor, attributes: AnyArray, categories: Int64Array) -> tuple[Tensor, Tensor]:
     """Weighted ridge regression of unit embeddings on attribute vectors.
-
-    People of different data sets also differ in what is no attribute: camera, place, season. So the regression only
-    explains the differences from the average person of the same data set.
 
     Args:
         embeddings: unit vectors of the training images, float32 [N, d].
         attributes: of the same images, [N, A]: 0 or 1, or the probability of what is unknown.
         categories: of the same images, int64 [N], any numbering.
-        sources: of the same images, number of the data set, int64 [N]; None: there is one.
 
     Returns:
         Weight float32 [d, A] and bias float32 [d] of the linear layer; it maps an average person to the zero vector.
@@ -47,22 +41,11 @@ def fit_linear_query(
     _, inverse, counts = np.unique(categories, return_inverse=True, return_counts=True)
     weight = torch.as_tensor(1.0 / counts[inverse], dtype=torch.float64)[:, None]
     a, e = torch.as_tensor(attributes, dtype=torch.float64), embeddings.double()
-    a_mean = (weight * a).sum(0) / weight.sum()
-    a, e = _centred(a, weight, sources), _centred(e, weight, sources)
+    a_mean, e_mean = (weight * a).sum(0) / weight.sum(), (weight * e).sum(0) / weight.sum()
+    a, e = a - a_mean, e - e_mean
     penalty = RIDGE * torch.eye(a.shape[1], dtype=torch.float64)
     solution = torch.linalg.solve(a.T @ (weight * a) + penalty, a.T @ (weight * e))  # [A, d]
     return solution.T.float().contiguous(), -(a_mean @ solution).float()
-
-
-def _centred(values: Tensor, weight: Tensor, sources: Int64Array | None) -> Tensor:
-    """Values `[N, n]` minus the weighted mean of their data set."""
-    if sources is None:
-        return values - (weight * values).sum(0) / weight.sum()
-    centred = values.clone()
-    for number in np.unique(sources):
-        rows = torch.as_tensor(sources == number)
-        centred[rows] -= (weight[rows] * values[rows]).sum(0) / weight[rows].sum()
-    return centred
 
 
 def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Array | Tensor) -> str:
@@ -86,8 +69,7 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Arr
     rows = own_train_rows(split, part)  # auxiliary people look different and would worsen the fit
     embeddings = encode_images(networks, images, rows)
     attributes = fill_unknown(run.statistics, split.attributes, split.known)
-    sources = None if split.sources is None else split.sources[rows]
-    networks.set_linear_query(*fit_linear_query(embeddings, attributes[rows], split.categories[rows], sources))
+    networks.set_linear_query(*fit_linear_query(embeddings, attributes[rows], split.categories[rows]))
     validation: dict[str, float] = {}
     before = run.provenance.get("validation", {})
     if len(part.validation):

@@ -43,25 +43,6 @@ def test_the_fit_is_that_of_a_least_squares_solver() -> None:
     np.testing.assert_allclose(bias.numpy(), -a_mean @ solution, atol=1e-5)
 
 
-def test_what_sets_two_data_sets_apart_is_not_put_down_to_attributes() -> None:
-    """As least squares with a free offset for each data set; a mere shift of one set changes nothing."""
-    rng = np.random.default_rng(1)
-    sources, categories = np.repeat([0, 1], 8), np.arange(16)
-    attributes = rng.random((16, 4)) + np.array([0.0, 0.5])[sources][:, None]
-    embeddings = rng.normal(size=(16, 3)).astype(np.float32)
-    weight, bias = fit_linear_query(torch.from_numpy(embeddings), attributes, categories, sources)
-    offsets = np.eye(2)[sources]
-    rows = np.vstack(
-        [np.hstack([attributes, offsets]), np.hstack([np.sqrt(linear_query.RIDGE) * np.eye(4), np.zeros((4, 2))])]
-    )
-    solution = np.linalg.lstsq(rows, np.vstack([embeddings, np.zeros((4, 3))]), rcond=None)[0][:4]
-    np.testing.assert_allclose(weight.numpy(), solution.T, atol=1e-5)
-    np.testing.assert_allclose(bias.numpy(), -attributes.mean(axis=0) @ solution, atol=1e-5)
-    moved = embeddings + np.array([[0.0, 0.0, 0.0], [3.0, -2.0, 1.0]], dtype=np.float32)[sources]
-    again, _ = fit_linear_query(torch.from_numpy(moved), attributes, categories, sources)
-    np.testing.assert_allclose(again.numpy(), weight.numpy(), atol=1e-5)
-
-
 def test_the_last_line_says_what_was_saved_and_why_its_scores_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
