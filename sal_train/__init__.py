@@ -14,9 +14,8 @@ iteration.py                    one iteration: features once, then the phases of
 unseen.py                       sampling of attribute combinations that training has not seen
 training_data.py                images and labels of a run, and the batches of an epoch
 first_weights.py                initial weights of the networks
-frozen_trunk.py                 features of a trunk that does not learn, computed once
+frozen_trunk.py                 output of what does not learn in a trunk, computed once
 teacher.py                      a finished run that a smaller network imitates
-linear_query.py                 the linear part of the attribute encoder, fitted in closed form
 checkpoint.py, training_log.py  files that a run writes
 distributed.py, cpu_memory.py   several processes under torchrun; memory on a CPU
 
@@ -25,6 +24,7 @@ The rooms:
 datasets/    Market-1501, PETA, your own tables, drawn people
 images/      decoded and augmented images
 backbones/   image trunks and their published weights
+closed_form/ what is solved instead of trained: the linear part of the query, a linear generator
 evaluation/  protocols, metrics, calibration, the report of `sal eval`
 recipes/     the shipped recipes, and the choice among them
 report/      the report after training

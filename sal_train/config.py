@@ -44,7 +44,7 @@ class ModelConfig:
     """Attribute backbone, E_V and E_A: MLPs, or `linear`, one layer each. One layer cannot memorise the training
     categories and generalises better to unseen people and descriptions."""
     linear_query: bool = False
-    """Add a ridge regression from attributes to image embeddings to the query after training (`linear_query.py`)."""
+    """Add a ridge regression from attributes to image embeddings to the query after training (`closed_form/`)."""
     unit_heads: bool = False
     """Feed C_att and C_cat the L2-normalised embedding, which search ranks by."""
     discriminator_norm: Literal["batch", "spectral"] = "batch"
@@ -175,7 +175,7 @@ class StageConfig:
     epoch takes seconds on a CPU; `data.flip` is the only augmentation that applies."""
     linear_generator: bool = False
     """Begin the stage with the encoders that are best under a linear generator of pooled features, in closed form
-    (`linear_generator.py`; not in the paper). It needs `frozen_trunk`; the phase `heads` then trains the heads."""
+    (`closed_form/`; not in the paper). It needs `frozen_trunk`; the phase `heads` then trains the heads."""
     frozen_blocks: int = 0
     """Blocks of the trunk, from the input on, that do not train; an OSNet has 12, the first 4 at full resolution."""
     cache_frozen: bool = False

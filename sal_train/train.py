@@ -24,6 +24,8 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
 from sal_train.checkpoint import Position
+from sal_train.closed_form.linear_generator import fit_linear_encoders, set_linear_encoders
+from sal_train.closed_form.linear_query import join_linear_query
 from sal_train.config import Config, StageConfig
 from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets.attribute_tree import fit_statistics
@@ -32,8 +34,6 @@ from sal_train.evaluation.held_out import Partition, own_train_rows, partition, 
 from sal_train.first_weights import build_networks
 from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
-from sal_train.linear_generator import fit_linear_encoders, set_linear_encoders
-from sal_train.linear_query import join_linear_query
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
 from sal_train.recipe import config_to_toml, load_config

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import ConfigError, InputError
-from sal_train.linear_query import RIDGE
+from sal_train.closed_form.linear_query import RIDGE
 from sal_train.networks import Networks
 
 SHRINKAGE = 0.5

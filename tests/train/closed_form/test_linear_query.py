@@ -16,9 +16,9 @@ from sal_runtime.engines.devices import open_backend
 from sal_runtime.images.spec import ImageSpec
 from sal_train import iteration, linear_query
 from sal_train.checkpoint import load_run
+from sal_train.closed_form.linear_query import fit_linear_query, join_linear_query
 from sal_train.evaluation.held_out import encode_images, partition
 from sal_train.images.cache import load_images
-from sal_train.linear_query import fit_linear_query, join_linear_query
 from sal_train.train import train
 from tests.train.tiny_training import tiny_config, tiny_dataset
 

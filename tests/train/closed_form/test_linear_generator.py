@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 
 from sal_runtime.errors import ConfigError, InputError
 from sal_train.checkpoint import load_run
+from sal_train.closed_form.linear_generator import fit_linear_encoders, set_linear_encoders
 from sal_train.config import Config
-from sal_train.linear_generator import fit_linear_encoders, set_linear_encoders
 from sal_train.networks import Networks
 from sal_train.recipe import config_from_tree, config_to_tree
 from sal_train.train import train
