@@ -14,8 +14,9 @@ from sal_export.encoders import DeployedAttributeEncoder
 from sal_export.onnx_export import export_onnx
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.images.spec import ImageSpec
-from sal_train import iteration, linear_query
+from sal_train import iteration
 from sal_train.checkpoint import load_run
+from sal_train.closed_form import linear_query
 from sal_train.closed_form.linear_query import fit_linear_query, join_linear_query
 from sal_train.evaluation.held_out import encode_images, partition
 from sal_train.images.cache import load_images
