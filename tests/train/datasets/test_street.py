@@ -16,7 +16,6 @@ from sal_train.datasets.splits import SearchDataset, possible_states, split_from
 from sal_train.datasets.street import in_words_of
 from sal_train.datasets.street_schema import SCHEMA, street_from_market, street_from_peta
 from sal_train.evaluation.held_out import partition
-from tests.research_data import find_data
 
 MARKET = market1501.SCHEMA
 
@@ -229,9 +228,12 @@ def test_the_sensitive_words_are_marked() -> None:
 
 
 @pytest.fixture(scope="module")
-def root() -> Path:
-    market = find_data("Market-1501", "market1501.tar")
-    return market.parent if find_data("PETA", "peta.tar").parent == market.parent else pytest.skip("not in one folder")
+def root(market1501_root: Path, peta_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both data sets, wherever each of them is."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "Market-1501").symlink_to(market1501_root)
+    (folder / "PETA").symlink_to(peta_root)
+    return folder
 
 
 def test_both_protocols_are_inside(root: Path) -> None:
