@@ -18,8 +18,6 @@ distances       squared distances in the common space: description to the centro
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,15 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.measurement import RESULTS
-from benchmarks.training.ranked_run import RankedRun, rank_run
-from sal_cli.bench.record import commit
+from benchmarks.training.ranked_run import RankedRun, measure_runs, rank_run
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array
-from sal_runtime.doctor.machine import command_line, machine, versions
-from sal_runtime.files import cache_folder, whole_file
 from sal_runtime.query.schema import AttributeSchema
 from sal_train.checkpoint import load_run
-from sal_train.datasets import SearchDataset, load_dataset
+from sal_train.datasets import SearchDataset
 from sal_train.evaluation.metrics import rank_queries, summarise
 
 Numbers = dict[str, float]
@@ -212,28 +206,5 @@ def budgets_of_runs(folders: Iterable[Path], dataset: SearchDataset, cache: Path
     return {name: mean_of(budgets) for name, budgets in parts.items() if budgets}
 
 
-def main() -> int:
-    """Write the error budget of some runs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training.error_budget", description=__doc__)
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs of one data set")
-    parser.add_argument("--data", type=Path, required=True, help="folder with Market-1501 and PETA")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder of decoded images and features")
-    parser.add_argument("--out", type=Path, required=True, help=f"JSON file, for example in {RESULTS.name}/training")
-    options = parser.parse_args()
-    dataset = load_dataset(load_run(options.runs[0]).provenance["dataset"], options.data)
-    document = {
-        "runs": [folder.name for folder in options.runs],
-        "dataset": dataset.name,
-        "command": command_line(("python", "-m", "benchmarks.training.error_budget", *sys.argv[1:])),
-        "commit": commit(),
-        "machine": machine(),
-        "versions": versions(),
-        **budgets_of_runs(options.runs, dataset, options.cache),
-    }
-    with whole_file(options.out) as file:
-        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure_runs("benchmarks.training.error_budget", __doc__, budgets_of_runs))

@@ -1,19 +1,28 @@
-"""A finished run, searched with the full description of every category of a protocol."""
+"""A finished run, searched with the full description of each category; programs that measure such runs."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from sal_cli.bench.record import commit
 from sal_runtime.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from sal_runtime.doctor.machine import command_line, machine, versions
 from sal_runtime.errors import InputError
+from sal_runtime.files import cache_folder, whole_file
 from sal_runtime.images.spec import ImageSpec
-from sal_train.checkpoint import Run
+from sal_train.checkpoint import Run, load_run
+from sal_train.datasets.load import load_dataset
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import encode_attributes, encode_images, partition
 from sal_train.frozen_trunk import pool_images
@@ -93,3 +102,39 @@ def rank_run(run: Run, dataset: SearchDataset, cache: Path, device: torch.device
         categories=categories.astype(np.int64),
         seen=np.zeros(len(queried), dtype=bool) if held_out else seen,
     )
+
+
+def measure_runs(
+    program: str,
+    description: str | None,
+    measure: Callable[[Sequence[Path], SearchDataset, Path], Mapping[str, Any]],
+) -> int:
+    """The command line of a program that measures runs of one data set, and writes a JSON file.
+
+    Args:
+        program: its module.
+        description: for `--help`.
+        measure: folders of the runs, the data set and the cache -> parts of the document.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs of one data set")
+    parser.add_argument("--data", type=Path, required=True, help="folder with Market-1501 and PETA")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder of decoded images and features")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    options = parser.parse_args()
+    dataset = load_dataset(load_run(options.runs[0]).provenance["dataset"], options.data)
+    document = {
+        "runs": [folder.name for folder in options.runs],
+        "dataset": dataset.name,
+        "command": command_line(("python", "-m", program, *sys.argv[1:])),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+        **measure(options.runs, dataset, options.cache),
+    }
+    with whole_file(options.out) as file:
+        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0

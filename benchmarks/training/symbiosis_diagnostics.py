@@ -16,9 +16,8 @@ queries           metrics of a search by E_A's query, by the mean synthetic embe
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from benchmarks.training.error_budget import mean_of
-from benchmarks.training.ranked_run import RankedRun, rank_run
-from sal_cli.bench.record import commit
-from sal_runtime.doctor.machine import command_line, machine, versions
-from sal_runtime.files import cache_folder, whole_file
+from benchmarks.training.ranked_run import RankedRun, measure_runs, rank_run
 from sal_train.checkpoint import load_run
-from sal_train.datasets import SearchDataset, load_dataset
+from sal_train.datasets import SearchDataset
 from sal_train.evaluation.metrics import rank_queries, summarise
 from sal_train.networks import Networks
 
@@ -160,28 +156,11 @@ def diagnose(folder: Path, dataset: SearchDataset, cache: Path) -> dict[str, Any
     }
 
 
-def main() -> int:
-    """Write the diagnostics of some runs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training.symbiosis_diagnostics", description=__doc__)
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs of one data set")
-    parser.add_argument("--data", type=Path, required=True, help="folder with Market-1501 and PETA")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="folder of decoded images and features")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    options = parser.parse_args()
-    dataset = load_dataset(load_run(options.runs[0]).provenance["dataset"], options.data)
-    document = {
-        "runs": [folder.name for folder in options.runs],
-        "dataset": dataset.name,
-        "command": command_line(("python", "-m", "benchmarks.training.symbiosis_diagnostics", *sys.argv[1:])),
-        "commit": commit(),
-        "machine": machine(),
-        "versions": versions(),
-        **mean_of([diagnose(folder, dataset, options.cache) for folder in options.runs]),
-    }
-    with whole_file(options.out) as file:
-        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return 0
+def diagnose_runs(folders: Sequence[Path], dataset: SearchDataset, cache: Path) -> dict[str, Any]:
+    """The mean diagnostics of some runs of a data set."""
+    mean: dict[str, Any] = mean_of([diagnose(folder, dataset, cache) for folder in folders])
+    return mean
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure_runs("benchmarks.training.symbiosis_diagnostics", __doc__, diagnose_runs))

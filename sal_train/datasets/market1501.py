@@ -16,7 +16,7 @@ import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
 from sal_runtime.errors import InputError
-from sal_runtime.query.schema import AttributeSchema, binary, exclusive
+from sal_runtime.query.schema import AttributeSchema, Group, binary, exclusive
 from sal_train.datasets.splits import SearchDataset, Split, expect, seen_categories, split_from_rows
 
 LABEL_FILE = Path("attribute", "market_attribute.mat")
@@ -33,6 +33,21 @@ FIELDS = (
     *(f"down{colour}" for colour in LOWER_COLOURS),
 )
 COLOUR_ALIASES = {"gray": ("grey",), "none": ("other", "multicoloured")}
+
+
+def gender(bit: int) -> Group:
+    """The group of a data set that labels the sex by one bit, which is 1 for female."""
+    return binary(
+        "gender",
+        bit,
+        absent="male",
+        present="female",
+        sensitive=True,
+        aliases=("sex",),
+        absent_aliases=("man",),
+        present_aliases=("woman",),
+    )
+
 
 SCHEMA = AttributeSchema(
     "market1501",
@@ -71,16 +86,7 @@ SCHEMA = AttributeSchema(
             "hair", 10, absent="short-hair", present="long-hair", absent_aliases=("short",), present_aliases=("long",)
         ),
         binary("hat", 11, present_aliases=("cap",)),
-        binary(
-            "gender",
-            12,
-            absent="male",
-            present="female",
-            sensitive=True,
-            aliases=("sex",),
-            absent_aliases=("man",),
-            present_aliases=("woman",),
-        ),
+        gender(12),
         exclusive(
             "upper-colour",
             {colour: 13 + index for index, colour in enumerate(UPPER_COLOURS)},

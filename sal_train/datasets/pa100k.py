@@ -19,6 +19,7 @@ import numpy as np
 from sal_runtime.arrays import AnyArray, UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import AttributeSchema, Group, binary, exclusive
+from sal_train.datasets.market1501 import gender
 from sal_train.datasets.splits import SearchDataset, Split, seen_categories, split_from_rows
 
 ATTRIBUTES = (
@@ -48,16 +49,7 @@ def _present(word: str, attribute: str, *aliases: str) -> Group:
 SCHEMA = AttributeSchema(
     "pa100k",
     (
-        binary(
-            "gender",
-            BIT["Female"],
-            absent="male",
-            present="female",
-            sensitive=True,
-            aliases=("sex",),
-            absent_aliases=("man",),
-            present_aliases=("woman",),
-        ),
+        gender(BIT["Female"]),
         exclusive(
             "age",
             {"under-18": BIT["AgeLess18"], "18-60": BIT["Age18-60"], "over-60": BIT["AgeOver60"]},

@@ -32,7 +32,7 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 
 from sal_runtime.arrays import BoolArray, UInt8Array
-from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, State, binary, exclusive
+from sal_runtime.query.schema import NONE_STATE, AttributeSchema, Group, State, binary
 from sal_train.datasets import market1501, pa100k, peta_schema
 from sal_train.datasets.peta_schema import BIT
 from sal_train.datasets.splits import states_from_vectors
@@ -48,47 +48,23 @@ LEFT_OUT = frozenset(
 labels and rules that speak of it are then ignored."""
 HANDBAG, DRESS, SHORT, STRIPES = range(len(BIT), len(BIT) + 4)
 """Bits of words that are not PETA's own, behind its 105."""
-HAIR_COLOURS = peta_schema.SCHEMA.groups[peta_schema.SCHEMA.group_index["hair-colour"]]
+
+
+def _peta_group(name: str, aliases: Mapping[str, tuple[str, ...]]) -> Group:
+    """A group of PETA with the given aliases for some of its states, in place of its own."""
+    group = peta_schema.SCHEMA.groups[peta_schema.SCHEMA.group_index[name]]
+    states = tuple(dataclasses.replace(state, aliases=aliases.get(state.name, state.aliases)) for state in group.states)
+    return dataclasses.replace(group, states=states)
+
+
 CHANGED = (
-    exclusive(
-        "age",
-        {
-            "under-15": BIT["personalLess15"],
-            "16-30": BIT["personalLess30"],
-            "31-45": BIT["personalLess45"],
-            "46-60": BIT["personalLess60"],
-            "over-60": BIT["personalLarger60"],
-        },
-        allow_none=False,
-        sensitive=True,
-        state_aliases={
-            "under-15": ("child",),
-            "16-30": ("young", "teenager", "teen"),
-            "46-60": ("middle-aged",),
-            "over-60": ("old", "elderly", "senior"),
-        },
-    ),
-    binary(
-        "gender",
-        BIT["personalFemale"],
-        absent="male",
-        present="female",
-        sensitive=True,
-        aliases=("sex",),
-        absent_aliases=("man",),
-        present_aliases=("woman",),
-    ),
+    _peta_group("age", {"16-30": ("young", "teenager", "teen"), "31-45": ()}),
+    market1501.gender(BIT["personalFemale"]),
     binary("messenger-bag", BIT["carryingMessengerBag"], present_aliases=("shoulder-bag", "bag")),
     binary("trousers", BIT["lowerBodyTrousers"]),
     binary("plaid-upper", BIT["upperBodyPlaid"], present_aliases=("plaid", "checked")),
     binary("suit-upper", BIT["upperBodySuit"], present_aliases=("suit",)),
-    dataclasses.replace(
-        HAIR_COLOURS,
-        states=tuple(
-            dataclasses.replace(state, aliases=("blond", "blonde")) if state.name == "yellow" else state
-            for state in HAIR_COLOURS.states
-        ),
-    ),
+    _peta_group("hair-colour", {"yellow": ("blond", "blonde")}),
 )
 """Groups of PETA that have other words here: Market-1501 has words of its own, and some words became unique."""
 ADDED = (
