@@ -103,9 +103,12 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
         if values and values.get("num_queries"):
             numbers = [f"{100 * values[key]:.1f}" for key in METRIC_KEYS]
             rows.append((f"{name} ({values['num_queries']} queries)", *numbers))
-    recognition = metrics.get("attribute_likelihood")
-    if recognition:
-        rows.append(("ranked by its attribute head", *(f"{100 * recognition[key]:.1f}" for key in METRIC_KEYS)))
+    for key, title in (("attribute_likelihood", "ranked by its attribute head"), ("match", "in the order of search")):
+        ranked = metrics.get(key, {})
+        for name, values in ({"": ranked} | ranked.get("by_source", {})).items():
+            if values:
+                numbers = [f"{100 * values[key]:.1f}" for key in METRIC_KEYS]
+                rows.append((f"{title}{', ' if name else ''}{name}", *numbers))
     record = metrics["record"]
     among = ""
     if "by_source" in metrics:

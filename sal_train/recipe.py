@@ -13,7 +13,7 @@ from sal_runtime.errors import ConfigError
 from sal_train.config import Config
 from sal_train.datasets.text_files import read_text
 
-RECIPES = ("sal", "accurate", "edge", "paper", "deepmar", "tiny")
+RECIPES = ("sal", "accurate", "edge", "student", "paper", "deepmar", "tiny")
 
 
 def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:

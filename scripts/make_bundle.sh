@@ -1,39 +1,39 @@
 #!/usr/bin/env bash
 # Make a published bundle from scratch: train, export through the gate, and write the test metrics into the model card.
 #
-#     bash scripts/make_bundle.sh resnet50|edge DATA RESNET50_WEIGHTS
+#     bash scripts/make_bundle.sh accurate|resnet50|edge DATA WEIGHTS [SEED]
 #
-# DATA holds Market-1501 and PETA (docs/data.md). RESNET50_WEIGHTS are ImageNet weights, a .safetensors or .pth file. `edge`
-# learns from `resnet50`, which is trained first: with last stride 2, then for fewer epochs with last stride 1. Runs are
-# written to runs/, bundles to bundles/. An interrupted training resumes from its last epoch; a finished one is skipped.
-# On two CPU cores resnet50 takes an hour and edge two.
+# DATA holds Market-1501 and PETA (docs/data.md). WEIGHTS holds the networks to begin with (docs/recipes.md):
+# osnet_0277.safetensors for `accurate`, which the others learn from and which is trained first; and for these
+# resnet50.safetensors, of ImageNet, or osnet_0287.safetensors. Runs are written to runs/, bundles to bundles/, those of
+# other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a finished one is
+# skipped. On two CPU cores `accurate` takes an hour, `edge` an hour more, and `resnet50` three hours more.
 set -euo pipefail
 
-if [[ $# -ne 3 || ! $1 =~ ^(resnet50|edge)$ ]]; then
-    echo "usage: bash scripts/make_bundle.sh resnet50|edge DATA RESNET50_WEIGHTS" >&2
+if [[ $# -lt 3 || $# -gt 4 || ! $1 =~ ^(accurate|resnet50|edge)$ ]]; then
+    echo "usage: bash scripts/make_bundle.sh accurate|resnet50|edge DATA WEIGHTS [SEED]" >&2
     exit 2
 fi
-name=$1 data=$2 weights=$3
+name=$1 data=$2 weights=$3 seed=${4:-1}
+suffix=$([[ $seed = 1 ]] || echo "-seed$seed")
 
-train() { # RUN SETTING ...
-    local run=$1 resume=() settings=()
-    shift
-    for setting in "$@"; do settings+=(--set "$setting"); done
+train() { # RUN RECIPE SETTING ...
+    local run=$1 recipe=$2 resume=() settings=()
+    shift 2
+    for setting in "$@" "run.seed=$seed"; do settings+=(--set "$setting"); done
     [[ -e $run/config.toml ]] && resume=(--resume)
-    sal train --recipe edge --dataset market1501+peta --data "$data" --out "$run" "${resume[@]}" "${settings[@]}"
+    sal train --recipe "$recipe" --dataset street --data "$data" --out "$run" "${resume[@]}" "${settings[@]}"
 }
 
-run=runs/market-resnet50
-train "$run" model.backbone=resnet50 "model.weights=$weights" model.stride_on=conv1 model.last_stride=1 \
-    run.precision=bf16
-if [[ $name = edge ]]; then
-    taught=(run.teacher=runs/market-resnet50 'stages.0.phases=["distil"]' losses.distil_embedding=4)
-    train runs/edge-stride-2 "${taught[@]}" stages.0.epochs=10
-    run=runs/edge
-    train "$run" "${taught[@]}" stages.0.epochs=3 data.validate_every=3 model.last_stride=1 \
-        model.weights=runs/edge-stride-2/model.safetensors
-fi
-test_split=(--bundle "bundles/$name" --dataset market1501 --data "$data")
-sal export --run "$run" --out "bundles/$name" --dataset market1501+peta --data "$data" --precision int8
-sal eval "${test_split[@]}" --precision int8 --no-partial
-sal eval "${test_split[@]}" --test-time --attach
+teacher=runs/accurate$suffix run=runs/$name$suffix bundle=bundles/$name$suffix
+train "$teacher" accurate "model.weights=$weights/osnet_0277.safetensors"
+case $name in
+    edge) train "$run" student "run.teacher=$teacher" "model.weights=$weights/osnet_0287.safetensors" ;;
+    resnet50)
+        train "$run" student "run.teacher=$teacher" model.backbone=resnet50 model.stride_on=conv1 model.last_stride=1 \
+            model.width=64 model.stripes=4 "model.weights=$weights/resnet50.safetensors"
+        ;;
+esac
+sal export --run "$run" --out "$bundle" --dataset street --data "$data" --precision int8
+sal eval --bundle "$bundle" --dataset street --data "$data" --precision int8 --no-partial
+sal eval --bundle "$bundle" --dataset street --data "$data" --test-time --attach

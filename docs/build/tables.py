@@ -16,7 +16,7 @@ from sal_runtime.query.words import list_words
 REPOSITORY = Path(__file__).parents[2]
 PLANS = REPOSITORY / "benchmarks" / "training" / "plans"
 METRICS = ("mAP", "rank1", "rank5", "rank10")
-RANKINGS = {"cosine": "cosine", "centred": "centred cosine", "attribute_likelihood": "attribute head"}
+RANKINGS = {"cosine": "cosine", "centred": "centred cosine", "attribute_likelihood": "attribute head", "match": "match"}
 RULES = {
     "match": "match score (what `sal search` does)",
     "marginalised": "marginalised cosine",
@@ -56,7 +56,9 @@ def full_queries(results: Path, *entries: str | tuple[str, str]) -> str:
         report = read_result(results / file)
         datasets.add(report["record"]["data"]["name"].split()[0])
         for ranking in shown:
-            metrics = report if ranking == "cosine" else report[ranking]
+            metrics = report if ranking == "cosine" else report.get(ranking)
+            if metrics is None:  # without a calibration, there is no match score
+                continue
             cells = [f"{percent(metrics[name])} ±{percent(metrics['standard_error'][name])}" for name in METRICS]
             parts = [_pair(metrics.get(part)) for part in ("seen", "unseen")]
             rows.append((_subject(report, file), RANKINGS[ranking], *cells, *parts))

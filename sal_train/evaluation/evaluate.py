@@ -25,7 +25,7 @@ from sal_train.checkpoint import load_run, write_text
 from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.street import in_words_of
 from sal_train.evaluation.calibrate import TOP_HITS, calibrate, count_pairs
-from sal_train.evaluation.full_queries import full_queries, rankings_at_test_time
+from sal_train.evaluation.full_queries import full_queries, rank_by_match, rankings_at_test_time
 from sal_train.evaluation.operating_points import OperatingPoints
 from sal_train.evaluation.partial_queries import (
     NUM_GIVEN,
@@ -173,7 +173,7 @@ def evaluate(
 
     Returns:
         The report: metrics of full queries at the top level (`RetrievalMetrics.to_json`), the rest under keys of their
-        own: `centred`, `attribute_likelihood`, `recognition`, `test_time`, `partial`, `record`.
+        own: `centred`, `attribute_likelihood`, `match`, `recognition`, `test_time`, `partial`, `record`.
     """
     started = time.monotonic()
     images = encode_labelled(subject, protocol.image_paths, protocol.labels, options.cache_dir, console)
@@ -183,6 +183,9 @@ def evaluate(
         mirrored = encode_labelled(subject, paths, labels, options.cache_dir, console, mirrored=True)
     encoded = time.monotonic()
     report = full_queries(subject, images, protocol, options.seed)
+    fitted = None if calibration is None else Calibration.from_json(calibration, subject.schema.num_bits)
+    if fitted is not None:
+        report["match"] = rank_by_match(subject, images, protocol, fitted)
     if mirrored is not None:
         report["test_time"] = rankings_at_test_time(subject, images, mirrored, protocol, options.seed)
     if options.partial:

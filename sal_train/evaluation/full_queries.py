@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from sal_runtime.arrays import Float32Array
-from sal_runtime.matching.scoring import NUM_COMPLETIONS, EncodeAttributes, encoded_completions
+from sal_runtime.bundle.calibration import Calibration
+from sal_runtime.matching.scoring import (
+    NUM_COMPLETIONS,
+    EncodeAttributes,
+    encoded_completions,
+    query_information,
+    query_vector,
+)
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.datasets.splits import Labels, possible_states
 from sal_train.evaluation.attribute_recognition import recognition_rates
 from sal_train.evaluation.metrics import random_metrics, summarise
+from sal_train.evaluation.partial_queries import AnsweredQuery, make_partial_queries, match_scores
 from sal_train.evaluation.protocol import Protocol
 from sal_train.evaluation.subject import LabelledEmbeddings, Subject
 
@@ -62,6 +70,38 @@ def full_queries(
     people = protocol.identities
     report["recognition"] = recognition_rates(images.logits, images.labels, subject.schema, people)
     return report
+
+
+def rank_by_match(
+    subject: Subject, images: LabelledEmbeddings, protocol: Protocol, calibration: Calibration
+) -> dict[str, Any]:
+    """Metrics of the order in which a search shows its hits: by the match score of all that is known of a category.
+
+    What contradicts itself in a category, such as two colours where a person wears one, is left open, because nobody
+    can ask for it.
+
+    Args:
+        subject: encoded the images.
+        images: the gallery.
+        protocol: the queries.
+        calibration: of the subject.
+    """
+    schema, statistics = subject.schema, subject.statistics
+
+    def score_one(row: int) -> Float32Array:
+        made = make_partial_queries(schema, protocol.queries.rows(np.array([row])), None, seed=0)
+        if not made:  # nothing is known of the category
+            return np.zeros(len(images.logits), dtype=np.float32)
+        query = made[0].query
+        cosines = images.embeddings @ query_vector(query, statistics, subject.encode_attributes)
+        unjudged = np.zeros(len(cosines), dtype=bool)
+        answered = AnsweredQuery(query, {"marginalised": cosines}, unjudged, query_information(query, statistics))
+        return match_scores(answered, calibration, images, schema)
+
+    def score(rows: slice) -> Float32Array:
+        return np.stack([score_one(row) for row in range(len(protocol.seen))[rows]])
+
+    return _rank_in_chunks(protocol, score)
 
 
 def encode_descriptions(

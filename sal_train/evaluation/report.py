@@ -16,6 +16,7 @@ RANKINGS = {
     "cosine": "by the angle between image and description, as in the paper",
     "centred": "the same, measured from the average person",
     "attributes": "by the attribute head alone",
+    "match": "the order in which a search shows its hits",
     "random": "in any order: chance",
 }
 RULES = {
@@ -50,7 +51,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(_full_table(report))
-    _print_words(RANKINGS, console)
+    _print_words({name: text for name, text in RANKINGS.items() if name != "match" or name in report}, console)
     if report["num_without_match"]:
         console.print(f"{report['num_without_match']} queries without a matching image were left out")
     _print_recognition(report["recognition"], console)
@@ -66,6 +67,7 @@ def _full_table(report: Mapping[str, Any]) -> Table:
         ("cosine", report),
         ("centred", report["centred"]),
         ("attributes", report["attribute_likelihood"]),
+        *([("match", report["match"])] if "match" in report else []),
     ]
     rankings += [(TEST_TIME_NAMES[name], metrics) for name, metrics in report.get("test_time", {}).items()]
     for name, metrics in rankings:

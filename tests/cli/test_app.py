@@ -138,7 +138,7 @@ def test_descriptions_and_recipes_are_completed(tmp_path: Path, monkeypatch: pyt
     assert complete_words("male,nothing") == []
     monkeypatch.setenv("SAL_BUNDLE", str(tmp_path / "nowhere"))
     assert complete_words("mal") == []
-    assert complete_recipe("") == ["auto", "accurate", "deepmar", "edge", "paper", "sal", "tiny"]
+    assert complete_recipe("") == ["auto", "accurate", "deepmar", "edge", "paper", "sal", "student", "tiny"]
 
 
 def test_all_modules_import_without_any_extra() -> None:

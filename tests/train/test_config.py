@@ -64,7 +64,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path, encoding: str)
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="sal, accurate, edge, paper, deepmar, tiny"):
+    with pytest.raises(ConfigError, match="sal, accurate, edge, student, paper, deepmar, tiny"):
         load_config("salt")
 
 

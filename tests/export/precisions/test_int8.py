@@ -50,13 +50,17 @@ def test_int8_graphs_hold_what_their_engines_take(fp32: bytes, method: str, layo
     assert (exact * got).sum(axis=1).mean() > 0.9
 
 
-def test_without_depthwise_convolutions_all_but_the_stem_are_quantised() -> None:
+def test_without_depthwise_convolutions_all_but_the_stem_and_what_its_maxima_feed_are_quantised() -> None:
     content = quantise(exported_image_encoder("paper"), smooth_crops(16), "minmax", U8S8)
     graph = onnx.load_from_string(content).graph
     dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    stem, *convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    assert len(convolutions) == 52
-    assert not dequantised.intersection(stem.input)
+    (pooling,) = [node for node in graph.node if node.op_type == "MaxPool"]
+    exact = [node for node in graph.node if node.op_type == "Conv" and not dequantised.intersection(node.input)]
+    convolutions = [node for node in graph.node if node.op_type == "Conv" and node not in exact]
+    assert len(convolutions) == 50
+    _, *fed = exact
+    assert len(fed) == 2
+    assert all(node.input[0] == pooling.output[0] for node in fed)
     assert all({node.input[0], node.input[1]} <= dequantised for node in convolutions)
 
 

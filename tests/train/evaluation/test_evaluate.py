@@ -110,6 +110,29 @@ def test_query_chunks_change_nothing(subject: Subject) -> None:
     assert full_queries.full_queries(subject, images, asked, seed=0, chunk=7) == whole
 
 
+def test_ranking_in_the_order_of_search(subject: Subject) -> None:
+    images = see(people(60, 2), 0.5, 3)
+    asked = protocol(images.labels.attributes)
+    ones = np.ones(SCHEMA.num_bits, dtype=np.float32)
+
+    def ranked(cosine_weight: float) -> float:
+        calibration = Calibration(ones, 0 * ones, cosine_weight, 1.0, 0.0, 0.0, 0.0, 0.0)
+        return float(full_queries.rank_by_match(subject, images, asked, calibration)["mAP"])
+
+    odds = np.column_stack([np.exp(images.logits.astype(np.float64)), np.ones(60)])  # a state without a bit has odds 1
+    by_head = []
+    for category, vector in enumerate(asked.queries.attributes):
+        scores = np.ones(60)
+        for group in SCHEMA.groups:
+            bits = [-1 if state.bit is None else state.bit for state in group.states]
+            (asked_bit,) = [bit for bit in bits if bit >= 0 and vector[bit]] or [-1]
+            scores *= odds[:, asked_bit] / odds[:, bits].sum(axis=1)
+        by_head.append(average_precision(scores, asked.categories == category))
+    cosine = full_queries.full_queries(subject, images, asked, seed=0)["mAP"]
+    assert ranked(0.0) == pytest.approx(np.mean(by_head), abs=1e-6)
+    assert ranked(1e6) == pytest.approx(cosine, abs=1e-6)
+
+
 def average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
     ranks = [rank for rank, image in enumerate(np.argsort(-scores, kind="stable"), 1) if relevant[image]]
     return float(np.mean([(hit + 1) / rank for hit, rank in enumerate(ranks)]))
