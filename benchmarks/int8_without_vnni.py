@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def embed(model: bytes, crops: UInt8Array, *, exact: bool) -> Float32Array:
-    """Embeddings by ONNX Runtime on one core, float32 `[N, d]`; with its defaults or with sal's option for int8."""
+    """Embeddings by ONNX Runtime on one core, float32 `[N, d]`; with its defaults or with exact products."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

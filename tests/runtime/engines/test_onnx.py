@@ -18,7 +18,15 @@ import pytest
 from sal_runtime.doctor.machine import find_gpus
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.installed import installed_version
-from sal_runtime.engines.onnx import AssignedNode, OnnxBackend, check_placement, run_on_device, to_device
+from sal_runtime.engines.onnx import (
+    SATURATING_MODEL,
+    AssignedNode,
+    OnnxBackend,
+    check_placement,
+    open_session,
+    run_on_device,
+    to_device,
+)
 from sal_runtime.errors import BackendError
 from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
 
@@ -161,7 +169,6 @@ def test_cuda_is_asked_for_strictly_and_proven(
     assert getattr(backend, "placement", None) == {CUDA: 2, CPU: 1}
     assert fake.asked == {"providers": [(CUDA, {"use_tf32": "0"})], "enable_fallback": 0}
     assert fake.config["session.record_ep_graph_assignment_info"] == "1"
-    assert fake.config["session.x64quantprecision"] == "1"
     assert fake.severities == [4, 2]
     assert capsys.readouterr() == ("", "")
 
@@ -259,6 +266,22 @@ def saturating_model() -> bytes:
     )
     opset = onnx.helper.make_opsetid("", 17)
     return bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+
+
+def test_the_saturating_model_is_what_it_says() -> None:
+    assert SATURATING_MODEL.read_bytes() == saturating_model()
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+@pytest.mark.parametrize(("model", "quantised"), [(b"QuantizeLinear", True), (b"Conv", False)])
+def test_slower_products_are_asked_for_only_where_the_fast_ones_saturate(
+    monkeypatch: pytest.MonkeyPatch, saturates: bool, model: bytes, quantised: bool
+) -> None:
+    fake = FakeOnnxRuntime([("Conv", CPU)], took=(CPU,))
+    install(monkeypatch, fake)
+    monkeypatch.setattr("sal_runtime.engines.onnx.int8_saturates", lambda: saturates)
+    open_session(model, device="cpu")
+    assert fake.config.get("session.x64quantprecision") == ("1" if saturates and quantised else None)
 
 
 SATURATING_PROGRAM = """
