@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.speed.measurement import in_turn, ratio, seconds, summary, write_result
 from sal_cli.bench.drawn import draw_crops
-from sal_runtime.arrays import UInt8Array
+from sal_runtime.arrays import Precision, UInt8Array
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder, bulk_image_encoder, num_encoders
 from sal_runtime.images.sources import read_source
@@ -65,7 +65,7 @@ def main() -> None:
     write_result("bundle_speed", {"images": IMAGES, "cores": num_encoders(), "rows": rows})
 
 
-def _identity(path: str, bundle: Bundle, precision: str) -> dict[str, object]:
+def _identity(path: str, bundle: Bundle, precision: Precision) -> dict[str, object]:
     artefact = bundle.artefact(IMAGE_ROLE, device="cpu", precision=precision)
     return {
         "bundle": path,
