@@ -178,7 +178,7 @@ def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) 
             if state.bit is not None:
                 value = state.name if group.kind == "exclusive" else f"{state.name} (or {group.states[0].name})"
                 rates = recognition["by_attribute"][schema.bit_names[state.bit]]
-                keys = ("true_positive_rate", "precision", "true_negative_rate")
+                keys = ("true_positive_rate", "precision", "true_negative_rate", "precision_at_forty")
                 measured = (_percent(rates.get(key)) for key in keys)
                 rows.append((name, value, f"{rates['positives']:,}", _count(rates.get("people")), *measured))
     if recognition is None:
@@ -186,10 +186,11 @@ def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) 
     explained = (
         "How far the evidence of a hit can be trusted: the number of test images and people with the attribute, the "
         "share of these images on which it is recognised, of the images on which it is recognised those that have it, "
-        "and of images without it those on which it is rejected, in percent at probability 1/2. Each attribute is "
-        "measured on the test images of the data sets that label it.\n\n"
+        "and of images without it those on which it is rejected, in percent at probability 1/2. For rare "
+        "attributes that is a high threshold; the last column is the share of right images at the best threshold that "
+        "finds 40 % of those with the attribute. Each attribute is measured on the test images of the data sets that label it.\n\n"
     )
-    heading = ("attribute", "value", "images", "people", "recognised", "right", "rejected")
+    heading = ("attribute", "value", "images", "people", "recognised", "right", "rejected", "right at 40 %")
     return "## Attributes\n\n" + explained + _table(heading, rows)
 
 

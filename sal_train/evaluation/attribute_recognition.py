@@ -17,6 +17,8 @@ WEAK = 0.65
 """Balanced accuracy below which an attribute is hardly recognised."""
 FEW_PEOPLE = 3
 """People with an attribute below whom nothing can be said about it."""
+FOUND = 0.4
+"""Share of the images with an attribute that must be found where its precision is stated."""
 STANDARD_ERRORS = 2.0
 """Distance from chance, in standard errors, from which an attribute is recognised better than by chance."""
 
@@ -40,8 +42,8 @@ def recognition_rates(
         `true_positive_rate` and `true_negative_rate`, 0..1, None if no image has (or lacks) the attribute;
         `precision`, of the images in which it is recognised, those that have it, and `negative_precision`, of those
         in which it is not, those that lack it, None if there is no such image; `people_without` it, counted likewise;
-        `recall_at_half_precision`, the largest share of images with the attribute that any threshold finds while at
-        least half of its finds are right, which tells whether a word is worth asking for; `balanced_accuracy`, the mean
+        `precision_at_forty`, the highest precision of any threshold at which at least 40 % of the images with the
+        attribute are found, which tells whether a rare word is worth asking for; `balanced_accuracy`, the mean
         of both rates, and its `standard_error`, None without both. `mA`: mean of the balanced accuracies, None if there
         is none (Li et al., A Richly Annotated Dataset for Pedestrian Attribute Recognition, 2016); `num_attributes`:
         their number; `chance`: what a head that knows nothing reaches.
@@ -93,16 +95,17 @@ def _rates(logits: Float32Array, is_true: BoolArray) -> dict[str, Any]:
         "true_negative_rate": rejections,
         "precision": float((predicted & is_true).sum() / shown) if shown else None,
         "negative_precision": float((~predicted & ~is_true).sum() / hidden) if hidden else None,
-        "recall_at_half_precision": _recall_at_half_precision(logits, is_true) if positives else None,
+        "precision_at_forty": _precision_at_forty(logits, is_true) if positives else None,
         "balanced_accuracy": balanced,
         "standard_error": error,
     }
 
 
-def _recall_at_half_precision(logits: Float32Array, is_true: BoolArray) -> float:
-    found = np.cumsum(is_true[np.argsort(-logits, kind="stable")])
-    half_right = 2 * found >= np.arange(1, len(found) + 1)
-    return float(np.where(half_right, found, 0).max() / found[-1])
+def _precision_at_forty(logits: Float32Array, is_true: BoolArray) -> float:
+    order = np.argsort(-logits, kind="stable")
+    found = np.cumsum(is_true[order])
+    is_threshold = np.append(np.diff(logits[order]) != 0, True)  # equal logits are found together
+    return float((found / np.arange(1, len(found) + 1))[is_threshold & (found >= FOUND * found[-1])].max())
 
 
 def _variance(rate: float, count: int) -> float:
