@@ -16,7 +16,7 @@ from sal_train.config import Config
 from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import SearchDataset
 from sal_train.evaluation.held_out import Partition
-from sal_train.images.augment import augment
+from sal_train.images.augment import augment, erase
 from sal_train.images.device_copies import to_device
 from sal_train.phases import Batch
 from sal_train.unseen import UnseenSampler
@@ -173,7 +173,8 @@ def _images(
 ) -> Tensor:
     index = torch.as_tensor(rows)
     if data.computed is not None:
-        return to_device(data.computed[index, flipped.long()], data.device)
+        computed = to_device(data.computed[index, flipped.long()], data.device)
+        return erase(computed, config.data, generator) if computed.ndim == 4 else computed
     if isinstance(data.images, Tensor):
         pixels = data.images[to_device(index, data.device)]
     else:

@@ -185,7 +185,7 @@ def evaluate(
     report = full_queries(subject, images, protocol, options.seed)
     fitted = None if calibration is None else Calibration.from_json(calibration, subject.schema.num_bits)
     if fitted is not None:
-        report["match"] = rank_by_match(subject, images, protocol, fitted)
+        report["match"] = rank_by_match(subject, images, protocol, fitted, options.seed)
     if mirrored is not None:
         report["test_time"] = rankings_at_test_time(subject, images, mirrored, protocol, options.seed)
     if options.partial:

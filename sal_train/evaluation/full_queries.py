@@ -14,7 +14,6 @@ from sal_runtime.matching.scoring import (
     EncodeAttributes,
     encoded_completions,
     query_information,
-    query_vector,
 )
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.datasets.splits import Labels, possible_states
@@ -73,28 +72,29 @@ def full_queries(
 
 
 def rank_by_match(
-    subject: Subject, images: LabelledEmbeddings, protocol: Protocol, calibration: Calibration
+    subject: Subject, images: LabelledEmbeddings, protocol: Protocol, calibration: Calibration, seed: int
 ) -> dict[str, Any]:
-    """Metrics of the order in which a search shows its hits: by the match score of all that is known of a category.
+    """Metrics of the order in which a search shows its hits: by the match score of the description.
 
-    What contradicts itself in a category, such as two colours where a person wears one, is left open, because nobody
-    can ask for it.
+    Its evidence leaves out what contradicts itself in a category, such as two colours where a group has one state,
+    because no query can ask for it. Its cosine is that of the whole description, as in the paper.
 
     Args:
         subject: encoded the images.
         images: the gallery.
         protocol: the queries.
         calibration: of the subject.
+        seed: of the completions of what is unknown of a category.
     """
     schema, statistics = subject.schema, subject.statistics
+    vectors = encode_descriptions(protocol.queries, statistics, subject.encode_attributes, seed)
 
     def score_one(row: int) -> Float32Array:
-        made = make_partial_queries(schema, protocol.queries.rows(np.array([row])), None, seed=0)
-        if not made:  # nothing is known of the category
-            return np.zeros(len(images.logits), dtype=np.float32)
-        query = made[0].query
-        cosines = images.embeddings @ query_vector(query, statistics, subject.encode_attributes)
-        unjudged = np.zeros(len(cosines), dtype=bool)
+        cosines = np.asarray(images.embeddings @ vectors[row])
+        asked = make_partial_queries(schema, protocol.queries.rows(np.array([row])), None, seed)
+        if not asked:  # nothing is known of the category
+            return cosines
+        query, unjudged = asked[0].query, np.zeros(len(cosines), dtype=bool)
         answered = AnsweredQuery(query, {"marginalised": cosines}, unjudged, query_information(query, statistics))
         return match_scores(answered, calibration, images, schema)
 

@@ -22,8 +22,7 @@ def augment(images: Tensor, flipped: Tensor, config: DataConfig, generator: torc
     Returns:
         float32 [B, H, W, 3] in 0..255.
     """
-    batch, height, width, _ = images.shape
-    device = images.device
+    batch, device = len(images), images.device
     images = torch.where(to_device(flipped, device).view(-1, 1, 1, 1), images.flip(2), images)
     if config.pad:
         images = _random_crop(images, config.pad, generator)
@@ -31,12 +30,23 @@ def augment(images: Tensor, flipped: Tensor, config: DataConfig, generator: torc
     if config.brightness:
         gain = 1.0 + config.brightness * (2.0 * torch.rand(batch, generator=generator) - 1.0)
         out = (out * to_device(gain, device).view(-1, 1, 1, 1)).clamp(0.0, 255.0)
-    if config.erase:
-        box = _boxes(batch, height, width, config.erase_area, generator, device)
-        erased = to_device(torch.rand(batch, generator=generator) < config.erase, device).view(-1, 1, 1, 1)
-        mean = out.mean(dim=(1, 2), keepdim=True)
-        out = torch.where(box & erased, mean, out)
-    return out
+    return erase(out, config, generator)
+
+
+def erase(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
+    """Fill a random rectangle of some images, or of the feature maps of images, with the mean of the image.
+
+    Args:
+        images: float [B, H, W, channels], on any device; not changed in place.
+        config: probability and size.
+        generator: on the CPU; draws nothing if the probability is 0.
+    """
+    if not config.erase:
+        return images
+    batch, height, width, _ = images.shape
+    box = _boxes(batch, height, width, config.erase_area, generator, images.device)
+    erased = to_device(torch.rand(batch, generator=generator) < config.erase, images.device).view(-1, 1, 1, 1)
+    return torch.where(box & erased, images.mean(dim=(1, 2), keepdim=True), images)
 
 
 def _random_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sal_train.config import DataConfig
-from sal_train.images.augment import augment
+from sal_train.images.augment import augment, erase
 
 IMAGES = torch.randint(0, 256, (64, 20, 10, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 
@@ -64,3 +64,14 @@ def test_augmentation_repeats_for_a_seed() -> None:
     config = DataConfig(pad=3, erase=0.5, brightness=0.1)
     assert torch.equal(run(config), run(config))
     assert not torch.equal(run(config), run(config, seed=5))
+
+
+def test_feature_maps_are_erased_to_their_own_mean() -> None:
+    maps = torch.randn(6, 8, 4, 5, generator=torch.Generator().manual_seed(3)).half()
+    out = erase(maps, DataConfig(erase=1.0, erase_area=0.3), torch.Generator().manual_seed(4))
+    assert out.dtype == torch.float16
+    changed = (out != maps).any(dim=3)
+    assert changed.any(dim=(1, 2)).all()
+    assert changed.float().mean() < 0.5
+    for one, erased, where in zip(maps, out, changed, strict=True):
+        torch.testing.assert_close(erased[where], one.mean(dim=(0, 1)).expand(int(where.sum()), 5))
