@@ -188,7 +188,8 @@ def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) 
         "share of these images on which it is recognised, of the images on which it is recognised those that have it, "
         "and of images without it those on which it is rejected, in percent at probability 1/2. For rare "
         "attributes that is a high threshold; the last column is the share of right images at the best threshold that "
-        "finds 40 % of those with the attribute. Each attribute is measured on the test images of the data sets that label it.\n\n"
+        "finds 40 % of those with the attribute. Each attribute is measured on the test images of the data sets that "
+        "label it.\n\n"
     )
     heading = ("attribute", "value", "images", "people", "recognised", "right", "rejected", "right at 40 %")
     return "## Attributes\n\n" + explained + _table(heading, rows)
