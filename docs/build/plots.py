@@ -1,7 +1,7 @@
 """Plots of the documents, drawn from result files; needs matplotlib.
 
-Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `engine_*.json` of the same
-bundle: `sal bench engine --bundle BUNDLE --device cpu --batch 1 --batch 16 --out benchmarks/results/engine_NAME.json`.
+Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `bundle_speed.json`, which
+`python -m benchmarks.speed.bundle_speed` measures of the same bundles.
 """
 
 from __future__ import annotations
@@ -108,39 +108,30 @@ def draw_reliability(axes: Axes, panel: Any) -> None:
 
 
 def accuracy_latency(results: Path) -> Panels:
-    """Latency of one image, throughput of the largest batch, and mAP, by data set, device and artefact."""
-    panels: Panels = {}
-    for file in sorted(results.glob("engine_*.json")):
-        bench = read_result(file)
-        rows = [row for row in bench["rows"] if row["artefact"].startswith("image_encoder")]
-        for report in evaluated_bundles(results).values():
-            subject = report["record"]["subject"]
-            if subject["fingerprint"] != bench["bundle"]["fingerprint"]:
-                continue
-            for row in rows:
-                if row["batch"] != 1 or row["precision"] != subject["precision"]:
-                    continue
-                same = [
-                    other for other in rows if all(other[key] == row[key] for key in ("artefact", "device", "engine"))
-                ]
-                largest = max(same, key=lambda other: int(other["batch"]))
-                dataset = report["record"]["data"]["name"].split()[0]
-                title = f"{DATASETS.get(dataset, dataset)}, on {bench['machine']['cpu']} ({row['device']})"
-                panels.setdefault(title, {})[f"{subject['name']}, {row['precision']}"] = {
-                    "latency_ms": row["latency_ms"]["median"],
-                    "throughput": largest["throughput"],
-                    "batch": largest["batch"],
-                    "mAP": report["mAP"],
-                    "error": report["standard_error"]["mAP"],
-                }
+    """Time of one image, images a second, and mAP in the order of search of every timed bundle, by data set."""
+    speed, panels = read_result(results / "bundle_speed.json"), Panels()
+    for report in evaluated_bundles(results).values():
+        subject = report["record"]["subject"]
+        ranked = report.get("match", report)
+        dataset = report["record"]["data"]["name"].split()[0]
+        for row in speed["rows"]:
+            if (row["fingerprint"], row["precision"]) == (subject["fingerprint"], subject["precision"]):
+                for name, metrics in ranked.get("by_source", {dataset: ranked}).items():
+                    title = f"{DATASETS.get(name, name)}, on {speed['machine']['cpu']}"
+                    panels.setdefault(title, {})[f"{subject['name']}, {row['precision']}"] = {
+                        "latency_ms": row["latency_ms"]["median"],
+                        "throughput": row["images_per_second"]["median"],
+                        "mAP": metrics["mAP"],
+                        "error": metrics["standard_error"]["mAP"],
+                    }
     return panels
 
 
 def draw_accuracy_latency(axes: Axes, panel: Any) -> None:
-    """One point for each artefact: median latency of one image against mAP of the cosine."""
+    """One point for each image encoder: median time of one image against mAP."""
     for colour, marker, (name, point) in zip(cycle(COLOURS), cycle(MARKERS), panel.items()):
         x, y, error = point["latency_ms"], 100 * point["mAP"], 100 * point["error"]
-        label = f"{name}: {point['throughput']:,.0f} images/s in batches of {point['batch']}"
+        label = f"{name}: {point['throughput']:,.0f} images/s"
         axes.errorbar(x, y, error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=label)
     latencies = [point["latency_ms"] for point in panel.values()]
     axes.set_xscale("log")
@@ -148,7 +139,7 @@ def draw_accuracy_latency(axes: Axes, panel: Any) -> None:
     plain_ticks(axes.xaxis)
     axes.set_ylim(0, 150 * max(point["mAP"] for point in panel.values()))
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    axes.set_xlabel("median latency of one image, ms")
+    axes.set_xlabel("time of one image on one core, ms")
     axes.set_ylabel("mAP, percent (± standard error)")
 
 

@@ -23,7 +23,12 @@ RULES = {
     "zeros": "zeros for the rest",
     "attribute_likelihood": "attribute likelihood",
 }
-DATASETS = {"market1501": "Market-1501", "market1501+peta": "Market-1501, with people of PETA", "peta": "PETA"}
+DATASETS = {
+    "market1501": "Market-1501",
+    "market1501+peta": "Market-1501, with people of PETA",
+    "peta": "PETA",
+    "street": "Market-1501 and PETA",
+}
 RECOGNISED = (("well", 0.7, 1.01), ("half of the time", 0.4, 0.7), ("seldom", 0.1, 0.4), ("hardly ever", 0.0, 0.1))
 """How often words are recognised: a title, the least share and the share that is too much."""
 NOTHING = "-"
@@ -67,6 +72,41 @@ def full_queries(results: Path, *entries: str | tuple[str, str]) -> str:
             cells = [decimals(row[name], 1) for name in METRICS]
             rows.append((f"paper, Table 1: {row['model']}", NOTHING, *cells, NOTHING, NOTHING))
     return markdown(heading, rows)
+
+
+def seeds_of_bundles(results: Path, *bundles: str, ranking: str = "match") -> str:
+    """Mean and deviation over the seeds of each bundle, on the test split of each data set, and of the paper.
+
+    Args:
+        results: folder of the result files: `eval_street_NAME.json`, and `seeds/eval_street_NAME_*.json` of others.
+        *bundles: their names.
+        ranking: a key of `RANKINGS`.
+    """
+    rows = []
+    for dataset in ("market1501", "peta"):
+        for name in bundles:
+            files = [results / f"eval_street_{name}.json", *sorted(results.glob(f"seeds/eval_street_{name}_*.json"))]
+            reports = [read_result(file) for file in files]
+            metrics = [(one if ranking == "cosine" else one[ranking])["by_source"][dataset] for one in reports]
+            cells = [over_seeds([one[key] for one in metrics]) for key in METRICS]
+            parts = [
+                " / ".join(over_seeds([one[part][key] for one in metrics]) for key in ("mAP", "rank1"))
+                if metrics[0].get(part)
+                else NOTHING
+                for part in ("seen", "unseen")
+            ]
+            rows.append((DATASETS[dataset], f"`{name}`", *cells, *parts))
+        paper = [
+            row
+            for row in read_result(results / "published.json")["rows"]
+            if row["table"] == 1 and row["dataset"] == dataset and row["model"] == "SAL (Ours)"
+        ]
+        rows += [
+            (DATASETS[dataset], "paper: SAL", *(decimals(row[key], 1) for key in METRICS), NOTHING, NOTHING)
+            for row in paper
+        ]
+    heading = ("test split", "", "mAP", "rank-1", "rank-5", "rank-10", "seen: mAP / rank-1", "unseen: mAP / rank-1")
+    return f"{markdown(heading, rows)}\n\nMean ± standard deviation (number of seeds), percent."
 
 
 def partial_queries(report: Mapping[str, Any]) -> str:

@@ -16,7 +16,15 @@ from benchmarks.speed.measurement import RESULTS
 from docs.build import __main__ as command
 from docs.build.pages import REPOSITORY, TEMPLATES, page_names, render
 from docs.build.results import digits, percent
-from docs.build.tables import calibration, full_queries, partial_queries, rankings, recognised, training
+from docs.build.tables import (
+    calibration,
+    full_queries,
+    partial_queries,
+    rankings,
+    recognised,
+    seeds_of_bundles,
+    training,
+)
 from sal_runtime.errors import InputError
 
 MEASURED = re.compile(
@@ -219,6 +227,28 @@ def test_a_run_that_was_not_measured_is_a_dash(trained: Path) -> None:
     write_training(trained, "ladder", "peta", "adv", 1, None)
     _, _, *rows = cells_of(training(trained, "ladder", "test", trained))
     assert rows[2][1:3] == ["-", "-"]
+
+
+def test_bundles_over_seeds(tmp_path: Path) -> None:
+    def write(file: str, value: float) -> None:
+        part = {"mAP": value, "rank1": value / 2, "rank5": value, "rank10": value}
+        by_source = {name: part | {"unseen": part} for name in ("market1501", "peta")}
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"by_source": by_source, "match": {"by_source": by_source}}))
+
+    shutil.copy(RESULTS / "published.json", tmp_path)
+    write("eval_street_edge.json", 0.2)
+    write("seeds/eval_street_edge_2.json", 0.3)
+    write("eval_street_large.json", 0.4)
+    table, _, _ = seeds_of_bundles(tmp_path, "edge", "large").partition("\n\n")
+    _, _, *rows = cells_of(table)
+    deviation = 100 * math.sqrt(2 * 0.05**2)
+    assert rows[0][:3] == ["Market-1501", "`edge`", f"25.0 ± {deviation:.1f} (2)"]
+    assert rows[0][6:] == ["-", f"25.0 ± {deviation:.1f} (2) / 12.5 ± {deviation / 2:.1f} (2)"]
+    assert [row[1] for row in rows] == ["`edge`", "`large`", "paper: SAL"] * 2
+    assert rows[1][2:4] == ["40.0", "20.0"]
+    assert (rows[2][2], rows[5][2]) == ("29.8", "41.2")
 
 
 def test_tables_of_reports() -> None:

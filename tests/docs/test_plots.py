@@ -20,46 +20,53 @@ def test_plots_show_the_result_files(path: Path) -> None:
     assert stamp(panels_of(RESULTS)) in path.read_text(encoding="utf-8"), "python -m docs.build"
 
 
-def engine_row(precision: str, batch: int, latency: float, throughput: float) -> dict[str, Any]:
+def speed_row(fingerprint: str, precision: str, latency: float, throughput: float) -> dict[str, Any]:
     return {
-        "artefact": f"image_encoder.{precision}.onnx",
+        "fingerprint": fingerprint,
         "precision": precision,
-        "device": "cpu",
-        "engine": "onnxruntime",
-        "batch": batch,
         "latency_ms": {"median": latency},
-        "throughput": throughput,
+        "images_per_second": {"median": throughput},
     }
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    bench = {
-        "machine": {"cpu": "EPYC"},
-        "bundle": {"fingerprint": "edge's"},
-        "rows": [
-            engine_row("fp32", 1, 2.0, 500.0),
-            engine_row("fp32", 16, 20.0, 800.0),
-            engine_row("int8", 1, 1.0, 900.0),
-        ],
-    }
+    rows = [
+        speed_row("edge's", "fp32", 2.0, 500.0),
+        speed_row("edge's", "int8", 1.0, 900.0),
+        speed_row("older", "fp32", 9.0, 90.0),
+    ]
+    (tmp_path / "bundle_speed.json").write_text(json.dumps({"machine": {"cpu": "EPYC"}, "rows": rows}))
     report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
     report["record"]["subject"]["fingerprint"] = "edge's"
     (tmp_path / "eval_edge.json").write_text(json.dumps(report))
     report["record"]["subject"] |= {"fingerprint": "another's", "name": "other"}
     (tmp_path / "eval_other.json").write_text(json.dumps(report))
-    (tmp_path / "engine_edge.json").write_text(json.dumps(bench))
     return tmp_path
 
 
 def test_accuracy_and_latency_are_of_the_same_bundle_and_precision(results: Path) -> None:
     report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
-    point = {"latency_ms": 2.0, "throughput": 800.0, "batch": 16, "mAP": report["mAP"]}
     panels = accuracy_latency(results)
-    assert list(panels) == ["Market-1501, on EPYC (cpu)"]
-    assert list(panels["Market-1501, on EPYC (cpu)"]) == ["edge, fp32"]
-    drawn = panels["Market-1501, on EPYC (cpu)"]["edge, fp32"]
-    assert {key: drawn[key] for key in point} == point
+    assert list(panels) == ["Market-1501, on EPYC"]
+    assert list(panels["Market-1501, on EPYC"]) == ["edge, fp32"]
+    drawn = panels["Market-1501, on EPYC"]["edge, fp32"]
+    assert drawn == {
+        "latency_ms": 2.0,
+        "throughput": 500.0,
+        "mAP": report["mAP"],
+        "error": report["standard_error"]["mAP"],
+    }
+
+
+def test_a_bundle_of_two_data_sets_is_a_point_for_each_in_the_order_of_search(results: Path) -> None:
+    path = results / "eval_edge.json"
+    report = json.loads(path.read_text())
+    parts = {name: {"mAP": mAP, "standard_error": {"mAP": 0.01}} for name, mAP in (("market1501", 0.4), ("peta", 0.6))}
+    path.write_text(json.dumps(report | {"match": {"mAP": 0.5, "by_source": parts}}))
+    panels = accuracy_latency(results)
+    found = {title: panel["edge, fp32"]["mAP"] for title, panel in panels.items()}
+    assert found == {"Market-1501, on EPYC": 0.4, "PETA, on EPYC": 0.6}
 
 
 @pytest.mark.parametrize("name", PLOTS)
