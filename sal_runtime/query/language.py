@@ -115,7 +115,7 @@ def _colour_notes(part: str, vocabulary: Vocabulary) -> Iterator[str]:
 def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """The (group, state) pairs of the alternatives of one term; a group carries over to the words after it."""
     groups: tuple[int, ...] = ()
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for alternative in words:
         name, separator, word = alternative.rpartition("=")
         if "=" in name and " " in alternative.strip():
@@ -130,7 +130,7 @@ def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[t
             _, groups = vocabulary.look_up(name)
             if not groups:
                 raise vocabulary.unknown([name], vocabulary.places, "the attribute ")
-        pairs.append(vocabulary.state_in(groups, word) if groups else vocabulary.only_meaning(word))
+        pairs += vocabulary.meanings_in(groups, word) if groups else vocabulary.only_meanings(word)
     return pairs
 
 

@@ -161,7 +161,8 @@ def test_different_people_of_market_differ_in_something_that_is_known() -> None:
     [
         (
             "personalLess30 personalMale hairShort upperBodyRed upperBodyShortSleeve lowerBodyShorts lowerBodyBlack",
-            "teenager male short-hair red short-sleeve black pants short-lower no-backpack no-bag no-handbag handbag no-hat",
+            "teenager male short-hair red short-sleeve black pants short-lower no-backpack no-bag no-handbag handbag"
+            " no-hat",
         ),
         (
             "personalLarger60 personalFemale hairLong upperBodyOrange upperBodyLongSleeve lowerBodyLongSkirt"
@@ -175,7 +176,8 @@ def test_different_people_of_market_differ_in_something_that_is_known() -> None:
         ),
         (
             "personalLess60 personalMale hairShort upperBodyWhite upperBodyLongSleeve lowerBodyOrange lowerBodyCapri",
-            "adult male short-hair white long-sleeve none pants short-lower no-backpack no-bag no-handbag handbag no-hat",
+            "adult male short-hair white long-sleeve none pants short-lower no-backpack no-bag no-handbag handbag"
+            " no-hat",
         ),
     ],
 )
