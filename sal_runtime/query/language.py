@@ -107,8 +107,8 @@ def _parse_part(part: str, vocabulary: Vocabulary) -> list[Term]:
 def _colour_notes(part: str, vocabulary: Vocabulary) -> Iterator[str]:
     """A note if a part is a colour alone that this schema knows of one garment only."""
     words = [] if "=" in part else part.removeprefix("!").split("|")
-    for group, _ in (pair for word in words for pair in vocabulary.look_up(word)[0]):
-        if group in vocabulary.colours and len(vocabulary.colours) > 1:
+    for word in filter(vocabulary.needs_a_garment, words):
+        for group, _ in vocabulary.look_up(word)[0]:
             yield f"{quoted(part)} names no garment; it was read as {vocabulary.schema.groups[group].name}"
 
 

@@ -212,9 +212,10 @@ class _Reader:
     def _bare(self, item: _Item, following: _Item) -> Meanings:
         """The meaning of a modifier without a garment: allowed only where nothing else can be meant."""
         forms = self.vocabulary.forms(item.meanings)
-        if following.kind == "word":
+        needs_a_garment = self.vocabulary.needs_a_garment(item.text)
+        if following.kind == "word" and (needs_a_garment or are_several(item.meanings)):
             raise SchemaError(f"{quoted(item.text)} does not go with {quoted(following.text)}; write {forms}")
-        if len(item.meanings) == 1 and len(self.vocabulary.colours) > 1:
+        if needs_a_garment and not are_several(item.meanings):
             raise SchemaError(f"{quoted(item.text)} has no garment beside it; write {forms}")
         return self.vocabulary.only_meanings(item.text)
 

@@ -48,6 +48,11 @@ class Vocabulary:
     colours: frozenset[int]
     parts: dict[int, frozenset[str]]
 
+    def needs_a_garment(self, word: str) -> bool:
+        """Whether a word is a colour that could be said of several things; `blonde` is only said of hair."""
+        is_colour = any(group in self.colours for group, _ in self.look_up(word)[0])
+        return is_colour and len(self.colours) > 1 and normalise_word(word) not in _alone()
+
     def look_up(self, word: str) -> tuple[Meanings, tuple[int, ...]]:
         """What a word, in the singular or the plural, may mean, and the groups that describe what it names."""
         form = self._known_form(word)
@@ -148,6 +153,11 @@ def english() -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]:
             kind, *words = first.split()
             found.append((kind, tuple(words), tuple(others.split())))
     return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _alone() -> frozenset[str]:
+    return frozenset(word for kind, words, _ in english() if kind == "alone" for word in words)
 
 
 @lru_cache(maxsize=16)

@@ -193,12 +193,17 @@ def test_a_garment_that_the_schema_knows_is_asked_for_with_its_colour() -> None:
         ("flip-flops", "sandals"),
         ("man in a black suit", "male,upper=black,suit-upper"),
         ("empty-handed", "carrying-nothing"),
+        ("blonde woman in a red shirt", "hair-colour=yellow,female,upper=red"),
+        ("woman with blond hair", "female,hair-colour=yellow"),
+        ("blonde", "hair-colour=yellow"),
         ("carrying nothing, no accessory", "carrying-nothing,no-accessory"),
         ("blue jeans and a striped shirt", "lower=blue,jeans,stripes-upper"),
     ],
 )
 def test_what_people_type_in_the_words_of_the_street(typed: str, exact: str) -> None:
-    assert parse_query(typed, STREET).terms == parse_query(exact, STREET).terms
+    query = parse_query(typed, STREET)
+    assert query.terms == parse_query(exact, STREET).terms
+    assert not query.notes
 
 
 def test_an_answer_names_a_group_only_where_the_word_does_not() -> None:
