@@ -222,8 +222,9 @@ def test_a_run_that_was_not_measured_is_a_dash(trained: Path) -> None:
 
 
 def test_tables_of_reports() -> None:
-    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
-    _, _, *rows = cells_of(full_queries(RESULTS, "eval_market1501_edge.json"))
+    (file,) = RESULTS.rglob("eval_market1501_edge.json")
+    report = json.loads(file.read_text())
+    _, _, *rows = cells_of(full_queries(RESULTS, file.relative_to(RESULTS).as_posix()))
     assert [row[1] for row in rows] == ["cosine", "centred cosine", "attribute head", "-", "-"]
     head, error = report["attribute_likelihood"], report["attribute_likelihood"]["standard_error"]
     assert rows[2][5] == f"{round(100 * head['rank10'], 1)} ±{round(100 * error['rank10'], 1)}"

@@ -13,6 +13,9 @@ from benchmarks.speed.measurement import RESULTS
 from docs.build.plots import IMAGES, PLOTS, accuracy_latency, draw, partial_queries, stamp
 from sal_runtime.errors import InputError
 
+REPORT = next(RESULTS.rglob("eval_market1501_edge.json"))
+"""A report with everything that plots show, wherever it is kept."""
+
 
 @pytest.mark.parametrize("path", sorted(IMAGES.glob("*.svg")), ids=lambda path: path.stem)
 def test_plots_show_the_result_files(path: Path) -> None:
@@ -43,7 +46,7 @@ def results(tmp_path: Path) -> Path:
             engine_row("int8", 1, 1.0, 900.0),
         ],
     }
-    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
+    report = json.loads(REPORT.read_text())
     report["record"]["subject"]["fingerprint"] = "edge's"
     (tmp_path / "eval_edge.json").write_text(json.dumps(report))
     report["record"]["subject"] |= {"fingerprint": "another's", "name": "other"}
@@ -53,7 +56,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_accuracy_and_latency_are_of_the_same_bundle_and_precision(results: Path) -> None:
-    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
+    report = json.loads(REPORT.read_text())
     point = {"latency_ms": 2.0, "throughput": 800.0, "batch": 16, "mAP": report["mAP"]}
     panels = accuracy_latency(results)
     assert list(panels) == ["Market-1501, on EPYC (cpu)"]
