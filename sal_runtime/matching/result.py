@@ -216,17 +216,13 @@ def asked_term(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any] |
     for group_number, states in term.states:
         group = schema.groups[group_number]
         words = [group.states[state].name for state in sorted(states)]
-        says_it = all(_names_its_group(word, group.name) and len(schema.words[word]) == 1 for word in words)
-        alternatives.append(("" if group.kind == "binary" or says_it else f"{group.name} ") + " or ".join(words))
+        parts = set(group.name.split("-"))  # `long-hair` names its group, `bald` does not
+        are_clear = all(parts & set(word.split("-")) and len(schema.words[word]) == 1 for word in words)
+        alternatives.append(("" if group.kind == "binary" or are_clear else f"{group.name} ") + " or ".join(words))
     sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
     understood = ("not " if term.negated else "") + " or ".join(alternatives)
     rates = {name: share for name, (share, _) in recognition(term, schema, metrics or {}).items()}
     return AskedTerm(term.text, understood, sensitive, rates)
-
-
-def _names_its_group(word: str, group: str) -> bool:
-    """Whether a word has a part in common with the name of its group, as `long-hair` has with `hair`."""
-    return not set(word.split("-")).isdisjoint(group.split("-"))
 
 
 def unlikely_note(hits: Sequence[Hit]) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ class Vocabulary:
 
     def needs_a_garment(self, word: str) -> bool:
         """Whether a word is a colour that could be said of several things; `blonde` is only said of hair."""
-        is_colour = any(group in self.colours for group, _ in self.look_up(word)[0])
-        return is_colour and len(self.colours) > 1 and normalise_word(word) not in _alone()
+        is_colour = len(self.colours) > 1 and any(group in self.colours for group, _ in self.look_up(word)[0])
+        return is_colour and not any(kind == "alone" and normalise_word(word) in words for kind, words, _ in english())
 
     def look_up(self, word: str) -> tuple[Meanings, tuple[int, ...]]:
         """What a word, in the singular or the plural, may mean, and the groups that describe what it names."""
@@ -146,18 +146,8 @@ def shortened(words: str) -> str:
 def english() -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]:
     """The lines of english.txt: their first word, the words before the ` / `, and those after it."""
     lines = Path(__file__).with_name("english.txt").read_text(encoding="utf-8").splitlines()
-    found = []
-    for line in lines:
-        if not line.startswith("#"):
-            first, _, others = line.partition(" / ")
-            kind, *words = first.split()
-            found.append((kind, tuple(words), tuple(others.split())))
-    return tuple(found)
-
-
-@lru_cache(maxsize=1)
-def _alone() -> frozenset[str]:
-    return frozenset(word for kind, words, _ in english() if kind == "alone" for word in words)
+    halves = [map(str.split, line.partition(" / ")) for line in lines if not line.startswith("#")]
+    return tuple((words[0], tuple(words[1:]), tuple(others)) for words, _, others in halves)
 
 
 @lru_cache(maxsize=16)
