@@ -173,11 +173,10 @@ def _words_in_group(group: Group) -> dict[str, tuple[int, ...]]:
     own = {word: (index,) for index, state in enumerate(group.states) for word in state.words()}
     added: dict[str, tuple[int, ...]] = {}
     for kind, words, others in english():
-        known = next((own[word] for word in words if word in own), None)
         if kind == "any" and own.keys() >= set(others):
             added |= dict.fromkeys(words, tuple(index for word in others for index in own[word]))
-        if kind == "same" and known is not None:
-            added |= dict.fromkeys((*words, *others), known)
+        if kind == "same" and (known := next(filter(own.__contains__, words), None)) is not None:
+            added |= dict.fromkeys((*words, *others), own[known])
     return added | own
 
 
