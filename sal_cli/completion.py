@@ -7,7 +7,7 @@ import re
 
 def complete_dataset(incomplete: str) -> list[str]:
     """The published data sets; where none fits, the shell completes files."""
-    names = ("market1501", "peta", "pa100k", "street", "street+pa100k", "street-pa100k", "market1501+peta")
+    names = ("market1501", "peta", "pa100k", "street", "street+pa100k", "street-pa100k")
     return _fitting(incomplete, *names)
 
 

@@ -18,6 +18,7 @@ HINTS = {
     "device": "--device",
     "drop_missing": "--drop-missing",
     "gallery": "`sal gallery add` makes and fills galleries",
+    "gallery_bundle": "--bundle, or type `sal gallery reindex`",
     "gallery_precision": "leave out --precision, or type `sal gallery reindex --precision`",
     "held_out": "--held-out",
     "min_likelihood": "--min-likelihood",

@@ -124,8 +124,7 @@ DatasetOption = Annotated[
         "--dataset",
         metavar="DATASET",
         autocompletion=complete_dataset,
-        help="The data set: market1501, peta, pa100k, street (the first two), market1501+peta, or your own folder or "
-        "table.",
+        help="The data set: market1501, peta, pa100k, street (the first two), or your own folder or table.",
     ),
 ]
 DataOption = Annotated[

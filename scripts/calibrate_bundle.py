@@ -1,7 +1,7 @@
 """Calibrate a bundle anew, without the run that it was exported from, such as one of an earlier version of sal.
 
-    python -m scripts.calibrate_bundle bundles/edge --dataset market1501+peta --data DATA
-    sal eval --bundle bundles/edge --dataset market1501 --data DATA --attach
+    python -m scripts.calibrate_bundle bundles/edge --dataset street --data DATA
+    sal eval --bundle bundles/edge --dataset street --data DATA --attach
 
 The encoders stay as they are, and so does the fingerprint: galleries of the bundle stay valid. The test numbers are
 removed, because they measure the calibration, too. A bundle does not record which training categories its training

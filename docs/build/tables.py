@@ -23,12 +23,7 @@ RULES = {
     "zeros": "zeros for the rest",
     "attribute_likelihood": "attribute likelihood",
 }
-DATASETS = {
-    "market1501": "Market-1501",
-    "market1501+peta": "Market-1501, with people of PETA",
-    "peta": "PETA",
-    "street": "Market-1501 and PETA",
-}
+DATASETS = {"market1501": "Market-1501", "peta": "PETA", "street": "Market-1501 and PETA"}
 RECOGNISED = (("well", 0.7, 1.01), ("half of the time", 0.4, 0.7), ("seldom", 0.1, 0.4), ("hardly ever", 0.0, 0.1))
 """How often words are recognised: a title, the least share and the share that is too much."""
 NOTHING = "-"

@@ -45,7 +45,7 @@ def watch(people: PersonSearch, ended: threading.Event) -> None:
         is_last = ended.wait(0.2)
         if len(people.gallery) == 0:  # asking an empty gallery is an error
             continue
-        for hit in people.ask("woman in a red jacket", k=1, where=where):
+        for hit in people.ask("woman in a red shirt", k=1, where=where):
             seen = datetime.fromtimestamp(hit.item.captured_at or 0)
             print(f"{len(people.gallery)} crops; best: {hit.uri}, {hit.item.camera}, track {hit.item.track}, {seen:%T}")
         if is_last:

@@ -63,7 +63,7 @@ def evaluate(  # noqa: PLR0913 - one parameter is one option
     calibration of the likelihood. Choose settings with `--held-out`, never on the test split:
 
     ```
-    sal eval --bundle bundles/edge --dataset market1501 --data DATA \
+    sal eval --bundle bundles/edge --dataset street --data DATA \
         --out report.json
     ```
     """

@@ -130,7 +130,7 @@ def search(  # noqa: PLR0913 - one parameter is one option
     """Rank the people of a gallery by a description.
 
     ```
-    sal search 'woman in a red jacket, no backpack' demo/gallery
+    sal search 'woman in a red shirt, no backpack' demo/gallery
     sal search --attrs 'female,!backpack,upper=red|blue' --gallery demo/gallery
     sal search 'man with a backpack' demo/gallery -k 5 --html hits.html
     ```
@@ -181,7 +181,7 @@ def _what_and_where(given: list[str | None], attrs: str | None, gallery: str | N
     named = dict(zip(missing, arguments, strict=False))
     if len(named) < len(missing):
         raise ConfigError(
-            f"the {missing[-1]} is missing; expected a description and a gallery, as in sal search 'red jacket' crops/"
+            f"the {missing[-1]} is missing; expected a description and a gallery, as in sal search 'red shirt' crops/"
         )
     what, where = attrs or named.get("description", ""), gallery or named.get("gallery", "")
     if os.path.exists(what) and not os.path.exists(where):

@@ -37,7 +37,7 @@ OwnDatasetOption = Annotated[
         "--dataset",
         metavar="DATASET",
         autocompletion=complete_dataset,
-        help="Train on market1501, peta, pa100k, street (the first two), market1501+peta, or your own folder or table. "
+        help="Train on market1501, peta, pa100k, street (the first two), or your own folder or table. "
         "Default: that of the run, with --resume.",
     ),
 ]

@@ -8,11 +8,13 @@ from typing import Any
 
 from sal_cli.show.terminal import SENSITIVE_MARK, console, print_json, printable, table
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
+from sal_runtime.query.schema import NONE_STATE
 from sal_runtime.query.words import list_words
 
 WIDTH = 80
-WORD_WIDTH = 20
 INDENT = " " * 12
+INSIDE = "  "
+"""Begins the values of a group."""
 METRICS = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
 
 
@@ -131,21 +133,28 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": bundle.name, "fingerprint": bundle.fingerprint, "groups": groups})
         return
-    print(_filled("word", ["other words for it"], "found", "right", "people"))
+    width = max(len(value["word"]) for group in groups for value in group["values"]) + len(INSIDE) + 1
+    print(_filled("word", ["other words for it"], "found", "right", "people", width))
     for group in groups:
         mark = f" {SENSITIVE_MARK}" if group["sensitive"] else ""
-        print(_filled(f"{group['group']}{mark}", group["synonyms"], "", "", ""))
-        for value in group["values"]:
+        values = [(f"{INSIDE}{value['word']}", value) for value in group["values"]]
+        if group["group"] == group["values"][-1]["word"] and not group["synonyms"]:  # hat, and below it no-hat
+            values = [(f"{group['group']}{mark}", group["values"][-1]), *values[:-1]]
+        else:
+            print(_filled(f"{group['group']}{mark}", group["synonyms"], "", "", "", width))
+        for word, value in values:
             found, right = (_number(value[rate], ".0%") for rate in ("recognised", "precision"))
-            print(_filled(f"  {value['word']}", value["synonyms"], found, right, _number(value["people"], ",")))
+            print(_filled(word, value["synonyms"], found, right, _number(value["people"], ","), width))
     print("\nfound: in this share of the test images that show it, it is recognised")
     print("right: of the images in which it is recognised, these show it")
     print(f"people: so many test people show it; {SENSITIVE_MARK} sensitive")
+    if any(value["word"] == NONE_STATE for group in groups for value in group["values"]):
+        print("none: no other value of the group fits, or nothing of it is seen")
     print("Plurals, no, not and without are understood: docs/query_language.md")
 
 
-def _filled(word: str, synonyms: Sequence[str], found: str, right: str, people: str) -> str:
-    start = f"{printable(word):<{WORD_WIDTH}}{found:>5} {right:>5} {people:>6}  "
+def _filled(word: str, synonyms: Sequence[str], found: str, right: str, people: str, width: int) -> str:
+    start = f"{printable(word):<{width}}{found:>5} {right:>5} {people:>6}  "
     return textwrap.fill(
         start + printable(", ".join(synonyms)),
         WIDTH,

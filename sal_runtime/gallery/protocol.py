@@ -106,7 +106,7 @@ def check_bundle(gallery: SearchableGallery, bundle: Bundle) -> None:
         raise InputError(
             f"gallery {gallery.title}: was made by bundle {gallery.bundle_name} ({gallery.fingerprint[:12]}), got "
             f"bundle {bundle.name} ({bundle.fingerprint[:12]}); use the bundle that made it, or encode the images anew",
-            parameter="bundle",
+            parameter="gallery_bundle",
         )
 
 

@@ -215,8 +215,10 @@ def asked_term(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any] |
     alternatives = []
     for group_number, states in term.states:
         group = schema.groups[group_number]
-        words = " or ".join(group.states[state].name for state in sorted(states))
-        alternatives.append(words if group.kind == "binary" else f"{group.name} {words}")
+        words = [group.states[state].name for state in sorted(states)]
+        parts = set(group.name.split("-"))  # `long-hair` names its group, `bald` does not
+        are_clear = all(parts & set(word.split("-")) and len(schema.words[word]) == 1 for word in words)
+        alternatives.append(("" if group.kind == "binary" or are_clear else f"{group.name} ") + " or ".join(words))
     sensitive = any(schema.groups[group].sensitive for group, _ in term.states)
     understood = ("not " if term.negated else "") + " or ".join(alternatives)
     rates = {name: share for name, (share, _) in recognition(term, schema, metrics or {}).items()}

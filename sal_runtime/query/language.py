@@ -107,15 +107,15 @@ def _parse_part(part: str, vocabulary: Vocabulary) -> list[Term]:
 def _colour_notes(part: str, vocabulary: Vocabulary) -> Iterator[str]:
     """A note if a part is a colour alone that this schema knows of one garment only."""
     words = [] if "=" in part else part.removeprefix("!").split("|")
-    for group, _ in (pair for word in words for pair in vocabulary.look_up(word)[0]):
-        if group in vocabulary.colours and len(vocabulary.colours) > 1:
+    for word in filter(vocabulary.needs_a_garment, words):
+        for group, _ in vocabulary.look_up(word)[0]:
             yield f"{quoted(part)} names no garment; it was read as {vocabulary.schema.groups[group].name}"
 
 
 def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """The (group, state) pairs of the alternatives of one term; a group carries over to the words after it."""
     groups: tuple[int, ...] = ()
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for alternative in words:
         name, separator, word = alternative.rpartition("=")
         if "=" in name and " " in alternative.strip():
@@ -130,7 +130,7 @@ def _exact_states(words: list[str], part: str, vocabulary: Vocabulary) -> list[t
             _, groups = vocabulary.look_up(name)
             if not groups:
                 raise vocabulary.unknown([name], vocabulary.places, "the attribute ")
-        pairs.append(vocabulary.state_in(groups, word) if groups else vocabulary.only_meaning(word))
+        pairs += vocabulary.meanings_in(groups, word) if groups else vocabulary.only_meanings(word)
     return pairs
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from sal_runtime.errors import SchemaError
 from sal_runtime.query.schema import NONE_STATE, normalise_word
-from sal_runtime.query.vocabulary import Meanings, Vocabulary, english, quoted, shortened
+from sal_runtime.query.vocabulary import Meanings, Vocabulary, are_several, english, quoted, shortened
 
 JOINING = ("not", "or", "and", "with", "filler")
 FIRST_OF_CHINESE = "\u2e80"
@@ -103,7 +103,7 @@ def _pieces(word: str, vocabulary: Vocabulary) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _kinds() -> dict[str, str]:
-    return {word: kind for kind, words in english() if kind in JOINING for word in words.split()}
+    return {word: kind for kind, words, _ in english() if kind in JOINING for word in words}
 
 
 def _item(words: list[str], vocabulary: Vocabulary) -> _Item | None:
@@ -113,7 +113,7 @@ def _item(words: list[str], vocabulary: Vocabulary) -> _Item | None:
     if len(words) > 1 and _kinds().get(words[0]) == "not" and vocabulary.look_up(" ".join(words[1:]))[0]:
         return None  # `no hat` is a negation, so that `no hat or backpack` negates both
     meanings, places = vocabulary.look_up(text)
-    is_modifier = not places and (len(meanings) > 1 or any(group in vocabulary.colours for group, _ in meanings))
+    is_modifier = not places and (are_several(meanings) or any(group in vocabulary.colours for group, _ in meanings))
     is_part = not is_modifier and not places and any(group in vocabulary.parts for group, _ in meanings)
     return _Item(text, "word", meanings, places, is_modifier, is_part) if meanings or places else None
 
@@ -171,14 +171,15 @@ class _Reader:
                 self.at += 1
         noun = self._next()
         if (values or parts) and not noun.places:
-            return [*parts, *(tuple(self._bare(item, noun) for item in value) for value in values)]
+            return [*parts, *(tuple(pair for item in value for pair in self._bare(item, noun)) for value in values)]
         if noun.kind != "word":
             raise SchemaError(f"a word is missing in {quoted(' '.join(item.text for item in self.items))}")
         self.at += 1
         if not values and noun.places:
             values = self._values_after(noun)
-        conditions = [tuple(self.vocabulary.state_in(noun.places, item.text) for item in value) for value in values]
-        if len(noun.meanings) == 1:
+        meanings = self.vocabulary.meanings_in
+        conditions = [tuple(pair for item in value for pair in meanings(noun.places, item.text)) for value in values]
+        if noun.meanings and not are_several(noun.meanings):
             conditions.append(noun.meanings)
         if not conditions and not any(self.vocabulary.has_part(noun.text, group) for ((group, _),) in parts):
             raise self._unclear(start, self._what_is_missing(noun))
@@ -208,14 +209,15 @@ class _Reader:
             raise self._unclear(self.at - 3, "it can be read in two ways; write 'or', or a garment beside each")
         return found
 
-    def _bare(self, item: _Item, following: _Item) -> tuple[int, int]:
-        """The state of a modifier without a garment: allowed only where nothing else can be meant."""
+    def _bare(self, item: _Item, following: _Item) -> Meanings:
+        """The meaning of a modifier without a garment: allowed only where nothing else can be meant."""
         forms = self.vocabulary.forms(item.meanings)
-        if following.kind == "word":
+        needs_a_garment = self.vocabulary.needs_a_garment(item.text)
+        if following.kind == "word" and (needs_a_garment or are_several(item.meanings)):
             raise SchemaError(f"{quoted(item.text)} does not go with {quoted(following.text)}; write {forms}")
-        if len(item.meanings) == 1 and len(self.vocabulary.colours) > 1:
+        if needs_a_garment and not are_several(item.meanings):
             raise SchemaError(f"{quoted(item.text)} has no garment beside it; write {forms}")
-        return self.vocabulary.only_meaning(item.text)
+        return self.vocabulary.only_meanings(item.text)
 
     def _values_after(self, noun: _Item) -> list[list[_Item]]:
         """The values that follow a garment or a group: `red or blue` of `upper-colour red or blue`."""
@@ -236,4 +238,4 @@ class _Reader:
             return False
         if item.is_modifier and self._next(ahead + 1).places and (noun.meanings or ahead):
             return False
-        return any(self.vocabulary.state(group, item.text) is not None for group in noun.places)
+        return any(self.vocabulary.states(group, item.text) for group in noun.places)

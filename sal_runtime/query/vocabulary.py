@@ -5,13 +5,13 @@ The schema's own words always win. `lady` is added where a group knows `female`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from sal_runtime.errors import SchemaError
-from sal_runtime.query.schema import AttributeSchema, normalise_word
+from sal_runtime.query.schema import AttributeSchema, Group, normalise_word
 
 SHORTEST_TYPO, LONG_WORD = 4, 6
 """Letters of the shortest word for which a similar one is suggested, and of a word that may have two slips."""
@@ -33,8 +33,9 @@ class Vocabulary:
 
     Attributes:
         schema: its groups.
-        words: the meanings of every word of a state.
-        in_group: for each group the state of every word that names one of its states.
+        words: the meanings of every word of a state. Those in one group are alternatives, as `adult` is any of two
+            ages; where there are several groups, it is not known which is meant.
+        in_group: for each group the states of every word that names one of its states, or any of several.
         places: for every word that names what a state can be said of, the numbers of its groups.
         colours: numbers of the groups that give the colour of a garment, of shoes or of hair.
         parts: for each group that says something of a part of garments (the sleeve), the words of these garments.
@@ -42,10 +43,15 @@ class Vocabulary:
 
     schema: AttributeSchema
     words: dict[str, Meanings]
-    in_group: tuple[dict[str, int], ...]
+    in_group: tuple[dict[str, tuple[int, ...]], ...]
     places: dict[str, tuple[int, ...]]
     colours: frozenset[int]
     parts: dict[int, frozenset[str]]
+
+    def needs_a_garment(self, word: str) -> bool:
+        """Whether a word is a colour that could be said of several things; `blonde` is only said of hair."""
+        is_colour = len(self.colours) > 1 and any(group in self.colours for group, _ in self.look_up(word)[0])
+        return is_colour and not any(kind == "alone" and normalise_word(word) in words for kind, words, _ in english())
 
     def look_up(self, word: str) -> tuple[Meanings, tuple[int, ...]]:
         """What a word, in the singular or the plural, may mean, and the groups that describe what it names."""
@@ -59,29 +65,29 @@ class Vocabulary:
     def _known_form(self, word: str) -> str:
         return next((form for form in _forms(word) if form in self.words or form in self.places), "")
 
-    def state(self, group: int, word: str) -> int | None:
-        """The state of one group that a word names, or None."""
-        return self.in_group[group].get(self._known_form(word))
+    def states(self, group: int, word: str) -> tuple[int, ...]:
+        """The states of one group that a word may mean; none if the group does not know it."""
+        return self.in_group[group].get(self._known_form(word), ())
 
-    def state_in(self, groups: tuple[int, ...], word: str) -> tuple[int, int]:
-        """(group, state) that a word names in the first group that knows it; a SchemaError if none does."""
+    def meanings_in(self, groups: tuple[int, ...], word: str) -> Meanings:
+        """What a word means in the first group that knows it; a SchemaError if none does."""
         for number in groups:
-            if (state := self.state(number, word)) is not None:
-                return number, state
+            if states := self.states(number, word):
+                return tuple((number, state) for state in states)
         group = self.schema.groups[groups[0]]
         near = self._near(normalise_word(word), self.in_group[groups[0]])
         known = shortened(", ".join(value.name for value in group.states))
         remedy = f"did you mean {' or '.join(near)}?" if near else f"it is one of {known}"
         raise SchemaError(f"{group.name} cannot be {quoted(word)}; {remedy}", parameter="words")
 
-    def only_meaning(self, word: str) -> tuple[int, int]:
-        """(group, state) of a word that needs no group; a SchemaError if it is unknown or has several meanings."""
+    def only_meanings(self, word: str) -> Meanings:
+        """What a word means that needs no group; a SchemaError if it is unknown or several groups know it."""
         meanings, _ = self.look_up(word)
         if not meanings:
             raise self.unknown([word])
-        if len(meanings) > 1:
+        if are_several(meanings):
             raise SchemaError(f"{quoted(word)} could be {self.forms(meanings)}; write the one you mean")
-        return meanings[0]
+        return meanings
 
     def forms(self, meanings: Meanings) -> str:
         """Meanings in the exact form, as alternatives."""
@@ -120,6 +126,11 @@ class Vocabulary:
         return [other for _, other in sorted(found)][:NUM_SUGGESTIONS]
 
 
+def are_several(meanings: Meanings) -> bool:
+    """Whether meanings are in several groups, so that a word must be asked back."""
+    return len({group for group, _ in meanings}) > 1
+
+
 def quoted(text: str) -> str:
     """The beginning of a text, with escapes for characters that should not reach a terminal."""
     text = text.strip()
@@ -132,43 +143,56 @@ def shortened(words: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def english() -> tuple[tuple[str, str], ...]:
-    """The lines of english.txt as pairs of their first word and the rest."""
+def english() -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]:
+    """The lines of english.txt: their first word, the words before the ` / `, and those after it."""
     lines = Path(__file__).with_name("english.txt").read_text(encoding="utf-8").splitlines()
-    return tuple((line.partition(" ")[0], line.partition(" ")[2]) for line in lines if not line.startswith("#"))
+    halves = [map(str.split, line.partition(" / ")) for line in lines if not line.startswith("#")]
+    return tuple((words[0], tuple(words[1:]), tuple(others)) for words, _, others in halves)
 
 
 @lru_cache(maxsize=16)
 def vocabulary_of(schema: AttributeSchema) -> Vocabulary:
     """The vocabulary of a schema: its own words and everyday English."""
-    in_group = tuple(_words_in_group(schema, number) for number in range(len(schema.groups)))
-    words: dict[str, Meanings] = {}
-    for number, known in enumerate(in_group):
-        for word, state in known.items():
-            words[word] = (*words.get(word, ()), (number, state))
+    in_group = tuple(_words_in_group(group) for group in schema.groups)
+    words = _words_of_any_group(schema, in_group)
     places: dict[str, tuple[int, ...]] = {word: (number,) for word, number in schema.group_index.items()}
     colours: set[int] = set()
     parts: dict[int, frozenset[str]] = {}
-    for kind, line in english():
-        names, _, nouns = line.partition(" / ") if kind in ("colour", "detail", "part") else ("", "", "")
-        for group in {schema.group_index[name] for name in names.split() if name in schema.group_index}:
+    for kind, names, nouns in english():
+        for group in {schema.group_index[name] for name in names if name in schema.group_index}:
             if kind == "part":
-                parts[group] = frozenset(nouns.split())
-                continue
-            colours |= {group} if kind == "colour" else set()
-            for noun in nouns.split():
-                places[noun] = tuple(dict.fromkeys((*places.get(noun, ()), group)))
-    return Vocabulary(schema, words | schema.words, in_group, places, frozenset(colours), parts)
+                parts[group] = frozenset(nouns)
+            if kind in ("colour", "detail"):
+                colours |= {group} if kind == "colour" else set()
+                for noun in nouns:
+                    places[noun] = tuple(dict.fromkeys((*places.get(noun, ()), group)))
+    return Vocabulary(schema, words, in_group, places, frozenset(colours), parts)
 
 
-def _words_in_group(schema: AttributeSchema, number: int) -> dict[str, int]:
-    own = {word: index for index, state in enumerate(schema.groups[number].states) for word in state.words()}
-    added: dict[str, int] = {}
-    for general, _, kinds in (line.partition("/") for kind, line in english() if kind == "same"):
-        known = next((own[word] for word in general.split() if word in own), None)
-        if known is not None:
-            added |= dict.fromkeys((*general.split(), *kinds.split()), known)
+def _words_in_group(group: Group) -> dict[str, tuple[int, ...]]:
+    own = {word: (index,) for index, state in enumerate(group.states) for word in state.words()}
+    added: dict[str, tuple[int, ...]] = {}
+    for kind, words, others in english():
+        if kind == "any" and own.keys() >= set(others):
+            added |= dict.fromkeys(words, tuple(index for word in others for index in own[word]))
+        if kind == "same" and (known := next(filter(own.__contains__, words), None)) is not None:
+            added |= dict.fromkeys((*words, *others), own[known])
     return added | own
+
+
+def _words_of_any_group(
+    schema: AttributeSchema, in_group: Sequence[Mapping[str, tuple[int, ...]]]
+) -> dict[str, Meanings]:
+    """The meanings of every word in all groups; synonyms mean what the first known word of their line means."""
+    found: dict[str, Meanings] = {}
+    for number, known in enumerate(in_group):
+        for word, states in known.items():
+            found[word] = (*found.get(word, ()), *((number, state) for state in states))
+    for kind, words, others in english():
+        first = next((word for word in words if word in schema.words), None)
+        if kind == "same" and first is not None:
+            found |= dict.fromkeys((*words, *others), schema.words[first])
+    return found | schema.words
 
 
 def _forms(word: str) -> Iterator[str]:

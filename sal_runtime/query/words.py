@@ -28,19 +28,24 @@ def list_words(schema: AttributeSchema, metrics: Mapping[str, Any] | None = None
 
     Returns:
         For each group `group`, `kind`, `sensitive`, `synonyms` (for the group or for what it describes) and `values`;
-        for each value `word`, `synonyms` and what was measured: `recognised`, the share 0..1 of the test images that
-        show it in which it is recognised; `precision`, the share of the images in which it is recognised that show it;
-        `people`, the number of test people who show it. None where nothing was measured.
+        for each value `word`, `synonyms` (without those that mean something else where the group is not named) and what
+        was measured: `recognised`, the share 0..1 of the test images that show it in which it is recognised;
+        `precision`, the share of the images in which it is recognised that show it; `people`, the number of test people
+        who show it. None where nothing was measured.
     """
     vocabulary, rates = vocabulary_of(schema), _rates(metrics or {})
     listed = []
     for number, group in enumerate(schema.groups):
-        known = vocabulary.in_group[number].items()
+        known = vocabulary.in_group[number]
         values = []
         for index, state in enumerate(group.states):
             bit = group.bits[0] if group.kind == "binary" else state.bit
             measured = {} if bit is None else rates.get(schema.bit_names[bit], {})
-            synonyms = [word for word, named in known if named == index and word != state.name]
+            synonyms = [
+                word
+                for word, named in known.items()
+                if index in named and word != state.name and (number, index) in vocabulary.words[word]
+            ]
             rates_of = {name: measured.get(key) for name, key in RATES[state.bit is not None].items()}
             values.append({"word": state.name, "synonyms": synonyms, **rates_of})
         places = [word for word, groups in vocabulary.places.items() if number in groups and word != group.name]

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from sal_train.datasets.market1501 import load_market1501
-from sal_train.datasets.market1501_peta import load_market1501_with_peta
 from sal_train.datasets.pa100k import load_pa100k
 from sal_train.datasets.peta import load_peta
 from sal_train.datasets.splits import SearchDataset
@@ -19,7 +18,6 @@ PUBLISHED: Mapping[str, Callable[[Path], SearchDataset]] = {
     "market1501": load_market1501,
     "peta": load_peta,
     "pa100k": load_pa100k,
-    "market1501+peta": load_market1501_with_peta,
     **{name: partial(load_street, name=name) for name in NAMES},
 }
 
@@ -28,9 +26,9 @@ def load_dataset(name: str, root: Path) -> SearchDataset:
     """Load a data set and check its protocol.
 
     Args:
-        name: `market1501`, `peta`, `pa100k`, `market1501+peta` (the first, trained together with people of the
-            second), `street` (both, in one vocabulary), `street+pa100k` (all three), `street-pa100k` (PA-100K alone in
-            that vocabulary), or your own data: a folder, or a table such as a .csv or .jsonl file (see docs/data.md).
+        name: `market1501`, `peta`, `pa100k`, `street` (the first two in one vocabulary), `street+pa100k` (all three),
+            `street-pa100k` (PA-100K alone in that vocabulary), or your own data: a folder, or a table such as a .csv or
+            .jsonl file (see docs/data.md).
         root: folder that holds `Market-1501/`, `PETA/` or `PA-100K/`; a relative path of your own data may start here.
 
     Raises:

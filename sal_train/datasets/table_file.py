@@ -60,7 +60,7 @@ def table_file(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise InputError(
-            f"{path}: no such data set; give market1501, peta, pa100k, street, market1501+peta, a folder, or a table "
+            f"{path}: no such data set; give market1501, peta, pa100k, street, a folder, or a table "
             f"({', '.join(TABLE_SUFFIXES)})"
         )
     tables = sorted(

@@ -122,7 +122,7 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),
         ("sal bench engine --precision fp", 4, ["fp32", "fp16"]),
-        ("sal data check --dataset m", 4, ["market1501", "market1501+peta"]),
+        ("sal data check --dataset s", 4, ["street", "street+pa100k", "street-pa100k"]),
     ],
 )
 def test_shells_complete_commands_options_and_choices(line: str, position: int, expected: list[str]) -> None:

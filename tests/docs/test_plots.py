@@ -13,6 +13,9 @@ from benchmarks.speed.measurement import RESULTS
 from docs.build.plots import IMAGES, PLOTS, accuracy_latency, draw, partial_queries, stamp
 from sal_runtime.errors import InputError
 
+REPORT = next(RESULTS.rglob("eval_market1501_edge.json"))
+"""A report with everything that plots show, wherever it is kept."""
+
 
 @pytest.mark.parametrize("path", sorted(IMAGES.glob("*.svg")), ids=lambda path: path.stem)
 def test_plots_show_the_result_files(path: Path) -> None:
@@ -37,7 +40,7 @@ def results(tmp_path: Path) -> Path:
         speed_row("older", "fp32", 9.0, 90.0),
     ]
     (tmp_path / "bundle_speed.json").write_text(json.dumps({"machine": {"cpu": "EPYC"}, "rows": rows}))
-    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
+    report = json.loads(REPORT.read_text())
     report["record"]["subject"]["fingerprint"] = "edge's"
     (tmp_path / "eval_edge.json").write_text(json.dumps(report))
     report["record"]["subject"] |= {"fingerprint": "another's", "name": "other"}
@@ -46,7 +49,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_accuracy_and_latency_are_of_the_same_bundle_and_precision(results: Path) -> None:
-    report = json.loads((RESULTS / "eval_market1501_edge.json").read_text())
+    report = json.loads(REPORT.read_text())
     panels = accuracy_latency(results)
     assert list(panels) == ["Market-1501, on EPYC"]
     assert list(panels["Market-1501, on EPYC"]) == ["edge, fp32"]

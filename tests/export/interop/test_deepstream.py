@@ -52,7 +52,7 @@ def test_what_nvinfer_feeds_gives_the_same_embeddings(bundle: Bundle, tmp_path: 
     model = (tmp_path / "deepstream" / config["onnx-file"]).read_bytes()
     crops = random_crops(bundle, count)
     got = open_backend(model).run(as_nvinfer_feeds_it(crops, config))
-    assert np.array_equal(got, ImageEncoder(bundle).encode(crops))
+    assert np.abs(got - ImageEncoder(bundle).encode(crops)).max() < 1e-6  # other fusions sum in another order
 
 
 def test_the_graph_is_one_that_tensorrt_takes(bundle: Bundle, tmp_path: Path) -> None:

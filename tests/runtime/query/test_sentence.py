@@ -15,6 +15,7 @@ from sal_runtime.query.language import parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_train.datasets.market1501 import SCHEMA as MARKET
 from sal_train.datasets.peta_schema import SCHEMA as PETA
+from sal_train.datasets.street_schema import SCHEMA as STREET
 from tests.runtime.tiny_bundle import SCHEMA as TINY
 
 REPOSITORY = Path(__file__).parents[3]
@@ -157,7 +158,7 @@ def test_what_is_not_understood_is_named_and_nothing_is_guessed(sentence: str, m
     ("word", "message"),
     [
         ("skirt", "write short-skirt, or long-skirt, or one of these with it: black, blue"),
-        ("suit", "this bundle does not know 'suit'; it knows suit-upper, suit-lower"),
+        ("suit", "write suit-upper, or suit-lower, or one of these with it: black, blue"),
         ("red bag", "this bundle does not know 'bag'; it knows messenger-bag, plastic-bag"),
     ],
 )
@@ -170,6 +171,51 @@ def test_words_that_are_part_of_known_ones_lead_to_them(word: str, message: str)
 def test_a_garment_that_the_schema_knows_is_asked_for_with_its_colour() -> None:
     got = parse_query("red jacket, sneakers in white, black hair", PETA)
     assert got.terms == parse_query("upper=red,jacket,footwear=white,sneakers,hair-colour=black", PETA).terms
+
+
+@pytest.mark.parametrize(
+    ("typed", "exact"),
+    [
+        ("adult man", "age=31-45|46-60,male"),
+        ("adult or old woman", "age=31-45|46-60|over-60,female"),
+        ("no adult", "!age=31-45|46-60"),
+        ("age=grown-up", "age=31-45|46-60"),
+        ("teenager", "age=16-30"),
+        ("young woman", "age=16-30,female"),
+        ("child", "age=under-15"),
+        ("elderly man", "age=over-60,male"),
+        ("man with a bag, no handbag", "male,messenger-bag,no-handbag"),
+        ("woman with a purse and a scarf", "female,handbag,muffler"),
+        ("grey coat", "upper=grey"),
+        ("long trousers", "long-lower,trousers"),
+        ("black slacks", "lower=black,pants"),
+        ("white trainers", "footwear=white,sneakers"),
+        ("flip-flops", "sandals"),
+        ("man in a black suit", "male,upper=black,suit-upper"),
+        ("empty-handed", "carrying-nothing"),
+        ("blonde woman in a red shirt", "hair-colour=yellow,female,upper=red"),
+        ("woman with blond hair", "female,hair-colour=yellow"),
+        ("blonde", "hair-colour=yellow"),
+        ("carrying nothing, no accessory", "carrying-nothing,no-accessory"),
+        ("blue jeans and a striped shirt", "lower=blue,jeans,stripes-upper"),
+    ],
+)
+def test_what_people_type_in_the_words_of_the_street(typed: str, exact: str) -> None:
+    query = parse_query(typed, STREET)
+    assert query.terms == parse_query(exact, STREET).terms
+    assert not query.notes
+
+
+def test_an_answer_names_a_group_only_where_the_word_does_not() -> None:
+    query = parse_query("!long-hair, adult, upper=red, !no-sleeve, casual-upper, bald|short-hair", STREET)
+    assert [asked_term(term, STREET).understood for term in query.terms] == [
+        "not long-hair",
+        "age 31-45 or 46-60",
+        "upper-colour red",
+        "not no-sleeve",
+        "casual-upper",
+        "hair short-hair or bald",
+    ]
 
 
 def test_words_of_the_schema_win_over_everyday_english() -> None:
@@ -200,7 +246,7 @@ def test_a_colour_that_only_one_garment_can_have_is_noted() -> None:
     assert not parse_query("female,lower=pink", MARKET).notes
 
 
-@pytest.mark.parametrize("schema", [TINY, MARKET, PETA], ids=lambda schema: schema.name)
+@pytest.mark.parametrize("schema", [TINY, MARKET, PETA, STREET], ids=lambda schema: schema.name)
 def test_whatever_sal_prints_of_a_word_can_be_asked_again(schema: AttributeSchema) -> None:
     """Every value of every group, as it is printed in answers, in errors, in `sal bundle words` and in bundles."""
     for number, group in enumerate(schema.groups):
@@ -234,7 +280,7 @@ def terms_of(schema: AttributeSchema) -> st.SearchStrategy[str]:
     )
 
 
-@pytest.mark.parametrize("schema", [TINY, MARKET, PETA], ids=lambda schema: schema.name)
+@pytest.mark.parametrize("schema", [TINY, MARKET, PETA, STREET], ids=lambda schema: schema.name)
 def test_what_is_printed_as_understood_can_be_asked_again(schema: AttributeSchema) -> None:
     @settings(max_examples=150, deadline=None)
     @given(terms_of(schema))

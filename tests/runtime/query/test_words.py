@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sal_runtime.query.language import parse_query
+from sal_runtime.query.vocabulary import vocabulary_of
 from sal_runtime.query.words import list_words, weak_words
+from sal_train.datasets.street_schema import SCHEMA as STREET
 from tests.runtime.tiny_bundle import SCHEMA
 
 METRICS = {
@@ -37,6 +39,19 @@ def test_every_listed_word_can_be_asked() -> None:
             for word in (value["word"], *value["synonyms"]):
                 (term,) = parse_query(f"{group['group']}={word}", SCHEMA).terms
                 assert term.states == ((number, frozenset({index})),)
+
+
+def test_what_is_listed_beside_a_word_means_it_wherever_it_is_typed() -> None:
+    """In the words of the street, `jeans` are no synonym of `trousers`, and `adult` is one of two ages."""
+    for number, group in enumerate(list_words(STREET)):
+        for index, value in enumerate(group["values"]):
+            for word in value["synonyms"]:
+                assert (number, index) in vocabulary_of(STREET).words[word], (group["group"], word)
+    synonyms = {value["word"]: value["synonyms"] for group in list_words(STREET) for value in group["values"]}
+    assert synonyms["trousers"] == []
+    assert synonyms["pants"] == ["slacks"]
+    assert "adult" in synonyms["31-45"]
+    assert "adult" in synonyms["46-60"]
 
 
 def test_recognition_is_told_for_both_answers_of_a_binary_group() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sal_runtime.arrays import BoolArray, UInt8Array
+from sal_train.config import DataConfig
 from sal_train.datasets import market1501, peta_schema, street_schema
 from sal_train.datasets.load import load_dataset
-from sal_train.datasets.market1501_peta import market_vectors
 from sal_train.datasets.peta_schema import BIT
 from sal_train.datasets.splits import SearchDataset, possible_states, split_from_rows, states_from_vectors
 from sal_train.datasets.street import in_words_of
 from sal_train.datasets.street_schema import SCHEMA, street_from_market, street_from_peta
+from sal_train.evaluation.calibrate import calibration_rows
 from sal_train.evaluation.held_out import partition
 
 MARKET = market1501.SCHEMA
@@ -154,15 +156,54 @@ def test_different_people_of_market_differ_in_something_that_is_known() -> None:
     assert (differ.any(axis=2) | np.eye(len(vectors), dtype=bool)).all()
 
 
-def test_labels_of_peta_mean_the_same_as_their_translation_to_market() -> None:
-    """`market_vectors` translates PETA for another loader, which calls hidden sleeves long and handbags absent."""
-    rng = np.random.default_rng(1)
-    people = peta_schema.SCHEMA
-    sizes = [3 if group.name == "sleeve" else len(group.states) for group in people.groups]
-    vectors = people.vectors_from_states(np.stack([rng.integers(0, size, 400) for size in sizes], axis=1))
-    got = in_markets_words(*street_from_peta(vectors))
-    for words, wanted in zip(got, own_words(market_vectors(vectors)), strict=True):
-        assert words - {"handbag=handbag"} == wanted
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (
+            "personalLess30 personalMale hairShort upperBodyRed upperBodyShortSleeve lowerBodyShorts lowerBodyBlack",
+            "teenager male short-hair red short-sleeve black pants short-lower no-backpack no-bag no-handbag handbag"
+            " no-hat",
+        ),
+        (
+            "personalLarger60 personalFemale hairLong upperBodyOrange upperBodyLongSleeve lowerBodyLongSkirt"
+            " lowerBodyGrey accessoryHat carryingNothing",
+            "old female long-hair none long-sleeve gray dress long-lower no-backpack no-bag no-handbag hat",
+        ),
+        (
+            "personalLess15 personalFemale hairBald upperBodyBlue upperBodyNoSleeve lowerBodyPink lowerBodyTrousers"
+            " carryingBackpack carryingMessengerBag",
+            "young female short-hair blue short-sleeve pink pants long-lower backpack bag no-handbag handbag no-hat",
+        ),
+        (
+            "personalLess60 personalMale hairShort upperBodyWhite upperBodyLongSleeve lowerBodyOrange lowerBodyCapri",
+            "adult male short-hair white long-sleeve none pants short-lower no-backpack no-bag no-handbag handbag"
+            " no-hat",
+        ),
+    ],
+)
+def test_people_of_peta_in_the_words_of_market(attributes: str, expected: str) -> None:
+    vector = np.zeros((1, len(BIT)), dtype=np.uint8)
+    vector[0, [BIT[name] for name in attributes.split()]] = 1
+    (words,) = in_markets_words(*street_from_peta(vector))
+    assert sorted(word.partition("=")[2] for word in words) == sorted(expected.split())
+
+
+def test_images_that_are_only_trained_on_change_nothing_that_is_held_out_or_counted() -> None:
+    """Ten categories of three images; auxiliary ones of five of these categories and of three new ones."""
+    vectors = np.array([[number >> bit & 1 for bit in range(4)] for number in range(13)], dtype=np.uint8)
+    own = np.repeat(np.arange(10), 3)
+    auxiliary = np.array([0, 1, 2, 3, 4, 10, 11, 12])
+    rows = vectors[np.concatenate([own, auxiliary])]
+    alone = split_from_rows([Path("unused")] * 30, rows[:30], [""] * 30)
+    both = dataclasses.replace(split_from_rows([Path("unused")] * 38, rows, [""] * 38), num_auxiliary=8)
+    of_alone, of_both = partition(alone, 0.4, 7), partition(both, 0.4, 7)
+    assert of_both.validation.tolist() == of_alone.validation.tolist()
+    held_out = set(own[of_alone.validation])
+    expected = [30 + position for position, category in enumerate(auxiliary) if category not in held_out]
+    assert of_both.train.tolist() == [*of_alone.train.tolist(), *expected]
+    assert of_both.train_categories.tolist() == [*of_alone.train_categories.tolist(), 10, 11, 12]
+    rows, _ = calibration_rows(both, DataConfig(validation_fraction=0.0), seed=1)
+    assert rows.tolist() == list(range(30))
 
 
 def test_labels_of_peta_remain() -> None:
