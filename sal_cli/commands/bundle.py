@@ -43,7 +43,8 @@ def words(bundle: ShownOption = None, as_json: JsonOption = False) -> None:
     """List the words that a description may use, and how well each is recognised.
 
     "found" is the share of the test images showing it in which the model recognises it, "right" the share of its finds
-    that do show it, "people" the number of test people who do. A search that asks for a word found in less than 10 %
+    that do show it, and "at 40" that share at the threshold that finds 40 % of them, which says more of rare words.
+    "people" is the number of test people who show it. A search that asks for a word found in less than 10 %
     says so:
 
     ```

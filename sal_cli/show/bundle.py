@@ -134,27 +134,29 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
         print_json({"bundle": bundle.name, "fingerprint": bundle.fingerprint, "groups": groups})
         return
     width = max(len(value["word"]) for group in groups for value in group["values"]) + len(INSIDE) + 1
-    print(_filled("word", ["other words for it"], "found", "right", "people", width))
+    print(_filled("word", ["other words for it"], ("found", "right", "at 40", "people"), width))
     for group in groups:
         mark = f" {SENSITIVE_MARK}" if group["sensitive"] else ""
         values = [(f"{INSIDE}{value['word']}", value) for value in group["values"]]
         if group["group"] == group["values"][-1]["word"] and not group["synonyms"]:  # hat, and below it no-hat
             values = [(f"{group['group']}{mark}", group["values"][-1]), *values[:-1]]
         else:
-            print(_filled(f"{group['group']}{mark}", group["synonyms"], "", "", "", width))
+            print(_filled(f"{group['group']}{mark}", group["synonyms"], ("", "", "", ""), width))
         for word, value in values:
-            found, right = (_number(value[rate], ".0%") for rate in ("recognised", "precision"))
-            print(_filled(word, value["synonyms"], found, right, _number(value["people"], ","), width))
+            rates = [_number(value[rate], ".0%") for rate in ("recognised", "precision", "precision_at_forty")]
+            print(_filled(word, value["synonyms"], (*rates, _number(value["people"], ",")), width))
     print("\nfound: in this share of the test images that show it, it is recognised")
     print("right: of the images in which it is recognised, these show it")
+    print("at 40: the same at the threshold that finds 40 % of those that show it")
     print(f"people: so many test people show it; {SENSITIVE_MARK} sensitive")
     if any(value["word"] == NONE_STATE for group in groups for value in group["values"]):
         print("none: no other value of the group fits, or nothing of it is seen")
     print("Plurals, no, not and without are understood: docs/query_language.md")
 
 
-def _filled(word: str, synonyms: Sequence[str], found: str, right: str, people: str, width: int) -> str:
-    start = f"{printable(word):<{width}}{found:>5} {right:>5} {people:>6}  "
+def _filled(word: str, synonyms: Sequence[str], measured: Sequence[str], width: int) -> str:
+    """A line of the table: the word, what was measured of it, and its synonyms on as many lines as they need."""
+    start = f"{printable(word):<{width}}{' '.join(f'{cell:>5}' for cell in measured)}  "
     return textwrap.fill(
         start + printable(", ".join(synonyms)),
         WIDTH,

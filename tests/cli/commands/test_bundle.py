@@ -129,10 +129,11 @@ def test_words_for_people_and_for_programs(capsys: pytest.CaptureFixture[str], m
     assert max(len(line) for line in lines) <= 80
     bundle = open_bundle(default_bundle_path())
     rate = bundle.manifest["metrics"]["recognition"]["by_attribute"]["backpack"]
-    cells = [f"{rate['precision']:.0%}", f"{rate['people']:,}"] if "people" in rate else ["-", "-"]
+    measured = [rate["true_positive_rate"], rate["precision"], rate["precision_at_forty"]]
+    cells = [*(f"{share:.0%}" for share in measured), f"{rate['people']:,}"]
     row = next(line for line in lines if line.startswith("backpack "))
-    assert row.split() == ["backpack", f"{rate['true_positive_rate']:.0%}", *cells, "rucksack,", "knapsack"]
-    assert lines[0].split() == ["word", "found", "right", "people", "other", "words", "for", "it"]
+    assert row.split() == ["backpack", *cells, "rucksack,", "knapsack"]
+    assert lines[0].split() == ["word", "found", "right", "at", "40", "people", "other", "words", "for", "it"]
     assert any(line.startswith("age ◆") for line in lines)
     assert lines[lines.index(row) + 1].startswith("  no-backpack ")
     document = json.loads(run_sal(capsys, "bundle", "words", "--json")[1])
@@ -147,7 +148,7 @@ def test_words_for_people_and_for_programs(capsys: pytest.CaptureFixture[str], m
 def test_words_of_a_bundle_that_was_not_measured(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_sal(capsys, "bundle", "words", "--bundle", tiny)
     assert code == 0
-    assert ["hat", "-", "-", "-", "cap,", "beanie"] in [line.split() for line in out.splitlines()]
+    assert ["hat", "-", "-", "-", "-", "cap,", "beanie"] in [line.split() for line in out.splitlines()]
 
 
 @pytest.mark.skipif(

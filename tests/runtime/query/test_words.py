@@ -25,6 +25,7 @@ METRICS = {
                 "true_positive_rate": 0.04,
                 "true_negative_rate": 0.9,
                 "precision": 0.5,
+                "precision_at_forty": 0.3,
             },
         }
     }
@@ -61,7 +62,7 @@ def test_recognition_is_told_for_both_answers_of_a_binary_group() -> None:
     assert [value["recognised"] for value in gender["values"]] == [None, None]
     assert gender["sensitive"]
     assert "lady" in gender["values"][1]["synonyms"]
-    rates = {"recognised": 0.04, "precision": 0.5, "people": 7}
+    rates = {"recognised": 0.04, "precision": 0.5, "people": 7, "precision_at_forty": 0.3}
     assert upper["values"][0] == {"word": "red", "synonyms": [], **rates}
     assert [value["people"] for value in backpack["values"]] == [30, 9]
     assert "jacket" in upper["synonyms"]
