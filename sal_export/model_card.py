@@ -31,7 +31,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("images, categories", _trained_on(training)),
                 ("held out to choose settings", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
-                ("initial weights", _pretrained(training["pretrained"])),
+                ("initial weights", _pretrained(training["pretrained"], training["backbone"])),
                 *_taught_by(training.get("teacher")),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
@@ -47,6 +47,11 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
     ]
     return "\n".join(part for part in parts if part)
 
+
+OSNET_ORIGIN = (
+    "Open Model Zoo's networks for person re-identification, Apache-2.0: they have seen identity labels of people, very "
+    "probably those of Market-1501's training split, and other people's crops"
+)
 
 LIMITS = """## Use and limits
 
@@ -76,8 +81,10 @@ def _computed_on(versions: Mapping[str, str]) -> str:
     return f"{'CPU' if device == 'none' else device}, PyTorch {versions['torch']}"
 
 
-def _pretrained(report: Mapping[str, Any]) -> str:
+def _pretrained(report: Mapping[str, Any], backbone: str) -> str:
     text = str(report["source"])
+    if backbone.startswith("osnet") and text != "none":
+        text += f" ({OSNET_ORIGIN})"
     if trained_on := report.get("trained_on"):
         text += f", of a run trained on {' and on '.join(trained_on)}"
     if report["missing"]:
@@ -89,8 +96,9 @@ def _taught_by(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The teacher, if there was one: this model inherits its data and initial weights."""
     if teacher is None:
         return []
+    weights = _pretrained(teacher["pretrained"], teacher["backbone"])
     text = f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "
-    return [("taught by", f"{text}{teacher['licence']}; its initial weights {_pretrained(teacher['pretrained'])}")]
+    return [("taught by", f"{text}{teacher['licence']}; its initial weights {weights}")]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

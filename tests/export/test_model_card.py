@@ -30,6 +30,24 @@ def test_the_card_names_the_data_that_a_trunk_from_another_run_learned_from() ->
     assert "of a run trained on peta: PETA (Deng et al.); research only and on city: C; ask first" in row
 
 
+def test_the_card_says_what_a_person_network_has_seen() -> None:
+    manifest, schema = shipped()
+    began = "identity labels of people"
+    start = {"source": "osnet_0287.safetensors", "missing": []}
+    for backbone, source, says in (
+        ("osnet_0287", "osnet_0287.safetensors", True),
+        ("osnet_0287", "none", False),
+        ("resnet50", "imagenet", False),
+    ):
+        manifest["training"] |= {"backbone": backbone, "pretrained": start | {"source": source}}
+        manifest["training"].pop("teacher", None)
+        assert (began in model_card(manifest, schema)) == says
+    teacher = {"run": "large", "dataset": "city", "attribution": "C et al.", "licence": "ask first"}
+    manifest["training"]["teacher"] = teacher | {"backbone": "osnet_0277", "pretrained": start}
+    row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
+    assert began in row
+
+
 def test_the_card_says_what_a_threshold_on_the_likelihood_costs() -> None:
     manifest, schema = shipped()
     error = {"expected_calibration_error": 0.0123}
