@@ -49,8 +49,8 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
 
 
 OSNET_ORIGIN = (
-    "Open Model Zoo's networks for person re-identification, Apache-2.0: they have seen identity labels of people, very "
-    "probably those of Market-1501's training split, and other people's crops"
+    "Open Model Zoo's networks for person re-identification, Apache-2.0: they have seen identity labels of people, "
+    "very probably those of Market-1501's training split, and other people's crops"
 )
 
 LIMITS = """## Use and limits

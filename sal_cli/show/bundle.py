@@ -156,7 +156,8 @@ def print_words(bundle: Bundle, *, as_json: bool) -> None:
 
 def _filled(word: str, synonyms: Sequence[str], measured: Sequence[str], width: int) -> str:
     """A line of the table: the word, what was measured of it, and its synonyms on as many lines as they need."""
-    start = f"{printable(word):<{width}}{' '.join(f'{cell:>5}' for cell in measured)}  "
+    *rates, people = measured
+    start = f"{printable(word):<{width}}{' '.join(f'{rate:>5}' for rate in rates)} {people:>6}  "
     return textwrap.fill(
         start + printable(", ".join(synonyms)),
         WIDTH,
