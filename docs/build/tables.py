@@ -134,7 +134,8 @@ def recognised(bundle: str) -> str:
         (f"{group['group']} {value['word']}" if group["kind"] == "exclusive" else value["word"], value["recognised"])
         for group in list_words(AttributeSchema.from_json(manifest["schema"]), manifest["metrics"])
         for value in group["values"]
-        if value["recognised"] is not None and value["word"] != f"no-{group['group']}"  # what is rare is seldom missed
+        if value["recognised"] is not None
+        and not (group["kind"] == "binary" and value["word"] == f"no-{group['group']}")  # what is rare is seldom missed
     ]
     rows = []
     for title, least, below in RECOGNISED:

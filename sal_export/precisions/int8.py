@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 
 from sal_export.onnx_export import OPSET
 from sal_export.precisions.activation_ranges import narrow_ranges
@@ -89,12 +90,12 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
         The content of the .onnx file.
     """
     quantization = import_onnxruntime("onnxruntime.quantization")
-    exact = onnx.load_from_string(model)
+    exact = averages_as_convolutions(onnx.load_from_string(model))
     batches = np.split(crops, len(crops) // CALIBRATION_BATCH)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder, "int8.onnx")
         quantization.quantize_static(
-            onnx.load_from_string(model),  # a copy, because it is changed
+            onnx.load_from_string(exact.SerializeToString()),  # a copy, because it is changed
             path,
             _Batches(batches),
             quant_format=quantization.QuantFormat.QDQ,
@@ -119,6 +120,34 @@ def quantise(model: bytes, crops: UInt8Array, method: str, layout: Layout) -> by
     quantised.producer_name = f"sal int8 {layout.name} {method}, opset {OPSET}"
     onnx.checker.check_model(quantised, full_check=True)
     return bytes(quantised.SerializeToString())
+
+
+def averages_as_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace average pooling by depthwise convolutions of equal weights, which ONNX Runtime computes faster in int8.
+
+    A convolution without padding has the same result. Pooling with padding stays.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred.value_info}
+    for place, node in enumerate(model.graph.node):
+        settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        if node.op_type != "AveragePool" or any(settings.get("pads", [])) or settings.get("ceil_mode"):
+            continue
+        groups, kernel = shapes[node.output[0]][1], settings["kernel_shape"]
+        weights = np.full((groups, 1, *kernel), 1.0 / np.prod(kernel), dtype=np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, f"{node.name}_weights"))
+        model.graph.node[place].CopyFrom(
+            helper.make_node(
+                "Conv",
+                [node.input[0], f"{node.name}_weights"],
+                list(node.output),
+                node.name,
+                group=groups,
+                kernel_shape=kernel,
+                strides=settings.get("strides", [1, 1]),
+            )
+        )
+    return model
 
 
 def first_block(graph: onnx.GraphProto) -> list[str]:

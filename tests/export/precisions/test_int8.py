@@ -8,8 +8,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from sal_export.precisions.int8 import CALIBRATION_BATCH, METHODS, S8S8, U8S8, Layout, calibration_hash, gates, quantise
+from sal_export.precisions.int8 import (
+    CALIBRATION_BATCH,
+    METHODS,
+    S8S8,
+    U8S8,
+    Layout,
+    averages_as_convolutions,
+    calibration_hash,
+    gates,
+    quantise,
+)
 from sal_runtime.engines.devices import open_backend
 from tests.export.lively_networks import exported_image_encoder, smooth_crops
 
@@ -84,3 +95,22 @@ def test_gates_are_what_is_between_an_average_and_a_sigmoid() -> None:
     ]
     graph = helper.make_graph(nodes, "gated", [], [])
     assert gates(graph) == ["squeeze", "active", "shift", "sigmoid"]
+
+
+@pytest.mark.parametrize(("pads", "replaced"), [([0, 0, 0, 0], True), ([1, 1, 1, 1], False)])
+def test_average_pooling_becomes_a_convolution_with_the_same_result(pads: list[int], replaced: bool) -> None:
+    pooling = helper.make_node("AveragePool", ["x"], ["mean"], "pool", kernel_shape=[2, 3], strides=[2, 3], pads=pads)
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 5, *size])
+        for name, size in (("x", (8, 9)), ("y", ("h", "w")))
+    ]
+    nodes = [pooling, helper.make_node("Relu", ["mean"], ["y"], "active")]
+    graph = helper.make_graph(nodes, "pooled", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    images = np.random.default_rng(5).normal(size=(3, 5, 8, 9)).astype(np.float32)
+    (before,) = ReferenceEvaluator(model).run(None, {"x": images})
+    changed = averages_as_convolutions(model)
+    onnx.checker.check_model(changed, full_check=True)
+    assert [node.op_type for node in changed.graph.node] == ["Conv" if replaced else "AveragePool", "Relu"]
+    (after,) = ReferenceEvaluator(changed).run(None, {"x": images})
+    np.testing.assert_allclose(after, before, atol=1e-6)
