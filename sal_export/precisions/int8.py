@@ -128,7 +128,9 @@ def averages_as_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     A convolution without padding has the same result. Pooling with padding stays.
     """
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred.value_info}
+    shapes = {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred.value_info
+    }
     for place, node in enumerate(model.graph.node):
         settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if node.op_type != "AveragePool" or any(settings.get("pads", [])) or settings.get("ceil_mode"):
