@@ -156,14 +156,12 @@ def _likelihood(partial: Mapping[str, Any]) -> str:
     """Reliability of the likelihood of match, and the cost of a threshold on it; empty if not measured."""
     if "operating_points" not in partial:
         return ""
-    errors = {
-        name: 100 * partial["calibration"][part]["expected_calibration_error"]
-        for name, part in (("all pairs", "all_pairs"), ("the first 20 hits", "top20"))
-    }
-    stated = ", ".join(f"{error:.1f} over {name}" for name, error in errors.items())
+    stated = _calibration_errors(partial["calibration"])
+    for name, part in partial.get("calibration_by_source", {}).items():
+        stated += f"; on {name} alone {_calibration_errors(part)}"
     text = (
         "## Likelihood of match\n\nMeasured for descriptions with one to all attributes, on the same test images. The "
-        f"expected calibration error, in points, is {stated} of each query. Hits above a likelihood, in percent:\n\n"
+        f"expected calibration error, in points, is {stated}. Hits above a likelihood, in percent:\n\n"
     )
     rows = []
     for point in partial["operating_points"]:
@@ -172,6 +170,11 @@ def _likelihood(partial: Mapping[str, Any]) -> str:
         rows.append((f"{point['min_likelihood']}", f"{point['shown_per_query']:,.0f}", *rates, others))
     heading = ("likelihood", "images per query", "of them match", "of all matches shown", "of all others shown")
     return text + _table(heading, rows)
+
+
+def _calibration_errors(measured: Mapping[str, Any]) -> str:
+    errors = [f"{100 * measured[part]['expected_calibration_error']:.1f}" for part in ("all_pairs", "top20")]
+    return f"{errors[0]} over all pairs, {errors[1]} over the first 20 hits of each query"
 
 
 def _attributes(schema: AttributeSchema, recognition: Mapping[str, Any] | None) -> str:

@@ -121,9 +121,11 @@ def calibration(results: Path, *files: str) -> str:
     rows = []
     for file in files:
         report = read_result(results / file)
-        measured = report["partial"]["calibration"]
-        errors = [percent(measured[part]["expected_calibration_error"]) for part in ("all_pairs", "top20")]
-        rows.append((_subject(report, file), report["record"]["data"]["name"], *errors))
+        partial, data = report["partial"], report["record"]["data"]["name"]
+        parts = {data: partial["calibration"], **partial.get("calibration_by_source", {})}
+        for name, measured in parts.items():
+            errors = [percent(measured[part]["expected_calibration_error"]) for part in ("all_pairs", "top20")]
+            rows.append((_subject(report, file), DATASETS.get(name, name), *errors))
     return markdown(("", "queries of", "all pairs", "first 20 hits"), rows)
 
 

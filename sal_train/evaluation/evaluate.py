@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -219,32 +219,55 @@ def partial_queries(
     console: Console,
     calibration: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Metrics of every scoring rule by the number of given attributes, and the reliability of the likelihood."""
+    """Metrics of every scoring rule by the number of given attributes, and the reliability of the likelihood.
+
+    With several data sets, `calibration_by_source` has the reliability for the queries of each.
+    """
     fitted = None if calibration is None else Calibration.from_json(calibration, subject.schema.num_bits)
     counts = []
-    everything, top, points = Reliability(), Reliability(), OperatingPoints()
+    everything, points = Reliabilities(), OperatingPoints()
+    by_source = [Reliabilities() for _ in protocol.source_names]
     for given in NUM_GIVEN:
         queries = make_partial_queries(subject.schema, protocol.queries, given, options.seed)
         if not queries:
             continue
         answered = answers(subject, images, queries, console, fitted, variants=options.held_out)
         if fitted is not None:
-            answered = (_counted(query, fitted, everything, top, points) for query in answered)
+            counted = [
+                [everything, *([by_source[query.source]] if query.source is not None else [])] for query in queries
+            ]
+            answered = (_counted(*pair, fitted, points) for pair in zip(answered, counted, strict=True))
         counts.append({"given": given or "all"} | summarise_rules(answered, len(images.logits)))
     result: dict[str, Any] = {
         "completions": NUM_COMPLETIONS,
         "by_number_given": counts,
     }
     if fitted is not None:
-        result["calibration"] = {"fit": calibration, "all_pairs": everything.to_json(), f"top{TOP_HITS}": top.to_json()}
+        result["calibration"] = {"fit": calibration} | everything.to_json()
         result["operating_points"] = points.to_json()
+        if by_source:
+            parts = zip(protocol.source_names, by_source, strict=True)
+            result["calibration_by_source"] = {name: part.to_json() for name, part in parts}
     return result
 
 
+@dataclass
+class Reliabilities:
+    """The reliability of the likelihood over all pairs of query and image, and over the first hits of each query."""
+
+    all_pairs: Reliability = field(default_factory=Reliability)
+    top: Reliability = field(default_factory=Reliability)
+
+    def to_json(self) -> dict[str, Any]:
+        """Both, by their names in the report."""
+        return {"all_pairs": self.all_pairs.to_json(), f"top{TOP_HITS}": self.top.to_json()}
+
+
 def _counted(
-    query: AnsweredQuery, fitted: Calibration, everything: Reliability, top: Reliability, points: OperatingPoints
+    query: AnsweredQuery, counted: Sequence[Reliabilities], fitted: Calibration, points: OperatingPoints
 ) -> AnsweredQuery:
     """The query itself, after its pairs have been counted."""
-    likelihood = count_pairs(fitted, query, everything, top)
+    for reliabilities in counted:
+        likelihood = count_pairs(fitted, query, reliabilities.all_pairs, reliabilities.top)
     points.add(likelihood, query.relevant)
     return query

@@ -133,14 +133,18 @@ def _print_partial(partial: Mapping[str, Any], console: Console) -> None:
     _print_words({rule: RULES[rule] for rule in rules if rule in RULES}, console)
     if "calibration" in partial:
         measured = partial["calibration"]
-        for name in (key for key in measured if key != "fit"):
-            error = 100 * measured[name]["expected_calibration_error"]
-            share = 100 * measured[name]["share_matching"]
-            console.print(
-                f"likelihood of match, {name.replace('_', ' ')}: off by {error:.1f} on average (expected calibration "
-                f"error); {share:.1f} match",
-                highlight=False,
-            )
+        parts = {
+            "": {key: measured[key] for key in measured if key != "fit"},
+            **partial.get("calibration_by_source", {}),
+        }
+        for source, part in parts.items():
+            for name, reliability in part.items():
+                error, share = (100 * reliability[key] for key in ("expected_calibration_error", "share_matching"))
+                console.print(
+                    f"likelihood of match, {source}{', ' if source else ''}{name.replace('_', ' ')}: off by "
+                    f"{error:.1f} on average (expected calibration error); {share:.1f} match",
+                    highlight=False,
+                )
         if "caveat" in measured["fit"]:
             console.print(f"caveat: {measured['fit']['caveat']}", highlight=False)
     if "operating_points" in partial:

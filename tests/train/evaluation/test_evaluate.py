@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,31 @@ def test_report_of_partial_queries(subject: Subject) -> None:
     assert max(len(line) for line in text.getvalue().splitlines()) <= 80
     assert f"{100 * full['mAP']:.1f}" in text.getvalue()
     assert "caveat" not in text.getvalue()
+
+
+def test_the_likelihood_is_measured_for_each_data_set_and_for_both(subject: Subject) -> None:
+    attributes, sources = people(300, 6), np.arange(300) % 3 == 0
+    images = see(attributes, 0.4, 7)
+    labels = Labels(attributes, np.ones(attributes.shape, dtype=np.bool_), sources.astype(np.int64))
+    asked, categories = labels.distinct()
+    paths = tuple(Path(f"{index}.jpg") for index in range(300))
+    seen = np.ones(len(asked.attributes), dtype=np.bool_)
+    both = Protocol("both test", paths, labels, categories, asked, seen, source_names=("first", "second"))
+    calibration = calibrate.fit_calibration(subject, see(people(300, 8), 0.4, 9), Labels(people(2000, 1)), seed=0)
+    console, options = Console(file=io.StringIO()), evaluate.Options(cache_dir=Path("unused"))
+    images = replace(images, labels=labels)
+    partial = evaluate.partial_queries(subject, images, both, options, console, calibration)
+    pairs = {name: part["all_pairs"] for name, part in partial["calibration_by_source"].items()}
+    together = partial["calibration"]["all_pairs"]
+    assert list(pairs) == ["first", "second"]
+    counted = {name: sum(one["pairs"] for one in part["bins"]) for name, part in pairs.items()}
+    assert sum(counted.values()) == sum(one["pairs"] for one in together["bins"])
+    assert counted["first"] > counted["second"] > 0
+    share = sum(counted[name] * part["share_matching"] for name, part in pairs.items()) / sum(counted.values())
+    assert share == pytest.approx(together["share_matching"])
+    assert "calibration_by_source" not in evaluate.partial_queries(
+        subject, see(attributes, 0.4, 7), protocol(attributes), options, console, calibration
+    )
 
 
 def record(asked: Protocol) -> dict[str, object]:
