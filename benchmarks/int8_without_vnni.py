@@ -21,7 +21,8 @@ from sal_runtime.bundle.bundle import IMAGE_ROLE, open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.doctor.machine import command_line, cpu_name, versions
 from sal_runtime.engines.installed import import_onnxruntime
-from sal_runtime.engines.onnx import CPU, EXACT_INT8
+from sal_runtime.engines.int8_products import EXACT_INT8
+from sal_runtime.engines.onnx import CPU
 from sal_runtime.images.pixels import load_image
 
 REPOSITORY = Path(__file__).parents[1]

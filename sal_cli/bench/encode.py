@@ -31,7 +31,8 @@ from sal_runtime.encoding.bulk import encode_images
 from sal_runtime.encoding.encoders import DEFAULT_BATCH_SIZE, ImageEncoder, bulk_image_encoder, num_encoders
 from sal_runtime.engines.devices import DEVICE_ENTRIES, open_backend
 from sal_runtime.engines.installed import import_onnxruntime
-from sal_runtime.engines.onnx import CPU, EXACT_INT8, LOG_ERRORS_ONLY, int8_saturates
+from sal_runtime.engines.int8_products import keep_exact
+from sal_runtime.engines.onnx import CPU, LOG_ERRORS_ONLY
 from sal_runtime.errors import InputError, ParityError
 from sal_runtime.gallery.folder import gallery_path_for, sync_folder
 from sal_runtime.images.sources import ImageSource, read_source
@@ -202,8 +203,7 @@ def open_bare_session(bundle: Bundle, device: str, precision: Precision) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = LOG_ERRORS_ONLY
-    if int8_saturates():
-        options.add_session_config_entry(*EXACT_INT8)
+    keep_exact(options)
     session = onnxruntime.InferenceSession(model, options, providers=[CPU])
     name = session.get_inputs()[0].name
     return lambda images: np.asarray(session.run(None, {name: images})[0])

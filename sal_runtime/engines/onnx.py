@@ -13,7 +13,6 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,6 @@ PROVIDERS: Mapping[str, tuple[str, dict[str, str]]] = {
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
 }
 """Execution provider and its options by device."""
-EXACT_INT8 = ("session.x64quantprecision", "1")
-"""Option of a session: a product of int8 that is exact on every processor, and half as fast on one with VNNI."""
-SATURATING_MODEL = Path(__file__).with_name("saturating.onnx")
-"""One quantised convolution of the largest numbers."""
 SHAPE_ARITHMETIC = frozenset({"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze"})
 """Operations on a handful of integers, the sizes of tensors. ONNX Runtime keeps them off the GPU on purpose."""
 LOG_WARNINGS = 2
@@ -115,8 +110,10 @@ def open_session(model: bytes, *, device: str, threads: int | None = None) -> An
         remedy = wheels_conflict() or install("gpu", "pip uninstall onnxruntime")
         raise BackendError(f"{title} has no {provider}; {remedy}")
     options = _session_options(onnxruntime, device, threads)
-    if device == "cpu" and b"QuantizeLinear" in model and int8_saturates():
-        options.add_session_config_entry(*EXACT_INT8)
+    if device == "cpu" and b"QuantizeLinear" in model:
+        from sal_runtime.engines.int8_products import keep_exact
+
+        keep_exact(options)
     try:
         with _quiet(onnxruntime, device):
             # enable_fallback=0: the default retries on the CPU after printing a line
@@ -132,16 +129,6 @@ def open_session(model: bytes, *, device: str, threads: int | None = None) -> An
     if nodes is not None:
         check_placement(nodes, provider)
     return session
-
-
-@cache
-def int8_saturates() -> bool:
-    """Whether ONNX Runtime's fast product of int8 is wrong on this processor.
-
-    On an x86 processor without VNNI it adds pairs of products in 16 bits, which saturate. `EXACT_INT8` avoids that.
-    """
-    session = import_onnxruntime().InferenceSession(SATURATING_MODEL.read_bytes(), providers=[CPU])
-    return bool(session.run(None, {"images": np.full((1, 64, 4, 4), 255, np.uint8)})[0].max() < 255)
 
 
 def to_device(array: AnyArray, device: str) -> Any:

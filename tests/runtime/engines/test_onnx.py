@@ -18,8 +18,8 @@ import pytest
 from sal_runtime.doctor.machine import find_gpus
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.engines.installed import installed_version
+from sal_runtime.engines.int8_products import SATURATING_MODEL
 from sal_runtime.engines.onnx import (
-    SATURATING_MODEL,
     AssignedNode,
     OnnxBackend,
     check_placement,
@@ -279,7 +279,7 @@ def test_slower_products_are_asked_for_only_where_the_fast_ones_saturate(
 ) -> None:
     fake = FakeOnnxRuntime([("Conv", CPU)], took=(CPU,))
     install(monkeypatch, fake)
-    monkeypatch.setattr("sal_runtime.engines.onnx.int8_saturates", lambda: saturates)
+    monkeypatch.setattr("sal_runtime.engines.int8_products.int8_saturates", lambda: saturates)
     open_session(model, device="cpu")
     assert fake.config.get("session.x64quantprecision") == ("1" if saturates and quantised else None)
 
