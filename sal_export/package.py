@@ -188,6 +188,8 @@ def build_manifest(
     """The manifest without files, fingerprint and calibration."""
     terms = run.provenance["licence"]
     research = "research" in terms.lower()
+    # the name of a file of weights says what they are; its folder is only of interest to whoever trained
+    model = dataclasses.replace(run.config.model, weights=Path(run.config.model.weights).name)
     return {
         "name": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -199,7 +201,7 @@ def build_manifest(
         "calibration": None,
         "artefacts": [encoder.manifest_entry() for encoder in encoders],
         "heads": {"error": head.error},
-        "training": run.provenance | {"model": dataclasses.asdict(run.config.model)},
+        "training": run.provenance | {"model": dataclasses.asdict(model)},
         "metrics": {},
         "licence": RESEARCH_LICENCE.format(terms=terms) if research else terms,
     }

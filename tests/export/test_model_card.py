@@ -82,3 +82,8 @@ def test_the_card_names_the_teacher() -> None:
     row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
     assert "large (resnet50), trained on city: C et al.; ask first; its initial weights part.safetensors" in row
     assert "started at random: layer4.0.conv2" in row
+
+
+def test_the_shipped_bundle_names_no_folder_of_the_machine_that_trained_it() -> None:
+    weights = shipped()[0]["training"]["model"]["weights"]
+    assert weights == Path(weights).name == "osnet_0287.safetensors"
