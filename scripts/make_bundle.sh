@@ -31,7 +31,7 @@ case $name in
     edge) train "$run" student "run.teacher=$teacher" "model.weights=$weights/osnet_0287.safetensors" ;;
     resnet50)
         train "$run" student "run.teacher=$teacher" model.backbone=resnet50 model.stride_on=conv1 model.last_stride=1 \
-            model.width=64 model.stripes=4 "model.weights=$weights/resnet50.safetensors"
+            model.width=64 "model.weights=$weights/resnet50.safetensors"
         ;;
 esac
 sal export --run "$run" --out "$bundle" --dataset street --data "$data" --precision int8
