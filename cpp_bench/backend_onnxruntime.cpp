@@ -7,23 +7,13 @@
 #include <utility>
 
 #include "errors.hpp"
+#include "int8_products.hpp"
+#include "onnxruntime_calls.hpp"
 
 namespace sal {
 namespace {
 
 constexpr const char* kWheel = "/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*";
-
-/// Throws Error with the first line of the message where a call failed.
-void check(const ort::Api& api, const std::string& what, ort::Status* status) {
-    if (status != nullptr) {
-        std::string message = api.GetErrorMessage(status);
-        api.ReleaseStatus(status);
-        throw Error(what + ": " + message.substr(0, message.find('\n')));
-    }
-}
-
-template <typename T>
-using Owned = std::unique_ptr<T, void (*)(T*)>;
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
     std::string text;
@@ -190,6 +180,7 @@ OnnxRuntime::OnnxRuntime(const std::filesystem::path& library) {
                     std::to_string(ort::kApiVersion) + " or later; pip install --upgrade onnxruntime");
     }
     check(*api_, "ONNX Runtime", api_->CreateEnv(ort::kLogErrors, "sal_bench", &env_));
+    int8_saturates_ = int8_saturates(*api_, env_);
 }
 
 OnnxRuntime::~OnnxRuntime() {
@@ -204,8 +195,9 @@ std::unique_ptr<Backend> OnnxRuntime::open(const std::string& name, const std::s
     check(*api_, name, api_->SetSessionLogSeverityLevel(made, ort::kLogErrors));
     check(*api_, name, api_->SetIntraOpNumThreads(made, threads));
     check(*api_, name, api_->AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "0"));
-    // as sal_runtime/engines/onnx.py: exact int8 on processors without VNNI
-    check(*api_, name, api_->AddSessionConfigEntry(made, "session.x64quantprecision", "1"));
+    if (int8_saturates_) {  // exact, and half as fast on a processor where the fast product is exact, too
+        check(*api_, name, api_->AddSessionConfigEntry(made, "session.x64quantprecision", "1"));
+    }
     ort::Session* session = nullptr;
     check(*api_, name, api_->CreateSessionFromArray(env_, model.data(), model.size(), made, &session));
     return std::make_unique<OnnxBackend>(*api_, Owned<ort::Session>(session, api_->ReleaseSession), name, spec,

@@ -36,6 +36,7 @@ class OnnxRuntime {
   private:
     const ort::Api* api_ = nullptr;
     ort::Env* env_ = nullptr;
+    bool int8_saturates_ = false;
     std::string version_;
 };
 
