@@ -46,7 +46,7 @@ from sal_train.evaluation.subject import LabelledEmbeddings, Subject, encode_lab
 MAX_IMAGES = 4000
 """Images in the fit, drawn by the seed."""
 MAX_QUERIES = 100
-"""Queries for each number of given attributes, drawn by the seed."""
+"""Queries of each data set for each number of given attributes, drawn by the seed."""
 TOP_HITS = 20
 FEWEST_CATEGORIES = 4
 """With fewer, there are no halves to compare, and the error across them is that of the fit itself."""
@@ -311,6 +311,11 @@ def _best_hits(scores: AnyArray) -> Int64Array:
 
 
 def _some_queries(schema: AttributeSchema, categories: Labels, given: int | None, seed: int) -> Sequence[PartialQuery]:
-    queries = make_partial_queries(schema, categories, given, seed)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
-    return [queries[index] for index in chosen]
+    by_source: dict[int | None, list[PartialQuery]] = {}
+    for query in make_partial_queries(schema, categories, given, seed):
+        by_source.setdefault(query.source, []).append(query)
+    return [
+        queries[index]
+        for queries in by_source.values()
+        for index in np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
+    ]

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from sal_train.evaluation import calibrate, evaluate, full_queries
 from sal_train.evaluation.attribute_calibration import calibrate_attributes
 from sal_train.evaluation.held_out import partition
 from sal_train.evaluation.operating_points import OperatingPoints
-from sal_train.evaluation.partial_queries import PartialQuery, judged, make_partial_queries
+from sal_train.evaluation.partial_queries import AnsweredQuery, PartialQuery, answer, judged, make_partial_queries
 from sal_train.evaluation.protocol import Protocol
 from sal_train.evaluation.reliability import Reliability
 from sal_train.evaluation.report import print_report
@@ -401,6 +402,27 @@ def test_calibration_takes_what_the_run_held_out_whatever_its_own_seed() -> None
         rows, source = calibrate.calibration_rows(split, data, seed)
         assert set(rows.tolist()) == held_out
         assert source == calibrate.HELD_OUT
+
+
+def test_calibration_asks_as_many_queries_of_a_small_data_set(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "MAX_QUERIES", 4)
+    images = see(people(200, 8), 0.4, 9)
+    sources = np.repeat([0, 1], (180, 20))
+    labels = Labels(images.labels.attributes, None, sources)
+    asked: list[tuple[int, int | None]] = []
+
+    def answered(one: Subject, seen: LabelledEmbeddings, query: PartialQuery) -> AnsweredQuery:
+        asked.append((len(query.given), query.source))
+        return answer(one, seen, query)
+
+    monkeypatch.setattr(calibrate, "answer", answered)
+    seen = LabelledEmbeddings(images.embeddings, images.logits, labels)
+    population = Labels(people(2000, 1), None, np.repeat([0, 1], 1000))
+    calibrate.fit_calibration(subject, seen, population, seed=0)
+    counts = Counter(asked)
+    assert {counts[given, source] for given in (1, 2, 3) for source in (0, 1)} == {4}
 
 
 def test_calibration_fit_is_deterministic_json_and_ready_for_the_manifest(subject: Subject) -> None:
