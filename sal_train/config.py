@@ -11,6 +11,8 @@ from typing import Literal
 class ModelConfig:
     """The networks. Defaults are the paper's; where it gives none, they are the authors' published settings."""
 
+    system: str = "sal"
+    """SAL, or a system that the paper compares it with: a key of `sal_train.systems.table.SYSTEMS`."""
     backbone: Literal["resnet50", "efficientnet_lite0", "osnet_0277", "osnet_0286", "osnet_0287", "osnet_0288"] = (
         "resnet50"
     )
@@ -124,6 +126,11 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class SystemConfig:
+    """The settings of each system that SAL is compared with (`systems/`), under its name; a system reads its own."""
+
+
+@dataclass(frozen=True)
 class UnseenConfig:
     """Sampling of unseen attribute combinations (sec. 3.4)."""
 
@@ -140,8 +147,10 @@ class UnseenConfig:
 class OptimiserConfig:
     """One optimiser per network, whichever phases train it."""
 
-    kind: Literal["adam", "adamw"] = "adam"
-    """`adam` adds the weight decay to the gradient, `adamw` decouples it."""
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam` adds the weight decay to the gradient, `adamw` decouples it; `sgd` has a Nesterov momentum of 0.9."""
+    beta1: float = 0.9
+    """Decay of the mean gradient of `adam` and `adamw`; adversaries often learn more steadily with 0.5."""
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     """Apply the weight decay to biases and normalisation layers, too."""
@@ -162,7 +171,7 @@ class StageConfig:
 
     name: str = "symbiotic"
     phases: tuple[str, ...] = ()
-    """Keys of `sal_train.phases.PHASES`."""
+    """Keys of `sal_train.phases.PHASES`, or of the phases of another system (`systems/`)."""
     epochs: int = 60
     schedule: Literal["steps", "cosine"] = "steps"
     """Schedule of the learning rate: `steps` halves it at `milestones`, `cosine` lowers it to 0 after `warmup`."""
@@ -219,6 +228,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     losses: LossConfig = LossConfig()
+    system: SystemConfig = SystemConfig()
     unseen: UnseenConfig = UnseenConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     stages: tuple[StageConfig, ...] = ()
