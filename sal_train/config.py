@@ -126,8 +126,114 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class DeepmarConfig:
+    """`systems/deepmar.py`."""
+
+    ranking: Literal["likelihood", "cosine"] = "likelihood"
+    """Rank by the likelihood of the query's attributes, or by the cosine of their probabilities with the query."""
+
+
+@dataclass(frozen=True)
+class CcaConfig:
+    """`systems/cca.py`: dcca and dccae."""
+
+    image_hidden: tuple[int, ...] = (1024, 1024)
+    """Sizes of the hidden layers of E_V; none leaves one linear layer."""
+    attribute_hidden: tuple[int, ...] = (128, 128)
+    """Sizes of the hidden layers of E_A. It learns the training categories by heart if it is large."""
+    ridge: float = 1e-4
+    """Added to the diagonals of the covariances, in units of their mean."""
+    power: float = 0.0
+    """Each coordinate of the common space is multiplied by this power of its correlation."""
+    reconstruction: float = 1e-3
+    """dccae: weight of the squared errors of the decoders, summed over coordinates."""
+
+
+@dataclass(frozen=True)
+class TwoWayConfig:
+    """`systems/two_way_net.py`."""
+
+    hidden: tuple[int, ...] = (1024, 256, 128)
+    """Sizes of the hidden layers from image features to attributes; the second is the common space."""
+    distance: float = 0.25
+    """Weight of the squared distance between both channels in the common space."""
+    decorrelation: float = 0.05
+    """Weight of what is off the diagonal of the second moments of each channel."""
+    scales: float = 0.05
+    """Weight of the inverse squared scales of the BatchNorms."""
+    image_error: float = 1.0
+    """Weight of the squared error of the image features, summed over coordinates."""
+    dropout: float = 0.5
+    """Probability of dropping a hidden unit, in both channels at once."""
+
+
+@dataclass(frozen=True)
+class CmceConfig:
+    """`systems/cmce.py`."""
+
+    temperature: float = 0.07
+    """Divides the cosines before the softmax."""
+    momentum: float = 0.5
+    """Share of a category's stored visual feature that stays when the category occurs in a batch."""
+
+
+@dataclass(frozen=True)
+class ReviseConfig:
+    """`systems/revise.py`."""
+
+    code: int = 256
+    """Length of the codes of both autoencoders."""
+    scale: float = 16.0
+    """Factor on the cosines before the softmax."""
+    reconstruction: float = 0.1
+    """Weight of the autoencoders."""
+    contraction: float = 1e-4
+    """Within it, weight of the squared Jacobian of the visual code."""
+    discrepancy: float = 1.0
+    """Weight of the maximum mean discrepancy between the codes."""
+
+
+@dataclass(frozen=True)
+class MmccConfig:
+    """`systems/mmcc.py`."""
+
+    hidden: int = 4096
+    """Size of the hidden layer of generator and critic."""
+    cycle: float = 0.01
+    """Weight of the cycle: attributes that the regressor reads from a synthetic feature."""
+    penalty: float = 10.0
+    """Weight of the critic's gradient penalty."""
+    draws: int = 64
+    """Noise vectors over which a query averages, always the same ones."""
+    ranking: Literal["images", "attributes"] = "images"
+    """Rank in the space of image features, or by the cosine of regressed attributes with the query."""
+
+
+@dataclass(frozen=True)
+class AihmConfig:
+    """`systems/aihm.py`."""
+
+    global_size: int = 256
+    """Length of the embeddings of the whole image and of the whole description."""
+    local_size: int = 64
+    """Length of the embeddings of each attribute."""
+    category: float = 1.0
+    """Weight of the category losses of the global embeddings."""
+    attribute: float = 1.0
+    """Weight of the attribute losses of the local embeddings, averaged over the attributes."""
+
+
+@dataclass(frozen=True)
 class SystemConfig:
     """The settings of each system that SAL is compared with (`systems/`), under its name; a system reads its own."""
+
+    deepmar: DeepmarConfig = DeepmarConfig()
+    cca: CcaConfig = CcaConfig()
+    two_way: TwoWayConfig = TwoWayConfig()
+    cmce: CmceConfig = CmceConfig()
+    revise: ReviseConfig = ReviseConfig()
+    mmcc: MmccConfig = MmccConfig()
+    aihm: AihmConfig = AihmConfig()
 
 
 @dataclass(frozen=True)

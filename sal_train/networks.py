@@ -75,7 +75,7 @@ class ImageBackbone(nn.Module):
         self.fc = nn.Linear(self.trunk.out_channels * (1 + config.stripes), config.feature_dim)
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
-        self.norm = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
@@ -131,11 +131,13 @@ class SearchNetworks(nn.Module):
     Attributes:
         names: networks that phases may train.
         deployed: those that a moving average and a bundle need.
+        fits_head: no phase trains C_att; it is fitted to the embeddings whenever a model is saved.
         is_pairwise: embeddings are compared by a network instead of the cosine; then no index can hold them.
     """
 
     names: tuple[str, ...]
     deployed: tuple[str, ...]
+    fits_head = True
     is_pairwise = False
     image_backbone: ImageBackbone
     attribute_backbone: nn.Module
@@ -196,6 +198,7 @@ class Networks(SearchNetworks):
 
     names = NETWORK_NAMES
     deployed = DEPLOYED_NAMES
+    fits_head = False
     E_V: nn.Sequential
     E_A: nn.Sequential
 

@@ -441,7 +441,7 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         if improved or (last and not held_out):
             seconds = round(run.at.train_seconds, 1)
             metadata = {"epoch": run.at.total_epochs, "train_seconds": seconds, "validation": metrics}
-            deployed = fitting.with_fitted_head(run.system, deployed, _training_set(run))
+            deployed = fitting.with_fitted_head(deployed, _training_set(run))
             checkpoint.save_model(run.out / checkpoint.MODEL_FILE, deployed, metadata)
         run.log.epoch(run.at, stage.name, terms, metrics)
         if stop or last or run.at.total_epochs % run.config.run.checkpoint_every == 0:

@@ -58,9 +58,7 @@ def full_queries(
     average = weights @ anyone
 
     def score(rows: slice) -> Float32Array:
-        if subject.compare is not None:
-            return subject.compare(queries[rows], images.embeddings)
-        return np.asarray(queries[rows] @ images.embeddings.T)
+        return subject.scores(queries[rows], images.embeddings)
 
     def centred(rows: slice) -> Float32Array:
         # not normalised: the length of a query does not change its ranking

@@ -62,6 +62,10 @@ class Subject:
     pool: Callable[[UInt8Array, Path, Console], Float32Array] | None = None
     compare: Callable[[Float32Array, Float32Array], Float32Array] | None = None
 
+    def scores(self, queries: Float32Array, images: Float32Array) -> Float32Array:
+        """By which embedded images `[N, d]` are ranked for embedded queries `[Q, d]`: `[Q, N]`, higher is better."""
+        return np.asarray(queries @ images.T) if self.compare is None else self.compare(queries, images)
+
 
 @dataclass(frozen=True)
 class LabelledEmbeddings:

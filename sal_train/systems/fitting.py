@@ -51,9 +51,9 @@ def solved(system: System, networks: SearchNetworks, data: TrainingSet, settings
     return copied
 
 
-def with_fitted_head(system: System, networks: SearchNetworks, data: TrainingSet) -> SearchNetworks:
-    """The networks, or a copy whose C_att is fitted to their embeddings, if no phase of the system trains it."""
-    if not system.fits_head:
+def with_fitted_head(networks: SearchNetworks, data: TrainingSet) -> SearchNetworks:
+    """The networks, or a copy whose C_att is fitted to their embeddings, if no phase trains it."""
+    if not networks.fits_head:
         return networks
     copied = copy.deepcopy(networks).eval()
     inputs = data.outputs(copied, lambda batch: copied.head_input(copied.embed_images(batch)))

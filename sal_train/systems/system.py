@@ -66,14 +66,12 @@ class System:
         prepare: sets, before the first epoch, what depends on all training images: statistics, buffers.
         solve: sets, before each validation, what is solved in closed form. It changes a copy of the networks, the one
             that is validated and saved; training goes on with its own.
-        fits_head: C_att is fitted to the embeddings whenever the model is saved, because no phase trains it.
     """
 
     build: Callable[[Config, AttributeSchema, int], SearchNetworks]
     phases: Mapping[str, Phase]
     prepare: Callable[[Any, TrainingSet], None] | None = None
     solve: Callable[[Any, TrainingSet, SystemConfig], None] | None = None
-    fits_head: bool = True
 
 
 def by_name(*phases: Phase) -> dict[str, Phase]:

@@ -7,13 +7,32 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_train.config import Config
 from sal_train.networks import Networks, SearchNetworks
 from sal_train.phases import PHASES
+from sal_train.systems.aaipr import AAIPR
+from sal_train.systems.aihm import AIHM
+from sal_train.systems.cca import DCCA, DCCAE
+from sal_train.systems.cmce import CMCE
+from sal_train.systems.deepmar import DEEPMAR
+from sal_train.systems.mmcc import MMCC
+from sal_train.systems.revise import REVISE
 from sal_train.systems.system import System
+from sal_train.systems.two_way_net import TWO_WAY
 
-SAL = System(
-    build=lambda config, schema, count: Networks(config.model, schema.num_bits, count), phases=PHASES, fits_head=False
-)
+
+def _sal(config: Config, schema: AttributeSchema, num_categories: int) -> Networks:
+    return Networks(config.model, schema.num_bits, num_categories)
+
+
 SYSTEMS = {
-    "sal": SAL,
+    "sal": System(_sal, PHASES),
+    "dcca": DCCA,
+    "dccae": DCCAE,
+    "deepmar": DEEPMAR,
+    "2waynet": TWO_WAY,
+    "cmce-like": CMCE,
+    "revise-like": REVISE,
+    "mmcc": MMCC,
+    "aaipr-like": AAIPR,
+    "aihm-like": AIHM,
 }
 
 
