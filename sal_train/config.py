@@ -203,6 +203,9 @@ class MmccConfig:
     """Weight of the cycle: attributes that the regressor reads from a synthetic feature."""
     penalty: float = 10.0
     """Weight of the critic's gradient penalty."""
+    feature_mean: float = 0.1
+    """Mean of all coordinates to which the image features are scaled. The penalty holds the critic's slope at 1, so the
+    generator needs the longer to reach features, the larger they are: with 1 it learned nothing in 400 steps."""
     draws: int = 64
     """Noise vectors over which a query averages, always the same ones."""
     ranking: Literal["images", "attributes"] = "images"
@@ -255,8 +258,8 @@ class OptimiserConfig:
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
     """`adam` adds the weight decay to the gradient, `adamw` decouples it; `sgd` has a Nesterov momentum of 0.9."""
-    beta1: float = 0.9
-    """Decay of the mean gradient of `adam` and `adamw`; adversaries often learn more steadily with 0.5."""
+    betas: tuple[float, ...] = (0.9, 0.999)
+    """Decays of the mean gradient and of the mean square, for `adam` and `adamw`."""
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     """Apply the weight decay to biases and normalisation layers, too."""

@@ -129,8 +129,10 @@ def build_optimisers(
 def _optimiser(groups: list[dict[str, object]], rate: float, config: OptimiserConfig) -> torch.optim.Optimizer:
     if config.kind == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
+    if len(config.betas) != 2:
+        raise ConfigError(f"optimiser.betas: got {len(config.betas)} numbers, expected two")
     kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
-    return kind(groups, lr=rate, betas=(config.beta1, 0.999), fused=True)
+    return kind(groups, lr=rate, betas=(config.betas[0], config.betas[1]), fused=True)
 
 
 def _parts_and_rates(

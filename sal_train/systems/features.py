@@ -61,8 +61,8 @@ def standardise(networks: SearchNetworks, data: TrainingSet) -> None:
     _set(backbone, pooled.mean(dim=0), torch.where(deviation > CONSTANT, 1.0 / deviation, 0.0))
 
 
-def scale_to_mean_one(networks: SearchNetworks, data: TrainingSet) -> None:
-    """Divide f_v by the mean over all coordinates and training images, so that it stays non-negative.
+def scale_to_mean(networks: SearchNetworks, data: TrainingSet, mean: float) -> None:
+    """Scale f_v to this mean over all coordinates and training images, so that it stays non-negative.
 
     Raises:
         InputError: a feature is negative.
@@ -75,7 +75,7 @@ def scale_to_mean_one(networks: SearchNetworks, data: TrainingSet) -> None:
             f"model.backbone {backbone.config.backbone} gives negative features (down to {pooled.min():.2g}); this "
             "system generates non-negative ones, so take a backbone that ends in a ReLU"
         )
-    _set(backbone, torch.zeros(backbone.size), (1.0 / pooled.mean()).expand(backbone.size))
+    _set(backbone, torch.zeros(backbone.size), (mean / pooled.mean()).expand(backbone.size))
 
 
 @torch.no_grad()

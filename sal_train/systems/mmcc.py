@@ -19,8 +19,8 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_train.config import Config
 from sal_train.networks import SearchNetworks
 from sal_train.phases import Batch, Features, Phase, PhaseSettings, Terms
-from sal_train.systems.features import PooledFeatures, scale_to_mean_one
-from sal_train.systems.system import System, by_name
+from sal_train.systems.features import PooledFeatures, scale_to_mean
+from sal_train.systems.system import System, TrainingSet, by_name
 
 SLOPE = 0.2
 """Of the LeakyReLUs, below 0."""
@@ -88,7 +88,7 @@ class MmccNetworks(SearchNetworks):
     def __init__(self, config: Config, schema: AttributeSchema, num_categories: int) -> None:
         super().__init__(config.model)
         settings, bits = config.system.mmcc, schema.num_bits
-        self.in_images = settings.ranking == "images"
+        self.in_images, self.feature_mean = settings.ranking == "images", settings.feature_mean
         self.image_backbone = backbone = PooledFeatures(config.model)
         self.attribute_backbone = nn.Identity()
         self.G = Generator(bits, settings.hidden, backbone.size)
@@ -117,6 +117,11 @@ class MmccNetworks(SearchNetworks):
     def embed_attributes(self, attributes: Tensor) -> Tensor:
         """Attribute vectors -> the mean of the features that G makes of them, or themselves."""
         return self.G.mean(attributes, self.bank) if self.in_images else attributes
+
+
+def prepare(nets: MmccNetworks, data: TrainingSet) -> None:
+    """Scale the features; they stay as they are otherwise, so G can give them."""
+    scale_to_mean(nets, data, nets.feature_mean)
 
 
 def regress(nets: MmccNetworks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
@@ -154,5 +159,5 @@ MMCC = System(
     phases=by_name(
         Phase("regress", ("R",), regress), Phase("criticise", ("D",), criticise), Phase("generate", ("G",), generate)
     ),
-    prepare=scale_to_mean_one,
+    prepare=prepare,
 )

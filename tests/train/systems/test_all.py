@@ -44,7 +44,7 @@ RATES = {
     "mmcc": ("stages.1.learning_rate=1e-3",),
     "aaipr-like": ("stages.1.learning_rate=1e-2", "stages.1.learning_rates={}"),
 }
-STEPS = {"mmcc": 250, "aaipr-like": 60, "aihm-like": 60}
+STEPS = {"mmcc": 100, "aaipr-like": 60, "aihm-like": 60}
 
 
 def all_phases() -> list[tuple[str, str]]:
