@@ -48,8 +48,8 @@ def whitened(h_v: Tensor, h_a: Tensor, ridge: float) -> tuple[Tensor, Tensor, Te
     factors = []
     for view in (h_v, h_a):
         covariance = view.T @ view / count
-        loading = ridge * covariance.diagonal().mean()
-        factors.append(torch.linalg.cholesky(covariance + loading * torch.eye(len(covariance), dtype=view.dtype)))
+        loading = (ridge * covariance.diagonal().mean()).expand(len(covariance))
+        factors.append(torch.linalg.cholesky(covariance + torch.diag(loading)))
     left = torch.linalg.solve_triangular(factors[0], h_v.T @ h_a / count, upper=False)
     return torch.linalg.solve_triangular(factors[1], left.T, upper=False).T, factors[0], factors[1]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -220,4 +218,4 @@ def test_a_batch_that_is_too_small_for_the_coordinates_is_an_error() -> None:
     state.optimisers = iteration.build_optimisers(state.networks, phases, config.stages[0], config.optimiser)
     images, batch = toy_batch(config, data, 64, torch.Generator())
     with pytest.raises(ConfigError, match=r"data\.batch_size is 64, but 64 coordinates"):
-        iteration.run_iteration(state, phases, images, batch, replace(config))
+        iteration.run_iteration(state, phases, images, batch, config)

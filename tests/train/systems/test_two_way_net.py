@@ -15,6 +15,7 @@ from sal_train.systems.two_way_net import (
     decorrelation_loss,
     dropout_masks,
     inverse_scale_loss,
+    reconstruct,
     squared_error,
 )
 from tests.train.systems.toy_persons import new_state, people, toy_batch, toy_config, toy_training_set
@@ -77,10 +78,7 @@ def test_dropout_keeps_the_variance_and_is_the_same_in_both_channels(monkeypatch
     monkeypatch.setattr("sal_train.systems.two_way_net.decorrelation_loss", noting)
     images, batch = toy_batch(config, data, 64, torch.Generator().manual_seed(3))
     features = Features(networks.image_backbone(images), networks.attribute_backbone(batch.attributes))
-    phase = "reconstruct"
-    from sal_train.systems.two_way_net import TWO_WAY
-
-    TWO_WAY.phases[phase].loss(networks, batch, features, PhaseSettings(config.losses, system=config.system))
+    reconstruct(networks, batch, features, PhaseSettings(config.losses, system=config.system))
     assert torch.equal(*seen)
     assert 0.3 < seen[0].double().mean() < 0.7
 

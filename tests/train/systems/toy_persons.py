@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -112,7 +112,6 @@ def train_toy(config: Config, data: TrainingSet, steps: int, size: int = 64) -> 
     generator = torch.Generator().manual_seed(3)
     for stage in config.stages:
         phases = iteration.stage_phases(stage, system.phases)
-        stage = replace(stage, learning_rate=stage.learning_rate)
         state.optimisers = iteration.build_optimisers(state.networks, phases, stage, config.optimiser)
         for _ in range(steps):
             images, batch = toy_batch(config, data, size, generator)
