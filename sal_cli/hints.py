@@ -23,6 +23,7 @@ HINTS = {
     "held_out": "--held-out",
     "min_likelihood": "--min-likelihood",
     "out": "--out",
+    "partial": "--no-partial",
     "precision": "--precision",
     "publish_passed": "--publish-passed",
     "recipe": "--recipe",

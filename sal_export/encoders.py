@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sal_train.networks import Networks, unit
+from sal_train.networks import SearchNetworks, unit
 
 
 class DeployedImageEncoder(nn.Module):
     """Normalisation, image backbone, E_V and L2 norm in one graph, so that a runtime cannot get any of them wrong."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: SearchNetworks) -> None:
         super().__init__()
-        self.image_backbone = networks.image_backbone
-        self.E_V = networks.E_V
+        self.networks = networks
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 RGB [N, H, W, 3] -> unit vectors float32 [N, d]."""
-        return unit(self.E_V(self.image_backbone(images)))
+        return unit(self.networks.embed_images(images))
 
 
 class DeployedAttributeEncoder(nn.Module):
     """Attribute backbone, E_A, the linear part of the query if the run has one, and L2 norm."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: SearchNetworks) -> None:
         super().__init__()
-        self.attribute_backbone = networks.attribute_backbone
-        self.E_A = networks.E_A
-        self.linear_query = networks.linear_query
+        self.networks = networks
 
     def forward(self, attributes: Tensor) -> Tensor:
         """Vectors of 0 and 1, float32 [Q, A] -> unit vectors float32 [Q, d]."""
-        embedding = self.E_A(self.attribute_backbone(attributes))
-        if self.linear_query is not None:
-            embedding = unit(embedding) + unit(self.linear_query(attributes))
-        return unit(embedding)
+        return unit(self.networks.embed_attributes(attributes))

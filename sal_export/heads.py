@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sal_runtime.arrays import Float32Array
-from sal_train.networks import Networks
+from sal_train.networks import SearchNetworks
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class UnitHead:
 
 
 @torch.no_grad()
-def unit_head(networks: Networks, embeddings: torch.Tensor) -> UnitHead:
+def unit_head(networks: SearchNetworks, embeddings: torch.Tensor) -> UnitHead:
     """The head for unit vectors.
 
     With `unit_heads`, C_att was trained on scaled directions and the head is exact. Otherwise C_att was trained on

@@ -71,10 +71,11 @@ def export_run(
 
     Raises:
         ParityError: the fp32 encoders differ from PyTorch, or a precision is refused; nothing is written.
-        ConfigError: a reduced precision is requested without a data set.
+        ConfigError: a reduced precision is requested without a data set, or the run has no vectors that a gallery could
+            hold, because it compares pairs by a network.
         BundleError: `out` cannot be written.
     """
-    _check_before_work(out, dataset, precisions)
+    _check_before_work(run, out, dataset, precisions)
     spec = ImageSpec(run.config.model.height, run.config.model.width)
     inputs = gate_inputs(run, spec, dataset)
     attribute, images = _judged_encoders(run, spec, inputs, dataset, cache_dir, precisions, console)
@@ -99,7 +100,12 @@ def export_run(
     return publish(out, manifest, files, run.schema)
 
 
-def _check_before_work(out: Path, dataset: SearchDataset | None, precisions: Sequence[str]) -> None:
+def _check_before_work(run: Run, out: Path, dataset: SearchDataset | None, precisions: Sequence[str]) -> None:
+    if run.networks.is_pairwise:
+        raise ConfigError(
+            f"{run.path}: model.system {run.config.model.system} compares each query with each image by a network, so "
+            "no gallery can hold its images; it can only be evaluated. Export a run of a system that ranks by a cosine"
+        )
     reduced = [precision for precision in precisions if precision != "fp32"]
     if reduced and dataset is None:
         raise ConfigError(
@@ -196,7 +202,7 @@ def build_manifest(
         "sal_version": __version__,
         "schema": run.schema.to_json(),
         "image": spec.to_json(),
-        "embedding_dim": run.config.model.embedding_dim,
+        "embedding_dim": run.networks.embedding_dim,
         "statistics": run.statistics.to_json(),
         "calibration": None,
         "artefacts": [encoder.manifest_entry() for encoder in encoders],

@@ -30,8 +30,9 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.config import Config
 from sal_train.iteration import TrainState
-from sal_train.networks import Networks
+from sal_train.networks import SearchNetworks
 from sal_train.recipe import load_config
+from sal_train.systems.table import build_networks
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 MODEL_FILE = "model.safetensors"
@@ -74,7 +75,7 @@ class Run:
     path: Path
     config: Config
     schema: AttributeSchema
-    networks: Networks
+    networks: SearchNetworks
     statistics: AttributeStatistics
     category_vectors: UInt8Array
     category_known: BoolArray
@@ -155,7 +156,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def save_model(path: Path, networks: Networks, metadata: Mapping[str, Any]) -> None:
+def save_model(path: Path, networks: SearchNetworks, metadata: Mapping[str, Any]) -> None:
     """Write the networks to deploy, with metadata as JSON."""
     text = {key: json.dumps(value) for key, value in metadata.items()}
     write_tensors(path, networks.state_dict(), text)
@@ -177,7 +178,7 @@ def load_run(run: Path) -> Run:
     vectors = np.array(data["category_vectors"], dtype=np.uint8)
     known = np.array(data.get("category_known", np.ones_like(vectors)), dtype=np.bool_)  # runs of version 1 know all
     counts = np.array(data["category_counts"], dtype=np.int64)
-    networks = Networks(config.model, schema.num_bits, len(vectors))
+    networks = build_networks(config, schema, len(vectors))
     try:
         networks.load_state_dict(tensors)
     except RuntimeError as error:

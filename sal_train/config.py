@@ -11,6 +11,8 @@ from typing import Literal
 class ModelConfig:
     """The networks. Defaults are the paper's; where it gives none, they are the authors' published settings."""
 
+    system: str = "sal"
+    """SAL, or a system that the paper compares it with: a key of `sal_train.systems.table.SYSTEMS`."""
     backbone: Literal["resnet50", "efficientnet_lite0", "osnet_0277", "osnet_0286", "osnet_0287", "osnet_0288"] = (
         "resnet50"
     )
@@ -124,6 +126,120 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class DeepmarConfig:
+    """`systems/deepmar.py`."""
+
+    ranking: Literal["likelihood", "cosine"] = "likelihood"
+    """Rank by the likelihood of the query's attributes, or by the cosine of their probabilities with the query."""
+
+
+@dataclass(frozen=True)
+class CcaConfig:
+    """`systems/cca.py`: dcca and dccae."""
+
+    image_hidden: tuple[int, ...] = (1024, 1024)
+    """Sizes of the hidden layers of E_V; none leaves one linear layer."""
+    attribute_hidden: tuple[int, ...] = (128, 128)
+    """Sizes of the hidden layers of E_A. It learns the training categories by heart if it is large."""
+    ridge: float = 1e-4
+    """Added to the diagonals of the covariances, in units of their mean."""
+    power: float = 0.0
+    """Each coordinate of the common space is multiplied by this power of its correlation."""
+    reconstruction: float = 1e-3
+    """dccae: weight of the squared errors of the decoders, summed over coordinates."""
+
+
+@dataclass(frozen=True)
+class TwoWayConfig:
+    """`systems/two_way_net.py`."""
+
+    hidden: tuple[int, ...] = (1024, 256, 128)
+    """Sizes of the hidden layers from image features to attributes; the second is the common space."""
+    distance: float = 0.25
+    """Weight of the squared distance between both channels in the common space."""
+    decorrelation: float = 0.05
+    """Weight of what is off the diagonal of the second moments of each channel."""
+    scales: float = 0.05
+    """Weight of the inverse squared scales of the BatchNorms."""
+    image_error: float = 1.0
+    """Weight of the squared error of the image features, summed over coordinates."""
+    dropout: float = 0.5
+    """Probability of dropping a hidden unit, in both channels at once."""
+
+
+@dataclass(frozen=True)
+class CmceConfig:
+    """`systems/cmce.py`."""
+
+    temperature: float = 0.07
+    """Divides the cosines before the softmax."""
+    momentum: float = 0.5
+    """Share of a category's stored visual feature that stays when the category occurs in a batch."""
+
+
+@dataclass(frozen=True)
+class ReviseConfig:
+    """`systems/revise.py`."""
+
+    code: int = 256
+    """Length of the codes of both autoencoders."""
+    scale: float = 16.0
+    """Factor on the cosines before the softmax."""
+    reconstruction: float = 0.1
+    """Weight of the autoencoders."""
+    contraction: float = 1e-4
+    """Within it, weight of the squared Jacobian of the visual code."""
+    discrepancy: float = 1.0
+    """Weight of the maximum mean discrepancy between the codes."""
+
+
+@dataclass(frozen=True)
+class MmccConfig:
+    """`systems/mmcc.py`."""
+
+    hidden: int = 4096
+    """Size of the hidden layer of generator and critic."""
+    cycle: float = 0.01
+    """Weight of the cycle: attributes that the regressor reads from a synthetic feature."""
+    penalty: float = 10.0
+    """Weight of the critic's gradient penalty."""
+    feature_mean: float = 0.1
+    """Mean of all coordinates to which the image features are scaled. The penalty holds the critic's slope at 1, so the
+    generator needs the longer to reach features, the larger they are: with 1 it learned nothing in 400 steps."""
+    draws: int = 64
+    """Noise vectors over which a query averages, always the same ones."""
+    ranking: Literal["images", "attributes"] = "images"
+    """Rank in the space of image features, or by the cosine of regressed attributes with the query."""
+
+
+@dataclass(frozen=True)
+class AihmConfig:
+    """`systems/aihm.py`."""
+
+    global_size: int = 256
+    """Length of the embeddings of the whole image and of the whole description."""
+    local_size: int = 64
+    """Length of the embeddings of each attribute."""
+    category: float = 1.0
+    """Weight of the category losses of the global embeddings."""
+    attribute: float = 1.0
+    """Weight of the attribute losses of the local embeddings, averaged over the attributes."""
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """The settings of each system that SAL is compared with (`systems/`), under its name; a system reads its own."""
+
+    deepmar: DeepmarConfig = DeepmarConfig()
+    cca: CcaConfig = CcaConfig()
+    two_way: TwoWayConfig = TwoWayConfig()
+    cmce: CmceConfig = CmceConfig()
+    revise: ReviseConfig = ReviseConfig()
+    mmcc: MmccConfig = MmccConfig()
+    aihm: AihmConfig = AihmConfig()
+
+
+@dataclass(frozen=True)
 class UnseenConfig:
     """Sampling of unseen attribute combinations (sec. 3.4)."""
 
@@ -140,8 +256,10 @@ class UnseenConfig:
 class OptimiserConfig:
     """One optimiser per network, whichever phases train it."""
 
-    kind: Literal["adam", "adamw"] = "adam"
-    """`adam` adds the weight decay to the gradient, `adamw` decouples it."""
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam` adds the weight decay to the gradient, `adamw` decouples it; `sgd` has a Nesterov momentum of 0.9."""
+    betas: tuple[float, ...] = (0.9, 0.999)
+    """Decays of the mean gradient and of the mean square, for `adam` and `adamw`."""
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     """Apply the weight decay to biases and normalisation layers, too."""
@@ -162,7 +280,7 @@ class StageConfig:
 
     name: str = "symbiotic"
     phases: tuple[str, ...] = ()
-    """Keys of `sal_train.phases.PHASES`."""
+    """Keys of `sal_train.phases.PHASES`, or of the phases of another system (`systems/`)."""
     epochs: int = 60
     schedule: Literal["steps", "cosine"] = "steps"
     """Schedule of the learning rate: `steps` halves it at `milestones`, `cosine` lowers it to 0 after `warmup`."""
@@ -219,6 +337,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     losses: LossConfig = LossConfig()
+    system: SystemConfig = SystemConfig()
     unseen: UnseenConfig = UnseenConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     stages: tuple[StageConfig, ...] = ()

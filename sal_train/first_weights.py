@@ -17,13 +17,14 @@ from sal_train import distributed
 from sal_train.backbones.pretrained import load_pretrained
 from sal_train.checkpoint import Run, load_finished_run
 from sal_train.config import Config
-from sal_train.networks import Networks
+from sal_train.networks import Networks, SearchNetworks
+from sal_train.systems.table import build_networks
 from sal_train.teacher import take_attribute_branch
 
 
-def build_networks(
+def first_networks(
     config: Config, schema: AttributeSchema, categories: UInt8Array, teacher: Run | None, console: Console
-) -> tuple[Networks, dict[str, Any]]:
+) -> tuple[SearchNetworks, dict[str, Any]]:
     """New networks with published weights, or with those of the run that this one starts from.
 
     Args:
@@ -40,7 +41,7 @@ def build_networks(
         ConfigError: both `run.start_from` and a teacher are given.
         InputError: the run to start from has other networks or other training categories.
     """
-    networks = Networks(config.model, schema.num_bits, len(categories))
+    networks = build_networks(config, schema, len(categories))
     if config.run.start_from:
         if teacher is not None:
             raise ConfigError("run.start_from and run.teacher exclude each other; leave one of them out")
@@ -50,7 +51,9 @@ def build_networks(
             difference = "networks" if run.config.model != config.model else "training categories"
             raise InputError(f"run.start_from: {run.path} has other {difference}; name one of the same data and model")
         networks.load_state_dict(run.networks.state_dict())
-        if networks.linear_query is not None:  # it will be fitted to the embeddings of this run
+        if (
+            isinstance(networks, Networks) and networks.linear_query is not None
+        ):  # it will be fitted to the embeddings of this run
             networks.set_linear_query(*(torch.zeros_like(part) for part in networks.linear_query.parameters()))
         line = f"weights: from {run.path}"
         provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}

@@ -15,9 +15,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from sal_runtime.errors import ConfigError
 from sal_train import distributed
 from sal_train.config import Config, OptimiserConfig, StageConfig
-from sal_train.networks import DEPLOYED_NAMES, NETWORK_NAMES, Networks
+from sal_train.networks import SearchNetworks
 from sal_train.phases import PHASES, Batch, Features, Phase, PhaseSettings
 
+BACKBONES = ("image_backbone", "attribute_backbone")
 TRUNK = "trunk"
 """Name of the convolutions of the image backbone among the `learning_rates` of a stage."""
 
@@ -33,30 +34,39 @@ class TrainState:
         num_updates: iterations done.
     """
 
-    networks: Networks
+    networks: SearchNetworks
     optimisers: dict[str, torch.optim.Optimizer]
-    average: Networks | None
+    average: SearchNetworks | None
     num_updates: int = 0
 
+    @property
+    def both(self) -> list[SearchNetworks]:
+        """The networks, and their average if there is one."""
+        return [self.networks] if self.average is None else [self.networks, self.average]
 
-def stage_phases(stage: StageConfig) -> tuple[Phase, ...]:
+
+def stage_phases(stage: StageConfig, known: Mapping[str, Phase] = PHASES) -> tuple[Phase, ...]:
     """The phases of a stage.
+
+    Args:
+        stage: names them.
+        known: phases of the system that trains, by name; SAL's if left out.
 
     Raises:
         ConfigError: a name is not a phase, or two phases would train a backbone on the same features.
     """
-    unknown = [name for name in stage.phases if name not in PHASES]
+    unknown = [name for name in stage.phases if name not in known]
     if unknown or not stage.phases:
-        raise ConfigError(f"stage {stage.name!r}: phases {list(stage.phases)}; known phases: {', '.join(PHASES)}")
-    phases = tuple(PHASES[name] for name in stage.phases)
-    for backbone in ("image_backbone", "attribute_backbone"):
+        raise ConfigError(f"stage {stage.name!r}: phases {list(stage.phases)}; known phases: {', '.join(known)}")
+    phases = tuple(known[name] for name in stage.phases)
+    for backbone in BACKBONES:
         trainers = [phase.name for phase in phases if backbone in phase.trains]
         if len(trainers) > 1:
             raise ConfigError(f"stage {stage.name!r}: {' and '.join(trainers)} both train {backbone}; keep one")
     return phases
 
 
-def freeze_blocks(networks: Networks, stage: StageConfig) -> None:
+def freeze_blocks(networks: SearchNetworks, stage: StageConfig) -> None:
     """Freeze as many blocks of the trunk as the stage says.
 
     Raises:
@@ -72,7 +82,7 @@ def freeze_blocks(networks: Networks, stage: StageConfig) -> None:
     trunk.train(trunk.training)  # puts them into evaluation mode
 
 
-def place_networks(networks: Networks, device: torch.device) -> None:
+def place_networks(networks: SearchNetworks, device: torch.device) -> None:
     """Move the networks. On CUDA the kernels become channels-last like the images, so no convolution converts them."""
     networks.to(device)
     if device.type == "cuda":
@@ -81,14 +91,14 @@ def place_networks(networks: Networks, device: torch.device) -> None:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def compile_trunk(networks: Networks) -> None:
+def compile_trunk(networks: SearchNetworks) -> None:
     """Compile the image backbone's trunk on its next use; forget what an earlier training in this process compiled."""
     torch.compiler.reset()  # earlier compilations count towards the limit after which nothing is compiled
     networks.image_backbone.trunk.compile()
 
 
 def build_optimisers(
-    networks: Networks, phases: Iterable[Phase], stage: StageConfig, config: OptimiserConfig
+    networks: SearchNetworks, phases: Iterable[Phase], stage: StageConfig, config: OptimiserConfig
 ) -> dict[str, torch.optim.Optimizer]:
     """One optimiser for each network that the phases train; `initial_lr` of a group keeps its base rate.
 
@@ -96,16 +106,15 @@ def build_optimisers(
         ConfigError: `learning_rates` of the stage names an unknown network.
     """
     trained = {name for phase in phases for name in phase.trains}
-    known = (*NETWORK_NAMES, TRUNK)
+    known = (*networks.names, TRUNK)
     unknown = set(stage.learning_rates) - set(known)
     if unknown:
         raise ConfigError(
             f"stage {stage.name!r}: learning_rates names {', '.join(sorted(unknown))}; "
             f"the networks are {', '.join(known)}"
         )
-    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
     optimisers: dict[str, torch.optim.Optimizer] = {}
-    for name in NETWORK_NAMES:
+    for name in networks.names:
         if name in trained:
             rate = stage.learning_rates.get(name, stage.learning_rate)
             groups = [
@@ -113,12 +122,21 @@ def build_optimisers(
                 for parameters, part_rate in _parts_and_rates(networks, name, rate, stage)
                 for group in _decay_groups(parameters, config)
             ]
-            optimisers[name] = kind(groups, lr=rate, betas=(0.9, 0.999), fused=True)
+            optimisers[name] = _optimiser(groups, rate, config)
     return optimisers
 
 
+def _optimiser(groups: list[dict[str, object]], rate: float, config: OptimiserConfig) -> torch.optim.Optimizer:
+    if config.kind == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
+    if len(config.betas) != 2:
+        raise ConfigError(f"optimiser.betas: got {len(config.betas)} numbers, expected two")
+    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
+    return kind(groups, lr=rate, betas=(config.betas[0], config.betas[1]), fused=True)
+
+
 def _parts_and_rates(
-    networks: Networks, name: str, rate: float, stage: StageConfig
+    networks: SearchNetworks, name: str, rate: float, stage: StageConfig
 ) -> list[tuple[list[nn.Parameter], float]]:
     """The parameters of a network in parts of equal rate; only the blocks of the trunk have rates of their own."""
     if name != "image_backbone" or (TRUNK not in stage.learning_rates and stage.layer_decay == 1.0):
@@ -180,7 +198,7 @@ def run_iteration(
         Every loss term by name, a detached scalar tensor that is not synchronised with the host.
     """
     features = compute_features(state.networks, phases, images, batch, config.run.precision)
-    settings = PhaseSettings(config.losses, config.optimiser.batchnorm_real_only)
+    settings = PhaseSettings(config.losses, config.optimiser.batchnorm_real_only, config.system)
     terms: dict[str, float | Tensor] = {}
     for phase in phases:
         terms.update(run_phase(phase, state, batch, features, settings, config.optimiser.gradient_clip))
@@ -191,11 +209,11 @@ def run_iteration(
 
 
 def compute_features(
-    networks: Networks, phases: Iterable[Phase], images: Tensor, batch: Batch, precision: Literal["fp32", "bf16"]
+    networks: SearchNetworks, phases: Iterable[Phase], images: Tensor, batch: Batch, precision: Literal["fp32", "bf16"]
 ) -> Features:
     """f_v and f_a of a batch; an extractor that no phase trains runs in evaluation mode and without a graph."""
     trained = {name for phase in phases for name in phase.trains}
-    _set_trained(networks, ("image_backbone", "attribute_backbone"), trained)
+    _set_trained(networks, [name for name in BACKBONES if name in networks.names], trained)
     with (
         torch.set_grad_enabled("image_backbone" in trained),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
@@ -216,7 +234,7 @@ def run_phase(
 ) -> dict[str, Tensor]:
     """One update of the networks that `phase` trains; all others are frozen and in evaluation mode."""
     networks = state.networks
-    _set_trained(networks, NETWORK_NAMES, phase.trains)
+    _set_trained(networks, networks.names, phase.trains)
     terms = phase.loss(networks, batch, features, settings)
     optimisers = [state.optimisers[name] for name in phase.trains]
     for optimiser in optimisers:
@@ -228,10 +246,12 @@ def run_phase(
         nn.utils.clip_grad_norm_(parameters, gradient_clip)
     for optimiser in optimisers:
         optimiser.step()
+    if phase.after_step is not None:
+        phase.after_step(networks, batch, features, settings)
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _set_trained(networks: Networks, names: Iterable[str], trained: Container[str]) -> None:
+def _set_trained(networks: SearchNetworks, names: Iterable[str], trained: Container[str]) -> None:
     """Let some of the networks `names` train, and freeze the others of them in evaluation mode."""
     for name in names:
         network, trains = networks.network(name), name in trained
@@ -240,7 +260,7 @@ def _set_trained(networks: Networks, names: Iterable[str], trained: Container[st
             network.requires_grad_(trains).train(trains)
 
 
-def new_average(networks: Networks) -> Networks:
+def new_average(networks: SearchNetworks) -> SearchNetworks:
     """A frozen copy of the networks, which becomes their moving average."""
     average = copy.deepcopy(networks)
     average.requires_grad_(False)
@@ -248,7 +268,7 @@ def new_average(networks: Networks) -> Networks:
 
 
 @torch.no_grad()
-def update_average(average: Networks, networks: Networks, decay: float, num_updates: int) -> None:
+def update_average(average: SearchNetworks, networks: SearchNetworks, decay: float, num_updates: int) -> None:
     """Set average = decay * average + (1 - decay) * networks for the deployed networks; buffers are copied.
 
     Args:
@@ -259,7 +279,7 @@ def update_average(average: Networks, networks: Networks, decay: float, num_upda
     """
     decay = min(decay, (1 + num_updates) / (10 + num_updates))
     move_average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    for name in DEPLOYED_NAMES:
+    for name in networks.deployed:
         target, source = average.network(name), networks.network(name)
         move_average(list(target.parameters()), list(source.parameters()), num_updates)
         for to_buffer, from_buffer in zip(target.buffers(), source.buffers(), strict=True):

@@ -75,7 +75,7 @@ class ImageBackbone(nn.Module):
         self.fc = nn.Linear(self.trunk.out_channels * (1 + config.stripes), config.feature_dim)
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
-        self.norm = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm1d(config.feature_dim) if config.feature_norm == "batch" else nn.Identity()
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
@@ -122,8 +122,73 @@ class ImageBackbone(nn.Module):
         return self.features(self.pool(images))
 
 
-class Networks(nn.Module):
-    """All networks of one model, under the paper's names.
+class SearchNetworks(nn.Module):
+    """What SAL and the systems it is compared with (`systems/`) have in common: two encoders, compared by a cosine.
+
+    Images are embedded by E_V after `image_backbone`, attribute vectors by E_A after `attribute_backbone`. C_att reads
+    attributes from an embedding.
+
+    Attributes:
+        names: networks that phases may train.
+        deployed: those that a moving average and a bundle need.
+        fits_head: no phase trains C_att; it is fitted to the embeddings whenever a model is saved.
+        is_pairwise: embeddings are compared by a network instead of the cosine; then no index can hold them.
+    """
+
+    names: tuple[str, ...]
+    deployed: tuple[str, ...]
+    fits_head = True
+    is_pairwise = False
+    image_backbone: ImageBackbone
+    attribute_backbone: nn.Module
+    E_V: nn.Module
+    E_A: nn.Module
+    C_att: nn.Linear
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear_query: nn.Linear | None = None
+        self.head_scale = nn.Parameter(torch.tensor(16.0), requires_grad=False)
+
+    @property
+    def embedding_dim(self) -> int:
+        """d, length of an embedding."""
+        return self.C_att.in_features
+
+    def network(self, name: str) -> nn.Module:
+        """One of `names`."""
+        return cast(nn.Module, getattr(self, name))
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255, [B, H, W, 3], or their pooled features -> e_v [B, d], not normalised."""
+        return cast(Tensor, self.E_V(self.image_backbone(images)))
+
+    def embed_attributes(self, attributes: Tensor) -> Tensor:
+        """Attribute vectors float [B, A] -> e_a [B, d], not normalised."""
+        return cast(Tensor, self.E_A(self.attribute_backbone(attributes)))
+
+    def comparable(self, embedding: Tensor) -> Tensor:
+        """Embeddings [B, d] in the form in which `compare` takes them: unit vectors."""
+        return functional.normalize(embedding)
+
+    def compare(self, queries: Tensor, images: Tensor) -> Tensor:
+        """Scores [Q, N] of comparable embeddings [Q, d] and [N, d], higher is better."""
+        return queries @ images.T
+
+    def head_input(self, embedding: Tensor) -> Tensor:
+        """Input of the heads for an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
+        if not self.config.unit_heads:
+            return embedding
+        return self.head_scale * functional.normalize(embedding)
+
+    def attribute_logits(self, embedding: Tensor) -> Tensor:
+        """Logits of C_att: embedding [B, d] -> [B, A]."""
+        return cast(Tensor, self.C_att(self.head_input(embedding)))
+
+
+class Networks(SearchNetworks):
+    """All networks of SAL, under the paper's names.
 
     Args:
         config: sizes and options.
@@ -131,10 +196,15 @@ class Networks(nn.Module):
         num_categories: K, number of training categories and of outputs of C_cat.
     """
 
+    names = NETWORK_NAMES
+    deployed = DEPLOYED_NAMES
+    fits_head = False
+    E_V: nn.Sequential
+    E_A: nn.Sequential
+
     def __init__(self, config: ModelConfig, num_bits: int, num_categories: int) -> None:
-        super().__init__()
+        super().__init__(config)
         feature, embedding = config.feature_dim, config.embedding_dim
-        self.config = config
         self.image_backbone = ImageBackbone(config)
         hidden = config.encoders == "mlp"
         self.attribute_backbone = mlp((num_bits, *(ATTRIBUTE_HIDDEN if hidden else ()), feature), nn.Tanh())
@@ -150,23 +220,13 @@ class Networks(nn.Module):
         self.D_2 = discriminator(embedding, config.discriminator_norm)
         self.C_att = nn.Linear(embedding, num_bits)
         self.C_cat = nn.Linear(embedding, num_categories)
-        self.linear_query: nn.Linear | None = None
         if config.linear_query:
             self.linear_query = nn.Linear(num_bits, embedding).requires_grad_(False)
             self.set_linear_query(torch.zeros(embedding, num_bits), torch.zeros(embedding))
-        self.head_scale = nn.Parameter(torch.tensor(16.0), requires_grad=False)
-
-    def network(self, name: str) -> nn.Module:
-        """One of `NETWORK_NAMES`."""
-        return cast(nn.Module, getattr(self, name))
-
-    def embed_images(self, images: Tensor) -> Tensor:
-        """RGB images in 0..255, [B, H, W, 3], or their pooled features -> e_v [B, d], not normalised."""
-        return cast(Tensor, self.E_V(self.image_backbone(images)))
 
     def embed_attributes(self, attributes: Tensor) -> Tensor:
         """Attribute vectors float [B, A] -> e_a [B, d], not normalised."""
-        e_a: Tensor = self.E_A(self.attribute_backbone(attributes))
+        e_a = super().embed_attributes(attributes)
         if self.linear_query is None:
             return e_a
         return unit(e_a) + unit(self.linear_query(attributes))
@@ -177,16 +237,6 @@ class Networks(nn.Module):
         assert self.linear_query is not None
         self.linear_query.weight.copy_(weight)
         self.linear_query.bias.copy_(bias)
-
-    def head_input(self, embedding: Tensor) -> Tensor:
-        """Input of C_att and C_cat for an embedding [B, d]: itself, or with `unit_heads` its scaled direction."""
-        if not self.config.unit_heads:
-            return embedding
-        return self.head_scale * functional.normalize(embedding)
-
-    def attribute_logits(self, embedding: Tensor) -> Tensor:
-        """Logits of C_att: embedding [B, d] -> [B, A]."""
-        return cast(Tensor, self.C_att(self.head_input(embedding)))
 
     def category_logits(self, embedding: Tensor) -> Tensor:
         """Logits of C_cat: embedding [B, d] -> [B, K]."""
@@ -205,7 +255,7 @@ def _embedding_output(config: ModelConfig) -> nn.Module:
 
 
 @torch.no_grad()
-def with_category_statistics(networks: Networks, category_vectors: Tensor) -> Networks:
+def with_category_statistics(networks: SearchNetworks, category_vectors: Tensor) -> SearchNetworks:
     """A copy whose attribute branch takes its BatchNorm statistics from one pass over the training categories.
 
     Args:

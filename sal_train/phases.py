@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sal_runtime.errors import ConfigError
 from sal_train import losses
-from sal_train.config import LossConfig
+from sal_train.config import LossConfig, SystemConfig
 from sal_train.networks import Networks, batch_statistics
 
 Terms = dict[str, Tensor]
@@ -78,18 +79,24 @@ class PhaseSettings:
 
     weights: LossConfig
     batchnorm_real_only: bool = False
+    system: SystemConfig = field(default_factory=SystemConfig)
 
 
-PhaseLoss = Callable[[Networks, Batch, Features, PhaseSettings], Terms]
+PhaseLoss = Callable[[Any, Batch, Features, PhaseSettings], Terms]
+"""Of the networks of SAL, or of another system (`systems/`)."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One update: its name, the networks it trains, and the function that gives the terms it minimises."""
+    """One update: its name, the networks it trains, and the function that gives the terms it minimises.
+
+    After the step, `after_step` may renew what is computed rather than trained; it takes what `loss` takes.
+    """
 
     name: str
     trains: tuple[str, ...]
     loss: PhaseLoss
+    after_step: Callable[[Any, Batch, Features, PhaseSettings], None] | None = None
 
 
 def embed_image(nets: Networks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:

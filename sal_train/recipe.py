@@ -13,7 +13,9 @@ from sal_runtime.errors import ConfigError
 from sal_train.config import Config
 from sal_train.datasets.text_files import read_text
 
-RECIPES = ("sal", "accurate", "edge", "student", "paper", "deepmar", "tiny")
+TABLE_1 = ("dcca", "deepmar", "dccae", "2waynet", "cmce-like", "revise-like", "mmcc", "aaipr-like", "aihm-like")
+"""The systems that SAL is compared with in Table 1 of its paper; "-like" where no code of the authors is known."""
+RECIPES = ("sal", "accurate", "edge", "student", "paper", "tiny", *TABLE_1)
 
 
 def load_config(recipe: str, overrides: Sequence[str] = ()) -> Config:
@@ -70,8 +72,9 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     else:
         path = Path(recipe)
         if not path.is_file():
+            meant = f" (did you mean {recipe}-like?)" if f"{recipe}-like" in RECIPES else ""
             raise ConfigError(
-                f"recipe {recipe}: no such recipe; expected one of {', '.join(RECIPES)} or a .toml file",
+                f"recipe {recipe}: no such recipe{meant}; expected one of {', '.join(RECIPES)} or a .toml file",
                 parameter="recipe",
             )
         text = read_text(path)

@@ -23,11 +23,12 @@ from sal_train.config import Config
 from sal_train.datasets.splits import Split
 from sal_train.images.cache import load_images
 from sal_train.images.mirrored import compute_mirrored
-from sal_train.networks import Networks
+from sal_train.networks import SearchNetworks
 
 TAKEN = ("attribute_backbone", "E_A", "C_att", "C_cat", "linear_query", "head_scale")
 """Networks that the student takes over. It trains its own image branch; the GANs are not deployed."""
 SHARED_SETTINGS = (
+    "system",
     "feature_dim",
     "embedding_dim",
     "embedding_output",
@@ -62,7 +63,7 @@ def open_teacher(config: Config, schema: AttributeSchema, categories: UInt8Array
     return run
 
 
-def take_attribute_branch(networks: Networks, teacher: Networks) -> None:
+def take_attribute_branch(networks: SearchNetworks, teacher: SearchNetworks) -> None:
     """Give `networks` the teacher's attribute branch, heads and linear query."""
     state = networks.state_dict()
     state |= {name: tensor for name, tensor in teacher.state_dict().items() if name.split(".")[0] in TAKEN}

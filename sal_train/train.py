@@ -31,12 +31,15 @@ from sal_train.cpu_memory import keep_freed_memory
 from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
-from sal_train.first_weights import build_networks
+from sal_train.first_weights import first_networks
 from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
 from sal_train.recipe import config_to_toml, load_config
+from sal_train.systems import fitting
+from sal_train.systems.system import System, TrainingSet
+from sal_train.systems.table import system_of
 from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
 from sal_train.training_log import TENSORBOARD_FOLDER, TrainingLog, print_start
@@ -271,6 +274,7 @@ class Training:
     """A run in progress: its settings, data and state."""
 
     config: Config
+    system: System
     split: Split
     part: Partition
     data: TrainingData
@@ -298,7 +302,7 @@ def _prepare_run(
     if resume:
         _check_same_data(out, dataset, part)
     teacher = open_teacher(config, dataset.schema, categories)
-    networks, provenance = build_networks(config, dataset.schema, categories, teacher, console)
+    networks, provenance = first_networks(config, dataset.schema, categories, teacher, console)
     iteration.place_networks(networks, device)
     distributed.broadcast_state(networks)
     statistics = _statistics(dataset, part)
@@ -321,7 +325,7 @@ def _prepare_run(
         print_start(console, config, dataset, part, batches)
     at = _position(out) if resume else Position()
     log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
-    return Training(config, dataset.train, part, data, state, out, cache_dir, log, at)
+    return Training(config, system_of(config), dataset.train, part, data, state, out, cache_dir, log, at)
 
 
 def _run_stages(run: Training, deadline: float | None) -> bool:
@@ -331,15 +335,16 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
     for number, stage in enumerate(run.config.stages):
         if number < run.at.stage:
             continue
-        phases = iteration.stage_phases(stage)
-        for networks in (run.state.networks, run.state.average):
-            if networks is not None:
-                iteration.freeze_blocks(networks, stage)
+        phases = iteration.stage_phases(stage, run.system.phases)
+        for networks in run.state.both:
+            iteration.freeze_blocks(networks, stage)
         run.state.optimisers = iteration.build_optimisers(run.state.networks, phases, stage, run.config.optimiser)
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
         run.data = dataclasses.replace(run.data, computed=_computed(run, stage))
+        if run.at.total_epochs == 0:
+            fitting.prepare(run.system, run.state.both, _training_set(run))
         if stage.linear_generator and not (number == run.at.stage and run.at.epoch):
             _begin_with_linear_generator(run, stage)
         for epoch in range(run.at.epoch if number == run.at.stage else 0, stage.epochs):
@@ -382,14 +387,17 @@ def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
         run.split.categories[rows],
         run.config.model.embedding_dim,
     )
-    for networks in (run.state.networks, run.state.average):
-        if networks is not None:
-            set_linear_encoders(networks, encoders)
+    for networks in run.state.both:
+        set_linear_encoders(networks, encoders)
 
 
 def _inputs(run: Training) -> UInt8Array | Tensor:
     """The training images, or what the frozen part of the trunk gives for them."""
     return run.data.images if run.data.computed is None else run.data.computed[:, 0]
+
+
+def _training_set(run: Training) -> TrainingSet:
+    return fitting.training_set(run.split, run.part, run.data, _inputs(run))
 
 
 def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epoch: int) -> dict[str, float]:
@@ -406,9 +414,8 @@ def _run_epoch(run: Training, stage: StageConfig, phases: tuple[Phase, ...], epo
         for name, term in iteration.run_iteration(run.state, phases, images, batch, run.config).items():
             sums[name] = sums[name] + term if name in sums else term
         run.log.iteration(number, len(batches))
-    for network in (run.state.networks, run.state.average):
-        if network is not None:
-            distributed.average_buffers(network)
+    for networks in run.state.both:
+        distributed.average_buffers(networks)
     return {name: float(total) / len(batches) for name, total in sums.items()}
 
 
@@ -421,7 +428,10 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         last = run.at.total_epochs == run.config.epochs
         held_out = len(run.part.validation) > 0
         metrics: dict[str, float] = {}
-        if held_out and (last or run.at.total_epochs % run.config.data.validate_every == 0):
+        is_due = last or (held_out and run.at.total_epochs % run.config.data.validate_every == 0)
+        if is_due:
+            deployed = fitting.solved(run.system, deployed, _training_set(run), run.config.system)
+        if held_out and is_due:
             with torch.compiler.set_stance("force_eager"):  # compiling for other batch sizes would take longer
                 attributes = run.data.attributes.numpy()
                 metrics = validate(deployed, run.split, attributes, _inputs(run), run.part.validation)
@@ -431,6 +441,7 @@ def _finish_epoch(run: Training, stage: StageConfig, terms: dict[str, float], st
         if improved or (last and not held_out):
             seconds = round(run.at.train_seconds, 1)
             metadata = {"epoch": run.at.total_epochs, "train_seconds": seconds, "validation": metrics}
+            deployed = fitting.with_fitted_head(deployed, _training_set(run))
             checkpoint.save_model(run.out / checkpoint.MODEL_FILE, deployed, metadata)
         run.log.epoch(run.at, stage.name, terms, metrics)
         if stop or last or run.at.total_epochs % run.config.run.checkpoint_every == 0:

@@ -24,14 +24,14 @@ from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import Run, load_run
 from sal_train.datasets.load import load_dataset
 from sal_train.datasets.splits import SearchDataset, Split
-from sal_train.evaluation.held_out import encode_attributes, encode_images, partition
+from sal_train.evaluation.held_out import compare, encode_attributes, encode_images, partition
 from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
 
 
 @dataclass(frozen=True)
 class RankedRun:
-    """Queries, images, and the cosines between them.
+    """Queries, images, and the scores by which they are ranked.
 
     Attributes:
         split: the split that holds the images.
@@ -42,6 +42,7 @@ class RankedRun:
         queries: their embeddings, unit vectors float32 `[Q, d]`.
         categories: of the images, int64 `[N]`, the row of their query.
         seen: bool `[Q]`, whether the category occurs in training.
+        scores: cosines, or what a pairwise system gives, float32 `[Q, N]`.
     """
 
     split: Split
@@ -52,11 +53,7 @@ class RankedRun:
     queries: Float32Array
     categories: Int64Array
     seen: BoolArray
-
-    @property
-    def scores(self) -> Float32Array:
-        """Cosines, float32 `[Q, N]`."""
-        return np.asarray(self.queries @ self.embeddings.T)
+    scores: Float32Array
 
     @property
     def relevance(self) -> BoolArray:
@@ -92,15 +89,17 @@ def rank_run(run: Run, dataset: SearchDataset, cache: Path, device: torch.device
         images = pool_images(networks.image_backbone, images, everything, cache, Console(stderr=True))[:, 0]
     queried, categories = np.unique(split.categories[rows], return_inverse=True)
     vectors = split.category_vectors[queried]
+    embeddings, queries = encode_images(networks, images, rows), encode_attributes(networks, vectors)
     return RankedRun(
         split=split,
         rows=rows,
         pooled=images,
-        embeddings=encode_images(networks, images, rows).numpy(),
+        embeddings=embeddings.numpy(),
         vectors=vectors,
-        queries=encode_attributes(networks, vectors).numpy(),
+        queries=queries.numpy(),
         categories=categories.astype(np.int64),
         seen=np.zeros(len(queried), dtype=bool) if held_out else seen,
+        scores=compare(networks, queries, embeddings).numpy(),
     )
 
 

@@ -144,6 +144,7 @@ def diagnose(folder: Path, dataset: SearchDataset, cache: Path) -> dict[str, Any
     """All diagnostics of one run."""
     run = load_run(folder)
     ranked = rank_run(run, dataset, cache, torch.device("cpu"), held_out=True)
+    assert isinstance(run.networks, Networks), "only SAL has generators"
     features, embedded = features_and_embeddings(run.networks, ranked)
     queries = torch.as_tensor(ranked.queries)
     spaces = {"features": features, "embeddings": embedded}

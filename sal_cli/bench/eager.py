@@ -17,7 +17,7 @@ from sal_runtime.bundle.bundle import IMAGE_ROLE, Bundle
 from sal_runtime.errors import BundleError, ConfigError, install
 
 if TYPE_CHECKING:
-    from sal_train.networks import Networks
+    from sal_train.networks import SearchNetworks
 
 ARTEFACT = "pytorch eager"
 NEEDED = ("torch", "safetensors")
@@ -69,12 +69,12 @@ def eager_contenders(
     return contenders, notes
 
 
-def _run_networks(bundle: Bundle, run: Path) -> Networks:
+def _run_networks(bundle: Bundle, run: Path) -> SearchNetworks:
     from sal_train.checkpoint import load_run
 
     networks = load_run(run).networks
     config, spec = networks.config, bundle.image_spec
-    found = (config.height, config.width, config.embedding_dim)
+    found = (config.height, config.width, networks.embedding_dim)
     expected = (spec.height, spec.width, bundle.embedding_dim)
     if found != expected:
         raise ConfigError(
@@ -84,21 +84,21 @@ def _run_networks(bundle: Bundle, run: Path) -> Networks:
     return networks
 
 
-def _untrained_networks(bundle: Bundle) -> Networks | None:
+def _untrained_networks(bundle: Bundle) -> SearchNetworks | None:
     """The bundle's architecture with random weights; None if the manifest does not state the architecture."""
     section = bundle.manifest["training"].get("model")
     if section is None:
         return None
-    from sal_train.config import ModelConfig
-    from sal_train.networks import Networks
+    from sal_train.config import Config, ModelConfig
+    from sal_train.systems.table import build_networks
 
     try:
-        return Networks(ModelConfig(**section), bundle.schema.num_bits, num_categories=1)
+        return build_networks(Config(model=ModelConfig(**section)), bundle.schema, num_categories=1)
     except TypeError as error:
         raise BundleError(f"bundle {bundle.path}: training.model of the manifest: {error}; export it again") from error
 
 
-def _encode(networks: Networks, device: str, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _encode(networks: SearchNetworks, device: str, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Encodes from host memory to host memory, as all contenders do; the process keeps its number of threads."""
     import torch
 

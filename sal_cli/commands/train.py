@@ -47,8 +47,8 @@ RecipeOption = Annotated[
         "--recipe",
         metavar="RECIPE",
         autocompletion=complete_recipe,
-        help="Train by auto, sal, accurate, edge, paper, deepmar, tiny, or a .toml file. Default: auto for your own "
-        "data, sal for published data, that of the run with --resume.",
+        help="Train by auto, sal, accurate, edge, paper, tiny, a system such as dcca, or a .toml file. Default: auto "
+        "for your own data, sal for published data, that of the run with --resume.",
     ),
 ]
 SettingsOption = Annotated[

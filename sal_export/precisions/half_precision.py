@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sal_export.encoders import DeployedImageEncoder
-from sal_train.networks import Networks
+from sal_train.networks import SearchNetworks
 
 
-def half_image_encoder(networks: Networks) -> DeployedImageEncoder:
+def half_image_encoder(networks: SearchNetworks) -> DeployedImageEncoder:
     """The deployed image encoder with its convolutions in fp16.
 
     Normalisation, pooling, FC, E_V and L2 norm stay in fp32, and so do input and output. BatchNorms are folded into

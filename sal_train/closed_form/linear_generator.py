@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.errors import ConfigError, InputError
 from sal_train.closed_form.linear_query import RIDGE
-from sal_train.networks import Networks
+from sal_train.networks import Networks, SearchNetworks
 
 SHRINKAGE = 0.5
 """Share of the identity, scaled to the mean variance, in the covariance of the noise; features are standardised."""
@@ -93,22 +93,24 @@ def fit_linear_encoders(features: Tensor, attributes: UInt8Array, categories: In
 
 
 @torch.no_grad()
-def set_linear_encoders(networks: Networks, encoders: LinearEncoders) -> None:
+def set_linear_encoders(networks: SearchNetworks, encoders: LinearEncoders) -> None:
     """Make the networks embed images and descriptions with these maps; E_A gives way to the query's linear part.
 
     Raises:
-        ConfigError: the networks have MLPs as encoders, no linear query, or other normalisations.
+        ConfigError: the networks are not those of SAL, or have MLPs as encoders, no linear query, or other
+            normalisations.
     """
     config = networks.config
     if (
-        config.encoders != "linear"
+        not isinstance(networks, Networks)
+        or config.encoders != "linear"
         or not config.linear_query
         or config.embedding_output != "batchnorm"
         or config.feature_dim < config.embedding_dim
     ):
         raise ConfigError(
-            "the linear generator needs model.encoders = linear, model.linear_query = true, model.embedding_output = "
-            "batchnorm, and model.feature_dim of at least model.embedding_dim"
+            "the linear generator is for SAL; it needs model.encoders = linear, model.linear_query = true, "
+            "model.embedding_output = batchnorm, and model.feature_dim of at least model.embedding_dim"
         )
     backbone, size = networks.image_backbone, config.embedding_dim
     for network in (backbone.fc, *networks.E_V, *networks.E_A, backbone.norm):

@@ -20,6 +20,7 @@ from sal_train.datasets.attribute_tree import fill_unknown
 from sal_train.datasets.splits import Split
 from sal_train.evaluation.held_out import Partition, encode_images, own_train_rows, validate
 from sal_train.iteration import freeze_blocks
+from sal_train.networks import Networks
 
 FEW_CATEGORIES = 50
 """Held-out categories below which a difference of several points is chance."""
@@ -69,6 +70,7 @@ def join_linear_query(out: Path, split: Split, part: Partition, images: UInt8Arr
     rows = own_train_rows(split, part)  # auxiliary people look different and would worsen the fit
     embeddings = encode_images(networks, images, rows)
     attributes = fill_unknown(run.statistics, split.attributes, split.known)
+    assert isinstance(networks, Networks)
     networks.set_linear_query(*fit_linear_query(embeddings, attributes[rows], split.categories[rows]))
     validation: dict[str, float] = {}
     before = run.provenance.get("validation", {})

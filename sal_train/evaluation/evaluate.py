@@ -114,10 +114,17 @@ def evaluate_run(run_dir: Path, dataset: SearchDataset, options: Options, consol
 
     Raises:
         InputError: it is not a run, has another schema, or held nothing out although `options.held_out` is set.
+        ConfigError: partial queries are asked of a run that compares pairs by a network.
         BackendError: the device is unavailable.
     """
     run = load_run(run_dir)
     subject = run_subject(run, options.device)
+    if subject.compare is not None and (options.partial or options.test_time):
+        raise ConfigError(
+            f"{run_dir} compares pairs by a network (model.system {run.config.model.system}): it answers full queries "
+            "only; leave partial and test_time out",
+            parameter="partial",
+        )
     dataset = _in_words_of(subject, dataset)
     protocol = protocol_of_held_out(run, dataset) if options.held_out else protocol_of_test_split(dataset)
     fitted = None

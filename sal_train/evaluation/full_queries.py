@@ -45,25 +45,28 @@ def full_queries(
         chunk: queries to rank at a time.
 
     Returns:
-        Metrics of the cosine, of all queries together; `by_source` has them for each data set, if there are several.
+        Metrics of the cosine, or of the scores of a pairwise subject, of all queries together; `by_source` has them for
+        each data set, if there are several.
         `attribute_likelihood`: attribute recognition alone, as in DeepMAR: the sum over all known attributes of log p
         where the query has 1 and of log(1 - p) where it has 0; p is the sigmoid of the attribute head. `centred`: the
         cosine with the query's direction from the average person, as the rule `marginalised` uses it for partial
-        queries. `random`: images in random order. `recognition`: error rates of the attribute head.
+        queries; a pairwise subject has none. `random`: images in random order. `recognition`: error rates of the
+        attribute head.
     """
     queries = encode_descriptions(protocol.queries, subject.statistics, subject.encode_attributes, seed)
     anyone, weights = encoded_completions([{}], subject.statistics, subject.encode_attributes, seed)
     average = weights @ anyone
 
-    def cosine(rows: slice) -> Float32Array:
-        return np.asarray(queries[rows] @ images.embeddings.T)
+    def score(rows: slice) -> Float32Array:
+        return subject.scores(queries[rows], images.embeddings)
 
     def centred(rows: slice) -> Float32Array:
         # not normalised: the length of a query does not change its ranking
         return np.asarray((queries[rows] - average) @ images.embeddings.T)
 
-    report = _rank_in_chunks(protocol, cosine, chunk)
-    report["centred"] = _rank_in_chunks(protocol, centred, chunk)
+    report = _rank_in_chunks(protocol, score, chunk)
+    if subject.compare is None:
+        report["centred"] = _rank_in_chunks(protocol, centred, chunk)
     report["attribute_likelihood"] = _rank_in_chunks(protocol, _attribute_likelihood(images, protocol), chunk)
     report["random"] = by_chance(protocol)
     people = protocol.identities

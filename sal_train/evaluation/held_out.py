@@ -11,7 +11,7 @@ from torch import Tensor
 from sal_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from sal_train.datasets.splits import Split
 from sal_train.evaluation.metrics import retrieval_metrics
-from sal_train.networks import Networks
+from sal_train.networks import SearchNetworks
 
 ENCODE_BATCH = 256
 
@@ -53,7 +53,7 @@ def own_train_rows(split: Split, part: Partition) -> Int64Array:
 
 
 @torch.no_grad()
-def encode_images(networks: Networks, images: UInt8Array | Tensor, rows: Int64Array) -> Tensor:
+def encode_images(networks: SearchNetworks, images: UInt8Array | Tensor, rows: Int64Array) -> Tensor:
     """Encode images.
 
     Args:
@@ -62,28 +62,35 @@ def encode_images(networks: Networks, images: UInt8Array | Tensor, rows: Int64Ar
         rows: images to encode, int64.
 
     Returns:
-        Unit embeddings, float32 [len(rows), d] on the CPU.
+        Embeddings to compare (unit vectors, unless the system is pairwise), float32 [len(rows), d] on the CPU.
     """
     device = next(networks.parameters()).device
     networks.eval()
     parts = []
     for start in range(0, len(rows), ENCODE_BATCH):
         batch = torch.as_tensor(images[rows[start : start + ENCODE_BATCH]]).to(device)
-        parts.append(torch.nn.functional.normalize(networks.embed_images(batch)).cpu())
+        parts.append(networks.comparable(networks.embed_images(batch)).cpu())
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def encode_attributes(networks: Networks, vectors: AnyArray) -> Tensor:
-    """Encode attribute vectors [Q, A] into unit embeddings float32 [Q, d] on the CPU, in evaluation mode."""
+def encode_attributes(networks: SearchNetworks, vectors: AnyArray) -> Tensor:
+    """Encode attribute vectors [Q, A] into embeddings to compare, float32 [Q, d] on the CPU, in evaluation mode."""
     device = next(networks.parameters()).device
     networks.eval()
     embedded = networks.embed_attributes(torch.as_tensor(vectors, dtype=torch.float32, device=device))
-    return torch.nn.functional.normalize(embedded).cpu()
+    return networks.comparable(embedded).cpu()
+
+
+@torch.no_grad()
+def compare(networks: SearchNetworks, queries: Tensor, gallery: Tensor) -> Tensor:
+    """Scores of encoded queries [Q, d] for encoded images [N, d], float32 [Q, N] on the CPU."""
+    device = next(networks.parameters()).device
+    return networks.compare(queries.to(device), gallery.to(device)).cpu()
 
 
 def validate(
-    networks: Networks, split: Split, attributes: Float32Array, images: UInt8Array | Tensor, rows: Int64Array
+    networks: SearchNetworks, split: Split, attributes: Float32Array, images: UInt8Array | Tensor, rows: Int64Array
 ) -> dict[str, float]:
     """Search the held-out images of each data set with one full query for each of their categories.
 
@@ -106,7 +113,7 @@ def validate(
             categories = split.categories[rows[here]]
             queried, first = np.unique(categories, return_index=True)
             queries = encode_attributes(networks, attributes[rows[here]][first])
-            scores = (queries @ gallery[torch.as_tensor(here)].T).numpy()
+            scores = compare(networks, queries, gallery[torch.as_tensor(here)]).numpy()
             measured.append(retrieval_metrics(scores, queried[:, None] == categories[None, :]))
     metrics = {
         f"validation_{name}": float(np.mean([getattr(result, name) for result in measured]))

@@ -14,6 +14,7 @@ from sal_train.evaluation.verdict import attributes_verdict, search_verdict
 METRICS = ("mAP", "rank1", "rank5", "rank10")
 RANKINGS = {
     "cosine": "by the angle between image and description, as in the paper",
+    "pairs": "a network compares each image with the whole description",
     "centred": "the same, measured from the average person",
     "attributes": "by the attribute head alone",
     "match": "the order in which a search shows its hits",
@@ -64,8 +65,7 @@ def _full_table(report: Mapping[str, Any]) -> Table:
     for heading in ("full queries, by", "queries", "mAP", "rank-1", "rank-5", "rank-10"):
         table.add_column(heading, justify="left" if "quer" in heading else "right", no_wrap=True)
     rankings = [
-        ("cosine", report),
-        ("centred", report["centred"]),
+        *([("cosine", report), ("centred", report["centred"])] if "centred" in report else [("pairs", report)]),
         ("attributes", report["attribute_likelihood"]),
         *([("match", report["match"])] if "match" in report else []),
     ]

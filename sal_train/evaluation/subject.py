@@ -24,7 +24,7 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train.checkpoint import CONFIG_FILE, Run
 from sal_train.datasets.splits import Labels
-from sal_train.evaluation.held_out import encode_attributes
+from sal_train.evaluation.held_out import compare, encode_attributes
 from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
 
@@ -44,6 +44,8 @@ class Subject:
         encode_attributes: attribute vectors uint8 `[Q, A]` -> unit embeddings float32 `[Q, d]`.
         encode_images: images uint8 `[n, H, W, 3]` -> unit embeddings float32 `[n, d]` and the logits of the attribute
             head float32 `[n, A]`.
+        compare: of a pairwise run, whose embeddings are no unit vectors: those of queries `[Q, d]` and of images
+            `[N, d]` -> scores float32 `[Q, N]`. None: the cosine.
         calibration: of a bundle; None for a run.
         pool: for a run with a frozen trunk: images uint8 `[N, H, W, 3]`, the folder of cached features, and a console
             for the progress -> pooled features of the images and of their mirror images, float32 `[N, 2, channels]`,
@@ -58,6 +60,11 @@ class Subject:
     encode_images: Callable[[AnyArray], tuple[Float32Array, Float32Array]]
     calibration: Calibration | None = None
     pool: Callable[[UInt8Array, Path, Console], Float32Array] | None = None
+    compare: Callable[[Float32Array, Float32Array], Float32Array] | None = None
+
+    def scores(self, queries: Float32Array, images: Float32Array) -> Float32Array:
+        """By which embedded images `[N, d]` are ranked for embedded queries `[Q, d]`: `[Q, N]`, higher is better."""
+        return np.asarray(queries @ images.T) if self.compare is None else self.compare(queries, images)
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,10 @@ def run_subject(run: Run, device: str) -> Subject:
     @torch.no_grad()
     def encode_images(images: AnyArray) -> tuple[Float32Array, Float32Array]:
         embedding = networks.embed_images(torch.tensor(images, device=device))
-        unit = torch.nn.functional.normalize(embedding)
-        return unit.cpu().numpy(), networks.attribute_logits(embedding).cpu().numpy()
+        return networks.comparable(embedding).cpu().numpy(), networks.attribute_logits(embedding).cpu().numpy()
+
+    def compare_pairs(queries: Float32Array, images: Float32Array) -> Float32Array:
+        return compare(networks, torch.as_tensor(queries), torch.as_tensor(images)).numpy()
 
     def pool(images: UInt8Array, cache_dir: Path, console: Console) -> Float32Array:
         rows = np.arange(len(images))
@@ -122,6 +131,7 @@ def run_subject(run: Run, device: str) -> Subject:
         encode_attributes=lambda vectors: encode_attributes(networks, vectors).numpy(),
         encode_images=encode_images,
         pool=pool if all(stage.frozen_trunk for stage in run.config.stages) else None,
+        compare=compare_pairs if networks.is_pairwise else None,
     )
 
 

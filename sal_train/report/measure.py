@@ -86,7 +86,7 @@ def measure_held_out(run: Run, dataset: SearchDataset, cache_dir: Path, device: 
     encoded = encode_labelled(subject, protocol.image_paths, protocol.labels, cache_dir, Console(stderr=True))
     pixels = load_images(protocol.image_paths, subject.image_spec, cache_dir)
     queries = encode_descriptions(protocol.queries, subject.statistics, subject.encode_attributes, seed=0)
-    scores = protocol.within_galleries(np.asarray(queries @ encoded.embeddings.T))
+    scores = protocol.within_galleries(subject.scores(queries, encoded.embeddings))
     precision, first = protocol.rank(scores)
     metrics = summarise(precision, first, len(pixels)).to_json()
     metrics["random"] = by_chance(protocol)

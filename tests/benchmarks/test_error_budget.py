@@ -20,9 +20,8 @@ def ranked(queries: np.ndarray, embeddings: np.ndarray, categories: list[int]) -
     names = tuple(f"person {row}" for row in range(len(number)))
     split = Split(tuple(), VECTORS[number], number, names)
     seen = np.zeros(len(VECTORS), dtype=bool)
-    return RankedRun(
-        split, np.arange(len(number)), embeddings, embeddings, VECTORS, queries.astype(np.float32), number, seen
-    )
+    rows, queries = np.arange(len(number)), queries.astype(np.float32)
+    return RankedRun(split, rows, embeddings, embeddings, VECTORS, queries, number, seen, queries @ embeddings.T)
 
 
 def test_each_part_counts_what_it_says() -> None:

@@ -9,6 +9,7 @@ import pytest
 from sal_runtime.errors import ConfigError, InputError
 from sal_train.iteration import stage_phases
 from sal_train.recipe import RECIPES, config_to_toml, load_config
+from sal_train.systems.table import system_of
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -18,7 +19,7 @@ def test_recipes_load_and_the_resolved_file_reads_back_equal(recipe: str, tmp_pa
     path.write_text(config_to_toml(config), encoding="utf-8")
     assert load_config(str(path)) == config
     for stage in config.stages:
-        assert stage_phases(stage)
+        assert stage_phases(stage, system_of(config).phases)
 
 
 def test_the_paper_recipe_is_algorithm_1() -> None:
@@ -64,7 +65,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path, encoding: str)
 
 
 def test_a_recipe_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="sal, accurate, edge, student, paper, deepmar, tiny"):
+    with pytest.raises(ConfigError, match="sal, accurate, edge, student, paper, tiny, dcca"):
         load_config("salt")
 
 

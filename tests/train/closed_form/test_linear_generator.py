@@ -100,7 +100,7 @@ def test_networks_embed_with_the_maps() -> None:
 def test_networks_that_cannot_hold_it_are_refused(change: dict[str, object]) -> None:
     networks = Networks(tiny_config(("heads",), model=MODEL | change).model, SCHEMA.num_bits, 5)
     features, attributes, categories = torch.randn(8, 1280), np.eye(8, 5, dtype=np.uint8), np.arange(8)
-    with pytest.raises(ConfigError, match=r"needs model\.encoders = linear"):
+    with pytest.raises(ConfigError, match=r"model\.encoders = linear"):
         set_linear_encoders(networks, fit_linear_encoders(features, attributes, categories, 8))
 
 
