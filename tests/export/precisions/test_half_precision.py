@@ -27,7 +27,7 @@ def test_batchnorms_are_folded_exactly_and_none_is_left(name: str) -> None:
             module.running_mean.normal_(generator=generator)
     images = networks.image_backbone.normalise(torch.as_tensor(smooth_crops(4)))
     half = half_image_encoder(networks)
-    assert not [module for module in half.image_backbone.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not [module for module in half.networks.image_backbone.trunk.modules() if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
         expected = networks.image_backbone.trunk(images)
         fold_batchnorms(networks.image_backbone.trunk, images[:1])
