@@ -51,9 +51,8 @@ def first_networks(
             difference = "networks" if run.config.model != config.model else "training categories"
             raise InputError(f"run.start_from: {run.path} has other {difference}; name one of the same data and model")
         networks.load_state_dict(run.networks.state_dict())
-        if (
-            isinstance(networks, Networks) and networks.linear_query is not None
-        ):  # it will be fitted to the embeddings of this run
+        # it will be fitted to the embeddings of this run
+        if isinstance(networks, Networks) and networks.linear_query is not None:
             networks.set_linear_query(*(torch.zeros_like(part) for part in networks.linear_query.parameters()))
         line = f"weights: from {run.path}"
         provenance = {"pretrained": run.provenance["pretrained"], "start_from": run.path.name}

@@ -279,15 +279,21 @@ def _other_fitting(batch: Batch, vectors: Tensor, chosen: Tensor | slice, own: T
     return fitting.scatter(1, own[:, None], False)
 
 
+def attribute_weight(batch: Batch, target: Tensor, weights: LossConfig) -> Tensor | None:
+    """Weights of the attributes of the first rows of a batch in L_att, of the shape of `target`; None if all are 1."""
+    weight = losses.deepmar_weight(target, batch.prior) if weights.attribute_weighting == "deepmar" else None
+    if batch.known is not None:
+        known = batch.known[: len(target)]
+        weight = known if weight is None else weight * known
+    return weight
+
+
 def _embedding_terms(nets: Networks, embedding: Tensor, batch: Batch, weights: LossConfig, branch: str) -> Terms:
     """L_att and L_cat (eqs. 3, 2) of embeddings [B, d] or [B + U, d]; rows after the first B have no category."""
     terms = {}
     if weights.attribute:
         target = batch.attributes[: len(embedding)]
-        weight = losses.deepmar_weight(target, batch.prior) if weights.attribute_weighting == "deepmar" else None
-        if batch.known is not None:
-            known = batch.known[: len(embedding)]
-            weight = known if weight is None else weight * known
+        weight = attribute_weight(batch, target, weights)
         terms[f"{branch}_attribute"] = weights.attribute * losses.attribute_loss(
             nets.attribute_logits(embedding), target, weights.label_smoothing, weight
         )

@@ -3,6 +3,7 @@
 system.py        what a system is, and the training images that a fit sees
 table.py         the systems by name
 fitting.py       what of a system is computed instead of trained, and when
+squared_error.py the error of decoders, and the distance of channels
 features.py      the image branch on a frozen trunk: its pooled features, standardised
 deepmar.py       attribute recognition, ranked by likelihood
 cca.py           deep CCA, and its autoencoders: outputs that correlate

@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sal_runtime.errors import ConfigError
 from sal_runtime.query.schema import AttributeSchema
@@ -23,6 +22,7 @@ from sal_train.config import Config, SystemConfig
 from sal_train.networks import SearchNetworks, mlp
 from sal_train.phases import Batch, Features, Phase, PhaseSettings, Terms
 from sal_train.systems.features import PooledFeatures, standardise
+from sal_train.systems.squared_error import squared_error
 from sal_train.systems.system import System, TrainingSet, by_name
 
 
@@ -44,11 +44,6 @@ def correlation_loss(h_v: Tensor, h_a: Tensor, ridge: float) -> Tensor:
     cross, _, _ = whitened(v - v.mean(dim=0), a - a.mean(dim=0), ridge)
     correlations: Tensor = torch.linalg.svdvals(cross)
     return -correlations.sum().to(h_v.dtype)
-
-
-def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared error of a decoder, summed over coordinates, averaged over the batch (Wang et al., eq. 5)."""
-    return functional.mse_loss(x_hat, x, reduction="sum") / len(x)
 
 
 class CcaNetworks(SearchNetworks):
@@ -84,8 +79,8 @@ def correlate_and_reconstruct(nets: CcaNetworks, batch: Batch, features: Feature
     h_v, h_a = nets.E_V(x), nets.E_A(a)
     terms, weight = _correlation(h_v, h_a, settings), settings.system.cca.reconstruction
     if weight:
-        terms["image_error"] = weight * reconstruction_loss(x, nets.decoder_V(h_v))
-        terms["attribute_error"] = weight * reconstruction_loss(a, nets.decoder_A(h_a))
+        terms["image_error"] = weight * squared_error(x, nets.decoder_V(h_v))
+        terms["attribute_error"] = weight * squared_error(a, nets.decoder_A(h_a))
     return terms
 
 

@@ -18,7 +18,7 @@ from sal_runtime.query.schema import AttributeSchema
 from sal_train import losses
 from sal_train.config import Config
 from sal_train.networks import SearchNetworks
-from sal_train.phases import Batch, Features, Phase, PhaseSettings, Terms
+from sal_train.phases import Batch, Features, Phase, PhaseSettings, Terms, attribute_weight
 from sal_train.systems.features import PooledFeatures, standardise
 from sal_train.systems.system import System, TrainingSet, by_name
 
@@ -103,10 +103,7 @@ def prepare(nets: DeepmarNetworks, data: TrainingSet) -> None:
 def recognise(nets: DeepmarNetworks, batch: Batch, features: Features, settings: PhaseSettings) -> Terms:
     """The weighted sigmoid cross entropy of the attributes of the images (Li et al., eqs. 2 and 3)."""
     weights, target = settings.weights, batch.attributes[: len(features.f_v)]
-    weight = losses.deepmar_weight(target, batch.prior) if nets.is_weighted else None
-    if batch.known is not None:
-        known = batch.known[: len(target)]
-        weight = known if weight is None else weight * known
+    weight = attribute_weight(batch, target, weights)
     logits = nets.E_V(features.f_v)
     return {"attribute": losses.attribute_loss(logits, target, weights.label_smoothing, weight)}
 

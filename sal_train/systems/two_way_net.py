@@ -19,17 +19,13 @@ from sal_train.config import Config
 from sal_train.networks import SearchNetworks
 from sal_train.phases import Batch, Features, Phase, PhaseSettings, Terms
 from sal_train.systems.features import PooledFeatures, Standardise, standardise
+from sal_train.systems.squared_error import squared_error
 from sal_train.systems.system import System, TrainingSet, by_name
 
 SLOPE = 0.3
 """Of the LeakyReLUs, below 0."""
 COMMON = 1
 """Number of the hidden layer, from the image side, that is the common space."""
-
-
-def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared distance of the rows of two matrices [B, n], averaged over the batch."""
-    return functional.mse_loss(x_hat, x, reduction="sum") / len(x)
 
 
 def decorrelation_loss(h: Tensor) -> Tensor:

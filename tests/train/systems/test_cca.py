@@ -13,7 +13,8 @@ from sal_train import iteration
 from sal_train.closed_form.linear_cca import fit_linear_cca
 from sal_train.phases import PhaseSettings
 from sal_train.systems import fitting
-from sal_train.systems.cca import CcaNetworks, correlation_loss, reconstruction_loss
+from sal_train.systems.cca import CcaNetworks, correlation_loss
+from sal_train.systems.squared_error import squared_error
 from sal_train.systems.table import system_of
 from tests.train.systems.toy_persons import new_state, people, toy_batch, toy_config, toy_training_set
 
@@ -200,7 +201,7 @@ def test_the_reconstruction_of_one_linear_view_is_principal_component_analysis()
 
     def loss() -> Tensor:
         solver.zero_grad()
-        value = reconstruction_loss(x, decode(encode(x)))
+        value = squared_error(x, decode(encode(x)))
         value.backward()
         return value
 

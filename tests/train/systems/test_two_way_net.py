@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sal_train.phases import Features, PhaseSettings
+from sal_train.systems.squared_error import squared_error
 from sal_train.systems.two_way_net import (
     COMMON,
     SlowNorm,
@@ -16,7 +17,6 @@ from sal_train.systems.two_way_net import (
     dropout_masks,
     inverse_scale_loss,
     reconstruct,
-    squared_error,
 )
 from tests.train.systems.toy_persons import new_state, people, toy_batch, toy_config, toy_training_set
 
