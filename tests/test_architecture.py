@@ -14,9 +14,10 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = {
     "sal_runtime": {"sal_runtime"},
+    "sal_service": {"sal_service", "sal_runtime"},
     "sal_train": {"sal_train", "sal_runtime"},
     "sal_export": {"sal_export", "sal_train", "sal_runtime"},
-    "sal_cli": {"sal_cli", "sal_export", "sal_train", "sal_runtime"},
+    "sal_cli": {"sal_cli", "sal_service", "sal_export", "sal_train", "sal_runtime"},
 }
 """Which of our packages each may import."""
 FLOORS = (

@@ -48,7 +48,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_our_packages_are_at_the_top_level(installed: Path) -> None:
     names = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
-    assert names == {"sal_cli", "sal_export", "sal_runtime", "sal_train"}
+    assert names == {"sal_cli", "sal_export", "sal_runtime", "sal_service", "sal_train"}
     in_checkout = {path.relative_to(REPOSITORY) for package in names for path in (REPOSITORY / package).rglob("*.py")}
     assert {path.relative_to(installed) for path in installed.rglob("*.py")} == in_checkout
 

@@ -20,7 +20,7 @@ def messages() -> tuple[str, ...]:
     """Every text of the packages, with `{}` where a value is put in."""
     return tuple(
         " ".join(text.split())
-        for package in ("sal_cli", "sal_export", "sal_runtime", "sal_train")
+        for package in ("sal_cli", "sal_export", "sal_runtime", "sal_service", "sal_train")
         for path in sorted((REPOSITORY / package).rglob("*.py"))
         for text in texts(ast.parse(path.read_text(encoding="utf-8")))
     )

@@ -1,0 +1,4 @@
+"""What a service around the runtime is made of.
+
+video/  cameras and files into a gallery of people
+"""

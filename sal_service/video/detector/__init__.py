@@ -1,0 +1,1 @@
+"""A person detector in an ONNX file."""

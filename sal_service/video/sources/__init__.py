@@ -1,0 +1,1 @@
+"""Files, folders of frames and cameras as frames."""
