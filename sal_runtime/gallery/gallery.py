@@ -27,6 +27,7 @@ from sal_runtime.gallery.nearest import Ranker
 from sal_runtime.gallery.store import rows
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
+from sal_runtime.gallery.store.crops import crop_path, delete_crops
 from sal_runtime.gallery.store.file import (
     Mode,
     explained,
@@ -145,6 +146,9 @@ class Gallery:
 
     def image_path(self, item: GalleryItem) -> Path:
         """Where the image of an item should be."""
+        own = crop_path(self.path, item.uri)
+        if own is not None:
+            return own
         return Path(item.uri) if self.root is None else self.root / item.uri
 
     def __len__(self) -> int:
@@ -378,6 +382,7 @@ class Gallery:
             if generation_path(self.path).exists():
                 with Gallery.open(generation_path(self.path), "w") as generation:
                     generation.remove(uris, may_return=True)
+            delete_crops(self.path, uris)  # before the items are gone: whoever is killed here has nothing left over
         self.erase()  # also if there were none: the process that removed them may have been killed before it came here
         return len(uris)
 

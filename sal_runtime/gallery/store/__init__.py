@@ -10,6 +10,7 @@ recorded.py what is recorded of the images, counted
 checks.py   finding damage
 tombstones.py  hashes of what was removed, so that it does not come back
 scrub.py    overwriting what was removed
+crops.py    pictures that the gallery keeps itself, in a folder beside it
 lock.py     who may write
 connect.py  connections that show the present state: of old formats, and of files that others write
 

@@ -89,6 +89,11 @@ def index_path(path: Path) -> Path:
     return _beside(path, ".index")
 
 
+def crops_folder(path: Path) -> Path:
+    """The pictures of people that a gallery file keeps itself (`crops.py`)."""
+    return _beside(path, ".crops")
+
+
 def generation_path(path: Path) -> Path:
     """The gallery file in which `reindex` collects new embeddings."""
     file = resolved(path)

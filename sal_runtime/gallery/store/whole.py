@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from sal_runtime.gallery.store.file import (
     COUNTERS,
     FORMAT_VERSION,
     connect_file,
+    crops_folder,
     explained,
     generation_path,
     index_path,
@@ -65,6 +67,7 @@ def side_files(path: Path) -> list[Path]:
 
 def delete_gallery(path: Path) -> None:
     """Delete a gallery file and everything beside it."""
+    shutil.rmtree(crops_folder(path), ignore_errors=True)
     for file in (resolved(path), *side_files(path)):
         file.unlink(missing_ok=True)
 
@@ -89,8 +92,8 @@ def new_meta(path: Path, bundle: Bundle, root: Path | None, precision: str) -> d
 def create_file(path: Path, meta: Mapping[str, str]) -> None:
     """Make an empty gallery file, which appears when it is whole. The caller holds the `WriterLock`.
 
-    Files that a deleted gallery left beside it are deleted: SQLite would replay the log, and copies of vectors would
-    stay.
+    What a deleted gallery left beside it is deleted: SQLite would replay the log, and copies of vectors and pictures
+    would stay.
 
     Raises:
         InputError: the file exists.
@@ -100,6 +103,7 @@ def create_file(path: Path, meta: Mapping[str, str]) -> None:
     if file.exists():
         raise InputError(f"{path}: exists already; open it, or choose another name for a new gallery")
     with explained(path):
+        shutil.rmtree(crops_folder(file), ignore_errors=True)
         for left in set(side_files(file)) - {lock_path(file)}:
             left.unlink(missing_ok=True)
         with whole_file(file) as temporary:
