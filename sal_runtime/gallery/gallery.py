@@ -27,9 +27,9 @@ from sal_runtime.gallery.nearest import Ranker
 from sal_runtime.gallery.store import rows
 from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
-from sal_runtime.gallery.store.crops import crop_path, delete_crops
 from sal_runtime.gallery.store.file import (
     Mode,
+    crop_path,
     explained,
     generation_path,
     index_path,
@@ -377,6 +377,8 @@ class Gallery:
         return changes
 
     def _remove(self, text: str, values: Sequence[Sequence[object]], may_return: bool = False) -> int:
+        from sal_runtime.gallery.store.crops import delete_crops
+
         with self._writing() as connection:
             uris = self._changes.remove_items(connection, text, values, self.embedding_dim, may_return=may_return)
             if generation_path(self.path).exists():

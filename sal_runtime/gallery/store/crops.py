@@ -9,28 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sal_runtime.arrays import batched
 from sal_runtime.files import sync_directory, write_synced
-from sal_runtime.gallery.store.file import crops_folder
+from sal_runtime.gallery.store.file import CROP_SCHEME, crop_path, crops_folder
 
-SCHEME = "crop:"
-"""What the uri of such an item begins with."""
 PARTIAL = ".partial"
 """What the name of a picture ends with that is not whole yet."""
 AT_A_TIME = 1000
-
-
-def crop_path(path: Path, uri: str) -> Path | None:
-    """Where the picture of an item is that the gallery file `path` keeps itself; None if it is not one of those.
-
-    A uri that leads out of the folder is none.
-    """
-    name = PurePosixPath(uri.removeprefix(SCHEME))
-    if not uri.startswith(SCHEME) or name.is_absolute() or ".." in name.parts or not name.parts or "\0" in uri:
-        return None
-    return crops_folder(path) / name
 
 
 def write_crop(path: Path, uri: str, content: bytes) -> None:
@@ -83,7 +70,7 @@ def sweep_crops(path: Path, known: Callable[[list[str]], Iterable[str]]) -> int:
     folder = crops_folder(path)
     names = (Path(parent, name).relative_to(folder) for parent, _, files in os.walk(folder) for name in files)
     left = 0
-    for uris in batched((SCHEME + name.as_posix() for name in names), AT_A_TIME):
+    for uris in batched((CROP_SCHEME + name.as_posix() for name in names), AT_A_TIME):
         orphans = set(uris) - set(known(uris))
         delete_crops(path, orphans)
         left += len(orphans)

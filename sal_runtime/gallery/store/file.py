@@ -11,13 +11,10 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT_VERSION = 3
 """Version of the tables, kept in `user_version`."""
@@ -29,6 +26,8 @@ BUSY_SECONDS = 10.0
 """How long to wait for a checkpoint of another process."""
 COUNTERS = ("count", "next_id", "change")
 """Kept in `meta`: the number of items, the id of the next item, and the change number."""
+CROP_SCHEME = "crop:"
+"""What the uri of an item begins with whose picture the gallery keeps itself (`crops.py`)."""
 FROZEN = "?immutable=1"  # what tells SQLite that a file never changes
 
 Mode = Literal["r", "w"]
@@ -92,6 +91,17 @@ def index_path(path: Path) -> Path:
 def crops_folder(path: Path) -> Path:
     """The pictures of people that a gallery file keeps itself (`crops.py`)."""
     return _beside(path, ".crops")
+
+
+def crop_path(path: Path, uri: str) -> Path | None:
+    """Where the picture of an item is that the gallery file `path` keeps itself; None if it is not one of those.
+
+    A uri that leads out of the folder is none.
+    """
+    name = PurePosixPath(uri.removeprefix(CROP_SCHEME))
+    if not uri.startswith(CROP_SCHEME) or name.is_absolute() or ".." in name.parts or not name.parts or "\0" in uri:
+        return None
+    return crops_folder(path) / name
 
 
 def generation_path(path: Path) -> Path:

@@ -13,7 +13,7 @@ from sal_runtime.errors import SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import crops
-from sal_runtime.gallery.store.file import crops_folder
+from sal_runtime.gallery.store.file import crop_path, crops_folder
 from sal_runtime.gallery.store.whole import delete_gallery
 from tests.runtime.gallery.test_gallery import fake_bundle, unit_vectors
 
@@ -60,7 +60,7 @@ def test_no_uri_leads_out_of_the_folder(tmp_path: Path, uri: str) -> None:
     kept = tmp_path / "kept.jpg"
     kept.write_bytes(b"not the gallery's")
     with filled(tmp_path / "yard.sal") as gallery:
-        assert crops.crop_path(gallery.path, uri) is None
+        assert crop_path(gallery.path, uri) is None
         with pytest.raises(ValueError, match="names no picture"):
             crops.write_crop(gallery.path, uri, b"")
         gallery.add([GalleryItem(uri)], VECTOR)
@@ -108,10 +108,11 @@ def test_a_removal_that_is_killed_leaves_no_picture_of_what_was_removed(tmp_path
         pass
     program = (
         "import os, sys\n"
-        "from sal_runtime.gallery import gallery as module\n"
-        "delete = module.delete_crops\n"
-        "module.delete_crops = lambda *given: (delete(*given), os._exit(9))\n"
-        "module.Gallery.open(sys.argv[1], 'w').purge(before=10.0)\n"
+        "from sal_runtime.gallery.gallery import Gallery\n"
+        "from sal_runtime.gallery.store import crops\n"
+        "delete = crops.delete_crops\n"
+        "crops.delete_crops = lambda *given: (delete(*given), os._exit(9))\n"
+        "Gallery.open(sys.argv[1], 'w').purge(before=10.0)\n"
     )
     place = str(tmp_path / "yard.sal")
     killed = subprocess.run([sys.executable, "-c", program, place], cwd=os.getcwd(), check=False)
