@@ -163,7 +163,7 @@ def _read_camera(path: Path, number: int, table: Mapping[str, Any]) -> Camera:
             raise ConfigError(f"{title}: got {key} {table.get(key)!r}, expected a text")
     for key, kinds in KINDS.items():
         if key in table and (isinstance(table[key], bool) or not isinstance(table[key], kinds)):
-            raise ConfigError(f"{title}: got {key} {table[key]!r}, expected {EXPECTED.get(key, 'a text')}")
+            raise ConfigError(f"{title}: got {key} {table[key]!r}, {EXPECTED.get(key, 'expected a text')}")
     try:
         parts = {
             "masks": tuple(tuple(map(_point, corners)) for corners in table.get("masks", ())),
