@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_train.images.mirrored import compute_mirrored
@@ -34,7 +35,7 @@ def pool_images(
     Returns:
         float32 [N, 2, channels] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
     """
-    digest = _digest(backbone) + bytes([backbone.config.stripes])
+    digest = _digest(backbone, backbone.trunk.sequence()) + bytes([backbone.config.stripes])
     device = next(backbone.parameters()).device
     training = backbone.training
     backbone.eval()
@@ -57,7 +58,9 @@ def run_frozen_blocks(
     Returns:
         float16 [N, 2, h, w, channels], mapped from its file; [:, 0] images, [:, 1] mirror images.
     """
-    digest = _digest(backbone) + bytes([backbone.trunk.frozen_blocks])
+    # not of the other blocks: they train, and a continued run would find nothing under their present weights
+    frozen = backbone.trunk.sequence()[: backbone.trunk.frozen_blocks]
+    digest = _digest(backbone, frozen) + bytes([backbone.trunk.frozen_blocks])
     device = next(backbone.parameters()).device
     rows = np.arange(len(images))
 
@@ -68,10 +71,12 @@ def run_frozen_blocks(
     return compute_mirrored(run, digest, images, rows, (cache_dir, "blocks"), device, console)
 
 
-def _digest(backbone: ImageBackbone) -> bytes:
-    """Identifies the trunk and its weights."""
+def _digest(backbone: ImageBackbone, blocks: Sequence[nn.Module]) -> bytes:
+    """Identifies the kind of the trunk, and the weights of some of its blocks."""
     shape = (backbone.config.backbone, backbone.config.stride_on, backbone.config.last_stride)
     digest = hashlib.sha256(repr(shape).encode())
-    for name, tensor in backbone.trunk.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    identified = {id(tensor) for block in blocks for tensor in block.state_dict(keep_vars=True).values()}
+    for name, tensor in backbone.trunk.state_dict(keep_vars=True).items():
+        if id(tensor) in identified:
+            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     return digest.digest()

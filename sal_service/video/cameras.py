@@ -52,6 +52,7 @@ class Camera:
         source: path of a video, a folder of frames, a device, or an `rtsp://` address.
         zone: recorded for each image as metadata `zone`; None records nothing.
         rate: most frames a second that are looked at; None looks at every frame.
+        detector: path of the .onnx file that finds people; None takes the one that all cameras share.
         clock: what moments are read from: None takes the position in a file, and for live video the arrival.
         keep: images that are kept of each track, at least 1.
         min_height: smaller people, in pixels, do not count.
@@ -64,6 +65,7 @@ class Camera:
     source: str
     zone: str | None = None
     rate: float | None = None
+    detector: str | None = None
     clock: Clock | None = None
     keep: int = 3
     min_height: int = 48
@@ -175,11 +177,13 @@ def _read_camera(path: Path, number: int, table: Mapping[str, Any]) -> Camera:
             ' or lines = [{ name = "gate", start = [0.1, 0.8], stop = [0.9, 0.8] }]'
         ) from error
     camera = Camera(**{**table, **parts})
-    return replace(camera, source=_resolve(path.parent, _expand(camera.source, title)))
+    detector = None if camera.detector is None else _resolve(path.parent, camera.detector)
+    return replace(camera, source=_resolve(path.parent, _expand(camera.source, title)), detector=detector)
 
 
 KINDS: Mapping[str, tuple[type, ...]] = {
     "zone": (str,),
+    "detector": (str,),
     "rate": (int, float),
     "clock": (str,),
     "keep": (int,),

@@ -194,3 +194,15 @@ def test_the_output_of_frozen_blocks_is_kept_for_images_and_mirror_images(images
     with torch.no_grad():
         for side, batch in enumerate((some, some.flip(2))):
             torch.testing.assert_close(backbone(kept[[3, 30], side]), backbone(batch), rtol=0.05, atol=0.02)
+
+
+def test_the_output_of_frozen_blocks_is_found_again_after_the_others_have_trained(images: Path, tmp_path: Path) -> None:
+    pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
+    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone.eval()
+    backbone.trunk.frozen_blocks = 5
+    run_frozen_blocks(backbone, pixels, tmp_path, Console(stderr=True))
+    for changed, files in ((5, 1), (4, 2)):
+        with torch.no_grad():
+            next(backbone.trunk.sequence()[changed].parameters()).mul_(2)
+        run_frozen_blocks(backbone, pixels, tmp_path, Console(stderr=True))
+        assert len(list(tmp_path.glob("blocks-*.npy"))) == files
