@@ -5,4 +5,5 @@ detections.py where people are in a frame
 sources/      files, folders of frames and cameras as frames
 detector/     the user's ONNX file as people in frames
 tracker.py    people in frames as tracks
+assignment.py the pairs with the greatest total gain
 """
