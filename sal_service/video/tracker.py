@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sal_runtime.arrays import BoolArray, Float64Array, Int64Array
+from sal_runtime.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from sal_runtime.errors import InputError
 from sal_service.video.assignment import best_pairs
 from sal_service.video.detections import Detections
@@ -58,10 +58,12 @@ class Update:
     Attributes:
         ids: int64 `[n]`, the track of each detection; `UNCONFIRMED` where there is none.
         ended: ids of the reported tracks that have ended, ascending; they never return.
+        hidden: where those who were not seen in this frame should be, float32 `[h, 4]`: left, top, right, bottom.
     """
 
     ids: Int64Array
     ended: list[int]
+    hidden: Float32Array
 
 
 class Tracker:
@@ -124,7 +126,7 @@ class Tracker:
         self._confirm()
         ids = np.empty(len(boxes), np.int64)
         ids[order] = np.append(self._tracks["id"], UNCONFIRMED)[row_of]
-        return Update(ids, ended)
+        return Update(ids, ended, self._hidden())
 
     def finish(self) -> list[int]:
         """End all tracks: the ids of those that were reported. The tracker can go on afterwards."""
@@ -139,6 +141,12 @@ class Tracker:
         is_over = self._time - tracks["seen"] > patience
         self._tracks = tracks[~is_over]
         return _reported(tracks[is_over])
+
+    def _hidden(self) -> Float32Array:
+        """The predicted boxes of the reported tracks that were not seen in the last frame."""
+        lost = self._tracks[(self._tracks["id"] != UNCONFIRMED) & (self._tracks["seen"] < self._time)]
+        half = lost["size"] / 2
+        return np.concatenate((lost["centre"] - half, lost["centre"] + half), axis=1).astype(np.float32)
 
     def _confirm(self) -> None:
         """Give ids to the tracks that have been seen often enough."""

@@ -90,6 +90,16 @@ def test_a_gap_behind_a_pillar_is_bridged_by_the_motion() -> None:
     assert set(ids) == {UNCONFIRMED, 1}
 
 
+def test_who_is_hidden_is_where_the_motion_says() -> None:
+    tracker = Tracker(AT_ONCE)
+    for number in range(21):
+        seen = tracker.update(people((100 + 10 * number, 200), (500, 100)), number / 10)
+    assert seen.hidden.shape == (0, 4)
+    (box,) = tracker.update(people((500, 100)), 2.5).hidden
+    assert box.dtype == np.float32
+    assert np.allclose(box, (350 - 20, 150, 350 + 20, 250), atol=3)
+
+
 def test_a_gap_longer_than_the_patience_ends_all_tracks() -> None:
     tracker = Tracker(AT_ONCE)
     assert tracker.update(people((100, 200), (300, 200)), 0.0).ids.tolist() == [1, 2]
