@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train",
     "eval": "evaluate",
     "export": "export",
+    "ingest": "ingest",
     "doctor": "doctor",
     "gallery": "gallery",
     "data": "data",

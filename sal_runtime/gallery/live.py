@@ -53,6 +53,10 @@ class LiveEncoder:
         max_delay: seconds that a crop waits for others at most.
         max_waiting: crops that wait at most; then `submit` waits.
 
+    Attributes:
+        encoded: number of crops that were encoded.
+        encode_seconds: how long that took.
+
     Raises:
         InputError: an argument is out of range, or the gallery is not one to add to.
     """
@@ -79,6 +83,7 @@ class LiveEncoder:
             )
         self._encoder, self._gallery, self._colour = encoder, gallery, colour
         self._max_delay, self._max_waiting = max_delay, max_waiting
+        self.encoded, self.encode_seconds = 0, 0.0
         self._waiting: deque[_Job] = deque()
         self._closed = False
         lock = threading.Lock()
@@ -174,12 +179,15 @@ class LiveEncoder:
         return jobs or None
 
     def _encode(self, jobs: Sequence[_Job]) -> None:
+        begun = time.monotonic()
         try:
             embeddings = self._encoder.encode(np.stack([job.image for job in jobs]))
         except Exception as error:
             for job in jobs:
                 job.answer.set_exception(error)
         else:
+            self.encoded += len(jobs)
+            self.encode_seconds += time.monotonic() - begun
             self._keep(jobs, embeddings)
 
     def _keep(self, jobs: Sequence[_Job], embeddings: Float32Array) -> None:

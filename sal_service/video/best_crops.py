@@ -43,7 +43,7 @@ class CropSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crop:
+class BestCrop:
     """A crop to be kept.
 
     Attributes:
@@ -85,7 +85,7 @@ class BestCrops:
         self._tracks: dict[int, _Track] = {}
         self._places = StillPlaces(self.settings.still_seconds, self.settings.still_memory)
 
-    def update(self, frame: Frame, detections: Detections, tracks: Update) -> list[Crop]:
+    def update(self, frame: Frame, detections: Detections, tracks: Update) -> list[BestCrop]:
         """Look at a frame.
 
         Args:
@@ -113,15 +113,15 @@ class BestCrops:
             if track.wants(quality, now):
                 pixels = cut_out(image, box).copy()
                 is_grey = is_grey_frame and is_colourless(pixels)
-                crop = Crop(int(tracks.ids[row]), pixels, box.copy(), now, frame.position, quality, is_grey)
+                crop = BestCrop(int(tracks.ids[row]), pixels, box.copy(), now, frame.position, quality, is_grey)
                 track.take(crop, self.settings)
             if track.is_due(now, self.settings):
                 chosen += track.give(1, self.settings)
         return chosen
 
-    def end(self, ended: Iterable[int]) -> list[Crop]:
+    def end(self, ended: Iterable[int]) -> list[BestCrop]:
         """The crops that are left of tracks that have ended; those that were never seen are passed over."""
-        chosen: list[Crop] = []
+        chosen: list[BestCrop] = []
         for track_id in ended:
             track = self._tracks.pop(track_id, None)
             if track is None:
@@ -193,19 +193,19 @@ class _Track:
     has_moved: bool = False
     is_silent: bool = False
     given: list[float] = field(default_factory=list)
-    candidates: dict[int, Crop] = field(default_factory=dict)
+    candidates: dict[int, BestCrop] = field(default_factory=dict)
 
     def wants(self, quality: Quality, now: float) -> bool:
         """Whether a crop is better than the one of its span."""
         rival = self.candidates.get(self._span(now))
         return rival is None or quality.total > rival.quality.total
 
-    def take(self, crop: Crop, settings: CropSettings) -> None:
+    def take(self, crop: BestCrop, settings: CropSettings) -> None:
         """Keep a crop; spans become twice as long when there are too many."""
         self.candidates[self._span(crop.captured_at)] = crop
         while len(self.candidates) > 2 * settings.keep:
             self.spacing *= 2
-            merged: dict[int, Crop] = {}
+            merged: dict[int, BestCrop] = {}
             for kept in sorted(self.candidates.values(), key=lambda kept: kept.quality.total):
                 merged[self._span(kept.captured_at)] = kept
             self.candidates = merged
@@ -214,11 +214,11 @@ class _Track:
         """Whether the track is old enough for its next crop."""
         return now - self.began >= settings.early_seconds * settings.growth ** len(self.given)
 
-    def give(self, number: int, settings: CropSettings) -> list[Crop]:
+    def give(self, number: int, settings: CropSettings) -> list[BestCrop]:
         """At most so many crops, best first, each far enough in time from the others and from those given before."""
         allowed = settings.keep if self.has_moved else 1
         apart = max(settings.spacing, (self.seen - self.began) / (2 * settings.keep))
-        chosen: list[Crop] = []
+        chosen: list[BestCrop] = []
         for crop in sorted(self.candidates.values(), key=lambda crop: -crop.quality.total):
             if len(chosen) == number or len(self.given) >= allowed:
                 break

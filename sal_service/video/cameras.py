@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -18,12 +18,13 @@ import numpy as np
 from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.errors import ConfigError
 from sal_service.video.detections import Detections
-from sal_service.video.frame import Clock
 
 Point = tuple[float, float]
 """A place in a picture: x and y as shares of its width and height, 0..1 from the upper left corner."""
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 """Names of cameras. They are names of folders, too."""
+AskedClock = Literal["arrival", "camera"]
+"""The clock of a live camera: this machine's when a frame arrives, or the camera's own."""
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 FEWEST_CORNERS = 3
 
@@ -53,10 +54,10 @@ class Camera:
         zone: recorded for each image as metadata `zone`; None records nothing.
         rate: most frames a second that are looked at; None looks at every frame.
         detector: path of the .onnx file that finds people; None takes the one that all cameras share.
-        clock: what moments are read from: None takes the position in a file, and for live video the arrival.
+        clock: of a live camera, what moments are read from; None takes the arrival. A recording has its own.
         keep: images that are kept of each track, at least 1.
         min_height: smaller people, in pixels, do not count.
-        min_score: less sure detections do not count, 0..1.
+        min_score: who was never detected as surely does not count, 0..1.
         masks: polygons; who stands in one of them does not count.
         lines: the crossings of these are counted and recorded.
     """
@@ -66,10 +67,10 @@ class Camera:
     zone: str | None = None
     rate: float | None = None
     detector: str | None = None
-    clock: Clock | None = None
+    clock: AskedClock | None = None
     keep: int = 3
     min_height: int = 48
-    min_score: float = 0.3
+    min_score: float = 0.4
     masks: tuple[tuple[Point, ...], ...] = ()
     lines: tuple[Line, ...] = ()
 
@@ -86,7 +87,7 @@ class Camera:
             )
         ranges = {
             "rate": self.rate is None or 0 < self.rate <= 1000,
-            "clock": self.clock is None or self.clock in get_args(Clock),
+            "clock": self.clock is None or self.clock in get_args(AskedClock),
             "keep": self.keep >= 1,
             "min_height": self.min_height >= 1,
             "min_score": 0 <= self.min_score <= 1,
@@ -96,25 +97,29 @@ class Camera:
             if not is_right:
                 raise ConfigError(f"camera {self.name}: got {name} {getattr(self, name)!r}; {EXPECTED[name]}")
 
-    def counted(self, detections: Detections, height: int, width: int) -> Detections:
-        """The detections that count: tall and sure enough, and with their feet in no mask.
+    def tall(self, detections: Detections) -> Detections:
+        """The detections that are tall enough."""
+        boxes = detections.boxes
+        return detections.where(boxes[:, 3] - boxes[:, 1] >= self.min_height)
+
+    def unmasked(self, detections: Detections, height: int, width: int) -> Detections:
+        """The detections whose feet are in no mask.
 
         Args:
             detections: in pixels of a frame.
             height: of the frame in pixels.
             width: of the frame in pixels.
         """
-        boxes = detections.boxes
-        keep = (boxes[:, 3] - boxes[:, 1] >= self.min_height) & (detections.scores >= self.min_score)
+        keep = np.ones(len(detections), bool)
         for corners in self.masks:
             polygon = np.array(corners, np.float32) * np.array([width, height], np.float32)
-            keep &= ~_inside(polygon, feet(boxes))
-        return Detections(boxes[keep], detections.scores[keep])
+            keep &= ~_inside(polygon, feet(detections.boxes))
+        return detections.where(keep)
 
 
 EXPECTED = {
     "rate": "expected frames a second above 0, at most 1000",
-    "clock": f"expected one of {', '.join(get_args(Clock))}",
+    "clock": f"expected one of {', '.join(get_args(AskedClock))}",
     "keep": "expected at least 1",
     "min_height": "expected at least 1 pixel",
     "min_score": "expected a number in 0..1",

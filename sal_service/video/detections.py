@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sal_runtime.arrays import Float32Array
+from sal_runtime.arrays import BoolArray, Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class Detections:
     def __len__(self) -> int:
         """Number of people."""
         return len(self.boxes)
+
+    def where(self, chosen: BoolArray) -> Detections:
+        """Some of them, by a mask bool `[n]`."""
+        return Detections(self.boxes[chosen], self.scores[chosen])
 
     @staticmethod
     def none() -> Detections:

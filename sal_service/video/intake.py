@@ -48,6 +48,10 @@ LAST_TRIES_SECONDS = 5.0
 """How long `close` goes on trying."""
 
 
+class HeldBackError(InputError):
+    """A picture was removed from the gallery before, and does not come back."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     item: GalleryItem
@@ -65,7 +69,7 @@ class IntakeCounts:
         kept: the gallery holds them.
         held_back: not added, because their pictures were removed from the gallery before.
         refused: no picture, or not an item that the gallery takes.
-        lost: given up, because more were waiting to be tried again than are kept, or at the end.
+        given_up: more were waiting to be tried again than are kept, or the intake was closed.
         retried: tries that failed for a reason that may pass.
         last_problem: the last such reason; empty if there was none.
     """
@@ -74,14 +78,14 @@ class IntakeCounts:
     kept: int = 0
     held_back: int = 0
     refused: int = 0
-    lost: int = 0
+    given_up: int = 0
     retried: int = 0
     last_problem: str = ""
 
     @property
     def unsettled(self) -> int:
         """Crops that wait to be encoded or to be tried again."""
-        return self.submitted - self.kept - self.held_back - self.refused - self.lost
+        return self.submitted - self.kept - self.held_back - self.refused - self.given_up
 
 
 class Intake:
@@ -95,6 +99,7 @@ class Intake:
         max_waiting: crops that wait for a full disk or a locked gallery at most; then the oldest is given up.
 
     Attributes:
+        gallery: as given.
         counts: what became of the crops so far.
         swept: number of pictures that no item had.
 
@@ -108,7 +113,8 @@ class Intake:
         if pictures not in get_args(Pictures):
             raise InputError(f"pictures is {pictures!r}, expected one of {', '.join(get_args(Pictures))}")
         self._live = LiveEncoder(encoder, gallery)
-        self._gallery, self._pictures, self._max_waiting = gallery, pictures, max_waiting
+        self.gallery = gallery
+        self._pictures, self._max_waiting = pictures, max_waiting
         self.swept = sweep_crops(gallery.path, gallery.find)
         self.counts = IntakeCounts()
         self._waiting: deque[_Job] = deque()
@@ -116,6 +122,11 @@ class Intake:
         self._closing = threading.Event()
         self._retrier = threading.Thread(target=self._retry, name="sal-intake", daemon=True)
         self._retrier.start()
+
+    @property
+    def encoded(self) -> tuple[int, float]:
+        """Number of crops that were encoded, and the seconds that took."""
+        return self._live.encoded, self._live.encode_seconds
 
     def submit(
         self,
@@ -138,8 +149,9 @@ class Intake:
             metadata: anything else that filters may ask for.
 
         Returns:
-            The future of the item: its result means that the gallery holds it. It fails with `InputError` where the
-            crop was removed from the gallery before or cannot be used, and with `SalError` where it was given up.
+            The future of the item: its result means that the gallery holds it. It fails with `HeldBackError` where the
+            crop was removed from the gallery before, with another `InputError` where it cannot be used, and with
+            another `SalError` where it was given up.
 
         Raises:
             InputError: the name or the moment is none, or the intake is closed.
@@ -162,10 +174,10 @@ class Intake:
         except InputError as error:
             self._refuse(answer, error)
             return answer
-        if self._gallery.held_back([known]):
+        if self.gallery.held_back([known]):
             with self._turn:
                 self.counts.held_back += 1
-            answer.set_exception(InputError(f"a picture of camera {camera} was removed from the gallery before"))
+            answer.set_exception(HeldBackError(f"a picture of camera {camera} was removed from the gallery before"))
             return answer
         name = f"{moment:%H%M%S}.{moment.microsecond // 1000:03}-{TRACK_CHARACTERS.sub('_', track or 'x')}.jpg"
         item = GalleryItem(
@@ -204,7 +216,7 @@ class Intake:
     def _try(self, job: _Job) -> None:
         try:
             if self._pictures != "none":
-                write_crop(self._gallery.path, job.item.uri, job.picture)
+                write_crop(self.gallery.path, job.item.uri, job.picture)
             future = self._live.submit(job.content, job.item)
         except (OSError, BusyError) as error:
             self._postpone(job, error)
@@ -240,13 +252,13 @@ class Intake:
 
     def _give_up(self, job: _Job) -> None:
         with self._turn:
-            self.counts.lost += 1
+            self.counts.given_up += 1
         self._forget(job)
         job.answer.set_exception(SalError(f"{job.item.uri}: was given up; {self.counts.last_problem}"))
 
     def _forget(self, job: _Job) -> None:
         with suppress(OSError):
-            delete_crops(self._gallery.path, [job.item.uri])
+            delete_crops(self.gallery.path, [job.item.uri])
 
     def _retry(self) -> None:
         while not self._closing.wait(RETRY_SECONDS):

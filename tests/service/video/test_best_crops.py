@@ -8,7 +8,7 @@ import pytest
 
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
-from sal_service.video.best_crops import BestCrops, Crop, CropSettings
+from sal_service.video.best_crops import BestCrop, BestCrops, CropSettings
 from sal_service.video.detections import Detections
 from sal_service.video.frame import Frame
 from sal_service.video.still import MOST_PLACES, StillPlaces
@@ -26,7 +26,7 @@ Seen = tuple[int, float, float]
 
 def look(
     crops: BestCrops, number: int, seen: list[Seen], image: UInt8Array = BLURRED_PICTURE, ended: tuple[int, ...] = ()
-) -> list[Crop]:
+) -> list[BestCrop]:
     """Show a frame to it; its number gives the time."""
     boxes = np.array([(left, top, left + 40, top + 100) for _, left, top in seen], np.float32).reshape(-1, 4)
     ids = np.array([track for track, _, _ in seen], np.int64)
@@ -35,7 +35,7 @@ def look(
     return crops.update(frame, detections, Update(ids, list(ended), NOBODY))
 
 
-def walk(crops: BestCrops, frames: range, track: int = 1, sharp: tuple[int, ...] = ()) -> list[Crop]:
+def walk(crops: BestCrops, frames: range, track: int = 1, sharp: tuple[int, ...] = ()) -> list[BestCrop]:
     """A person walks to and fro at 30 pixels a second, in a blurred picture apart from some sharp frames."""
     chosen = []
     for number in frames:
@@ -116,7 +116,7 @@ def test_memory_of_a_track_is_bounded() -> None:
 
 def test_a_still_object_gives_one_crop_however_often_it_is_found_again() -> None:
     crops = BestCrops()
-    chosen: list[Crop] = []
+    chosen: list[BestCrop] = []
     for number in range(600):
         track = 1 + number // 150
         jitter = number % 3
@@ -129,7 +129,7 @@ def test_a_still_object_gives_one_crop_however_often_it_is_found_again() -> None
 def test_a_still_object_that_is_lost_after_a_few_seconds_each_time() -> None:
     """Each of the short tracks gives one crop, until their time adds up to a still object's."""
     crops = BestCrops()
-    chosen: list[Crop] = []
+    chosen: list[BestCrop] = []
     for number in range(600):
         track = 1 + number // 40
         chosen += look(crops, number, [(track, 100, 150)], SHARP_PICTURE, (track - 1,))
@@ -139,7 +139,7 @@ def test_a_still_object_that_is_lost_after_a_few_seconds_each_time() -> None:
 
 def test_who_stood_still_and_walks_on_gives_crops_as_others_do() -> None:
     crops = BestCrops()
-    chosen: list[Crop] = []
+    chosen: list[BestCrop] = []
     for number in range(300):
         chosen += look(crops, number, [(1, 100 + max(0, number - 200) * 4, 150)])
     assert [crop.position < 200 for crop in chosen] == [True, False]

@@ -72,19 +72,18 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_only_the_tall_the_sure_and_those_outside_of_masks_count() -> None:
-    camera = Camera("a", "b", min_height=50, min_score=0.4, masks=(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
+def test_only_the_tall_and_those_outside_of_masks_count() -> None:
+    camera = Camera("a", "b", min_height=50, masks=(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
     boxes = np.array(
         [
             [60, 20, 80, 80],  # right half, tall: counts
             [10, 20, 30, 80],  # feet at x 20 of 100: masked
             [60, 20, 80, 69],  # 49 pixels high
-            [60, 20, 80, 80],  # not sure enough
             [45, 20, 57, 80],  # begins in the mask, but its feet are at x 51
         ],
         np.float32,
     )
-    scores = np.array([0.9, 0.9, 0.9, 0.39, 0.4], np.float32)
-    counted = camera.counted(Detections(boxes, scores), height=100, width=100)
-    assert counted.boxes.tolist() == boxes[[0, 4]].tolist()
-    assert camera.counted(Detections.none(), 100, 100).boxes.shape == (0, 4)
+    everybody = Detections(boxes, np.full(4, 0.5, np.float32))
+    assert camera.tall(everybody).boxes.tolist() == boxes[[0, 1, 3]].tolist()
+    assert camera.unmasked(everybody, height=100, width=100).boxes.tolist() == boxes[[0, 2, 3]].tolist()
+    assert camera.unmasked(Detections.none(), 100, 100).boxes.shape == (0, 4)

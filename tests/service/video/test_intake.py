@@ -20,7 +20,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.store.file import crops_folder
 from sal_runtime.images.pixels import decode_image, load_image
 from sal_service.video import intake as module
-from sal_service.video.intake import THUMBNAIL_HEIGHT, Intake, encode_jpeg
+from sal_service.video.intake import THUMBNAIL_HEIGHT, HeldBackError, Intake, encode_jpeg
 from tests.runtime.gallery_contents import stored_vectors
 from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
 
@@ -79,7 +79,7 @@ def test_what_was_removed_does_not_come_back(bundle: Bundle, gallery: Gallery) -
         item = intake.submit(RED, camera="door", captured_at=NOON).result(LONG)
         gallery.remove([item.uri])
         assert not gallery.image_path(item).exists()
-        with pytest.raises(InputError, match="removed from the gallery before"):
+        with pytest.raises(HeldBackError, match="removed from the gallery before"):
             intake.submit(RED, camera="door", captured_at=NOON).result(LONG)
     assert len(gallery) == 0
     assert (intake.counts.kept, intake.counts.held_back) == (1, 1)
@@ -132,7 +132,7 @@ def test_more_than_may_wait_are_given_up_oldest_first_and_counted(
     for answer in answers:
         with pytest.raises(SalError, match="No space left"):
             answer.result(0)
-    assert (intake.counts.lost, intake.counts.kept, intake.counts.unsettled) == (5, 0, 0)
+    assert (intake.counts.given_up, intake.counts.kept, intake.counts.unsettled) == (5, 0, 0)
 
 
 def test_pictures_of_a_killed_process_are_swept(bundle: Bundle, gallery: Gallery) -> None:
