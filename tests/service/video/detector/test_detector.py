@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,17 +123,33 @@ def test_a_sidecar_limits_the_batch(tmp_path: Path) -> None:
     assert len(detector.detect([PLAIN] * 5)) == 5
 
 
-def test_a_graph_that_answers_for_fewer_pictures_is_refused(tmp_path: Path) -> None:
-    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=(2, 3, SIDE, SIDE))
-    import onnx
-
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_a_graph_that_answers_for_fewer_pictures_is_refused(batch: str | int, tmp_path: Path) -> None:
+    """Exporters call the number of pictures free, but write graphs for one."""
+    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=(batch, 3, SIDE, SIDE))
     model = onnx.load(path)
-    (reshape,) = [node for node in model.graph.node if node.op_type == "ReduceSum"]
-    reshape.input[1] = "all"
+    (sums,) = [node for node in model.graph.node if node.op_type == "ReduceSum"]
+    sums.input[1] = "all"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1, 2, 3]), "all"))
     onnx.save(model, path)
-    with pytest.raises(InputError, match="the outputs are of 1 pictures, but 2 were given"):
+    with pytest.raises(InputError, match="the outputs are of 1 pictures, but 2 were given") as error:
         Detector(path)
+    assert ("state batch = 1" in str(error.value)) == (batch == "n")
+    path.with_suffix(".toml").write_text("batch = 1")
+    if batch == "n":
+        assert len(Detector(path).detect([PLAIN] * 3)) == 3
+
+
+def test_a_graph_that_cannot_run_two_pictures_says_what_to_do(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=("n", 3, SIDE, SIDE))
+    model = onnx.load(path)
+    (shape,) = [entry for entry in model.graph.initializer if entry.name == "output/axes"]
+    shape.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 1, 1]), "output/axes"))
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match=r"float32 \[2, 3, 128, 128\]: .*; if its graph .*, state batch = 1"):
+        Detector(path)
+    path.with_suffix(".toml").write_text("batch = 1")
+    assert len(Detector(path).detect([PLAIN] * 3)) == 3
 
 
 def test_boxes_are_clipped_and_low_people_left_out(tmp_path: Path) -> None:
@@ -225,8 +242,6 @@ def test_files_that_are_no_detectors(tmp_path: Path) -> None:
 
 
 def test_weights_in_a_second_file_are_named(tmp_path: Path) -> None:
-    import onnx
-
     path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()})
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="d.onnx.data", size_threshold=10)
     with pytest.raises(BackendError, match=r"its weights are in d\.onnx\.data: export it again as one file"):

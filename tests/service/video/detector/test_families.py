@@ -71,6 +71,10 @@ DESCRIBED: dict[str, tuple[dict[str, Any], str]] = {
         {"people": np.array([[[*BOX, 0.72]]], np.float32)},
         "family = 'rows'\ncolumns = ['left', 'top', 'right', 'bottom', 'score']",
     ),
+    "the same layout with other conventions": (
+        {"logits": graphs.rf_detr(80)["labels"], "pred_boxes": graphs.rf_detr(80)["dets"]},
+        "family = 'rf-detr'\nperson_class = 1\noutputs = ['pred_boxes', 'logits']\nmean = [0, 0, 0]\nstd = [1, 1, 1]",
+    ),
     "one of several outputs": (
         {"output": graphs.yolov5(), "other": np.zeros((1, 4, 4), np.float32)},
         "family = 'yolov5'\noutputs = ['output']",
