@@ -92,7 +92,7 @@ def refusal(network: Network, reason: str, settings: Mapping[str, Any], outputs:
     """An error that lists what was seen, and gives a sidecar to fill in."""
     return InputError(
         f"detector {network.path}: {reason}\n{network.listing(outputs)}\n"
-        f"Write {network.path.with_suffix('.toml').name} beside it, and correct what is not so:\n\n"
+        f"Write a sidecar beside it, such as this one; state what is a comment, and correct what is not so:\n\n"
         f"{template(network.path, settings)}"
     )
 

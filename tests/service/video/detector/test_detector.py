@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.engines import onnx as onnx_engine
 from sal_runtime.errors import BackendError, InputError
+from sal_service.video.detector import network
 from sal_service.video.detector.detector import Detector, without_doubles
 from sal_service.video.detector.draw import draw_detections
 from tests.service.video.detector import graphs
@@ -215,6 +217,19 @@ def test_values_that_are_no_numbers_are_an_error_in_any_frame(tmp_path: Path) ->
     detector.detect([np.zeros((SIDE, SIDE, 3), np.uint8)])
     with pytest.raises(InputError, match="output output has values that are no numbers"):
         detector.detect([PLAIN])
+
+
+def test_a_run_on_a_device_binds_all_inputs_and_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of CUDA, with the memory of the CPU as the device."""
+    path = write_graph(tmp_path / "d.onnx", graphs.rt_detr(), sizes="boxes", shape=("n", 3, SIDE, SIDE))
+    detector = Detector(path, min_height=0)
+    monkeypatch.setattr(detector._network, "device", "cuda")
+    monkeypatch.setattr(network, "to_device", lambda array, device: onnx_engine.to_device(array, "cpu"))
+    monkeypatch.setattr(
+        network, "run_on_device", lambda session, inputs, device: onnx_engine.run_on_device(session, inputs, "cpu")
+    )
+    for found in detector.detect([PLAIN, WIDE, PLAIN])[::2]:
+        np.testing.assert_allclose(found.boxes, [BOX], atol=1e-3)
 
 
 def test_devices_and_limits(tmp_path: Path) -> None:

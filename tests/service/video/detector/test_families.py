@@ -196,7 +196,11 @@ def test_the_sidecar_of_the_message_can_be_used(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "mine.onnx", {"output0": graphs.yolov8(20)})
     with pytest.raises(InputError) as error:
         Detector(path)
-    (tmp_path / "mine.toml").write_text(str(error.value).partition("# mine.toml")[2])
+    sidecar = str(error.value).partition("# mine.toml")[2]
+    (tmp_path / "mine.toml").write_text(sidecar)
+    with pytest.raises(InputError, match="nothing says which of its 20 classes is a person"):
+        Detector(path)  # what is unknown is a comment: who pastes it as it is has stated nothing
+    (tmp_path / "mine.toml").write_text(sidecar.replace("# person_class", "person_class"))
     assert person_of(path).notes == ()
 
 
