@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.arrays import Float32Array, UInt8Array
@@ -84,6 +84,13 @@ def test_the_network_gets_pixels_by_the_convention_of_its_family(
     if kind == "rf-detr":
         score = np.log(score / (1 - score))
     assert (score - 0.5) / gain == pytest.approx(expected, rel=2e-3)
+
+
+def test_a_convention_that_a_file_does_not_tell_is_noted_until_it_is_stated(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "d.onnx", graphs.rt_detr(), sizes="boxes")
+    assert "DEIMv2 of the sizes S to X wants mean and std of ImageNet" in Detector(path).notes[0]
+    path.with_suffix(".toml").write_text("person_class = 0\nmean = [0.485, 0.456, 0.406]")
+    assert Detector(path).notes == ()
 
 
 def test_a_graph_that_takes_bytes_gets_them(tmp_path: Path) -> None:
@@ -182,6 +189,7 @@ def test_neighbours_stay_and_doubles_go(tmp_path: Path) -> None:
     assert len(Detector(path).detect([PLAIN])[0]) == 3
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.45, 0.7]))
 def test_suppression_is_that_of_the_definition(seed: int, overlap: float) -> None:
     rng = np.random.default_rng(seed)

@@ -137,7 +137,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "two families fit": (
         {"output": np.zeros((1, 84, 84), np.float32)},
         {"shape": (1, 3, 64, 64)},
-        "its outputs may be of yolox or of yolov8; nothing tells which",
+        "may be of yolox (YOLOX, raw or decoded) or of yolov8 (YOLOv8, YOLOv9, YOLO11, YOLO12); nothing tells which",
     ),
     "no family fits": ({"heat": np.zeros((1, 16, 16), np.float32)}, {}, "its outputs are of no family"),
     "rows of seven": ({"output": ROW7}, {}, "its outputs are of no family"),
