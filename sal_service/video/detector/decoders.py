@@ -169,7 +169,7 @@ def ssd(outputs: Outputs, description: Description) -> tuple[Float32Array, Float
     return boxes, np.where(_whole(labels) == description.person_class, scores, np.float32(0))
 
 
-def rows(outputs: Outputs, description: Description) -> tuple[Float32Array, Float32Array]:
+def table_rows(outputs: Outputs, description: Description) -> tuple[Float32Array, Float32Array]:
     """A row for each object: `[m, columns]`, `[n, m, columns]` or `[1, 1, m, columns]`; the description names columns.
 
     A column `image` is the number of the picture; such graphs get one picture in a run, and a row with -1 ends the
@@ -207,7 +207,7 @@ DECODERS: Mapping[str, Decode] = {
     "rt-detr-ultralytics": rt_detr_ultralytics,
     "rf-detr": rf_detr,
     "ssd": ssd,
-    "rows": rows,
+    "rows": table_rows,
 }
 
 

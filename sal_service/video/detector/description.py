@@ -89,11 +89,13 @@ class Family:
         conventions: settings of `Description` that hold unless a sidecar says otherwise.
         people: number of the person class by the number of classes, in the published weights; None is the key where
             the outputs do not tell the number of classes.
+        doubt: a convention that weights of this family differ in, though nothing in a file tells; for reports.
     """
 
     title: str
     conventions: Mapping[str, Any]
     people: Mapping[int | None, int] = field(default_factory=dict)
+    doubt: str = ""
 
 
 _PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "padding": 114, "overlap": NO_SUPPRESSION}
@@ -101,16 +103,18 @@ _YOLOX = {**_PLAIN, "colour": "bgr", "divide_by": 1.0, "fit": "top-left", "overl
 _ULTRALYTICS = {**_PLAIN, "colour": "rgb", "divide_by": 255.0, "fit": "centre"}
 _STRETCHED = {**_PLAIN, "colour": "rgb", "divide_by": 255.0, "fit": "stretch"}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_OLD_YOLOX = "pixels are fed as YOLOX wants them since 0.1.1; earlier weights want RGB with mean and std of ImageNet"
+_LARGE_DEIM = "pixels are fed as 0..1; DEIMv2 of the sizes S to X wants mean and std of ImageNet"
 _OF_COCO: Mapping[int | None, int] = {COCO_CLASSES: 0}
 
 FAMILIES: Mapping[str, Family] = {
-    "yolox": Family("YOLOX; the values tell whether boxes are raw or decoded", _YOLOX, _OF_COCO),
+    "yolox": Family("YOLOX, raw or decoded", _YOLOX, _OF_COCO, _OLD_YOLOX),
     "yolox-raw": Family("YOLOX as its own export writes it", _YOLOX, _OF_COCO),
     "yolox-decoded": Family("YOLOX exported with decode_in_inference", _YOLOX, _OF_COCO),
     "yolov5": Family("YOLOv5, YOLOv7", {**_ULTRALYTICS, "overlap": 0.45}, _OF_COCO),
     "yolov8": Family("YOLOv8, YOLOv9, YOLO11, YOLO12", {**_ULTRALYTICS, "overlap": 0.7}, _OF_COCO),
     "end-to-end": Family("YOLOv10, YOLO26, and YOLO exported with suppression", _ULTRALYTICS, {None: 0}),
-    "rt-detr": Family("RT-DETR, D-FINE, DEIM with their own postprocessor", _STRETCHED, {None: 0}),
+    "rt-detr": Family("RT-DETR, D-FINE, DEIM with their own postprocessor", _STRETCHED, {None: 0}, _LARGE_DEIM),
     "rt-detr-ultralytics": Family("RT-DETR as Ultralytics exports it", _STRETCHED, _OF_COCO),
     "rf-detr": Family("RF-DETR", {**_STRETCHED, **_IMAGENET}, {COCO_SLOTS: 1}),
     "ssd": Family("lists of boxes, labels and scores: SSD and others", _STRETCHED),

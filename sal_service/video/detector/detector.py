@@ -23,6 +23,8 @@ LARGEST_BATCH = 16
 """Most pictures in a run where the graph takes any number: so memory stays bounded."""
 ROUNDING = 1e-3
 """A score in half precision may be so far outside of 0..1."""
+PROBED = 2
+"""Pictures of the first run where the graph takes any number: two show whether it really does."""
 LARGEST_FRACTION = 1.5
 """Boxes that end within so many pixels of the corner of the canvas are fractions, not pixels."""
 
@@ -76,13 +78,19 @@ class Detector:
         self.sidecar = find_sidecar(self._path)
         settings = {} if self.sidecar is None else read_sidecar(self.sidecar)
         size = canvas_size(self._network, settings)
-        count = self._network.batch or settings.get("batch", 0) or 1
-        outputs = self._network.run(_black(self._network, size, count), size)
+        stated = 1 if "image" in settings.get("columns", ()) else settings.get("batch", 0)
+        self.batch = self._network.batch or stated or LARGEST_BATCH
+        count = self._network.batch or min(self.batch, PROBED)
+        remedy = "" if self._network.batch or stated else "; if its graph takes one picture in a run, state batch = 1"
+        try:
+            outputs = self._network.run(_black(self._network, size, count), size)
+        except BackendError as error:
+            raise BackendError(f"{error}{remedy}") from error
         self.description, self.notes = describe(self._network, settings, size, outputs)
-        self.batch = self._network.batch or self.description.batch or LARGEST_BATCH
-        if "image" in self.description.columns:
-            self.batch = 1
-        self._decode(outputs, count)
+        try:
+            self._decode(outputs, count)
+        except InputError as error:
+            raise InputError(f"{error}{remedy}\n{self._network.listing(outputs)}") from error
 
     @property
     def family(self) -> str:
@@ -136,7 +144,7 @@ class Detector:
                 raise InputError(f"the outputs are of {len(boxes)} pictures, but {count} were given")
             _check(boxes, scores, self.min_score)
         except InputError as error:
-            raise InputError(f"detector {self._path}: {error}\n{self._network.listing(outputs)}") from error
+            raise InputError(f"detector {self._path}: {error}") from error
         return boxes, scores
 
     def _people(self, boxes: Float32Array, scores: Float32Array, placement: Placement) -> Detections:

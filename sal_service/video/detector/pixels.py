@@ -64,7 +64,7 @@ def to_pictures(
         description: colours and values that the network wants.
         dtype: dtype that the network wants.
         is_planar: return `[count, 3, height, width]`, not `[count, height, width, 3]`.
-        count: pictures to return; those beyond the canvases are filled with anything.
+        count: pictures to return; those beyond the canvases are empty.
     """
     shape = (3, description.height, description.width) if is_planar else (description.height, description.width, 3)
     pictures = np.zeros((count, *shape), np.float32)

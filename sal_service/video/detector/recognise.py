@@ -74,7 +74,9 @@ def describe(
     known = {**found, **known}
     family = FAMILIES[known["family"]]
     known = {**family.conventions, **known}
-    notes = _take_bytes(network, settings, known) if network.picture.dtype == "uint8" else []
+    notes = [family.doubt] if family.doubt and not {"family", "mean", "divide_by"} & settings.keys() else []
+    if network.picture.dtype == "uint8":
+        notes = _take_bytes(network, settings, known)
     if "person_class" not in settings:
         note = _find_person(network, known, outputs)
         notes += [note] if note else []
@@ -92,7 +94,7 @@ def refusal(network: Network, reason: str, settings: Mapping[str, Any], outputs:
     """An error that lists what was seen, and gives a sidecar to fill in."""
     return InputError(
         f"detector {network.path}: {reason}\n{network.listing(outputs)}\n"
-        f"Write {network.path.with_suffix('.toml').name} beside it, and correct what is not so:\n\n"
+        f"Write a sidecar beside it, such as this one; state what is a comment, and correct what is not so:\n\n"
         f"{template(network.path, settings)}"
     )
 
@@ -102,17 +104,17 @@ def _recognise(network: Network, settings: Mapping[str, Any], outputs: Outputs) 
     task = network.metadata.get("task", "detect")
     if task != "detect":
         raise refusal(network, f"its metadata says that its task is {task}, expected detect", settings, outputs)
-    plain = {name.partition(":")[0] for name in outputs}
     if network.sizes is not None:
-        candidates = ["rt-detr"] if {"labels", "boxes", "scores"} <= plain else []
-    elif {known[0] for known in LIST_NAMES} <= plain:
+        candidates = ["rt-detr"] if {"labels", "boxes", "scores"} <= outputs.keys() else []
+    elif {known[0] for known in LIST_NAMES} <= {name.partition(":")[0] for name in outputs}:
         return {"family": "ssd", **TENSORFLOW}
-    elif {"dets", "labels"} <= plain and outputs["dets"].ndim == outputs["labels"].ndim == 3:
+    elif {"dets", "labels"} <= outputs.keys() and outputs["dets"].ndim == outputs["labels"].ndim == 3:
         candidates = ["rf-detr"]
     else:
         candidates = _by_shape(network, settings, outputs)
     if len(candidates) != 1:
-        reason = f"its outputs may be of {' or of '.join(candidates)}" if candidates else "its outputs are of no family"
+        named = " or of ".join(f"{name} ({FAMILIES[name].title})" for name in candidates)
+        reason = f"its outputs may be of {named}" if candidates else "its outputs are of no family"
         unsure = "; nothing tells which" if candidates else " that is recognised by itself"
         raise refusal(network, f"{reason}{unsure}", settings, outputs)
     return {"family": candidates[0]}

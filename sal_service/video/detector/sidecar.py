@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sal_runtime.errors import InputError
@@ -69,23 +70,28 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def template(model: Path, settings: Mapping[str, Any]) -> str:
-    """A sidecar to fill in, with the settings that are known."""
+    """A sidecar to fill in: what is known, and as comments what nobody but its author knows."""
     family = settings.get("family")
-    conventions = dict(FAMILIES[family].conventions) if family else dict(FAMILIES["yolov8"].conventions)
-    shown = {"family": "yolov8", "person_class": 0, "width": 640, "height": 640, **conventions, **settings}
+    conventions = FAMILIES[family or "yolov8"].conventions
+    known = {**(conventions if family else {}), **settings}
+    examples = {"family": "yolov8", "person_class": 0, "width": 640, "height": 640, **conventions}
     remarks = {
-        "family": f"one of {', '.join(FAMILIES)}",
-        "person_class": "number of the person class, from 0",
+        "person_class": "which class is a person, from 0",
         "colour": "or bgr",
         "divide_by": "1.0 if the network wants pixels 0..255",
         "fit": "or top-left, stretch",
-        "overlap": "1.0 if the graph removes doubles itself",
+        "overlap": "1.0 if the graph leaves out doubles itself",
     }
-    lines = [f"# {model.with_suffix('.toml').name}"]
-    for key, value in shown.items():
+    lines = [f"# {model.with_suffix('.toml').name}", *_comment(f"families: {', '.join(FAMILIES)}")]
+    for key in (key for key in KEYS if key in known or key in examples):
+        line = f"{key} = {_toml(known.get(key, examples.get(key)))}"
         remark = f"  # {remarks[key]}" if key in remarks else ""
-        lines.append(f"{key} = {_toml(value)}{remark}")
+        lines.append(f"{'' if key in known else '# '}{line}{remark}")
     return "\n".join(lines)
+
+
+def _comment(text: str) -> list[str]:
+    return wrap(text, 79, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False)
 
 
 def _converted(hint: Any, value: Any, where: str) -> Any:

@@ -7,12 +7,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_runtime.arrays import Float32Array, UInt8Array
+from sal_runtime.engines import onnx as onnx_engine
 from sal_runtime.errors import BackendError, InputError
+from sal_service.video.detector import network
 from sal_service.video.detector.detector import Detector, without_doubles
 from sal_service.video.detector.draw import draw_detections
 from tests.service.video.detector import graphs
@@ -83,6 +86,13 @@ def test_the_network_gets_pixels_by_the_convention_of_its_family(
     assert (score - 0.5) / gain == pytest.approx(expected, rel=2e-3)
 
 
+def test_a_convention_that_a_file_does_not_tell_is_noted_until_it_is_stated(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "d.onnx", graphs.rt_detr(), sizes="boxes")
+    assert "DEIMv2 of the sizes S to X wants mean and std of ImageNet" in Detector(path).notes[0]
+    path.with_suffix(".toml").write_text("person_class = 0\nmean = [0.485, 0.456, 0.406]")
+    assert Detector(path).notes == ()
+
+
 def test_a_graph_that_takes_bytes_gets_them(tmp_path: Path) -> None:
     shape = (1, SIDE, SIDE, 3)
     path = looks_at(tmp_path / "d.onnx", "ssd", 0, 64, 0.001, shape=shape, dtype="uint8")
@@ -122,17 +132,33 @@ def test_a_sidecar_limits_the_batch(tmp_path: Path) -> None:
     assert len(detector.detect([PLAIN] * 5)) == 5
 
 
-def test_a_graph_that_answers_for_fewer_pictures_is_refused(tmp_path: Path) -> None:
-    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=(2, 3, SIDE, SIDE))
-    import onnx
-
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_a_graph_that_answers_for_fewer_pictures_is_refused(batch: str | int, tmp_path: Path) -> None:
+    """Exporters call the number of pictures free, but write graphs for one."""
+    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=(batch, 3, SIDE, SIDE))
     model = onnx.load(path)
-    (reshape,) = [node for node in model.graph.node if node.op_type == "ReduceSum"]
-    reshape.input[1] = "all"
+    (sums,) = [node for node in model.graph.node if node.op_type == "ReduceSum"]
+    sums.input[1] = "all"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1, 2, 3]), "all"))
     onnx.save(model, path)
-    with pytest.raises(InputError, match="the outputs are of 1 pictures, but 2 were given"):
+    with pytest.raises(InputError, match="the outputs are of 1 pictures, but 2 were given") as error:
         Detector(path)
+    assert ("state batch = 1" in str(error.value)) == (batch == "n")
+    path.with_suffix(".toml").write_text("batch = 1")
+    if batch == "n":
+        assert len(Detector(path).detect([PLAIN] * 3)) == 3
+
+
+def test_a_graph_that_cannot_run_two_pictures_says_what_to_do(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()}, shape=("n", 3, SIDE, SIDE))
+    model = onnx.load(path)
+    (shape,) = [entry for entry in model.graph.initializer if entry.name == "output/axes"]
+    shape.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 1, 1]), "output/axes"))
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match=r"float32 \[2, 3, 128, 128\]: .*; if its graph .*, state batch = 1"):
+        Detector(path)
+    path.with_suffix(".toml").write_text("batch = 1")
+    assert len(Detector(path).detect([PLAIN] * 3)) == 3
 
 
 def test_boxes_are_clipped_and_low_people_left_out(tmp_path: Path) -> None:
@@ -163,6 +189,7 @@ def test_neighbours_stay_and_doubles_go(tmp_path: Path) -> None:
     assert len(Detector(path).detect([PLAIN])[0]) == 3
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.45, 0.7]))
 def test_suppression_is_that_of_the_definition(seed: int, overlap: float) -> None:
     rng = np.random.default_rng(seed)
@@ -200,6 +227,19 @@ def test_values_that_are_no_numbers_are_an_error_in_any_frame(tmp_path: Path) ->
         detector.detect([PLAIN])
 
 
+def test_a_run_on_a_device_binds_all_inputs_and_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of CUDA, with the memory of the CPU as the device."""
+    path = write_graph(tmp_path / "d.onnx", graphs.rt_detr(), sizes="boxes", shape=("n", 3, SIDE, SIDE))
+    detector = Detector(path, min_height=0)
+    monkeypatch.setattr(detector._network, "device", "cuda")
+    monkeypatch.setattr(network, "to_device", lambda array, device: onnx_engine.to_device(array, "cpu"))
+    monkeypatch.setattr(
+        network, "run_on_device", lambda session, inputs, device: onnx_engine.run_on_device(session, inputs, "cpu")
+    )
+    for found in detector.detect([PLAIN, WIDE, PLAIN])[::2]:
+        np.testing.assert_allclose(found.boxes, [BOX], atol=1e-3)
+
+
 def test_devices_and_limits(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()})
     with pytest.raises(BackendError, match="detectors do not run on TensorRT, only on cpu and cuda"):
@@ -225,8 +265,6 @@ def test_files_that_are_no_detectors(tmp_path: Path) -> None:
 
 
 def test_weights_in_a_second_file_are_named(tmp_path: Path) -> None:
-    import onnx
-
     path = write_graph(tmp_path / "d.onnx", {"output": graphs.yolov8()})
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="d.onnx.data", size_threshold=10)
     with pytest.raises(BackendError, match=r"its weights are in d\.onnx\.data: export it again as one file"):

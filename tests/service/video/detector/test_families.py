@@ -71,6 +71,10 @@ DESCRIBED: dict[str, tuple[dict[str, Any], str]] = {
         {"people": np.array([[[*BOX, 0.72]]], np.float32)},
         "family = 'rows'\ncolumns = ['left', 'top', 'right', 'bottom', 'score']",
     ),
+    "the same layout with other conventions": (
+        {"logits": graphs.rf_detr(80)["labels"], "pred_boxes": graphs.rf_detr(80)["dets"]},
+        "family = 'rf-detr'\nperson_class = 1\noutputs = ['pred_boxes', 'logits']\nmean = [0, 0, 0]\nstd = [1, 1, 1]",
+    ),
     "one of several outputs": (
         {"output": graphs.yolov5(), "other": np.zeros((1, 4, 4), np.float32)},
         "family = 'yolov5'\noutputs = ['output']",
@@ -133,7 +137,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "two families fit": (
         {"output": np.zeros((1, 84, 84), np.float32)},
         {"shape": (1, 3, 64, 64)},
-        "its outputs may be of yolox or of yolov8; nothing tells which",
+        "may be of yolox (YOLOX, raw or decoded) or of yolov8 (YOLOv8, YOLOv9, YOLO11, YOLO12); nothing tells which",
     ),
     "no family fits": ({"heat": np.zeros((1, 16, 16), np.float32)}, {}, "its outputs are of no family"),
     "rows of seven": ({"output": ROW7}, {}, "its outputs are of no family"),
@@ -192,7 +196,11 @@ def test_the_sidecar_of_the_message_can_be_used(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "mine.onnx", {"output0": graphs.yolov8(20)})
     with pytest.raises(InputError) as error:
         Detector(path)
-    (tmp_path / "mine.toml").write_text(str(error.value).partition("# mine.toml")[2])
+    sidecar = str(error.value).partition("# mine.toml")[2]
+    (tmp_path / "mine.toml").write_text(sidecar)
+    with pytest.raises(InputError, match="nothing says which of its 20 classes is a person"):
+        Detector(path)  # what is unknown is a comment: who pastes it as it is has stated nothing
+    (tmp_path / "mine.toml").write_text(sidecar.replace("# person_class", "person_class"))
     assert person_of(path).notes == ()
 
 

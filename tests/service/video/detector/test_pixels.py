@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sal_service.video.detector.description import FAMILIES, Description
@@ -20,6 +20,7 @@ def described(width: int, height: int, kind: str) -> Description:
     return Description(family="yolov8", person_class=0, width=width, height=height, **conventions)
 
 
+@settings(max_examples=100, deadline=None)
 @given(lengths, lengths, lengths, lengths, fits)
 def test_the_visible_frame_is_the_whole_frame(width: int, height: int, wide: int, high: int, kind: str) -> None:
     """A white frame on a black canvas: what is white there is the frame from edge to edge."""
@@ -35,6 +36,7 @@ def test_the_visible_frame_is_the_whole_frame(width: int, height: int, wide: int
         assert abs((high - rows[-1] - 1) - rows[0]) <= 1
 
 
+@settings(max_examples=100, deadline=None)
 @given(lengths, lengths, lengths, lengths, fits, st.tuples(*[st.floats(0, 1)] * 4))
 def test_boxes_come_back(width: int, height: int, wide: int, high: int, kind: str, box: tuple[float, ...]) -> None:
     _, placement = fit(np.zeros((height, width, 3), np.uint8), described(wide, high, kind))
@@ -44,6 +46,7 @@ def test_boxes_come_back(width: int, height: int, wide: int, high: int, kind: st
     np.testing.assert_allclose(placement.to_frame(on_canvas.astype(np.float32)), in_frame, atol=2e-2, rtol=1e-4)
 
 
+@settings(max_examples=100, deadline=None)
 @given(lengths, lengths)
 def test_proportions_are_kept_to_a_pixel(width: int, height: int) -> None:
     _, placement = fit(np.zeros((height, width, 3), np.uint8), described(416, 416, "top-left"))

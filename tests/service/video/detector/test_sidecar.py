@@ -72,6 +72,16 @@ def test_the_template_can_be_read(family: str, tmp_path: Path) -> None:
     assert {key: settings[key] for key in FAMILIES[family].conventions} == FAMILIES[family].conventions
 
 
+def test_the_template_states_nothing_that_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(template(tmp_path / "mine.onnx", {"width": 416}))
+    assert read_sidecar(path) == {"width": 416}
+    stated = [line for line in path.read_text().splitlines()[1:] if not line.startswith("#   ")]
+    path.write_text("\n".join(line.removeprefix("# ") for line in stated if "families:" not in line))
+    assert {"family", "person_class", "width", "height", "colour", "fit"} <= read_sidecar(path).keys()
+    assert max(map(len, stated)) <= 80
+
+
 def test_the_own_sidecar_wins(tmp_path: Path) -> None:
     model = tmp_path / "mine.onnx"
     model.touch()
