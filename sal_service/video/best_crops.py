@@ -115,7 +115,7 @@ class BestCrops:
                 is_grey = is_grey_frame and is_colourless(pixels)
                 crop = BestCrop(int(tracks.ids[row]), pixels, box.copy(), now, frame.position, quality, is_grey)
                 track.take(crop, self.settings)
-            if track.is_due(now, self.settings):
+            if not track.is_silent and track.is_due(now, self.settings):
                 chosen += track.give(1, self.settings)
         return chosen
 
@@ -127,7 +127,7 @@ class BestCrops:
             if track is None:
                 continue
             chosen += track.give(self.settings.keep, self.settings)
-            if track.is_silent or not track.has_moved:
+            if track.away_since is None and (track.is_silent or not track.has_moved):
                 self._places.remember(track.box, track.seen - track.resting_since, track.seen)
         return chosen
 
@@ -142,7 +142,9 @@ class BestCrops:
         track.box, track.seen = box, now
         if _distance(box, track.resting_at) <= self.settings.still_distance:
             track.away_since = None
-            if not track.is_silent and now - track.resting_since >= self.settings.still_seconds:
+            if track.is_silent and not track.has_moved:
+                track.candidates.clear()
+            elif not track.is_silent and now - track.resting_since >= self.settings.still_seconds:
                 self._fall_silent(track)
         elif track.away_since is None:
             track.away_since = now
@@ -161,8 +163,8 @@ class BestCrops:
             track.candidates.clear()
 
     def _is_open(self, track: _Track) -> bool:
-        """Whether a track may still give crops of what it shows now."""
-        return not track.is_silent and len(track.given) < self.settings.keep
+        """Whether a track may still give crops of what it shows now; a still object may have begun to move."""
+        return (not track.is_silent or track.away_since is not None) and len(track.given) < self.settings.keep
 
 
 @dataclass(slots=True)
@@ -216,7 +218,7 @@ class _Track:
 
     def give(self, number: int, settings: CropSettings) -> list[BestCrop]:
         """At most so many crops, best first, each far enough in time from the others and from those given before."""
-        allowed = settings.keep if self.has_moved else 1
+        allowed = settings.keep if self.has_moved or self.away_since is not None else 1
         apart = max(settings.spacing, (self.seen - self.began) / (2 * settings.keep))
         chosen: list[BestCrop] = []
         for crop in sorted(self.candidates.values(), key=lambda crop: -crop.quality.total):

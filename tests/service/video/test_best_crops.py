@@ -167,6 +167,21 @@ def test_a_passer_by_who_draws_the_box_of_a_signpost_along_does_not_wake_it() ->
     assert crops.end([1]) == []
 
 
+def test_who_runs_past_in_less_than_a_second_is_no_still_object() -> None:
+    """Neither do many who pass the same door make it one, nor does a signpost at the door hide them."""
+    crops = BestCrops()
+    for number in range(120):
+        look(crops, number, [(1, 100, 150)])
+    crops.end([1])
+    chosen: list[Crop] = []
+    for track in range(2, 42):
+        for step in range(8):
+            chosen += look(crops, 20 * track + 100 + step, [(track, 100 + 20 * step, 150)])
+        chosen += crops.end([track])
+    assert {crop.track for crop in chosen} == set(range(2, 42))
+    assert not crops._places.know(np.array([240, 150, 280, 250], np.float32), START + 100)
+
+
 def test_pictures_without_colour_are_marked() -> None:
     grey = cv2.cvtColor(cv2.cvtColor(SHARP_PICTURE, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8)
     coat_in_colour = SHARP_PICTURE.copy()
