@@ -69,9 +69,10 @@ class Lane:
         if self.camera.rate is None:
             return True
         period = 1 / self.camera.rate
-        if self.due - 2 * period < moment < self.due - period / 100:  # further back: the clock was set back
+        early = self.due - moment
+        if period / 100 < early <= 2 * period:  # further back, the clock was set
             return False
-        self.due = max(self.due, moment - period) + period if moment >= self.due else moment + period
+        self.due = (self.due if abs(early) < period else moment) + period
         return True
 
     def see(self, frame: Frame, detections: Detections) -> None:

@@ -173,7 +173,7 @@ def test_who_runs_past_in_less_than_a_second_is_no_still_object() -> None:
     for number in range(120):
         look(crops, number, [(1, 100, 150)])
     crops.end([1])
-    chosen: list[Crop] = []
+    chosen: list[BestCrop] = []
     for track in range(2, 42):
         for step in range(8):
             chosen += look(crops, 20 * track + 100 + step, [(track, 100 + 20 * step, 150)])
