@@ -85,7 +85,7 @@ ClockOption = Annotated[
     typer.Option(
         "--clock",
         rich_help_panel=RECORD,
-        help="Of a live camera: record when frames arrive, or what its own clock says. Default: arrival.",
+        help="Record when frames of a live camera arrive, or what its own clock says. Default: arrival.",
     ),
 ]
 StartedOption = Annotated[
@@ -94,7 +94,7 @@ StartedOption = Annotated[
         "--started-at",
         metavar="MOMENT",
         rich_help_panel=RECORD,
-        help="Of a recording: when it began, such as 2026-11-23T14:00. Default: when its file was written, minus its "
+        help="Say when a recording began, such as 2026-11-23T14:00. Default: when its file was written, minus its "
         "length.",
     ),
 ]
@@ -157,7 +157,8 @@ def ingest(  # noqa: PLR0913 - one parameter is one option
 
     ```
     sal ingest yard.avi --gallery yard.sal --camera yard --detector yolox.onnx
-    sal ingest rtsp://10.0.0.7/stream -g yard.sal --camera door --detector yolox.onnx
+    sal ingest rtsp://10.0.0.7/stream --gallery yard.sal --camera door \
+        --detector yolox.onnx
     sal ingest --cameras cameras.toml --gallery yard.sal --detector yolox.onnx
     sal search 'woman in a red top' yard.sal --by-track
     ```
