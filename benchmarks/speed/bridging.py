@@ -4,7 +4,8 @@
 
 DETECTIONS.npz is that of `benchmarks.speed.tracking`. The crops are those that `BestCrops` keeps, encoded with the
 shipped bundle in int8. A join is wrong where the two tracks show different people: each track shows the person of most
-of its named detections, and passages of the same person were named alike by looking at their pictures.
+of its named detections, and passages of the same person were named alike by looking at their pictures. A short track
+may have no named detection.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def frames_of(video: str, step: int) -> Iterator[Frame]:
 
 
 def joins(film: Film, video: str, encoder: ImageEncoder, step: int, settings: BridgeSettings) -> dict[str, Any]:
-    """Tracks, the people that they are joined to, and how many joins there are of how many are wrong."""
+    """Tracks, the people that they are joined to, and how many joins there are and how many are wrong."""
     tracker, best, bridge = Tracker(), BestCrops(), Bridge(settings)
     people: dict[int, int] = {}
     named: dict[int, Counter[int]] = {}
@@ -82,12 +83,14 @@ def joins(film: Film, video: str, encoder: ImageEncoder, step: int, settings: Br
         kept += crops
     shown = {track: passages.most_common(1)[0][0] for track, passages in named.items()}
     joined = [(track, person) for track, person in people.items() if track != person]
+    known = [pair for pair in joined if shown.keys() >= set(pair)]
     return {
         "crops": len(kept),
         "tracks": len(people),
         "people": len(set(people.values())),
         "joins": len(joined),
-        "wrong_joins": sum(shown.get(track) != shown.get(person) for track, person in joined),
+        "wrong_joins": sum(shown[track] != shown[person] for track, person in known),
+        "joins_of_unnamed": len(joined) - len(known),
     }
 
 
