@@ -8,5 +8,7 @@ scaling.py          the numbers that docs/scaling.md computes with
 cpp_vs_python.py    the same encoders from C++ and from Python
 iteration_cost.py   a training iteration of the full method against the embedding alone
 freed_memory.py     time and memory that keeping freed memory costs a training
+tracking.py         the tracker against another one: time, and who is taken for whom
+bridging.py         whether vectors join tracks to the right people
 measurement.py      rounds in turn and the result file, shared by all of them
 """

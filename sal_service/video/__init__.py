@@ -6,6 +6,7 @@ sources/      files, folders of frames and cameras as frames
 detector/     the user's ONNX file as people in frames
 tracker.py    people in frames as tracks
 assignment.py the pairs with the greatest total gain
+bridge.py     tracks of the same person, by the vectors of its crops
 best_crops.py a few good crops of each track
 quality.py    how well a crop shows a person
 still.py      where still objects are that look like people

@@ -1,8 +1,8 @@
 """People in frames as tracks: two-stage association in the manner of ByteTrack, with a motion model in seconds.
 
-High scores are matched with all tracks first, low scores with those of the tracks that are left and were seen in the
-frame before: a person who is half hidden scores low, but is where the track says. What only ever scores low never
-becomes a track. The frames may be any time apart.
+High scores are matched with all tracks first, low scores with those of the tracks that are left and were seen a moment
+before: a person who is half hidden scores low, but is where the track says. What only ever scores low never becomes a
+track. The frames may be any time apart.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ class TrackerSettings:
     """Score from which a detection takes part in the first stage and may begin a track."""
     low_score: float = 0.1
     """Score from which a detection takes part in the second stage; those below are ignored."""
-    min_overlap: float = 0.2
+    min_overlap: float = 0.3
     """Least overlap of a high score with the predicted box: intersection over union, in 0..1."""
-    min_overlap_low: float = 0.5
+    min_overlap_low: float = 0.6
     """The same for a low score."""
+    low_seconds: float = 0.5
+    """Seconds without a detection after which a low score does not suffice to find a track again. The frame before is
+    never too long ago."""
     confirming_hits: int = 3
     """Number of detections after which a track is reported."""
     confirming_gap: float = 0.5
@@ -46,7 +49,7 @@ class TrackerSettings:
     """How much a person's speed changes within a second, in heights per second."""
     start_speed: float = 1.0
     """Standard deviation of the unknown speed of a new track, in heights per second."""
-    max_growth: float = 0.25
+    max_growth: float = 0.3
     """Boxes are compared after both grew to each side by the standard deviation of the prediction; at most by this many
     heights. At low rates the second box of a new track would miss the first one otherwise."""
 
@@ -116,7 +119,13 @@ class Tracker:
         reported = tracks["id"] != UNCONFIRMED
         row_of = np.full(len(boxes), -1)
         _match(overlap, reported, high, settings.min_overlap, row_of)
-        _match(overlap, reported & (tracks["seen"] == previous), low, settings.min_overlap_low, row_of)
+        _match(
+            overlap,
+            reported & (tracks["seen"] >= min(previous, time - settings.low_seconds)),
+            low,
+            settings.min_overlap_low,
+            row_of,
+        )
         _match(overlap, ~reported, high, settings.min_overlap, row_of)
         matched = np.flatnonzero(row_of >= 0)
         _correct(tracks, row_of[matched], boxes[matched], time, settings)

@@ -40,7 +40,7 @@ def test_two_people_in_three_frames() -> None:
 def test_the_greatest_sum_of_overlaps_decides_and_not_the_greatest_overlap() -> None:
     """Overlaps of boxes 40 wide that are d apart are (40 - d) / (40 + d): 100 with 109 31/49, 100 with 90 30/50, 130
     with 109 19/61, 130 with 90 none. The best one first would leave 130 alone."""
-    tracker = Tracker(TrackerSettings(confirming_hits=1, max_growth=0.0))
+    tracker = Tracker(TrackerSettings(confirming_hits=1, max_growth=0.0, min_overlap=0.2))
     first = tracker.update(people((100, 200), (130, 200)), 0.0).ids
     assert tracker.update(people((109, 200), (90, 200)), 0.1).ids.tolist() == [first[1], first[0]]
 
@@ -116,8 +116,19 @@ def test_low_scores_go_on_with_a_track_but_begin_none() -> None:
     # the high score has the first choice, even if the low one overlaps more
     assert tracker.update(people((104, 200), (112, 200), scores=(0.2, 0.9)), 0.2).ids.tolist() == [UNCONFIRMED, 1]
     assert tracker.update(people((114, 200), scores=(0.05,)), 0.3).ids.tolist() == [UNCONFIRMED]
-    # the track was not seen in the frame before: a low score is not enough to find it again
-    assert tracker.update(people((116, 200), scores=(0.2,)), 0.4).ids.tolist() == [UNCONFIRMED]
+    assert tracker.update(people((116, 200), scores=(0.2,)), 0.4).ids.tolist() == [1]
+
+
+def test_a_low_score_does_not_find_a_track_that_was_lost_for_long() -> None:
+    for gap, expected in ((0.4, 1), (0.6, UNCONFIRMED)):
+        tracker = Tracker(AT_ONCE)
+        tracker.update(people((100, 200)), 0.0)
+        tracker.update(Detections.none(), 0.1)
+        assert tracker.update(people((100, 200), scores=(0.2,)), gap).ids.tolist() == [expected]
+    tracker = Tracker(AT_ONCE)
+    tracker.update(people((100, 200)), 0.0)
+    # a camera of one frame a second: the frame before is recent enough
+    assert tracker.update(people((100, 200), scores=(0.2,)), 1.0).ids.tolist() == [1]
 
 
 def test_what_is_seen_too_seldom_is_never_reported() -> None:
