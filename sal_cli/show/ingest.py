@@ -105,6 +105,7 @@ def camera_lines(camera: CameraReport) -> Iterator[str]:
     for count, text in (
         (camera.too_low, "detections of people who are not tall enough"),
         (camera.masked, "detections of people in a mask"),
+        (camera.joined, "tracks joined to the person of an earlier one"),
         (camera.still, "tracks of still objects that were known already"),
         (camera.held_back, "pictures held back: they were removed from the gallery before"),
         (camera.refused, "pictures refused by the gallery"),

@@ -58,6 +58,7 @@ class Camera:
         keep: images that are kept of each track, at least 1.
         min_height: smaller people, in pixels, do not count.
         min_score: who was never detected as surely does not count, 0..1.
+        join: whether tracks that end and begin near each other become one if their pictures are alike (`Bridge`).
         masks: polygons; who stands in one of them does not count.
         lines: the crossings of these are counted and recorded.
     """
@@ -71,6 +72,7 @@ class Camera:
     keep: int = 3
     min_height: int = 48
     min_score: float = 0.4
+    join: bool = False
     masks: tuple[tuple[Point, ...], ...] = ()
     lines: tuple[Line, ...] = ()
 
@@ -123,6 +125,7 @@ EXPECTED = {
     "keep": "expected at least 1",
     "min_height": "expected at least 1 pixel",
     "min_score": "expected a number in 0..1",
+    "join": "expected true or false",
     "masks": "expected at least 3 corners for each",
 }
 
@@ -169,7 +172,9 @@ def _read_camera(path: Path, number: int, table: Mapping[str, Any]) -> Camera:
         if not isinstance(table.get(key), str):
             raise ConfigError(f"{title}: got {key} {table.get(key)!r}, expected a text")
     for key, kinds in KINDS.items():
-        if key in table and (isinstance(table[key], bool) or not isinstance(table[key], kinds)):
+        if key in table and (
+            isinstance(table[key], bool) is not (kinds == (bool,)) or not isinstance(table[key], kinds)
+        ):
             raise ConfigError(f"{title}: got {key} {table[key]!r}, {EXPECTED.get(key, 'expected a text')}")
     try:
         parts = {
@@ -194,6 +199,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "keep": (int,),
     "min_height": (int,),
     "min_score": (int, float),
+    "join": (bool,),
 }
 
 

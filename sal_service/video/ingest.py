@@ -106,6 +106,7 @@ class Lane:
             too_low=people.too_low,
             masked=people.masked,
             tracks=people.tracks,
+            joined=people.joined,
             still=people.still,
             kept=outcomes["kept"],
             held_back=outcomes["held_back"],

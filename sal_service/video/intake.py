@@ -52,12 +52,25 @@ class HeldBackError(InputError):
     """A picture was removed from the gallery before, and does not come back."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptCrop:
+    """A crop that the gallery holds.
+
+    Attributes:
+        item: as the gallery knows it.
+        vector: its embedding, unit vector float32 `[d]`.
+    """
+
+    item: GalleryItem
+    vector: Float32Array
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     item: GalleryItem
     content: bytes
     picture: bytes
-    answer: Future[GalleryItem]
+    answer: Future[KeptCrop]
 
 
 @dataclass
@@ -137,7 +150,7 @@ class Intake:
         track: str | None = None,
         box: tuple[int, int, int, int] | None = None,
         metadata: Mapping[str, str] = MappingProxyType({}),
-    ) -> Future[GalleryItem]:
+    ) -> Future[KeptCrop]:
         """Hand a crop over. The same camera, moment and track again replaces the crop.
 
         Args:
@@ -149,9 +162,9 @@ class Intake:
             metadata: anything else that filters may ask for.
 
         Returns:
-            The future of the item: its result means that the gallery holds it. It fails with `HeldBackError` where the
-            crop was removed from the gallery before, with another `InputError` where it cannot be used, and with
-            another `SalError` where it was given up.
+            The future of the item and its vector; its result means that the gallery holds them. It fails with
+            `HeldBackError` where the crop was removed from the gallery before, with another `InputError` where it
+            cannot be used, and with another `SalError` where it was given up.
 
         Raises:
             InputError: the name or the moment is none, or the intake is closed.
@@ -164,7 +177,7 @@ class Intake:
             moment = datetime.fromtimestamp(captured_at, UTC)
         except (TypeError, ValueError, OverflowError, OSError):
             raise InputError(f"captured_at is {captured_at!r}, expected {SECONDS}") from None
-        answer: Future[GalleryItem] = Future()
+        answer: Future[KeptCrop] = Future()
         with self._turn:
             self.counts.submitted += 1
         try:
@@ -229,14 +242,14 @@ class Intake:
         if error is None:
             with self._turn:
                 self.counts.kept += 1
-            job.answer.set_result(job.item)
+            job.answer.set_result(KeptCrop(job.item, future.result()))
         elif isinstance(error, InputError):
             self._forget(job)
             self._refuse(job.answer, error)
         else:
             self._postpone(job, error)
 
-    def _refuse(self, answer: Future[GalleryItem], error: InputError) -> None:
+    def _refuse(self, answer: Future[KeptCrop], error: InputError) -> None:
         with self._turn:
             self.counts.refused += 1
         answer.set_exception(error)

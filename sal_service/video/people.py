@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,10 +17,11 @@ from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import GalleryItem
 from sal_service.video.best_crops import BestCrop, BestCrops, CropSettings
+from sal_service.video.bridge import Bridge
 from sal_service.video.cameras import Camera, feet
 from sal_service.video.detections import Detections
 from sal_service.video.frame import Clock, Frame
-from sal_service.video.intake import HeldBackError, Intake
+from sal_service.video.intake import HeldBackError, Intake, KeptCrop
 from sal_service.video.lines import CrossingCounter
 from sal_service.video.tracker import UNCONFIRMED, Tracker, TrackerSettings, Update
 
@@ -46,19 +48,19 @@ class CameraPeople:
         outcomes: number of pictures by what became of them.
         crossings: who crossed which line.
         still: tracks that were a still object again.
+        joined: tracks that go on with the person of an earlier one.
     """
 
     def __init__(self, camera: Camera, intake: Intake) -> None:
         self.camera = camera
         self.clocks: Counter[Clock] = Counter()
         self.captured: tuple[float, float] | None = None
-        self.people = self.too_low = self.masked = self.tracks = self.still = 0
+        self.people = self.too_low = self.masked = self.tracks = self.still = self.joined = 0
         self.outcomes: Counter[Outcome] = Counter()
         self.crossings = CrossingCounter(camera.lines)
         self._intake = intake
         self._lock = threading.Lock()
-        self._crossed: defaultdict[str, list[str]] = defaultdict(list)
-        self._kept: defaultdict[str, list[GalleryItem]] = defaultdict(list)
+        self._traces: dict[int, _Trace] = {}
         self._begin_tracks(0.0)
 
     def _begin_tracks(self, now: float) -> None:
@@ -66,6 +68,7 @@ class CameraPeople:
         self._began = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}"
         self._tracker = Tracker(TrackerSettings(high_score=self.camera.min_score))
         self._best = BestCrops(CropSettings(keep=self.camera.keep))
+        self._bridge = Bridge() if self.camera.join else None
 
     def see(self, frame: Frame, detections: Detections) -> Detections:
         """Take the next frame; what is in it may be given to the intake now or later.
@@ -90,6 +93,9 @@ class CameraPeople:
         self.captured = (first, frame.captured_at)
         self.clocks[frame.clock] += 1
         update = self._tracker.update(counted, frame.captured_at)
+        if self._bridge is not None:
+            with self._lock:
+                self._bridge.follow(counted, update, frame.captured_at)
         self._note_crossings(update, counted.boxes, height, width)
         self._hand_over(self._best.update(frame, counted, update), frame.clock)
         self._end(update.ended)
@@ -112,52 +118,43 @@ class CameraPeople:
         rows = np.flatnonzero(update.ids != UNCONFIRMED)
         places = (feet(boxes[rows]) / (width, height)).tolist()
         for crossing in self.crossings.update(update.ids[rows].tolist(), [(x, y) for x, y in places]):
-            self._crossed[self._name(crossing.track)].append(f"{crossing.line} {crossing.direction}")
+            self._trace(crossing.track).crossed.append(f"{crossing.line} {crossing.direction}")
 
     def _hand_over(self, crops: Iterable[BestCrop], clock: Clock) -> None:
         for crop in crops:
+            trace = self._trace(crop.track)
             left, top, right, bottom = (round(float(side)) for side in crop.box)
-            track = self._name(crop.track)
             metadata = {"clock": clock, "frame": str(crop.position), "quality": f"{crop.quality.total:.2f}"}
             if self.camera.zone is not None:
                 metadata["zone"] = self.camera.zone
             if crop.colourless:
                 metadata[COLOURLESS] = "yes"
-            metadata |= self._crossings_of(track)
             answer = self._intake.submit(
                 crop.image,
                 camera=self.camera.name,
                 captured_at=crop.captured_at,
-                track=track,
+                track=trace.name,
                 box=(left, top, max(right - left, 1), max(bottom - top, 1)),
                 metadata=metadata,
             )
-            answer.add_done_callback(self._note_outcome)
+            answer.add_done_callback(partial(self._note_outcome, trace, self._bridge))
 
-    def _end(self, ended: Iterable[int]) -> None:
-        """Forget tracks; pictures that were taken before their person crossed a line learn of it."""
-        ended = list(ended)
-        self.tracks += len(ended)
+    def _end(self, ended: Sequence[int]) -> None:
+        """Forget tracks that have ended."""
+        for track in ended:
+            self.tracks += 1
+            trace = self._traces.pop(track, None)
+            if trace is not None:
+                with self._lock:
+                    self._describe(trace)
         self.crossings.forget(ended)
-        names = [self._name(track) for track in ended]
-        with self._lock:
-            kept = [item for name in names for item in self._kept.pop(name, [])]
-        late = [replace(item, metadata={**item.metadata, **self._crossings_of(item.track or "")}) for item in kept]
-        changed = [item for item, before in zip(late, kept, strict=True) if item != before]
-        if changed:
-            self._intake.gallery.update(changed)
-        for name in names:
-            self._crossed.pop(name, None)
 
-    def _crossings_of(self, track: str) -> dict[str, str]:
-        crossed = self._crossed.get(track)
-        return {"crossed": ", ".join(crossed)} if crossed else {}
+    def _trace(self, track: int) -> _Trace:
+        name = f"{self._began}-{track}"
+        return self._traces.setdefault(track, _Trace(track, name, name))
 
-    def _name(self, track: int) -> str:
-        return f"{self._began}-{track}"
-
-    def _note_outcome(self, answer: Future[GalleryItem]) -> None:
-        """Called in any thread."""
+    def _note_outcome(self, trace: _Trace, bridge: Bridge | None, answer: Future[KeptCrop]) -> None:
+        """Called in any thread, also after the track has ended."""
         error = answer.exception()
         outcome: Outcome = "given_up"
         if error is None:
@@ -168,6 +165,40 @@ class CameraPeople:
             outcome = "refused"
         with self._lock:
             self.outcomes[outcome] += 1
-            if error is None and self.camera.lines:
-                item = answer.result()
-                self._kept[item.track or ""].append(item)
+            if error is not None:
+                return
+            kept = answer.result()
+            trace.items.append(kept.item)
+            if bridge is not None:
+                was_joined = trace.person != trace.name
+                trace.person = f"{trace.name.rpartition('-')[0]}-{bridge.add(trace.track, kept.vector[None])}"
+                self.joined += trace.person != trace.name and not was_joined
+            self._describe(trace)
+
+    def _describe(self, trace: _Trace) -> None:
+        """Record with all pictures of a track who it is and what it crossed, which may be known later than they are."""
+        crossed = {"crossed": ", ".join(trace.crossed)} if trace.crossed else {}
+        now = [replace(item, track=trace.person, metadata={**item.metadata, **crossed}) for item in trace.items]
+        changed = [item for item, before in zip(now, trace.items, strict=True) if item != before]
+        if changed:
+            self._intake.gallery.update(changed)
+        trace.items = now
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What is recorded of a track.
+
+    Attributes:
+        track: its number.
+        name: its own name.
+        person: the name that its pictures have: its own, or that of an earlier track of the same person.
+        crossed: lines that it crossed, in words.
+        items: its pictures that the gallery holds.
+    """
+
+    track: int
+    name: str
+    person: str
+    crossed: list[str] = field(default_factory=list)
+    items: list[GalleryItem] = field(default_factory=list)

@@ -43,6 +43,7 @@ class CameraReport:
         too_low: detections of people who are not tall enough.
         masked: detections of people who stand in a mask.
         tracks: tracks of people.
+        joined: tracks that go on with the person of an earlier one.
         still: tracks that were the same still object again, such as a signpost; they gave no picture.
         kept: pictures that the gallery holds.
         held_back: pictures that were removed from the gallery before, and not added again.
@@ -69,6 +70,7 @@ class CameraReport:
     too_low: int
     masked: int
     tracks: int
+    joined: int
     still: int
     kept: int
     held_back: int

@@ -29,14 +29,14 @@ from sal_cli.bench.record import command_line, commit
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.doctor.machine import machine
 from sal_runtime.gallery.gallery import Gallery
-from sal_runtime.gallery.items import GalleryItem
 from sal_runtime.gallery.store.crops import sweep_crops
 from sal_runtime.gallery.store.file import CROP_SCHEME, crops_folder
 from sal_service.video.cameras import Camera
+from sal_service.video.intake import KeptCrop
 from tests.runtime.tiny_bundle import make_tiny_bundle
 from tests.service.video.drawn_scene import BLUE, GREEN, NOON, RED, DrawnDetector, frames, walk, write_folder
 
-LONGEST_SECONDS = 2.0
+LONGEST_SECONDS = 1.0
 """An ingest lives between nothing and this after its first sign of life."""
 FORK = multiprocessing.get_context("fork")
 
@@ -145,9 +145,9 @@ def _ingest(torture: IngestTorture, number: int, connection: Connection) -> None
         )
         submit = ingest._intake.submit
 
-        def submit_and_tell(*given: Any, **named: Any) -> Future[GalleryItem]:
+        def submit_and_tell(*given: Any, **named: Any) -> Future[KeptCrop]:
             answer = submit(*given, **named)
-            answer.add_done_callback(lambda done: connection.send(done.result().uri))
+            answer.add_done_callback(lambda done: connection.send(done.result().item.uri))
             return answer
 
         ingest._intake.submit = submit_and_tell  # type: ignore[method-assign]

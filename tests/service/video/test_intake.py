@@ -42,9 +42,10 @@ def gallery(tmp_path: Path, bundle: Bundle) -> Iterator[Gallery]:
 
 def test_a_crop_is_an_item_with_its_picture_and_the_vector_of_that_picture(bundle: Bundle, gallery: Gallery) -> None:
     with Intake(gallery, ImageEncoder(bundle)) as intake:
-        item = intake.submit(
+        kept = intake.submit(
             RED, camera="door", captured_at=NOON, track="17", box=(1, 2, 50, 120), metadata={"zone": "n"}
         ).result(LONG)
+    item = kept.item
     assert item.uri == "crop:door/2025-11-28/120000.500-17.jpg"
     (stored,) = gallery.all_items()
     assert stored == item
@@ -53,6 +54,7 @@ def test_a_crop_is_an_item_with_its_picture_and_the_vector_of_that_picture(bundl
     assert stored.size == picture.stat().st_size
     expected = embed_image(load_image(picture, SPEC)[None])
     assert np.allclose(stored_vectors(gallery)[1], expected, atol=1e-5)
+    assert np.array_equal(stored_vectors(gallery)[1][0], kept.vector)
     assert intake.counts.kept == intake.counts.submitted == 1
 
 
@@ -67,7 +69,7 @@ def test_the_same_crop_again_replaces_itself(bundle: Bundle, gallery: Gallery) -
 @pytest.mark.parametrize(("pictures", "height"), [("full", 120), ("thumbnail", THUMBNAIL_HEIGHT), ("none", None)])
 def test_what_is_kept_of_a_picture(bundle: Bundle, gallery: Gallery, pictures: Any, height: int | None) -> None:
     with Intake(gallery, ImageEncoder(bundle), pictures=pictures) as intake:
-        item = intake.submit(encode_jpeg(RED), camera="door", captured_at=NOON).result(LONG)
+        item = intake.submit(encode_jpeg(RED), camera="door", captured_at=NOON).result(LONG).item
     path = gallery.image_path(item)
     assert (decode_image(path.read_bytes()).shape[0] if path.exists() else None) == height
     expected = embed_image(cv2.resize(decode_image(encode_jpeg(RED)), (SPEC.width, SPEC.height))[None])
@@ -76,7 +78,7 @@ def test_what_is_kept_of_a_picture(bundle: Bundle, gallery: Gallery, pictures: A
 
 def test_what_was_removed_does_not_come_back(bundle: Bundle, gallery: Gallery) -> None:
     with Intake(gallery, ImageEncoder(bundle)) as intake:
-        item = intake.submit(RED, camera="door", captured_at=NOON).result(LONG)
+        item = intake.submit(RED, camera="door", captured_at=NOON).result(LONG).item
         gallery.remove([item.uri])
         assert not gallery.image_path(item).exists()
         with pytest.raises(HeldBackError, match="removed from the gallery before"):
@@ -114,7 +116,7 @@ def test_a_locked_gallery_is_waited_for(bundle: Bundle, gallery: Gallery, monkey
         other.execute("ROLLBACK")
         wait(answers, LONG)
     other.close()
-    assert [answer.result().captured_at for answer in answers] == [NOON + number for number in range(5)]
+    assert [answer.result().item.captured_at for answer in answers] == [NOON + number for number in range(5)]
     assert len(gallery) == 5
     assert "locked" in intake.counts.last_problem
 

@@ -117,3 +117,23 @@ def test_pictures_without_colours_are_marked(intake: Intake) -> None:
     people.finish()
     intake.close()
     assert {item.metadata["colourless"] for item in intake.gallery.all_items()} == {"yes"}
+
+
+def test_a_person_behind_a_pillar_is_one_track_if_tracks_are_joined(intake: Intake) -> None:
+    """Red walks behind a pillar for three seconds, longer than a track is kept; blue comes out instead of green."""
+    colours = [(RED, RED), (GREEN, BLUE)]
+    shown = frames(
+        [
+            (walk((20, 100 + 110 * row), (20, 0), seconds), pair[part])
+            for row, pair in enumerate(colours)
+            for part, seconds in enumerate([(0, 5), (8, 13)])
+        ],
+        15,
+    )
+    people = seen(replace(CAMERA, join=True), intake, shown)
+    assert (people.tracks, people.joined) == (4, 1)
+    shown_by: dict[str | None, set[tuple[bool, ...]]] = {}
+    for item in intake.gallery.all_items():
+        image = cv2.imread(str(intake.gallery.image_path(item)))
+        shown_by.setdefault(item.track, set()).add(tuple((image[40, 15] > 128).tolist()))
+    assert sorted(map(len, shown_by.values())) == [1, 1, 1]  # each track shows one colour
