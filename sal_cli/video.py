@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from sal_cli.filling import open_to_fill
+from sal_cli.options import refuse_options
 from sal_cli.show.terminal import write_file
 from sal_runtime.arrays import Precision
 from sal_runtime.bundle.bundle import open_bundle
@@ -40,7 +41,7 @@ NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
 class CameraOptions:
     """What options say of all sources; None leaves it as it is."""
 
-    name: str | None = None
+    camera: str | None = None
     zone: str | None = None
     rate: float | None = None
     clock: AskedClock | None = None
@@ -48,6 +49,33 @@ class CameraOptions:
     keep: int | None = None
     min_height: int | None = None
     min_score: float | None = None
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """What to ingest, and how.
+
+    Attributes:
+        gallery: the file, made if there is none; None is an error.
+        sources: what to look at; empty with a file of cameras.
+        options: of all sources.
+        cameras: a file that names the cameras instead.
+        detector: of all cameras that have none of their own.
+        bundle: None takes the default; see `choose_bundle_path`.
+        device: of detectors and encoder.
+        precision: None takes that of the gallery, or fp32 for a new one.
+        pictures: what is kept beside the gallery.
+    """
+
+    gallery: Path | None
+    sources: Sequence[str]
+    options: CameraOptions
+    cameras: Path | None
+    detector: Path | None
+    bundle: Path | None
+    device: str
+    precision: Precision | None
+    pictures: Pictures
 
 
 @dataclass(frozen=True)
@@ -75,63 +103,59 @@ class SeenFrame:
     picture: Path
 
 
-def ingest_cameras(  # noqa: PLR0913 - all but three are named
-    gallery: Path,
-    sources: Sequence[str],
-    options: CameraOptions,
-    *,
-    cameras_file: Path | None,
-    detector: Path | None,
-    bundle_path: Path | None,
-    device: str,
-    precision: Precision | None,
-    pictures: Pictures,
-    tell: Callable[[IngestReport], None],
-) -> Ingested:
+def ingest_cameras(request: IngestRequest, tell: Callable[[IngestReport], None]) -> Ingested:
     """Take cameras into a gallery file until they end, or until Ctrl-C or SIGTERM.
 
     Args:
-        gallery: the file, made if there is none.
-        sources: what to look at; empty with a file of cameras.
-        options: of all sources.
-        cameras_file: names the cameras instead.
-        detector: of all cameras that have none of their own.
-        bundle_path: None takes the default; see `choose_bundle_path`.
-        device: of detectors and encoder.
-        precision: None takes that of the gallery, or fp32 for a new one.
-        pictures: what is kept beside the gallery.
+        request: what to do.
         tell: called about twice a second with what became of everything so far.
 
     Raises:
-        ConfigError: there is no source or no detector, or a camera's settings are wrong.
+        ConfigError: there is no gallery, no source or no detector; options contradict a file of cameras; or the
+            settings of a camera are wrong.
         InputError: a source, a detector or the gallery cannot be used.
         BackendError: a device or a library cannot be had.
     """
-    cameras = read_cameras(cameras_file) if cameras_file is not None else cameras_of(sources, options)
+    gallery, device = request.gallery, request.device
+    cameras = _cameras(request)
+    if gallery is None:
+        raise ConfigError("got no gallery to add people to; name one with --gallery yard.sal")
     if gallery.is_dir() or is_collection(str(gallery)):
         raise InputError(f"{gallery}: expected a gallery file, such as yard.sal, to add people to")
-    started_at = None if options.started_at is None else parse_moment(options.started_at)
+    started_at = None if request.options.started_at is None else parse_moment(request.options.started_at)
 
     @cache
     def open_detector(path: Path) -> Detector:
         return Detector(path, device=device, min_score=LOWEST_SCORE, min_height=0)
 
     def detector_for(camera: Camera) -> Detector:
-        return open_detector(_detector_path(camera, detector))
+        return open_detector(_detector_path(camera, request.detector))
 
     def settings_for(camera: Camera) -> SourceSettings:
         return SourceSettings(started_at=started_at, clock=camera.clock or "arrival")
 
     for camera in cameras:
         detector_for(camera)  # before a gallery is made
-    with open_to_fill(str(gallery), bundle_path, precision or "fp32") as opened:
+    with open_to_fill(str(gallery), request.bundle, request.precision or "fp32") as opened:
         assert isinstance(opened, Gallery)
-        bundle = open_bundle(choose_bundle_path(bundle_path, opened))
+        bundle = open_bundle(choose_bundle_path(request.bundle, opened))
         # one thread: the detector needs the others, and a few pictures of a person are soon encoded
-        encoder = ImageEncoder(bundle, device=device, precision=choose_precision(precision, opened), threads=1)
-        ingest = Ingest(cameras, opened, encoder, detector_for, pictures=pictures, settings_for=settings_for)
+        precision = choose_precision(request.precision, opened)
+        encoder = ImageEncoder(bundle, device=device, precision=precision, threads=1)
+        ingest = Ingest(cameras, opened, encoder, detector_for, pictures=request.pictures, settings_for=settings_for)
         with _stopped_by_signals(ingest) as received:
             return Ingested(ingest.run(tell), signal.SIGINT in received)
+
+
+def _cameras(request: IngestRequest) -> tuple[Camera, ...]:
+    if request.cameras is None:
+        return cameras_of(request.sources, request.options)
+    given = {
+        f"--{field.name.replace('_', '-')}": getattr(request.options, field.name) for field in fields(CameraOptions)
+    }
+    given = {"SOURCE": request.sources, **given}
+    refuse_options(given, f"the cameras are those of {request.cameras}; write it there")
+    return read_cameras(request.cameras)
 
 
 def cameras_of(sources: Sequence[str], options: CameraOptions) -> tuple[Camera, ...]:
@@ -143,13 +167,13 @@ def cameras_of(sources: Sequence[str], options: CameraOptions) -> tuple[Camera, 
     if not sources:
         raise ConfigError("got nothing to look at; expected video files, folders of frames, or addresses of cameras")
     live = [source for source in sources if "://" in source]
-    if live and options.name is None:
+    if live and options.camera is None:
         raise ConfigError("a live camera needs a name; give it with --camera door")
     if len(live) > 1:
         raise ConfigError("several live cameras need a name each; write them into a file for --cameras")
     given = {field.name: getattr(options, field.name) for field in fields(options)}
-    given = {name: value for name, value in given.items() if name not in ("name", "started_at") and value is not None}
-    return tuple(Camera(options.name or _name_of(source), source, **given) for source in sources)
+    given = {name: value for name, value in given.items() if name not in ("camera", "started_at") and value is not None}
+    return tuple(Camera(options.camera or _name_of(source), source, **given) for source in sources)
 
 
 def _name_of(source: str) -> str:
@@ -185,9 +209,7 @@ def _stopped_by_signals(ingest: Ingest) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def look_through(
-    picture: Path, detector: Path | None, device: str, min_score: float | None, min_height: int | None
-) -> SeenFrame:
+def look_through(picture: Path, detector: Path | None, device: str, options: CameraOptions) -> SeenFrame:
     """Draw what a detector sees in a picture, into a file beside it.
 
     Raises:
@@ -195,7 +217,7 @@ def look_through(
         InputError: the picture or the detector cannot be used.
         SalError: the drawing cannot be written.
     """
-    (camera,) = cameras_of([str(picture)], CameraOptions(min_score=min_score, min_height=min_height))
+    (camera,) = cameras_of([str(picture)], options)
     opened = Detector(_detector_path(camera, detector), device=device, min_score=LOWEST_SCORE, min_height=0)
     image = np.ascontiguousarray(decode_image(read_file(picture)[0])[:, :, ::-1])
     (people,) = opened.detect([image])

@@ -155,7 +155,8 @@ def test_files_and_functions_stay_readable_and_nothing_is_unpickled(path: Path) 
 
 def public_packages() -> list[str]:
     """The packages with a table of public names."""
-    folders = [path.parent for path in files_of("sal_runtime") if path.name == "__init__.py"]
+    inits = [path for top in ("sal_runtime", "sal_service") for path in files_of(top) if path.name == "__init__.py"]
+    folders = [path.parent for path in inits]
     names = [".".join(folder.relative_to(REPOSITORY).parts) for folder in folders]
     return [name for name in names if "lazy_names" in (REPOSITORY / name.replace(".", "/") / "__init__.py").read_text()]
 
@@ -164,9 +165,10 @@ def test_public_names_are_what_they_say_after_all_modules_are_imported() -> None
     code = (
         "import pkgutil, sys\n"
         "from importlib import import_module\n"
-        "import sal_runtime\n"
-        "for module in pkgutil.walk_packages(sal_runtime.__path__, 'sal_runtime.'):\n"
-        "    import_module(module.name)\n"
+        "import sal_runtime, sal_service\n"
+        "for top in (sal_runtime, sal_service):\n"
+        "    for module in pkgutil.walk_packages(top.__path__, top.__name__ + '.'):\n"
+        "        import_module(module.name)\n"
         f"for package in {public_packages()!r}:\n"
         "    for name in sys.modules[package].__all__:\n"
         "        found = getattr(sys.modules[package], name)\n"
@@ -200,7 +202,7 @@ def test_public_names_are_the_same_for_people_and_for_type_checkers(package: str
 
 def test_the_documents_list_the_public_names() -> None:
     text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(sal_runtime[.\w]*)` \| (.+) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(sal_(?:runtime|service)[.\w]*)` \| (.+) \|$", text, re.MULTILINE)
     listed = {package: set(re.findall(r"`(\w+)`", names)) for package, names in rows}
     code = f"from importlib import import_module\nfor p in {public_packages()!r}: print(p, *import_module(p).__all__)"
     lines = [line.split() for line in run_python(code).splitlines()]

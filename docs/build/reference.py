@@ -1,4 +1,4 @@
-"""The API reference: one page for each room of the runtime, read from the source without importing it."""
+"""The API reference: a page for each room of the runtime and of the service, read from the source, not imported."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = "docs/api"
 RUNTIME = "sal_runtime"
+SERVICE = "sal_service"
 SECTIONS = {"Args": "Arguments", "Attributes": "Attributes", "Raises": "Raises", "Returns": "Returns"}
 """The sections of a docstring and their titles on a page."""
 SPECIAL = {"__len__": "len(x)", "__iter__": "for each in x", "__bool__": "bool(x)"}
@@ -81,18 +82,22 @@ def reference_pages() -> dict[str, str]:
 
 
 def described_names() -> list[Described]:
-    """All public names of the runtime, room by room from the ground up, and after them other types that they use."""
+    """All public names, room by room from the ground up, and after them other types that they use."""
     homes: dict[tuple[str, str], list[str]] = {}
-    for path in sorted((REPOSITORY / RUNTIME).rglob("__init__.py")):
-        package = ".".join(path.relative_to(REPOSITORY).parent.parts)
-        for home, name in _imported(parse(path)):
-            homes.setdefault((home, name), []).append(package)
-    overview = ast.get_docstring(parse(REPOSITORY / RUNTIME / "__init__.py")) or ""
-    order = re.findall(r"^(\w+)(?:/|\.py\b)", overview, flags=re.MULTILINE)
+    order: list[str] = []
+    for top in (RUNTIME, SERVICE):
+        for path in sorted((REPOSITORY / top).rglob("__init__.py")):
+            package = ".".join(path.relative_to(REPOSITORY).parent.parts)
+            for home, name in _imported(parse(path)):
+                homes.setdefault((home, name), []).append(package)
+        overview = ast.get_docstring(parse(REPOSITORY / top / "__init__.py")) or ""
+        order += re.findall(r"^(\w+)(?:/|\.py\b)", overview, flags=re.MULTILINE)
     names = []
     for (home, name), packages in homes.items():
         package = home.rpartition(".")[0]
         room = home if package == RUNTIME else package
+        if home.startswith(SERVICE):
+            room = packages[0]  # its rooms have no table of names of their own
         names.append(Described(name, home, room, tuple(sorted(packages, key=len)), *_definition(home, name)))
     for used_by in names:  # grows while it is read: a type may use further types
         for home, name in _types_of(used_by):
@@ -108,7 +113,7 @@ def _types_of(name: Described) -> Iterator[tuple[str, str]]:
     """(module, name) of each type of ours that the signatures and attributes of a name mention."""
     homes: dict[str, str] = {}
     for node in ast.walk(parse(source_of(name.home))):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(RUNTIME):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith((RUNTIME, SERVICE)):
             homes |= {alias.name: str(node.module) for alias in node.names}
         elif isinstance(node, ast.ClassDef):
             homes[node.name] = name.home
@@ -180,7 +185,7 @@ def _index(rooms: Mapping[str, list[Described]]) -> str:
     parts = [
         "# API reference",
         _wrapped(
-            "These are the names that programs may import from the runtime. They are stable; everything else may move. "
+            "These are the names that programs may import. They are stable; everything else may move. "
             "`sal_train` and `sal_export` have no public names: use them through `sal train` and `sal export`. "
             "[Embed it](../embed.md) is a guided tour."
         ),

@@ -163,44 +163,26 @@ def ingest(  # noqa: PLR0913 - one parameter is one option
     sal search 'woman in a red top' yard.sal --by-track
     ```
 
-    Look first what the detector sees in a picture of the camera:
+    See first what the detector sees in a picture:
 
     ```
     sal ingest --check frame.jpg --detector yolox.onnx
     ```
     """
     from sal_cli.show.ingest import IngestLines, print_ingest, print_seen
-    from sal_cli.video import CameraOptions, ingest_cameras, look_through
+    from sal_cli.video import CameraOptions, IngestRequest, ingest_cameras, look_through
 
+    options = CameraOptions(camera, zone, rate, clock, started_at, keep, min_height, min_score)
     check_texts({"--camera": [camera or ""], "--zone": [zone or ""]})
     if check is not None:
         refuse_options({"SOURCE": sources, "--gallery": gallery, "--cameras": cameras}, "--check only draws a picture")
-        print_seen(look_through(check, detector, device, min_score, min_height), as_json=as_json)
+        print_seen(look_through(check, detector, device, options), as_json=as_json)
         return
-    given = {"--rate": rate, "--camera": camera, "--zone": zone, "--clock": clock, "--started-at": started_at}
-    given |= {"--keep": keep, "--min-height": min_height, "--min-score": min_score}
-    if cameras is not None:
-        refuse_options({"SOURCE": sources, **given}, f"the cameras are those of {cameras}; write it there")
-    if gallery is None:
-        raise ConfigError("got no gallery to add people to; name one with --gallery yard.sal")
     if no_crops and thumbnails:
         raise ConfigError("--no-crops and --thumbnails exclude each other; leave one of them out")
-    options = CameraOptions(camera, zone, rate, clock, started_at, keep, min_height, min_score)
-    lines = IngestLines(quiet=as_json)
-    done = ingest_cameras(
-        gallery,
-        sources or [],
-        options,
-        cameras_file=cameras,
-        detector=detector,
-        bundle_path=bundle,
-        device=device,
-        precision=precision,
-        pictures="none" if no_crops else "thumbnail" if thumbnails else "full",
-        tell=lines.tell,
-    )
+    pictures: Literal["full", "thumbnail", "none"] = "none" if no_crops else "thumbnail" if thumbnails else "full"
+    request = IngestRequest(gallery, sources or [], options, cameras, detector, bundle, device, precision, pictures)
+    done = ingest_cameras(request, IngestLines(quiet=as_json).tell)
     print_ingest(done.report, report, as_json=as_json)
-    if done.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if not done.report.is_complete:
-        raise typer.Exit(EXIT_FAILED)
+    if done.interrupted or not done.report.is_complete:
+        raise typer.Exit(EXIT_INTERRUPTED if done.interrupted else EXIT_FAILED)

@@ -131,7 +131,7 @@ class Ingest:
         detector_for: the detector of a camera, made with `min_score` at most `LOWEST_SCORE` and `min_height` 0, because
             each camera has its own.
         pictures: what is kept of each picture beside the gallery.
-        settings_for: how the source of a camera is read.
+        settings_for: how the source of a camera is read; None takes the defaults.
 
     Attributes:
         lanes: one for each camera.
@@ -149,7 +149,7 @@ class Ingest:
         detector_for: Callable[[Camera], Detector],
         *,
         pictures: Pictures = "full",
-        settings_for: Callable[[Camera], SourceSettings] = lambda _: SourceSettings(),
+        settings_for: Callable[[Camera], SourceSettings] | None = None,
     ) -> None:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._began = time.monotonic()
@@ -159,7 +159,8 @@ class Ingest:
             for camera in cameras:
                 detector = detector_for(camera)
                 people = CameraPeople(camera, self._intake)
-                reader = open_reader(camera.source, settings_for(camera), self._wake.set)
+                settings = None if settings_for is None else settings_for(camera)
+                reader = open_reader(camera.source, settings, self._wake.set)
                 self.lanes.append(Lane(camera, reader, detector, people, NobodyWatch(detector)))
         except BaseException:
             self.close()
@@ -170,7 +171,7 @@ class Ingest:
         self._stop.set()
         self._wake.set()
 
-    def run(self, tell: Callable[[IngestReport], None] = lambda _: None) -> IngestReport:
+    def run(self, tell: Callable[[IngestReport], None] | None = None) -> IngestReport:
         """Work until all sources have ended or `stop` is called; then everything is in the gallery, or counted as lost.
 
         Args:
@@ -186,7 +187,7 @@ class Ingest:
                     looked_at = [(part, executor.submit(_detect, part)) for part in self._take()]
                     _track(seen)
                     seen = looked_at
-                    if time.monotonic() - told >= TELL_SECONDS:
+                    if tell is not None and time.monotonic() - told >= TELL_SECONDS:
                         told = time.monotonic()
                         tell(self.report())
                     if not seen:

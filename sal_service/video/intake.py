@@ -171,12 +171,7 @@ class Intake:
         """
         if self._closing.is_set():
             raise InputError("the intake is closed; make another one")
-        if not NAME.fullmatch(camera):
-            raise InputError(f"camera name {camera!r}: expected 1 to 64 letters, digits, '.', '_' and '-'")
-        try:
-            moment = datetime.fromtimestamp(captured_at, UTC)
-        except (TypeError, ValueError, OverflowError, OSError):
-            raise InputError(f"captured_at is {captured_at!r}, expected {SECONDS}") from None
+        uri = crop_uri(camera, captured_at, track)
         answer: Future[KeptCrop] = Future()
         with self._turn:
             self.counts.submitted += 1
@@ -192,9 +187,8 @@ class Intake:
                 self.counts.held_back += 1
             answer.set_exception(HeldBackError(f"a picture of camera {camera} was removed from the gallery before"))
             return answer
-        name = f"{moment:%H%M%S}.{moment.microsecond // 1000:03}-{TRACK_CHARACTERS.sub('_', track or 'x')}.jpg"
         item = GalleryItem(
-            f"{CROP_SCHEME}{camera}/{moment:%Y-%m-%d}/{name}",
+            uri,
             content_hash=known,
             size=len(picture),
             camera=camera,
@@ -283,6 +277,22 @@ class Intake:
             self._waiting.clear()
         for job in jobs:
             self._try(job)
+
+
+def crop_uri(camera: str, captured_at: float, track: str | None) -> str:
+    """Name of the picture of a track of a camera at a moment, seconds since 1970.
+
+    Raises:
+        InputError: the name of the camera or the moment is none.
+    """
+    if not NAME.fullmatch(camera):
+        raise InputError(f"camera name {camera!r}: expected 1 to 64 letters, digits, '.', '_' and '-'")
+    try:
+        moment = datetime.fromtimestamp(captured_at, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise InputError(f"captured_at is {captured_at!r}, expected {SECONDS}") from None
+    name = f"{moment:%H%M%S}.{moment.microsecond // 1000:03}-{TRACK_CHARACTERS.sub('_', track or 'x')}.jpg"
+    return f"{CROP_SCHEME}{camera}/{moment:%Y-%m-%d}/{name}"
 
 
 def encode_jpeg(image: UInt8Array) -> bytes:

@@ -70,7 +70,7 @@ def test_types_that_are_not_public_are_described_where_public_names_use_them() -
 
 
 def test_the_import_lines_work() -> None:
-    lines = re.findall(r"`(from sal_runtime\S* import \w+)`", "".join(PAGES.values()))
+    lines = re.findall(r"`(from sal_(?:runtime|service)\S* import \w+)`", "".join(PAGES.values()))
     assert len(lines) == len(public_objects())
     for line in lines:
         exec(line, {})
@@ -107,6 +107,8 @@ def test_a_docstring_as_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     room.mkdir(parents=True)
     (tmp_path / "sal_runtime" / "arrays.py").write_text('"""Types."""\n')
     (tmp_path / "sal_runtime" / "__init__.py").write_text('"""All.\n\nroom/   a room\n"""\n')
+    (tmp_path / "sal_service").mkdir()
+    (tmp_path / "sal_service" / "__init__.py").write_text('"""Nothing."""')
     (room / "__init__.py").write_text(
         '"""A room."""\nif TYPE_CHECKING:\n    from sal_runtime.room.one import Thing as Thing, make as make\n'
     )
