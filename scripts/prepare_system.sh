@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench and for an emulated processor; tests that need them are skipped without.
+# also check for the build tools of cpp_bench, for an emulated processor and for a recorded video; tests that need them
+# are skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
@@ -26,13 +27,30 @@ if [ "$for_tests" = tests ]; then
         [ -e "/usr/include/${header%:*}" ] || missing+=("${header#*:}")
     done
 fi
-[ ${#missing[@]} -eq 0 ] && exit 0
+video=${XDG_CACHE_HOME:-$HOME/.cache}/sal/video/vtest.avi
+if [ "$for_tests" != tests ] || [ -e "$video" ]; then video=; fi
+[ ${#missing[@]} -eq 0 ] && [ -z "$video" ] && exit 0
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-    echo "installing Debian packages: ${missing[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-else
+    if [ ${#missing[@]} -gt 0 ]; then
+        echo "installing Debian packages: ${missing[*]}"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+    if [ -n "$video" ]; then
+        echo "fetching the recording that tests look at from Debian's package opencv-doc"
+        folder=$(mktemp -d)
+        if (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root opencv-doc); then
+            dpkg-deb --fsys-tarfile "$folder"/*.deb |
+                tar -xO ./usr/share/doc/opencv-doc/examples/data/vtest.avi >"$folder/vtest.avi"
+            mkdir -p "$(dirname "$video")"
+            mv "$folder/vtest.avi" "$video"
+        else
+            echo "it cannot be had; tests that look at it are skipped" >&2
+        fi
+        rm -r "$folder"
+    fi
+elif [ ${#missing[@]} -gt 0 ]; then
     echo "missing system packages: ${missing[*]}; on Debian or Ubuntu: sudo apt-get install ${missing[*]}" >&2
     [ "$needed" -eq 0 ] || exit 1
 fi

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_runtime.files import cache_folder
 from tests.research_data import BESIDE_THE_CHECKOUT
 
 NAME = "vtest.avi"
@@ -16,13 +17,13 @@ def find_vtest() -> Path:
     """OpenCV's sample video of people on a square (768 x 576, 795 frames, 10 frames per second), or a skipped test.
 
     `$SAL_VIDEO` names its folder, or the file itself. If it is not set, the folder `video` beside the checkout is
-    searched.
+    searched, and that of the cache, where `scripts/prepare_system.sh` puts it.
     """
     named = os.environ.get("SAL_VIDEO")
-    place = Path(named) if named else BESIDE_THE_CHECKOUT / "video"
-    path = place / NAME if place.is_dir() else place
-    if path.is_file():
-        return path
+    for place in [Path(named)] if named else [BESIDE_THE_CHECKOUT / "video", cache_folder() / "video"]:
+        path = place / NAME if place.is_dir() else place
+        if path.is_file():
+            return path
     if named:
         pytest.fail(f"SAL_VIDEO is {named}, which neither is a video nor a folder with {NAME}")
     pytest.skip(f"no recorded video: set SAL_VIDEO to a folder that holds {NAME}")
