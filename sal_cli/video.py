@@ -25,14 +25,14 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.moments import parse_moment
 from sal_runtime.gallery.protocol import is_collection
 from sal_runtime.images.pixels import decode_image, read_file
-from sal_service.video.cameras import AskedClock, Camera, read_cameras
+from sal_service.video.cameras import Camera, read_cameras
 from sal_service.video.detections import Detections
 from sal_service.video.detector.detector import Detector
 from sal_service.video.detector.draw import draw_detections
 from sal_service.video.ingest import LOWEST_SCORE, Ingest, in_words
 from sal_service.video.intake import Pictures
 from sal_service.video.report import IngestReport
-from sal_service.video.sources.settings import SourceSettings
+from sal_service.video.sources.settings import AskedClock
 
 NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
 
@@ -122,7 +122,6 @@ def ingest_cameras(request: IngestRequest, tell: Callable[[IngestReport], None])
         raise ConfigError("got no gallery to add people to; name one with --gallery yard.sal")
     if gallery.is_dir() or is_collection(str(gallery)):
         raise InputError(f"{gallery}: expected a gallery file, such as yard.sal, to add people to")
-    started_at = None if request.options.started_at is None else parse_moment(request.options.started_at)
 
     @cache
     def open_detector(path: Path) -> Detector:
@@ -130,9 +129,6 @@ def ingest_cameras(request: IngestRequest, tell: Callable[[IngestReport], None])
 
     def detector_for(camera: Camera) -> Detector:
         return open_detector(_detector_path(camera, request.detector))
-
-    def settings_for(camera: Camera) -> SourceSettings:
-        return SourceSettings(started_at=started_at, clock=camera.clock or "arrival")
 
     for camera in cameras:
         detector_for(camera)  # before a gallery is made
@@ -142,7 +138,7 @@ def ingest_cameras(request: IngestRequest, tell: Callable[[IngestReport], None])
         # one thread: the detector needs the others, and a few pictures of a person are soon encoded
         precision = choose_precision(request.precision, opened)
         encoder = ImageEncoder(bundle, device=device, precision=precision, threads=1)
-        ingest = Ingest(cameras, opened, encoder, detector_for, pictures=request.pictures, settings_for=settings_for)
+        ingest = Ingest(cameras, opened, encoder, detector_for, pictures=request.pictures)
         with _stopped_by_signals(ingest) as received:
             return Ingested(ingest.run(tell), signal.SIGINT in received)
 
@@ -167,12 +163,16 @@ def cameras_of(sources: Sequence[str], options: CameraOptions) -> tuple[Camera, 
     if not sources:
         raise ConfigError("got nothing to look at; expected video files, folders of frames, or addresses of cameras")
     live = [source for source in sources if "://" in source]
+    if live:
+        refuse_options({"--started-at": options.started_at}, "a live camera has begun when it is connected")
     if live and options.camera is None:
         raise ConfigError("a live camera needs a name; give it with --camera door")
     if len(live) > 1:
         raise ConfigError("several live cameras need a name each; write them into a file for --cameras")
     given = {field.name: getattr(options, field.name) for field in fields(options)}
-    given = {name: value for name, value in given.items() if name not in ("camera", "started_at") and value is not None}
+    if options.started_at is not None:
+        given["started_at"] = parse_moment(options.started_at)
+    given = {name: value for name, value in given.items() if name != "camera" and value is not None}
     return tuple(Camera(options.camera or _name_of(source), source, **given) for source in sources)
 
 

@@ -8,9 +8,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -18,13 +18,12 @@ import numpy as np
 from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.errors import ConfigError
 from sal_service.video.detections import Detections
+from sal_service.video.sources.settings import AskedClock, SourceSettings
 
 Point = tuple[float, float]
 """A place in a picture: x and y as shares of its width and height, 0..1 from the upper left corner."""
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 """Names of cameras. They are names of folders, too."""
-AskedClock = Literal["arrival", "camera"]
-"""The clock of a live camera: this machine's when a frame arrives, or the camera's own."""
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 FEWEST_CORNERS = 3
 
@@ -54,7 +53,12 @@ class Camera:
         zone: recorded for each image as metadata `zone`; None records nothing.
         rate: most frames a second that are looked at; None looks at every frame.
         detector: path of the .onnx file that finds people; None takes the one that all cameras share.
-        clock: of a live camera, what moments are read from; None takes the arrival. A recording has its own.
+        clock: of a live camera, what moments are read from; a recording has its own.
+        started_at: of a recording, when it began, seconds since 1970, UTC; None takes the time of its file.
+        key_frames_only: look only at the frames that a video can be entered at.
+        hardware: decoder of the graphics device, as FFmpeg names it; None decodes on the processor.
+        tls_verify: of an `rtsps://` address: refuse a camera whose certificate is not trusted.
+        tls_authorities: file with the trusted certificates (PEM); None takes the system's.
         keep: images that are kept of each track, at least 1.
         min_height: smaller people, in pixels, do not count.
         min_score: who was never detected as surely does not count, 0..1.
@@ -68,7 +72,12 @@ class Camera:
     zone: str | None = None
     rate: float | None = None
     detector: str | None = None
-    clock: AskedClock | None = None
+    clock: AskedClock = "arrival"
+    started_at: float | None = None
+    key_frames_only: bool = False
+    hardware: str | None = None
+    tls_verify: bool = True
+    tls_authorities: str | None = None
     keep: int = 3
     min_height: int = 48
     min_score: float = 0.4
@@ -89,7 +98,7 @@ class Camera:
             )
         ranges = {
             "rate": self.rate is None or 0 < self.rate <= 1000,
-            "clock": self.clock is None or self.clock in get_args(AskedClock),
+            "clock": self.clock in get_args(AskedClock),
             "keep": self.keep >= 1,
             "min_height": self.min_height >= 1,
             "min_score": 0 <= self.min_score <= 1,
@@ -98,6 +107,21 @@ class Camera:
         for name, is_right in ranges.items():
             if not is_right:
                 raise ConfigError(f"camera {self.name}: got {name} {getattr(self, name)!r}; {EXPECTED[name]}")
+
+    def reading(self) -> SourceSettings:
+        """How its source is read.
+
+        Raises:
+            InputError: a setting is wrong.
+        """
+        return SourceSettings(
+            started_at=self.started_at,
+            clock=self.clock,
+            key_frames_only=self.key_frames_only,
+            hardware=self.hardware,
+            tls_verify=self.tls_verify,
+            tls_authorities=None if self.tls_authorities is None else Path(self.tls_authorities),
+        )
 
     def tall(self, detections: Detections) -> Detections:
         """The detections that are tall enough."""
@@ -125,7 +149,7 @@ EXPECTED = {
     "keep": "expected at least 1",
     "min_height": "expected at least 1 pixel",
     "min_score": "expected a number in 0..1",
-    "join": "expected true or false",
+    **dict.fromkeys(("join", "key_frames_only", "tls_verify"), "expected true or false"),
     "masks": "expected at least 3 corners for each",
 }
 
@@ -186,9 +210,9 @@ def _read_camera(path: Path, number: int, table: Mapping[str, Any]) -> Camera:
             f"{title}: masks and lines are made of points [x, y] in 0..1, such as masks = [[[0, 0], [0.3, 0], [0, 1]]]"
             ' or lines = [{ name = "gate", start = [0.1, 0.8], stop = [0.9, 0.8] }]'
         ) from error
-    camera = Camera(**{**table, **parts})
-    detector = None if camera.detector is None else _resolve(path.parent, camera.detector)
-    return replace(camera, source=_resolve(path.parent, _expand(camera.source, title)), detector=detector)
+    paths = {key: _resolve(path.parent, table[key]) for key in ("detector", "tls_authorities") if key in table}
+    source = _resolve(path.parent, _expand(table["source"], title))
+    return Camera(**{**table, **parts, **paths, "source": source})
 
 
 KINDS: Mapping[str, tuple[type, ...]] = {
@@ -200,6 +224,10 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "min_height": (int,),
     "min_score": (int, float),
     "join": (bool,),
+    "key_frames_only": (bool,),
+    "hardware": (str,),
+    "tls_verify": (bool,),
+    "tls_authorities": (str,),
 }
 
 

@@ -22,7 +22,6 @@ from sal_service.video.people import CameraPeople
 from sal_service.video.report import CameraReport, IngestReport, LossReport
 from sal_service.video.sources.live import LiveReader
 from sal_service.video.sources.reading import Reader, open_reader
-from sal_service.video.sources.settings import SourceSettings
 
 LOWEST_SCORE = 0.1
 """Detections with a lower score are not even used to follow a track."""
@@ -131,7 +130,6 @@ class Ingest:
         detector_for: the detector of a camera, made with `min_score` at most `LOWEST_SCORE` and `min_height` 0, because
             each camera has its own.
         pictures: what is kept of each picture beside the gallery.
-        settings_for: how the source of a camera is read; None takes the defaults.
 
     Attributes:
         lanes: one for each camera.
@@ -149,7 +147,6 @@ class Ingest:
         detector_for: Callable[[Camera], Detector],
         *,
         pictures: Pictures = "full",
-        settings_for: Callable[[Camera], SourceSettings] | None = None,
     ) -> None:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._began = time.monotonic()
@@ -159,8 +156,7 @@ class Ingest:
             for camera in cameras:
                 detector = detector_for(camera)
                 people = CameraPeople(camera, self._intake)
-                settings = None if settings_for is None else settings_for(camera)
-                reader = open_reader(camera.source, settings, self._wake.set)
+                reader = open_reader(camera.source, camera.reading(), self._wake.set)
                 self.lanes.append(Lane(camera, reader, detector, people, NobodyWatch(detector)))
         except BaseException:
             self.close()

@@ -131,17 +131,15 @@ def _ingest(torture: IngestTorture, number: int, connection: Connection) -> None
     """In the child: ingest the recording, as of another time in every round, and say what is acknowledged."""
     from sal_runtime.encoding.encoders import ImageEncoder
     from sal_service.video.ingest import Ingest
-    from sal_service.video.sources.settings import SourceSettings
 
     bundle = open_bundle(torture.bundle)
     opened = Gallery.open(torture.path, "w") if torture.path.exists() else Gallery.create(torture.path, bundle)
     with opened as gallery:
         ingest = Ingest(
-            [Camera("yard", str(torture.recording))],
+            [Camera("yard", str(torture.recording), started_at=NOON + 1000 * number)],
             gallery,
             ImageEncoder(bundle),
             lambda _: cast(Any, DrawnDetector()),
-            settings_for=lambda _: SourceSettings(started_at=NOON + 1000 * number, rate=10),
         )
         submit = ingest._intake.submit
 
