@@ -182,7 +182,8 @@ def ingest(  # noqa: PLR0913 - one parameter is one option
         raise ConfigError("--no-crops and --thumbnails exclude each other; leave one of them out")
     pictures: Literal["full", "thumbnail", "none"] = "none" if no_crops else "thumbnail" if thumbnails else "full"
     request = IngestRequest(gallery, sources or [], options, cameras, detector, bundle, device, precision, pictures)
-    done = ingest_cameras(request, IngestLines(quiet=as_json).tell)
+    with IngestLines(quiet=as_json) as lines:
+        done = ingest_cameras(request, lines.tell)
     print_ingest(done.report, report, as_json=as_json)
     if done.interrupted or not done.report.is_complete:
         raise typer.Exit(EXIT_INTERRUPTED if done.interrupted else EXIT_FAILED)

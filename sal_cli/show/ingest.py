@@ -51,7 +51,11 @@ class IngestLines:
             text = f"{frames:,} frames, {report.frames_per_second:,.0f} a second, {dropped:,} dropped; "
             self._replace(text + f"{tracks:,} people, {kept:,} pictures")
 
-    def end(self) -> None:
+    def __enter__(self) -> IngestLines:
+        """The lines themselves."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Take the numbers away."""
         self._replace("")
 
@@ -62,7 +66,7 @@ class IngestLines:
     def _replace(self, text: str) -> None:
         if text or self._shown:
             print(f"\r{text:{self._shown}}", end="" if text else "\r", file=sys.stderr, flush=True)
-            self._shown = len(text)
+        self._shown = len(text)
 
 
 def condition_words(camera: CameraReport) -> str:
