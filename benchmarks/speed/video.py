@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -60,6 +62,7 @@ def main() -> None:
                 "best": best,
                 "median": statistics.median(row["frames_per_second"] for row in whole),
             },
+            "first_picture_seconds": _first_picture(given.video, given.detector),
             "rounds": whole,
             "steps": steps,
             "cameras_a_core": {f"{rate} frames a second": round(1 / (cpu * rate), 1) for rate in RATES},
@@ -83,6 +86,29 @@ def _whole(video: Path, detector: Path, bundle: Bundle) -> dict[str, Any]:
             "tracks": camera.tracks,
             "pictures": camera.kept,
         }
+
+
+def _first_picture(video: Path, detector: Path) -> float:
+    """Seconds from the start of the command until a search of the new gallery has something to find."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "people.sal")
+        command = [sys.executable, "-m", "sal_cli", "ingest", video, "--gallery", path, "--detector", detector]
+        begun = time.perf_counter()
+        process = subprocess.Popen([*map(str, command), "--precision", "int8"], stdout=subprocess.DEVNULL)
+        try:
+            while not _has_items(path):
+                time.sleep(0.05)
+            return round(time.perf_counter() - begun, 2)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _has_items(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with Gallery.open(path) as gallery:
+        return len(gallery) > 0
 
 
 def _steps(video: Path, detector: Path, bundle: Bundle) -> dict[str, Any]:
