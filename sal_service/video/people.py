@@ -14,7 +14,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.items import GalleryItem
+from sal_runtime.gallery.items import COLOURLESS, YES, GalleryItem
 from sal_service.video.best_crops import BestCrop, BestCrops, CropSettings
 from sal_service.video.cameras import Camera, feet
 from sal_service.video.detections import Detections
@@ -25,8 +25,6 @@ from sal_service.video.tracker import UNCONFIRMED, Tracker, TrackerSettings, Upd
 
 Outcome = Literal["kept", "held_back", "refused", "given_up"]
 """What became of a picture."""
-COLOURLESS = "colourless"
-"""Metadata key of pictures without colours (infrared, black and white); its value is `yes`."""
 
 
 class CameraPeople:
@@ -122,7 +120,7 @@ class CameraPeople:
             if self.camera.zone is not None:
                 metadata["zone"] = self.camera.zone
             if crop.colourless:
-                metadata[COLOURLESS] = "yes"
+                metadata[COLOURLESS] = YES
             metadata |= self._crossings_of(track)
             answer = self._intake.submit(
                 crop.image,
