@@ -156,6 +156,11 @@ class Gallery:
         with self._reading() as connection:
             return read_counter(connection, "count")
 
+    def count(self, where: ItemFilter) -> int:
+        """Number of items that a filter lets through; reads 8 bytes of each for every field, and keeps them."""
+        with self._reading() as connection:
+            return self._loaded.count(connection, where)
+
     def nearest(
         self, queries: Queries, k: int, where: ItemFilter | None = None, *, approximate: bool = False
     ) -> list[Neighbours]:

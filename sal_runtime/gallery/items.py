@@ -16,6 +16,8 @@ SECONDS = "seconds since 1970, UTC, such as time.time() or datetime.timestamp() 
 """What a moment is, for messages."""
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 (fp16 encoders are good to about 1e-3)."""
+COLOURLESS, YES = "colourless", "yes"
+"""Metadata key and value of images without colours (infrared, black and white), which no search for a colour finds."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ItemFilter:
     """Conditions on items, all of which must hold; an empty filter lets everything through.
 
     An item with a missing field never matches a condition on that field: an item without a capture time is in no time
-    window.
+    window. It passes `without_metadata`.
 
     Attributes:
         cameras: the camera must be one of these; empty for any.
@@ -31,6 +33,7 @@ class ItemFilter:
         captured_from: first moment of the time window, in seconds since 1970, UTC; None for no limit.
         captured_until: first moment after the time window, in seconds since 1970, UTC; None for no limit.
         metadata: each of these keys must have one of its values.
+        without_metadata: none of these keys may have one of its values.
     """
 
     cameras: Sequence[str] = ()
@@ -38,6 +41,7 @@ class ItemFilter:
     captured_from: float | None = None
     captured_until: float | None = None
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    without_metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can be no condition.
@@ -46,7 +50,8 @@ class ItemFilter:
             InputError: a window that ends before it begins, a metadata key without a value to match, one text where
                 several are wanted, or a moment that is no number.
         """
-        for name, texts in {"cameras": self.cameras, "tracks": self.tracks, **self.metadata}.items():
+        on_metadata = [*self.metadata.items(), *self.without_metadata.items()]
+        for name, texts in [("cameras", self.cameras), ("tracks", self.tracks), *on_metadata]:
             is_several = isinstance(texts, Collection) and not isinstance(texts, str)
             if not (is_several and all(isinstance(text, str) for text in texts)):
                 raise InputError(f"got {texts!r} for {name}, expected several texts, such as ['door', 'yard']")
@@ -57,19 +62,21 @@ class ItemFilter:
         if start is not None and stop is not None and not start < stop:
             window = f"from {moment_text(start)} until {moment_text(stop)}"
             raise InputError(f"got a time window {window}, expected it to end after it begins")
-        empty = [key for key, values in self.metadata.items() if not values]
+        empty = [key for key, values in on_metadata if not values]
         if empty:
             raise InputError(f"got no value for the metadata {', '.join(empty)}, expected at least one each")
 
     def __bool__(self) -> bool:
         """Whether there is any condition."""
         bounds = (self.captured_from, self.captured_until)
-        return bool(self.cameras or self.tracks or self.metadata) or any(bound is not None for bound in bounds)
+        texts = (self.cameras, self.tracks, self.metadata, self.without_metadata)
+        return any(texts) or any(bound is not None for bound in bounds)
 
     def words(self) -> tuple[str, ...]:
         """The conditions for people, one each."""
         texts = {"camera": self.cameras, "track": self.tracks, **self.metadata}
         conditions = [f"{name} {' or '.join(values)}" for name, values in texts.items() if values]
+        conditions += [f"not {name} {' or '.join(values)}" for name, values in self.without_metadata.items()]
         for word, bound in (("from", self.captured_from), ("until", self.captured_until)):
             if bound is not None:
                 conditions.append(f"{word} {moment_text(bound)}")

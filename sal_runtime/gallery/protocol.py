@@ -44,6 +44,9 @@ class SearchableGallery(Protocol):
     def __len__(self) -> int:
         """Number of items."""
 
+    def count(self, where: ItemFilter) -> int:
+        """Number of items that a filter lets through."""
+
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         """Add n items with unit vectors float32 `[n, d]`; an item whose uri is known replaces it (last one wins).
 

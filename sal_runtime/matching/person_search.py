@@ -9,6 +9,7 @@ with Gallery.open("yard.sal") as gallery:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +19,14 @@ from sal_runtime.bundle.bundle import Bundle
 from sal_runtime.encoding.encoders import AttributeEncoder
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.items import COLOURLESS, YES, ItemFilter, Neighbours
 from sal_runtime.gallery.protocol import SearchableGallery, check_bundle
-from sal_runtime.matching.result import Hit, SearchResult, asked_term, unlikely_note
+from sal_runtime.matching.result import Hit, SearchResult, asked_term, left_out_note, unlikely_note
 from sal_runtime.matching.scoring import assess, match_scoring, query_vector
 from sal_runtime.query.language import Query, parse_query
-from sal_runtime.query.words import weak_words
+from sal_runtime.query.words import asks_for_colour, weak_words
 
 if TYPE_CHECKING:
-    from sal_runtime.gallery.items import ItemFilter, Neighbours
     from sal_runtime.ranking.scoring import Scoring
 
 QUERIES_AT_A_TIME = 64
@@ -66,7 +67,10 @@ class PersonSearch:
     def ask_many(
         self, descriptions: Sequence[str | Query], k: int = 20, *, where: ItemFilter | None = None
     ) -> list[SearchResult]:
-        """Rank the gallery by several descriptions in one pass over its vectors.
+        """Rank the gallery by several descriptions in one pass over its vectors, or two.
+
+        Where a description names a colour, images that are marked as colourless are left out before ranking, and a note
+        says how many. An approximate search leaves them out of what the index proposes, so that fewer than k may come.
 
         Args:
             descriptions: in the query language, such as `male,backpack,!hat,upper=red|blue`, or parsed already.
@@ -87,18 +91,35 @@ class PersonSearch:
         num_items = len(self.gallery)
         if num_items == 0:
             raise InputError(f"gallery {self.gallery.title}: is empty; add images to it", parameter="gallery")
-        return [
-            result
-            for block in batched(queries, QUERIES_AT_A_TIME)
-            for result in self._ask_block(block, k, where, num_items)
-        ]
+        ask_for_colour = [asks_for_colour(query, schema) for query in queries]
+        colourless = self._count_colourless(where) if any(ask_for_colour) else 0
+        left_out = [colourless if asks else 0 for asks in ask_for_colour]
+        results: dict[int, SearchResult] = {}
+        for count in set(left_out):
+            alike = [number for number, other in enumerate(left_out) if other == count]
+            for block in batched(alike, QUERIES_AT_A_TIME):
+                asked = [queries[number] for number in block]
+                results |= zip(block, self._ask_block(asked, k, where, num_items, count), strict=True)
+        return [results[number] for number in range(len(queries))]
+
+    def _count_colourless(self, where: ItemFilter | None) -> int:
+        """Number of images without colours that a filter lets through."""
+        where = where or ItemFilter()
+        if YES not in where.metadata.get(COLOURLESS, (YES,)):
+            return 0
+        return self.gallery.count(replace(where, metadata={**where.metadata, COLOURLESS: (YES,)}))
 
     def _ask_block(
-        self, queries: Sequence[Query], k: int, where: ItemFilter | None, num_items: int
+        self, queries: Sequence[Query], k: int, where: ItemFilter | None, num_items: int, left_out: int
     ) -> list[SearchResult]:
+        """The answers to descriptions, all or none of which leave out as many images without colours."""
         bundle = self.bundle
         vectors = [query_vector(query, bundle.statistics, self._attribute_encoder.encode) for query in queries]
-        found = self._best(queries, np.array(vectors, np.float32), k, where)
+        ranked = _in_colour(where) if left_out and not self._approximate else where  # an index knows no conditions
+        found = [
+            _seen_in_colour(best) if asks_for_colour(query, bundle.schema) else best
+            for query, best in zip(queries, self._best(queries, np.array(vectors, np.float32), k, ranked), strict=True)
+        ]
         metrics = bundle.manifest["metrics"]
         return [
             SearchResult(
@@ -110,7 +131,12 @@ class PersonSearch:
                 bundle_name=bundle.name,
                 bundle_fingerprint=bundle.fingerprint,
                 conditions=where.words() if where else (),
-                notes=(*query.notes, *weak_words(query, bundle.schema, metrics), *unlikely_note(hits)),
+                notes=(
+                    *query.notes,
+                    *weak_words(query, bundle.schema, metrics),
+                    *left_out_note(left_out),
+                    *unlikely_note(hits),
+                ),
             )
             for query, vector, best in zip(queries, vectors, found, strict=True)
         ]
@@ -139,3 +165,16 @@ class PersonSearch:
             )
             for row, item in enumerate(found.items)
         )
+
+
+def _in_colour(where: ItemFilter | None) -> ItemFilter:
+    """A filter that lets no marked image without colours through."""
+    where = where or ItemFilter()
+    others = where.without_metadata
+    return replace(where, without_metadata={**others, COLOURLESS: (*others.get(COLOURLESS, ()), YES)})
+
+
+def _seen_in_colour(found: Neighbours) -> Neighbours:
+    """Those that have colours: an index proposes others, too, and one may have been added since they were counted."""
+    rows = [row for row, item in enumerate(found.items) if item.metadata.get(COLOURLESS) != YES]
+    return Neighbours(tuple(found.items[row] for row in rows), found.scores[rows], found.embeddings[rows])

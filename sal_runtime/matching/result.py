@@ -108,7 +108,8 @@ class SearchResult:
         bundle_name: name of the bundle that encoded images and query.
         bundle_fingerprint: identifies that bundle.
         conditions: what images had to fulfil to be ranked, in words.
-        notes: why the answer deserves less trust: weak words, a colour whose garment was not named, no likely hit.
+        notes: why the answer deserves less trust: weak words, a colour whose garment was not named, images without
+            colours that were left out because a colour was asked for, no likely hit.
         encoding: the outcome of bringing the gallery up to date first; None where nothing was to be encoded.
         licence: terms of the bundle's weights; None where they were not looked up.
         grouped: whether each hit stands for a track, with the other images of the track in its `others`.
@@ -223,6 +224,13 @@ def asked_term(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any] |
     understood = ("not " if term.negated else "") + " or ".join(alternatives)
     rates = {name: share for name, (share, _) in recognition(term, schema, metrics or {}).items()}
     return AskedTerm(term.text, understood, sensitive, rates)
+
+
+def left_out_note(count: int) -> tuple[str, ...]:
+    """A note on images without colours that a description with a colour left out, if there were any."""
+    kind = "without colours (infrared, or black and white)"
+    left_out = f"1 image {kind} was" if count == 1 else f"{count:,} images {kind} were"
+    return (f"{left_out} left out; ask for no colour to search all images",) if count else ()
 
 
 def unlikely_note(hits: Sequence[Hit]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sal_runtime.query.language import Query, Term
 from sal_runtime.query.schema import AttributeSchema
-from sal_runtime.query.vocabulary import vocabulary_of
+from sal_runtime.query.vocabulary import english, vocabulary_of
 
 WEAK = 0.1
 """A word is weak if the attribute head recognises it in a smaller share of the test images that show it."""
@@ -68,6 +68,21 @@ def weak_words(query: Query, schema: AttributeSchema, metrics: Mapping[str, Any]
                 seen = f"{round(share * images):,} of {images:,}"
                 notes.append(f"{name} is recognised in {seen} test images that show it; do not rely on it")
     return tuple(dict.fromkeys(notes))
+
+
+def asks_for_colour(query: Query, schema: AttributeSchema) -> bool:
+    """Whether a term names a colour.
+
+    A group gives a colour if sentences bind its values to garments (`upper`), or if a part of its names or of those of
+    its values says so: `hat-colour`, `red` of `jacket`, `black-shoes`.
+    """
+    tints = {word for kind, words, _ in english() if kind == "tint" for word in words}
+    for number in {number for term in query.terms for number, _ in term.states}:
+        group = schema.groups[number]
+        names = [group.name, *group.aliases, *(word for state in group.states for word in state.words())]
+        if number in vocabulary_of(schema).colours or any(tints & set(name.split("-")) for name in names):
+            return True
+    return False
 
 
 def recognition(term: Term, schema: AttributeSchema, metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
-from sal_runtime.gallery.items import GalleryItem
+from sal_runtime.gallery.items import COLOURLESS, YES, GalleryItem
 from sal_service.video.best_crops import BestCrop, BestCrops, CropSettings
 from sal_service.video.bridge import Bridge
 from sal_service.video.cameras import Camera, feet
@@ -27,8 +27,6 @@ from sal_service.video.tracker import UNCONFIRMED, Tracker, TrackerSettings, Upd
 
 Outcome = Literal["kept", "held_back", "refused", "given_up"]
 """What became of a picture."""
-COLOURLESS = "colourless"
-"""Metadata key of pictures without colours (infrared, black and white); its value is `yes`."""
 
 
 class CameraPeople:
@@ -128,7 +126,7 @@ class CameraPeople:
             if self.camera.zone is not None:
                 metadata["zone"] = self.camera.zone
             if crop.colourless:
-                metadata[COLOURLESS] = "yes"
+                metadata[COLOURLESS] = YES
             answer = self._intake.submit(
                 crop.image,
                 camera=self.camera.name,

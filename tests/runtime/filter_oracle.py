@@ -17,4 +17,6 @@ def matches(where: ItemFilter | None, item: GalleryItem) -> bool:
         return False
     if where.captured_until is not None and (item.captured_at is None or item.captured_at >= where.captured_until):
         return False
+    if any(item.metadata.get(key) in values for key, values in where.without_metadata.items()):
+        return False
     return all(item.metadata.get(key) in values for key, values in where.metadata.items())

@@ -42,8 +42,8 @@ def filters(draw: st.DrawFn) -> ItemFilter:
     start, stop = draw(st.none() | seconds), draw(st.none() | seconds)
     if start is not None and stop is not None and not start < stop:
         stop = None
-    wanted = draw(st.dictionaries(texts, st.lists(texts, min_size=1, max_size=3), max_size=2))
-    return ItemFilter(draw(some), draw(some), start, stop, wanted)
+    on_metadata = st.dictionaries(texts, st.lists(texts, min_size=1, max_size=3), max_size=2)
+    return ItemFilter(draw(some), draw(some), start, stop, draw(on_metadata), draw(on_metadata))
 
 
 def fake_bundle(fingerprint: str = "f" * 64, embedding_dim: int = 8, name: str = "tiny") -> Any:

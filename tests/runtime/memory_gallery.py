@@ -32,6 +32,9 @@ class MemoryGallery:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def count(self, where: ItemFilter) -> int:
+        return len(self._fitting(where))
+
     def add(self, items: Sequence[GalleryItem], embeddings: Float32Array) -> None:
         check_embeddings(embeddings, [item.uri for item in items], self.embedding_dim)
         for item, embedding in zip(items, embeddings, strict=True):

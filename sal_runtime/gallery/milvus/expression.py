@@ -44,8 +44,13 @@ def filter_expression(where: ItemFilter | None) -> str:
         conditions.append(f"captured_at < {_number(where.captured_until)}")
     for key, values in where.metadata.items():
         # the embedded edition has no `in` for a value inside a JSON field
-        field = f'metadata["{_stored_key(key)}"]'
+        field = _field(key)
         conditions.append(f"({' or '.join(f'{field} == {_text(value)}' for value in values)})")
+    for key, values in where.without_metadata.items():
+        # what a comparison with a missing value gives depends on the version of the server
+        field = _field(key)
+        others = " and ".join(f"{field} != {_text(value)}" for value in values)
+        conditions.append(f"(not exists {field} or ({others}))")
     return " and ".join(conditions) or EVERYTHING
 
 
@@ -61,6 +66,10 @@ def restore_metadata(stored: Mapping[str, str]) -> dict[str, str]:
 
 def _stored_key(key: str) -> str:
     return quote(key, safe="") or _EMPTY_KEY
+
+
+def _field(key: str) -> str:
+    return f'metadata["{_stored_key(key)}"]'
 
 
 def _is_one_of(field: str, values: Iterable[str]) -> str:

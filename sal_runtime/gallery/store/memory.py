@@ -78,6 +78,18 @@ class LoadedGallery:
 
     def state(self, connection: sqlite3.Connection, where: ItemFilter | None) -> LoadedState:
         """The gallery as the transaction sees it; a column that filters ask for is loaded when one first does."""
+        read = self._reader(connection)
+        return LoadedState(read(IDS), read(self._vectors), filter_mask(connection, where, read) if where else None)
+
+    def count(self, connection: sqlite3.Connection, where: ItemFilter) -> int:
+        """Number of items that a filter lets through; loads no vectors."""
+        if where.metadata.keys() - metadata_columns(connection).keys():
+            return 0
+        mask = filter_mask(connection, where, self._reader(connection))
+        return read_counter(connection, "count") if mask is None else int(np.count_nonzero(mask))
+
+    def _reader(self, connection: sqlite3.Connection) -> Callable[[Column], tuple[AnyArray, ...]]:
+        """A function that gives the parts of a column as the transaction sees them."""
         change, count = read_counter(connection, "change"), read_counter(connection, "count")
 
         def read(column: Column) -> tuple[AnyArray, ...]:
@@ -85,7 +97,7 @@ class LoadedGallery:
             loaded.bring_up_to(connection, change, count)
             return loaded.parts()
 
-        return LoadedState(read(IDS), read(self._vectors), filter_mask(connection, where, read) if where else None)
+        return read
 
 
 def read_chunks(
@@ -97,8 +109,8 @@ def read_chunks(
         blocks = range(first, min(first + PART_BLOCKS, num_blocks(count)))
         read = partial(_read_blocks, connection, blocks, count)
         ids, vectors = np.concatenate(read(IDS)), np.concatenate(read(vector_column(embedding_dim)))
-        if where:
-            mask = filter_mask(connection, where, read)
+        mask = filter_mask(connection, where, read) if where else None
+        if mask is not None:
             ids, vectors = ids[mask], vectors[mask]
         yield ids, vectors
 
@@ -173,22 +185,25 @@ class LoadedColumn:
 
 def filter_mask(
     connection: sqlite3.Connection, where: ItemFilter, read: Callable[[Column], Sequence[AnyArray]]
-) -> BoolArray:
-    """The slots that a filter with a condition lets through, bool `[N]`; `read` returns the parts of a column."""
+) -> BoolArray | None:
+    """The slots that a filter lets through, bool `[N]`; None for all. `read` returns the parts of a column."""
     keys = metadata_columns(connection)
-    texts = [(CAMERA, where.cameras), (TRACK, where.tracks)]
+    texts = [(CAMERA, where.cameras, False), (TRACK, where.tracks, False)]
     # a key that no item has has no column: like a column of nulls, it matches nothing
-    texts += [(keys.get(key, Column(-1)), values) for key, values in where.metadata.items()]
+    texts += [(keys.get(key, Column(-1)), values, False) for key, values in where.metadata.items()]
+    texts += [(keys[key], values, True) for key, values in where.without_metadata.items() if key in keys]
     masks = [
-        np.concatenate([np.isin(part, [text_hash(value) for value in values]) for part in read(column)] or [_NOTHING])
-        for column, values in texts
+        np.concatenate(
+            [np.isin(part, list(map(text_hash, values)), invert=negated) for part in read(column)] or [_NOTHING]
+        )
+        for column, values, negated in texts
         if values
     ]
     if where.captured_from is not None or where.captured_until is not None:
         start = -np.inf if where.captured_from is None else where.captured_from
         stop = np.inf if where.captured_until is None else where.captured_until
         masks.append(np.concatenate([(part >= start) & (part < stop) for part in read(CAPTURED_AT)] or [_NOTHING]))
-    return np.asarray(np.logical_and.reduce(masks))
+    return np.asarray(np.logical_and.reduce(masks)) if masks else None
 
 
 _NOTHING = np.empty(0, np.bool_)

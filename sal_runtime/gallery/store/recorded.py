@@ -82,9 +82,11 @@ def read_recorded(connection: sqlite3.Connection) -> Recorded:
 def unknown_values(connection: sqlite3.Connection, where: ItemFilter) -> list[str]:
     """The cameras, tracks, metadata keys and values of a filter that no item has, a line each with those there are."""
     keys = metadata_columns(connection)
-    lines = [f"no metadata {key!r}; {_there_are(sorted(keys), len(keys))}" for key in where.metadata.keys() - keys]
+    named = where.metadata.keys() | where.without_metadata.keys()
+    lines = [f"no metadata {key!r}; {_there_are(sorted(keys), len(keys))}" for key in sorted(named - keys.keys())]
     fields = [("camera", CAMERA, where.cameras), ("track", TRACK, where.tracks)]
-    fields += [(key, keys[key], texts) for key, texts in where.metadata.items() if key in keys]
+    for metadata in (where.metadata, where.without_metadata):
+        fields += [(key, keys[key], texts) for key, texts in metadata.items() if key in keys]
     for name, column, texts in fields:
         values = _read_column(connection, column) if texts else column.empty(0)
         missing = [text for text in texts if not (values == text_hash(text)).any()]

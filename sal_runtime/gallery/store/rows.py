@@ -102,9 +102,11 @@ def condition(where: ItemFilter | None, before: float | None = None) -> tuple[st
         if bound is not None:
             parts.append(f"captured_at {sign} ?")
             values.append(bound)
-    for key, texts in where.metadata.items():
-        parts.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({_marks(texts)}))")
-        values += [key, *texts]
+    for negation, metadata in (("", where.metadata), ("NOT ", where.without_metadata)):
+        for key, texts in metadata.items():
+            is_one = f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({_marks(texts)}))"
+            parts.append(negation + is_one)
+            values += [key, *texts]
     return " AND ".join(parts), values
 
 

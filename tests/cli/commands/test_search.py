@@ -63,6 +63,32 @@ def test_search_prints_a_table(folder: Path, sal: Sal) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_images_without_colours_do_not_answer_for_a_colour(folder: Path, sal: Sal, tmp_path: Path) -> None:
+    gallery, html, grid = tmp_path / "yard.sal", tmp_path / "hits.html", tmp_path / "hits.png"
+    rows = [f"{uri},{'yes' if number < 2 else ''}" for number, uri in enumerate(IMAGE_URIS)]
+    (folder / "crops.csv").write_text("\n".join(["image,colourless", *rows]))
+    assert sal("gallery", "add", gallery, "--table", folder / "crops.csv")[0] == 0
+    note = (
+        "2 images without colours (infrared, or black and white) were left out; ask for no colour to search all images"
+    )
+    for description, marked in (("man in a red jacket", 0), ("!upper=red|blue", 0), ("male,backpack", 2)):
+        notes = [] if marked else [note]
+        code, out, _ = sal("search", description, gallery, "--html", html, "--grid", grid)
+        assert code == 0
+        assert sum(uri in out for uri in IMAGE_URIS[:2]) == marked
+        assert [uri for uri in IMAGE_URIS[2:] if uri not in out] == []
+        assert f"the best {4 + marked} of 6 images" in out
+        assert (f" note: {note}" in " ".join(out.split())) is bool(notes)
+        assert (note in html.read_text()) is bool(notes)
+        document = json.loads(sal("search", description, gallery, "--json")[1])
+        found = {str(folder / uri) for uri in (*IMAGE_URIS[2:], *IMAGE_URIS[:marked])}
+        assert {hit["uri"] for hit in document["hits"]} == found
+        assert document["notes"] == notes
+        _, printed, err = sal("search", description, gallery, "--csv", "-")
+        assert len(list(csv.DictReader(io.StringIO(printed)))) == 4 + marked
+        assert err == "".join(f"sal: note: {line}\n" for line in notes)
+
+
 def test_search_prints_one_json_document_and_writes_sheets(folder: Path, sal: Sal, tmp_path: Path) -> None:
     html, grid = tmp_path / "sheet.html", tmp_path / "grid.jpg"
     code, out, err = sal("search", "-a", "male,!hat", "-g", folder, "-k", 2, "--json", "--html", html, "--grid", grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.runtime.gallery.test_gallery import fake_bundle, unit_vectors
         {"cameras": ["door", None]},
         {"metadata": {"zone": "north"}},
         {"metadata": {"zone": ["north"], "frame": [3]}},
+        {"metadata": {"zone": ["north"]}, "without_metadata": {"zone": "north"}},
     ],
 )
 def test_a_text_is_not_several_texts(conditions: dict[str, Any]) -> None:
@@ -34,7 +36,9 @@ def test_a_text_is_not_several_texts(conditions: dict[str, Any]) -> None:
 
 def test_several_texts_are_several_conditions() -> None:
     where = ItemFilter(cameras=("door", "yard"), tracks=["17"], metadata={"zone": ["north"]})
-    assert where.words() == ("camera door or yard", "track 17", "zone north")
+    where = replace(where, without_metadata={"zone": ["south", "east"], "colourless": ["yes"]})
+    words = ("camera door or yard", "track 17", "zone north", "not zone south or east", "not colourless yes")
+    assert where.words() == words
 
 
 @pytest.mark.parametrize("moment", [datetime(2026, 1, 1), "2026-01-01"])

@@ -47,8 +47,11 @@ def filters(draw: st.DrawFn) -> ItemFilter:
     start, stop = draw(moments), draw(moments)
     if start is not None and stop is not None and start >= stop:
         stop = None
-    asked = draw(st.dictionaries(st.sampled_from(["zone", "it's", 'a"b', "$.x", "never"]), st.lists(words, min_size=1)))
-    return ItemFilter(draw(st.lists(words, max_size=2)), draw(st.lists(words, max_size=2)), start, stop, asked)
+    keys = st.sampled_from(["zone", "it's", 'a"b', "$.x", "never"])
+    asked, unwanted = (draw(st.dictionaries(keys, st.lists(words, min_size=1), max_size=3)) for _ in range(2))
+    return ItemFilter(
+        draw(st.lists(words, max_size=2)), draw(st.lists(words, max_size=2)), start, stop, asked, unwanted
+    )
 
 
 def brute_force(
@@ -87,6 +90,7 @@ def test_filters_find_what_brute_force_finds(
                         vectors = np.array([stored[uri][1] for uri in expected], np.float32).reshape(-1, DIM)
                         np.testing.assert_array_equal(found.embeddings, vectors)
                         np.testing.assert_allclose(found.scores, vectors @ query[0], atol=1e-6)
+                    assert reader.count(asked) == len(expected)
                     chunks = list(reader.chunks(asked))
                     assert {item.uri for ids, _ in chunks for item in reader.items(ids)} == set(expected)
                 assert reader.verify() == []
@@ -113,6 +117,7 @@ def test_updated_items_are_filtered_by_what_is_known_now(tmp_path: Path) -> None
         for where, expected in (
             (ItemFilter(cameras=["c1"]), ["a.jpg"]),
             (ItemFilter(metadata={"zone": ["n", "s"]}), ["b.jpg"]),
+            (ItemFilter(without_metadata={"zone": ["n", "s"]}), ["a.jpg"]),
         ):
             assert uris(gallery.nearest(unit_vectors(1), 5, where)[0]) == expected
         assert gallery.verify() == []
@@ -206,6 +211,8 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         ItemFilter(captured_from=2.0, captured_until=1.0)
     with pytest.raises(InputError, match="no value for the metadata zone"):
         ItemFilter(metadata={"zone": []})
+    with pytest.raises(InputError, match="got no value for the metadata zone"):
+        ItemFilter(without_metadata={"zone": []})
 
 
 def test_a_gallery_on_a_device_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,17 +34,19 @@ items = st.builds(
 )
 times = st.sampled_from([10.0, 15.0, 20.0, 30.0])
 filters = st.builds(
-    lambda cameras, tracks, window, metadata: ItemFilter(cameras, tracks, *window, metadata=metadata),
+    lambda cameras, tracks, window, *metadata: ItemFilter(cameras, tracks, *window, *metadata),
     st.sampled_from([(), ("a",), ("a", "b"), ("nobody",)]),
     st.sampled_from([(), ("t",)]),
     st.sampled_from([(None, None), (10.0, None), (None, 25.0), (15.0, 30.0)]),
-    st.dictionaries(st.sampled_from(["zone", "plate", "never"]), st.sampled_from([("1",), ("1", "2")]), max_size=2),
+    *2
+    * [st.dictionaries(st.sampled_from(["zone", "plate", "never"]), st.sampled_from([("1",), ("1", "2")]), max_size=2)],
 )
 EVERYTHING_ASKED = [
     ItemFilter(cameras=["a"]),
     ItemFilter(tracks=["t"]),
     ItemFilter(captured_from=15.0),
     ItemFilter(metadata={"zone": ["1"]}),
+    ItemFilter(without_metadata={"plate": ["2"]}),
     ItemFilter(metadata={"plate": ["2"], "zone": ["1", "2"]}),
 ]
 
@@ -159,6 +161,7 @@ class GalleryMachine(RuleBasedStateMachine):
         ranked = {item.uri for item, _, item_id in self.expected.values() if item_id in fitting}
         assert set(uris(gallery.nearest(unit_vectors(1), 100, where)[0])) == ranked
         assert {item_id for ids, _ in gallery.chunks(where) for item_id in ids.tolist()} == fitting
+        assert gallery.count(where) == len(fitting)
 
     def new_vectors(self, count: int) -> NDArray[np.float32]:
         self.turn += 1

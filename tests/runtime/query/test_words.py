@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sal_runtime.query.language import parse_query
+from sal_runtime.query.schema import AttributeSchema, binary, exclusive
 from sal_runtime.query.vocabulary import vocabulary_of
-from sal_runtime.query.words import list_words, weak_words
+from sal_runtime.query.words import asks_for_colour, list_words, weak_words
+from sal_train.datasets.market1501 import SCHEMA as MARKET
+from sal_train.datasets.peta_schema import SCHEMA as PETA
 from sal_train.datasets.street_schema import SCHEMA as STREET
 from tests.runtime.tiny_bundle import SCHEMA
 
@@ -78,3 +83,57 @@ def test_weak_words_are_noted_also_where_they_are_negated() -> None:
     assert notes("hat,upper=red|blue") == (hat, red)
     assert notes("backpack,female,upper=green") == ()
     assert weak_words(parse_query("hat", SCHEMA), SCHEMA, {}) == ()
+
+
+OWN = AttributeSchema(
+    "own",
+    (
+        exclusive("hat-color", {"bright": 0, "dark": 1}, allow_none=True),
+        exclusive("jacke", {"rot": 2, "blau": 3}, allow_none=True, aliases=("jacke-colour",)),
+        exclusive("coat", {"red": 4, "light-blue": 5}, allow_none=True),
+        binary("black-shoes", 6),
+        exclusive("upper", {"weiß": 7, "schwarz": 8}, allow_none=True),
+        exclusive("lower-length", {"long": 9, "short": 10}, allow_none=True),
+        binary("redcoat", 11),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "colours"),
+    [
+        (MARKET, {"upper-colour", "lower-colour"}),
+        (PETA, {"upper-colour", "lower-colour", "hair-colour", "footwear-colour"}),
+        (STREET, {"upper-colour", "lower-colour", "hair-colour", "footwear-colour"}),
+        (SCHEMA, {"upper-colour", "lower-colour"}),
+        (OWN, {"hat-color", "jacke", "coat", "black-shoes", "upper"}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_groups_that_give_a_colour(schema: AttributeSchema, colours: set[str]) -> None:
+    found = {
+        group.name
+        for group in schema.groups
+        for state in group.states
+        if asks_for_colour(parse_query(f"{group.name}={state.name}", schema), schema)
+    }
+    assert found == colours
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("male,backpack,!hat", False),
+        ("man with a backpack, no hat", False),
+        ("green", True),
+        ("!green", True),
+        ("hat,!upper=red", True),
+        ("upper=red|blue", True),
+        ("hat|upper=red", True),
+        ("upper=none", True),
+        ("man in a red jacket", True),
+        ("woman with no blue trousers", True),
+    ],
+)
+def test_descriptions_that_name_a_colour(text: str, expected: bool) -> None:
+    assert asks_for_colour(parse_query(text, SCHEMA), SCHEMA) is expected

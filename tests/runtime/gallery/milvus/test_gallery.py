@@ -128,6 +128,7 @@ def test_filters_let_through_what_they_match(filled: tuple[MilvusGallery, Memory
     found = {int(number) for ids, _ in milvus.chunks(where) for number in ids}
     matching = {item_id(item.uri) for ids, _ in memory.chunks() for item in memory.items(ids) if matches(where, item)}
     assert found == matching
+    assert milvus.count(where) == len(matching)
 
 
 @settings(max_examples=25, deadline=None)
@@ -142,7 +143,8 @@ def test_filters_on_any_texts(shared: MilvusGallery, data: st.DataObject) -> Non
         where = replace(where, cameras=(data.draw(st.sampled_from(values)),))
     if metadata_is_there and pairs:
         key, value = data.draw(st.sampled_from(pairs))
-        where = replace(where, metadata={key: (value, "other")})
+        side = data.draw(st.sampled_from(["metadata", "without_metadata"]))
+        where = replace(where, **{side: {key: (value, "other")}})
     latest = {item.uri: item for item in items}
     gallery = emptied(shared)
     gallery.add(items, unit_vectors(len(items)))
@@ -214,10 +216,11 @@ def test_metadata_keys_are_stored_in_letters_that_milvus_can_address(metadata: d
 
 
 def test_expressions_are_those_of_the_documentation() -> None:
-    where = ItemFilter(['a"b\\', "ü\n"], ["t"], 1.5, 1e22, {"zone": ["n", "s"], "a b": ["x"]})
+    where = ItemFilter(['a"b\\', "ü\n"], ["t"], 1.5, 1e22, {"zone": ["n", "s"], "a b": ["x"]}, {"c d": ["y", "z"]})
     assert filter_expression(where) == (
         r'camera in ["a\"b\\", "ü\n"] and track in ["t"] and captured_at >= 1.5 and captured_at < 1e+22 and '
-        r'(metadata["zone"] == "n" or metadata["zone"] == "s") and (metadata["a%20b"] == "x")'
+        r'(metadata["zone"] == "n" or metadata["zone"] == "s") and (metadata["a%20b"] == "x") and '
+        r'(not exists metadata["c%20d"] or (metadata["c%20d"] != "y" and metadata["c%20d"] != "z"))'
     )
     with pytest.raises(InputError, match="got inf as a bound"):
         filter_expression(ItemFilter(captured_until=float("inf")))

@@ -65,6 +65,8 @@ def test_an_empty_gallery_records_nothing(tmp_path: Path) -> None:
         (ItemFilter(tracks=["8"]), ["no track '8'; there are: 7"]),
         (ItemFilter(metadata={"zon": ["n"]}), ["no metadata 'zon'; there are: zone"]),
         (ItemFilter(metadata={"zone": ["x", "n"]}), ["no zone 'x'; there are: n"]),
+        (ItemFilter(without_metadata={"zon": ["n"]}), ["no metadata 'zon'; there are: zone"]),
+        (ItemFilter(metadata={"zone": ["n"]}, without_metadata={"zone": ["x"]}), ["no zone 'x'; there are: n"]),
     ],
 )
 def test_what_no_item_has_is_named_with_what_there_is(where: ItemFilter, expected: list[str], tmp_path: Path) -> None:
