@@ -33,6 +33,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "arrow": Extra("galleries as Parquet files", ("pyarrow",)),
         "milvus": Extra("galleries in Milvus", ("pymilvus",)),
         "ray": Extra("encoding archives on Ray", ("ray",)),
+        "video": Extra("a camera's own clock, key frames only, hardware decoding", ("av",)),
         "ann": Extra("approximate indices", ("usearch",)),
         "bench": Extra("comparisons of `sal bench search`", ("faiss", "usearch")),
     }

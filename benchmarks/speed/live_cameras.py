@@ -34,13 +34,15 @@ from sal_runtime.matching.person_search import PersonSearch
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.ingest import LOWEST_SCORE, Ingest
-from tests.service.video.simulated_camera import RATE, Line, SimulatedCamera
+from tests.service.video.simulated_camera import Line, SimulatedCamera
 
 AGE_LIMIT_SECONDS = 1.0
 SEARCH_LIMIT_MS = 100.0
 SETTLING_SECONDS = 15.0
 """Left out at the beginning: the cameras are connected one after the other, and memory is allocated."""
 MIN_HEIGHT = 20
+RATE = 5
+"""Frames a second of each camera."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     bundle = open_bundle(default_bundle_path())
     with ExitStack() as stack:
-        simulated = stack.enter_context(SimulatedCamera(given.video))
+        simulated = stack.enter_context(SimulatedCamera(given.video, rate=RATE))
         lines = [stack.enter_context(Line(simulated.port)) for _ in range(given.cameras)]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         gallery = stack.enter_context(Gallery.create(folder / "people.sal", bundle))

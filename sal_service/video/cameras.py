@@ -18,7 +18,7 @@ import numpy as np
 from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.errors import ConfigError
 from sal_service.video.detections import Detections
-from sal_service.video.sources.settings import AskedClock, SourceSettings
+from sal_service.video.sources.settings import AskedClock, Library, SourceSettings
 
 Point = tuple[float, float]
 """A place in a picture: x and y as shares of its width and height, 0..1 from the upper left corner."""
@@ -55,6 +55,7 @@ class Camera:
         detector: path of the .onnx file that finds people; None takes the one that all cameras share.
         clock: of a live camera, what moments are read from; a recording has its own.
         started_at: of a recording, when it began, seconds since 1970, UTC; None takes the time of its file.
+        library: what reads videos and addresses, `opencv` or `pyav`.
         key_frames_only: look only at the frames that a video can be entered at.
         hardware: decoder of the graphics device, as FFmpeg names it; None decodes on the processor.
         tls_verify: of an `rtsps://` address: refuse a camera whose certificate is not trusted.
@@ -74,6 +75,7 @@ class Camera:
     detector: str | None = None
     clock: AskedClock = "arrival"
     started_at: float | None = None
+    library: Library = "opencv"
     key_frames_only: bool = False
     hardware: str | None = None
     tls_verify: bool = True
@@ -99,6 +101,7 @@ class Camera:
         ranges = {
             "rate": self.rate is None or 0 < self.rate <= 1000,
             "clock": self.clock in get_args(AskedClock),
+            "library": self.library in get_args(Library),
             "keep": self.keep >= 1,
             "min_height": self.min_height >= 1,
             "min_score": 0 <= self.min_score <= 1,
@@ -117,6 +120,7 @@ class Camera:
         return SourceSettings(
             started_at=self.started_at,
             clock=self.clock,
+            library=self.library,
             key_frames_only=self.key_frames_only,
             hardware=self.hardware,
             tls_verify=self.tls_verify,
@@ -146,6 +150,7 @@ class Camera:
 EXPECTED = {
     "rate": "expected frames a second above 0, at most 1000",
     "clock": f"expected one of {', '.join(get_args(AskedClock))}",
+    "library": f"expected one of {', '.join(get_args(Library))}",
     "keep": "expected at least 1",
     "min_height": "expected at least 1 pixel",
     "min_score": "expected a number in 0..1",
@@ -220,6 +225,8 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "detector": (str,),
     "rate": (int, float),
     "clock": (str,),
+    "started_at": (int, float),
+    "library": (str,),
     "keep": (int,),
     "min_height": (int,),
     "min_score": (int, float),
