@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench and for an emulated processor; tests that need them are skipped without.
+# also check for the build tools of cpp_bench, for an emulated processor, for an MQTT broker and for GStreamer; tests that
+# need them are skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
@@ -25,6 +26,9 @@ if [ "$for_tests" = tests ]; then
     for header in doctest/doctest.h:doctest-dev nlohmann/json.hpp:nlohmann-json3-dev zip.h:libzip-dev openssl/evp.h:libssl-dev; do
         [ -e "/usr/include/${header%:*}" ] || missing+=("${header#*:}")
     done
+    [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+    /usr/bin/python3 -c 'import gi; gi.require_version("GstVideo", "1.0"); from gi.repository import GstVideo' 2>/dev/null ||
+        missing+=(python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-base)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
