@@ -59,7 +59,9 @@ def people(message: Message, frame: UInt8Array, cameras: list[str], now: float) 
         if crop.size == 0:
             problems.append(f"camera {camera}: a person outside of the picture, at {person['box']}")
             continue
-        track = None if person["track"] == UNTRACKED else str(person["track"])
+        track = str(person["track"])
+        if person["track"] == UNTRACKED:
+            track = f"untracked-{moment:.3f}-{left}-{top}"  # so that it is an item of its own
         known = {"camera": camera, "track": track, "captured_at": moment, "metadata": {"clock": "arrival"}}
         found.append(known | {"crop": crop, "box": (left, top, crop.shape[1], crop.shape[0])})
     return found, problems

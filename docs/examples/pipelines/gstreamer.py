@@ -47,7 +47,8 @@ def people(line: bytes, camera: str, now: float) -> tuple[list[Person], list[str
         left, top, width, height = (int(number) for number in message["box"])
         pixels = np.frombuffer(base64.b64decode(message["pixels"], validate=True), np.uint8)
         moment = float(message["captured_at"])
-        person = {"camera": camera, "track": message["track"], "box": (left, top, width, height)}
+        track = message["track"] or f"untracked-{moment:.3f}-{left}-{top}"  # so that it is an item of its own
+        person = {"camera": camera, "track": track, "box": (left, top, width, height)}
     except (ValueError, TypeError, KeyError) as error:
         return [], [f"not a line of a person ({type(error).__name__}: {error})"]
     if min(width, height) < 1 or len(pixels) != height * width * 3:

@@ -21,6 +21,7 @@ gi.require_version("GstVideo", "1.0")
 from gi.repository import GLib, Gst, GstVideo  # noqa: E402
 
 EVERY = 1.0  # seconds from one frame that is looked at to the next
+BEGAN = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())  # trackers count from 1 again at every start
 core, video = ctypes.CDLL("libgstreamer-1.0.so.0"), ctypes.CDLL("libgstvideo-1.0.so.0")
 for function in (core.gst_buffer_iterate_meta_filtered, video.gst_video_region_of_interest_meta_get_param):
     function.restype = ctypes.c_void_p
@@ -64,7 +65,7 @@ def lines(sample: Gst.Sample, now: float) -> Iterator[str]:
         pixels = bytearray(b"".join(frame[row + step * left : row + step * right] for row in rows))
         if step > len("BGR"):
             del pixels[3::step]
-        person = {"label": GLib.quark_to_string(region.label), "track": str(track) if track else None}
+        person = {"label": GLib.quark_to_string(region.label), "track": f"{BEGAN}-{track}" if track else None}
         person |= {"captured_at": now, "box": [left, top, max(0, right - left), max(0, bottom - top)]}
         yield json.dumps(person | {"pixels": base64.b64encode(pixels).decode()})
     buffer.unmap(mapped)

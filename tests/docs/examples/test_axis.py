@@ -120,8 +120,9 @@ def test_cameras_fill_a_gallery_and_a_message_that_comes_twice_gives_one_item(
 
 
 @needs_broker
+@pytest.mark.parametrize("end", ["killed", "stopped"])
 def test_a_message_is_acknowledged_only_when_the_gallery_holds_its_person(
-    camera: tuple[Client, str], tmp_path: Path
+    end: str, camera: tuple[Client, str], tmp_path: Path
 ) -> None:
     client, address = camera
     yard = tmp_path / "yard.sal"
@@ -132,8 +133,12 @@ def test_a_message_is_acknowledged_only_when_the_gallery_holds_its_person(
         writer.execute("BEGIN IMMEDIATE")  # nobody else can add now
         publish(client, DOOR, TRACK)
         wait_until(lambda: len(pictures_of(yard)) == 2)
-        program.kill()
-        program.wait()
+        if end == "stopped":
+            _, log = stop(program)
+            assert log[-1].endswith("the broker will send it again")
+        else:
+            program.kill()
+            program.wait()
         writer.execute("ROLLBACK")
         writer.close()
     assert len(items_of(yard)) == 1

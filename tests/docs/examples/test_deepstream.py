@@ -36,7 +36,7 @@ def test_people_are_cut_out_of_the_frame_and_turned_to_bgr() -> None:
     assert np.array_equal(second.pop("crop"), PIXELS[10:70, 0:22, ::-1])  # what of them is in the picture
     known = {"camera": "gate", "captured_at": AT, "metadata": {"clock": "arrival"}}
     assert first == known | {"track": "17", "box": (100, 50, 40, 90)}
-    assert second == known | {"track": None, "box": (0, 10, 22, 60)}
+    assert second == known | {"track": f"untracked-{AT:.3f}-0-10", "box": (0, 10, 22, 60)}
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 10**18, int((NOW + 3600) * 1e9)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,15 +74,18 @@ def test_a_wrong_clock_is_not_believed(moment: float) -> None:
 
 
 def test_any_command_may_write_the_lines(tmp_path: Path) -> None:
-    lines = [LINE, LINE, b"no JSON\n", changed(label="car"), changed(track=None)]
+    place = json.loads(LINE)["box"]
+    others = [changed(track=None), changed(track=None, box=[place[0] + 9, *place[1:]])]
+    lines = [LINE, LINE, b"no JSON\n", changed(label="car"), *others]
     script = tmp_path / "lines"
     script.write_bytes(b"\n".join(line.strip() for line in lines) + b"\n")
     with running("gstreamer.py", tmp_path / "yard.sal", "door", "cat", script) as program:
         printed, log = program.communicate(timeout=LONG)
     assert program.returncode == 0
-    assert "kept=3" in printed
+    assert "kept=4" in printed
     assert [line[:43] for line in log.splitlines()] == ["WARNING:root:not a line of a person (JSONDe"]
-    assert sorted(item.track or "" for item in items_of(tmp_path / "yard.sal")) == ["", "17"]
+    tracks = sorted(item.track or "" for item in items_of(tmp_path / "yard.sal"))
+    assert tracks == ["17", f"untracked-{AT:.3f}-10-5", f"untracked-{AT:.3f}-19-5"]
 
 
 @needs_gstreamer
@@ -93,7 +97,10 @@ def test_people_of_a_pipeline_come_into_a_gallery_with_their_colours(layout: str
     assert (program.returncode, log) == (0, "")
     assert "kept=2" in printed
     items = sorted(items_of(yard), key=lambda item: item.box or (0, 0, 0, 0))
-    assert [(item.track, item.box) for item in items] == [("17", (10, 5, 20, 40)), (None, (95, 20, 6, 40))]
+    assert [item.box for item in items] == [(10, 5, 20, 40), (95, 20, 6, 40)]
+    tracked, untracked = (item.track or "" for item in items)
+    assert re.fullmatch(r"\d{8}T\d{6}Z-17", tracked)
+    assert untracked.startswith("untracked-")
     colours = [decode_image(path.read_bytes()).mean(axis=(0, 1)).round() for path in pictures_of(yard)]
     assert np.abs(np.array(colours) - [(200, 10, 30), (20, 120, 220)]).max() < 4
 
