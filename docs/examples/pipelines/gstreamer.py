@@ -10,7 +10,7 @@ COMMAND is a pipeline in a process of its own, whose Python need not be sal's:
 
 Its detector attaches a GstVideoRegionOfInterestMeta with the label `person`, such as `gvadetect` of Intel's DL Streamer
 or an element of your own; `gvatrack` adds the tracks. Convert to BGRx before the detector: a `videoconvert` behind it
-drops the tracks (seen with GStreamer 1.22). A module of Savant or a program in C++ can write such lines, too.
+drops the tracks (seen with GStreamer 1.22). Any other program may write such lines, too, whatever its language.
 
 Moments are by the clock of the machine on which the pipeline runs, when the frame came to the branch.
 """

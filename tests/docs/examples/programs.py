@@ -39,7 +39,8 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "SAL_BUNDLE"} | {"PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {name: value for name, value in os.environ.items() if name != "SAL_BUNDLE"} | {"PYTHONPATH": path}
 
 
 @contextmanager
