@@ -33,6 +33,7 @@ from sal_runtime import Gallery, ImageEncoder, InputError, SalError, open_bundle
 from sal_service.video.intake import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 Size = tuple[int, int] | None  # width and height of the cameras' pictures
 EARLIEST, AHEAD = 1.6e9, 5.0  # no clock is right that is before September 2020, or so many seconds ahead of ours
 
@@ -51,7 +52,7 @@ def people(payload: bytes, topic: str, size: Size, now: float) -> tuple[list[Per
         place = image.get("crop_box") or image.get("bounding_box")
         box = _in_pixels(place, *size) if place and size else None
         person = {"crop": crop, "camera": topic.rpartition("/")[2], "track": str(track["id"]), "box": box}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except MALFORMED as error:
         return [], [f"not a message of a track ({type(error).__name__}: {error})"]
     if moment.tzinfo and EARLIEST < moment.timestamp() < now + AHEAD:
         return [person | {"captured_at": moment.timestamp(), "metadata": {"clock": "camera"}}], []

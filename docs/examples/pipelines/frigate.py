@@ -37,6 +37,7 @@ from sal_runtime import Gallery, ImageEncoder, InputError, SalError, open_bundle
 from sal_service.video.intake import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 EARLIEST, AHEAD = 1.6e9, 5.0  # no clock is right that is before September 2020, or so many seconds ahead of ours
 
 
@@ -51,14 +52,14 @@ def people(payload: bytes, snapshot: Callable[[str], bytes], now: float) -> tupl
             return [], [f"event {after['id']}: a person without a snapshot; did they move, and enter a required zone?"]
         moment = float(after["snapshot"]["frame_time"])
         left, top, right, bottom = (int(edge) for edge in after["snapshot"]["box"])
-        frame = cv2.imdecode(np.frombuffer(snapshot(after["id"]), np.uint8), cv2.IMREAD_COLOR)
+        frame = cv2.imdecode(np.frombuffer(snapshot(str(after["id"])), np.uint8), cv2.IMREAD_COLOR)
         if frame is None or not (0 <= left < right <= frame.shape[1] and 0 <= top < bottom <= frame.shape[0]):
             return [], [f"event {after['id']}: the snapshot does not show the place; is it cropped or resized?"]
         crop, box = frame[top:bottom, left:right], (left, top, right - left, bottom - top)
-        person = {"crop": crop, "camera": after["camera"], "track": after["id"], "box": box}
+        person = {"crop": crop, "camera": str(after["camera"]), "track": str(after["id"]), "box": box}
     except (OSError, HTTPException) as error:
         return [], [f"event {after['id']}: no snapshot ({error})"]
-    except (ValueError, TypeError, KeyError, cv2.error) as error:
+    except (*MALFORMED, cv2.error) as error:
         return [], [f"not a message of an event ({type(error).__name__}: {error})"]
     if EARLIEST < moment < now + AHEAD:
         return [person | {"captured_at": moment, "metadata": {"clock": "arrival"}}], []

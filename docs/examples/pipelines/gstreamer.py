@@ -34,6 +34,7 @@ from sal_runtime import Gallery, ImageEncoder, open_bundle
 from sal_service.video.intake import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 AHEAD = 5.0  # seconds that a moment may be ahead of this machine's clock
 MOST_WAITING = 64
 
@@ -47,9 +48,10 @@ def people(line: bytes, camera: str, now: float) -> tuple[list[Person], list[str
         left, top, width, height = (int(number) for number in message["box"])
         pixels = np.frombuffer(base64.b64decode(message["pixels"], validate=True), np.uint8)
         moment = float(message["captured_at"])
-        track = message["track"] or f"untracked-{moment:.3f}-{left}-{top}"  # so that it is an item of its own
-        person = {"camera": camera, "track": track, "box": (left, top, width, height)}
-    except (ValueError, TypeError, KeyError) as error:
+        own = f"untracked-{moment:.3f}-{left}-{top}"  # so that who has no track is an item of their own
+        track = str(message["track"] or own)
+        person: Person = {"camera": camera, "track": track, "box": (left, top, width, height)}
+    except MALFORMED as error:
         return [], [f"not a line of a person ({type(error).__name__}: {error})"]
     if min(width, height) < 1 or len(pixels) != height * width * 3:
         return [], [f"a person of {width} x {height} pixels with {len(pixels)} bytes; expected 3 for each pixel"]

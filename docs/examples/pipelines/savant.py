@@ -29,6 +29,7 @@ from sal_runtime import Gallery, GalleryItem, ImageEncoder, InputError, open_bun
 from sal_service.video.intake import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 EARLIEST, AHEAD = 1.6e9, 5.0  # no clock is right that is before September 2020, or so many seconds ahead of ours
 EVERY = 1.0  # seconds
 
@@ -59,7 +60,7 @@ def people(text: str, picture: bytes, moment: float, now: float) -> tuple[list[P
             known = {"camera": message["source_id"], "track": track, "captured_at": moment}
             box = (left, top, crop.shape[1], crop.shape[0])
             found.append(known | {"crop": crop, "box": box, "metadata": {"clock": "arrival"}})
-    except (ValueError, TypeError, KeyError, cv2.error) as error:
+    except (*MALFORMED, cv2.error) as error:
         return [], [f"not a frame of Savant ({type(error).__name__}: {error})"]
     return found, problems
 

@@ -74,6 +74,8 @@ def test_what_is_no_person_is_no_problem() -> None:
         (changed(TRACK, image={"data": "no base64!"}), "not a message of a track"),
         (changed(TRACK, image={"data": "", "timestamp": "yesterday"}), "not a message of a track"),
         (changed(TRACK, classes=[{"type": "Human"}]), "not a message of a track"),
+        (TRACK.replace(b"0.25", b"1e999"), "not a message of a track"),
+        (b"[" * 100_000, "not a message of a track"),
     ],
 )
 def test_a_message_that_gives_nobody_says_why(message: bytes, problem: str) -> None:

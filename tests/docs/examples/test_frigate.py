@@ -81,6 +81,9 @@ def no_answer(_: str) -> bytes:
         (changed(), lambda event: b"", "not a message of an event"),
         (b"online", snapshot, "not a message of an event"),
         (b"[]", snapshot, "not a message of an event"),
+        (b'{"type": "end", "after": "soon"}', snapshot, "not a message of an event"),
+        (changed().replace(b"415", b"1e999"), snapshot, "not a message of an event"),
+        (b"[" * 100_000, snapshot, "not a message of an event"),
     ],
 )
 def test_a_message_that_gives_nobody_says_why(message: bytes, picture: Callable[[str], bytes], problem: str) -> None:

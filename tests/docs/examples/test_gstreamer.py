@@ -58,6 +58,7 @@ def test_what_is_no_person_is_no_problem() -> None:
         (changed(pixels="AAAA"), "a person of 2 x 3 pixels with 3 bytes"),
         (changed(box=[0, 0, 0, 0], pixels=""), "a person of 0 x 0 pixels with 0 bytes"),
         (changed(box=[1, 2]), "not a line of a person"),
+        (LINE.replace(b"[10,", b"[1e999,"), "not a line of a person"),
     ],
 )
 def test_a_line_that_gives_nobody_says_why(line: bytes, problem: str) -> None:
@@ -75,14 +76,14 @@ def test_a_wrong_clock_is_not_believed(moment: float) -> None:
 
 def test_any_command_may_write_the_lines(tmp_path: Path) -> None:
     place = json.loads(LINE)["box"]
-    others = [changed(track=None), changed(track=None, box=[place[0] + 9, *place[1:]])]
+    others = [changed(track=17), changed(track=None), changed(track=None, box=[place[0] + 9, *place[1:]])]
     lines = [LINE, LINE, b"no JSON\n", changed(label="car"), *others]
     script = tmp_path / "lines"
     script.write_bytes(b"\n".join(line.strip() for line in lines) + b"\n")
     with running("gstreamer.py", tmp_path / "yard.sal", "door", "cat", script) as program:
         printed, log = program.communicate(timeout=LONG)
     assert program.returncode == 0
-    assert "kept=4" in printed
+    assert "kept=5" in printed
     assert [line[:43] for line in log.splitlines()] == ["WARNING:root:not a line of a person (JSONDe"]
     tracks = sorted(item.track or "" for item in items_of(tmp_path / "yard.sal"))
     assert tracks == ["17", f"untracked-{AT:.3f}-10-5", f"untracked-{AT:.3f}-19-5"]
