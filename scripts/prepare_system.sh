@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench and for an emulated processor; tests that need them are skipped without.
+# also check for the build tools of cpp_bench, an emulated processor and a simulated camera; tests that need them are
+# skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
@@ -25,6 +26,10 @@ if [ "$for_tests" = tests ]; then
     for header in doctest/doctest.h:doctest-dev nlohmann/json.hpp:nlohmann-json3-dev zip.h:libzip-dev openssl/evp.h:libssl-dev; do
         [ -e "/usr/include/${header%:*}" ] || missing+=("${header#*:}")
     done
+    /usr/bin/python3 tests/service/video/simulated_camera.py check 2>/dev/null || missing+=(
+        python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 glib-networking gstreamer1.0-libav
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    )
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 

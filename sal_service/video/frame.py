@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -38,11 +39,13 @@ class FrameSource(Protocol):
         is_live: frames come whether they are wanted or not, and the end of them means that the camera is lost. Of a
             source that is not live every frame counts, and the end is the end.
         num_frames: number of frames that will come, as far as the source says; None where it does not.
+        troubles: what went wrong without ending anything, in words, and how often; it grows while frames are read.
     """
 
     title: str
     is_live: bool
     num_frames: int | None
+    troubles: Counter[str]
 
     def frames(self) -> Iterator[Frame]:
         """The frames, in their order; once for each source.
