@@ -11,6 +11,6 @@ options.py   options for FFmpeg
 arrivals.py  frames that are older than they look
 live.py      reading a camera for ever
 recorded.py  reading a file ahead
-exits.py     readers at the end of the process
+exits.py     stopping many readers, also when the process ends
 state.py     what is known about a source that is being read
 """

@@ -196,11 +196,12 @@ class LiveReader:
             attempt.newest = time.monotonic()
             position = attempt.first_position + frame.position
             self._next_position = position + 1
-            self._record.note_frame()
-            self._record.change("live")
-            if len(self._waiting) == WAITING:
+            room = WAITING - 1 if self._record.condition == "live" else 0  # those from before a loss are old
+            while len(self._waiting) > room:
                 self._waiting.popleft()
                 self._record.dropped += 1
+            self._record.note_frame()
+            self._record.change("live")
             self._waiting.append(replace(frame, position=position))
             self._frame_arrived.notify()
         self._wake()

@@ -68,7 +68,9 @@ class SimulatedCamera:
         self.address = f"rtsp{'s' if certificate else ''}://127.0.0.1:{self.port}/cam"
 
     def start(self) -> None:
-        """Switch it on, or on again."""
+        """Switch it on, or on again; nothing if it is on."""
+        if self._process is not None:
+            return
         values = (self.port, self._folder, self._rate, self._certificate or "")
         command = [SYSTEM_PYTHON, __file__, "serve", *map(str, values)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

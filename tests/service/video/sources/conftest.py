@@ -24,6 +24,7 @@ def shared_camera() -> Iterator[SimulatedCamera]:
 @pytest.fixture
 def camera(shared_camera: SimulatedCamera) -> Iterator[SimulatedCamera]:
     """A camera, switched on, and no thread of ours left behind at the end."""
+    shared_camera.start()  # a test that failed may have left it off
     yield shared_camera
     until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("sal ")])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_service.video.sources.exits import stop_all
 from sal_service.video.sources.reading import Reader, open_reader
 from sal_service.video.sources.settings import Library, SourceSettings
 from sal_service.video.sources.state import SourceState
@@ -203,6 +204,18 @@ def test_a_process_ends_well_around_a_blocked_reader(settings: SourceSettings) -
     assert done.stdout.startswith("sal reads rtsp://127.0.0.1:")
 
 
+def test_a_camera_that_stalls_keeps_the_others_waiting_no_longer_than_its_own_opening(camera: SimulatedCamera) -> None:
+    with stalling_port() as (port, accepted):
+        stalling = open_reader(f"rtsp://127.0.0.1:{port}/cam", replace(OPENCV, open_seconds=1))
+        until(lambda: len(accepted) >= CONNECTIONS["opencv"])
+        reader = open_reader(camera.address, OPENCV)
+        until(lambda: reader.state().received >= 3)
+        state = reader.state()
+        assert (state.condition, state.num_losses) == ("live", 0)
+        stalling.stop(5)
+        reader.stop()
+
+
 def test_nothing_is_printed_about_a_camera_that_is_away(capfd: pytest.CaptureFixture[str]) -> None:
     reader = open_reader(f"rtsp://user:secret@127.0.0.1:{free_port()}/cam", OPENCV)
     lost(reader)
@@ -221,8 +234,7 @@ def test_many_readers_of_one_camera_and_a_slow_taker(camera: SimulatedCamera, li
         assert frame is not None
         ages.append(time.time() - frame.captured_at)
     states = [reader.state() for reader in readers]
-    for reader in readers:
-        reader.stop(0)
+    assert stop_all(readers, 5) == ()
     assert max(ages) < 3  # two periods of 0.2 s and the patience of a busy machine
     assert all(state.received - 4 <= state.dropped <= state.received - 2 for state in states)
 

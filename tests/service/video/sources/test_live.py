@@ -116,6 +116,7 @@ def test_the_end_of_a_stream_is_a_loss_and_positions_go_on() -> None:
     positions = [frame.position for frame in (reader.take(0), reader.take(0)) if frame]
     assert positions == [3, 4]
     state = reader.state()
+    assert state.dropped == 3
     (loss,) = state.losses
     assert (state.condition, loss.reason) == ("live", "the camera ended the stream")
     assert loss.ended_at is not None
@@ -132,7 +133,7 @@ def test_frames_that_a_source_skips_are_counted_in_positions() -> None:
     hold = threading.Event()
     reader = read(Skipping(), Camera(1, hold))
     until(lambda: reader.state().received == 2)
-    assert [frame.position for frame in (reader.take(0), reader.take(0)) if frame] == [4, 5]
+    assert [frame.position for frame in (reader.take(0), reader.take(0)) if frame] == [5]  # 4 was from before the loss
     hold.set()
     reader.stop()
 
@@ -165,7 +166,7 @@ def test_a_camera_that_goes_silent_is_lost_without_the_help_of_the_library() -> 
     assert state.stuck == 1
     hold.set()  # the library gives the reader back, and frames from before the loss
     until(lambda: reader.state().stuck == 0)
-    assert [frame.position for frame in (reader.take(0), reader.take(0)) if frame] == [0, 1]
+    assert [frame.position for frame in (reader.take(0), reader.take(0)) if frame] == [1]
     other.set()
     reader.stop()
 
