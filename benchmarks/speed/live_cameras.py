@@ -72,7 +72,12 @@ def main() -> None:
         gallery = stack.enter_context(Gallery.create(folder / "people.sal", bundle))
         detector = Detector(given.detector, min_score=LOWEST_SCORE, min_height=0)
         cameras = [
-            Camera(f"c{number}", simulated.address.replace(str(simulated.port), str(line.port)), min_height=MIN_HEIGHT)
+            Camera(
+                f"c{number}",
+                simulated.address.replace(str(simulated.port), str(line.port)),
+                library="pyav",  # opens many cameras at once
+                min_height=MIN_HEIGHT,
+            )
             for number, line in enumerate(lines)
         ]
         encoder = ImageEncoder(bundle, precision="int8", threads=1)

@@ -133,6 +133,8 @@ def closing_lines(report: IngestReport) -> Iterator[str]:
         yield f"detector {printable(detector)}"
     if report.swept:
         yield f"{report.swept:,} pictures of an ingest that was killed had no item, and were deleted"
+    for thread in report.stuck:
+        yield f"{printable(thread)} is blocked in its library, and ends with its time limit"
     if report.problem:
         yield f"last problem: {printable(report.problem)}"
     rate = f", {report.encoded / report.encode_seconds:,.0f} encoded a second" if report.encode_seconds else ""

@@ -20,6 +20,7 @@ from sal_service.video.frame import Frame
 from sal_service.video.intake import Intake, Pictures
 from sal_service.video.people import CameraPeople
 from sal_service.video.report import CameraReport, IngestReport, LossReport
+from sal_service.video.sources.exits import stop_all
 from sal_service.video.sources.live import LiveReader
 from sal_service.video.sources.reading import Reader, open_reader
 
@@ -151,6 +152,7 @@ class Ingest:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._began = time.monotonic()
         self._intake = Intake(gallery, encoder, pictures=pictures)
+        self._stuck: tuple[str, ...] = ()
         self.lanes: list[Lane] = []
         try:
             for camera in cameras:
@@ -199,9 +201,7 @@ class Ingest:
 
     def close(self) -> None:
         """End all threads; what is not in the gallery yet is added, or counted as given up."""
-        for lane in self.lanes:
-            for name in lane.reader.stop():
-                lane.notes.append(f"{name} is blocked in its library, and ends with its time limit")
+        self._stuck = stop_all([lane.reader for lane in self.lanes])
         self._intake.close()
 
     def report(self) -> IngestReport:
@@ -216,6 +216,7 @@ class Ingest:
             encode_seconds=encode_seconds,
             swept=self._intake.swept,
             problem=self._intake.counts.last_problem,
+            stuck=self._stuck,
         )
 
     def _take(self) -> list[Round]:

@@ -43,6 +43,9 @@ Pictures = Literal["full", "thumbnail", "none"]
 THUMBNAIL_HEIGHT = 96
 JPEG_QUALITY = 92
 TRACK_CHARACTERS = re.compile(r"[^\w.-]")
+TRACK_LENGTH = 40
+"""Characters of a track in the name of a picture."""
+LARGEST_SIDE = 1_000_000
 RETRY_SECONDS = 1.0
 LAST_TRIES_SECONDS = 5.0
 """How long `close` goes on trying."""
@@ -151,7 +154,7 @@ class Intake:
         box: tuple[int, int, int, int] | None = None,
         metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> Future[KeptCrop]:
-        """Hand a crop over. The same camera, moment and track again replaces the crop.
+        """Hand a crop over. The same camera, moment and track again replaces it; without a track, the same picture.
 
         Args:
             crop: a picture of one person: uint8 BGR `[h, w, 3]`, or the bytes of an image file.
@@ -171,7 +174,7 @@ class Intake:
         """
         if self._closing.is_set():
             raise InputError("the intake is closed; make another one")
-        uri = crop_uri(camera, captured_at, track)
+        check_place(camera, captured_at)
         answer: Future[KeptCrop] = Future()
         with self._turn:
             self.counts.submitted += 1
@@ -179,6 +182,7 @@ class Intake:
             content = crop if isinstance(crop, bytes) else encode_jpeg(crop)
             picture = content if self._pictures != "thumbnail" else _thumbnail(content)
             known = hashlib.sha256(picture).hexdigest()
+            _check_box(box)
         except InputError as error:
             self._refuse(answer, error)
             return answer
@@ -188,7 +192,7 @@ class Intake:
             answer.set_exception(HeldBackError(f"a picture of camera {camera} was removed from the gallery before"))
             return answer
         item = GalleryItem(
-            uri,
+            crop_uri(camera, captured_at, known[:TRACK_LENGTH] if track is None else track),
             content_hash=known,
             size=len(picture),
             camera=camera,
@@ -264,8 +268,10 @@ class Intake:
         job.answer.set_exception(SalError(f"{job.item.uri}: was given up; {self.counts.last_problem}"))
 
     def _forget(self, job: _Job) -> None:
-        with suppress(OSError):
-            delete_crops(self.gallery.path, [job.item.uri])
+        """Delete the picture of a crop, unless the gallery has it from an earlier time."""
+        with suppress(OSError, SalError):
+            if not self.gallery.find([job.item.uri]):
+                delete_crops(self.gallery.path, [job.item.uri])
 
     def _retry(self) -> None:
         while not self._closing.wait(RETRY_SECONDS):
@@ -279,20 +285,36 @@ class Intake:
             self._try(job)
 
 
-def crop_uri(camera: str, captured_at: float, track: str | None) -> str:
-    """Name of the picture of a track of a camera at a moment, seconds since 1970.
+def check_place(camera: str, captured_at: float) -> None:
+    """Refuse what is no name of a camera, or no moment.
 
     Raises:
-        InputError: the name of the camera or the moment is none.
+        InputError: it is none.
     """
     if not NAME.fullmatch(camera):
         raise InputError(f"camera name {camera!r}: expected 1 to 64 letters, digits, '.', '_' and '-'")
     try:
-        moment = datetime.fromtimestamp(captured_at, UTC)
+        datetime.fromtimestamp(captured_at, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
         raise InputError(f"captured_at is {captured_at!r}, expected {SECONDS}") from None
-    name = f"{moment:%H%M%S}.{moment.microsecond // 1000:03}-{TRACK_CHARACTERS.sub('_', track or 'x')}.jpg"
-    return f"{CROP_SCHEME}{camera}/{moment:%Y-%m-%d}/{name}"
+
+
+def crop_uri(camera: str, captured_at: float, track: str) -> str:
+    """Name of the picture of a track of a camera at a moment, seconds since 1970; another one for each track."""
+    moment = datetime.fromtimestamp(captured_at, UTC)
+    name = TRACK_CHARACTERS.sub("_", track)
+    if name != track or len(name) > TRACK_LENGTH:
+        name = f"{name[:TRACK_LENGTH]}-{hashlib.sha256(track.encode(errors='surrogatepass')).hexdigest()[:12]}"
+    time_of_day = f"{moment:%H%M%S}.{moment.microsecond // 1000:03}"
+    return f"{CROP_SCHEME}{camera}/{moment:%Y-%m-%d}/{time_of_day}-{name}.jpg"
+
+
+def _check_box(box: tuple[int, int, int, int] | None) -> None:
+    if box is None:
+        return
+    is_box = isinstance(box, tuple) and len(box) == 4 and all(isinstance(side, int) for side in box)
+    if not is_box or min(box[2:]) < 1 or max(map(abs, box)) > LARGEST_SIDE:
+        raise InputError(f"box is {box!r}, expected left, top, width and height in whole pixels, of at least one pixel")
 
 
 def encode_jpeg(image: UInt8Array) -> bytes:

@@ -97,6 +97,7 @@ class IngestReport:
         encode_seconds: how long encoding took, in a thread of its own.
         swept: pictures of an earlier ingest that was killed, deleted because no item had them.
         problem: why the last picture had to be tried again; empty if none had.
+        stuck: threads that a library still blocks; they end with its time limit.
     """
 
     gallery: str
@@ -107,6 +108,7 @@ class IngestReport:
     encode_seconds: float
     swept: int
     problem: str
+    stuck: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:

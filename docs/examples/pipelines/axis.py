@@ -30,7 +30,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from sal_runtime import Gallery, ImageEncoder, InputError, SalError, open_bundle
-from sal_service.video.intake import Intake
+from sal_service.video import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

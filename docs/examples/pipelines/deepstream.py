@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from sal_runtime import Gallery, GalleryItem, ImageEncoder, open_bundle
+from sal_runtime import Gallery, ImageEncoder, open_bundle
 from sal_runtime.arrays import UInt8Array
-from sal_service.video.intake import Intake
+from sal_service.video import Intake, KeptCrop
 
 Person = dict[str, Any]  # the arguments of Intake.submit
 Message = dict[str, Any]  # what DeepStream says of a frame
@@ -67,7 +67,7 @@ def people(message: Message, frame: UInt8Array, cameras: list[str], now: float) 
     return found, problems
 
 
-def report(answer: Future[GalleryItem]) -> None:
+def report(answer: Future[KeptCrop]) -> None:
     """Called when the gallery holds a crop, or is not going to."""
     if (error := answer.exception()) is not None:
         logging.warning("%s", error)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from sal_runtime import Gallery, ImageEncoder, open_bundle
-from sal_service.video.intake import Intake
+from sal_service.video import Intake
 
 Person = dict[str, Any]  # the arguments of Intake.submit
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)

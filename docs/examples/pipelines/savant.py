@@ -25,8 +25,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sal_runtime import Gallery, GalleryItem, ImageEncoder, InputError, open_bundle
-from sal_service.video.intake import Intake
+from sal_runtime import Gallery, ImageEncoder, InputError, open_bundle
+from sal_service.video import Intake, KeptCrop
 
 Person = dict[str, Any]  # the arguments of Intake.submit
 MALFORMED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -71,7 +71,7 @@ def _corners(place: dict[str, float]) -> list[int]:
     return [max(0, round(edge)) for edge in edges]
 
 
-def report(answer: Future[GalleryItem]) -> None:
+def report(answer: Future[KeptCrop]) -> None:
     """Called when the gallery holds a crop, or is not going to."""
     if (error := answer.exception()) is not None:
         logging.warning("%s", error)

@@ -36,7 +36,7 @@ class Reader(Protocol):
 def open_reader(
     place: str | os.PathLike[str],
     settings: SourceSettings | None = None,
-    wake: Callable[[], None] = lambda: None,
+    wake: Callable[[], None] | None = None,
 ) -> Reader:
     """Read a place in the background from now on.
 
@@ -49,7 +49,7 @@ def open_reader(
     Raises:
         InputError, BackendError: as `open_source`. A camera that cannot be reached is no error, but a state.
     """
-    settings = settings or SourceSettings()
+    settings, wake = settings or SourceSettings(), wake or _nothing
     source = open_source(place, settings)
     if not source.is_live:
         return RecordedReader(source, wake=wake)
@@ -60,3 +60,7 @@ def open_reader(
         silent_seconds=settings.silent_seconds,
         wake=wake,
     )
+
+
+def _nothing() -> None:
+    """Nobody is to be woken."""

@@ -153,3 +153,38 @@ def test_a_closed_intake_takes_nothing(bundle: Bundle, gallery: Gallery) -> None
     assert threading.active_count() == before
     with pytest.raises(InputError, match="closed"):
         intake.submit(RED, camera="door", captured_at=NOON)
+
+
+def test_people_without_a_track_are_told_apart_by_their_pictures(bundle: Bundle, gallery: Gallery) -> None:
+    with Intake(gallery, ImageEncoder(bundle)) as intake:
+        for crop in (RED, RED[:60], RED):
+            intake.submit(crop, camera="door", captured_at=NOON).result(LONG)
+    assert len(gallery) == 2
+
+
+def test_a_track_may_have_any_name(bundle: Bundle, gallery: Gallery) -> None:
+    names = ["x" * 100_000, "x" * 99_999 + "y", "ä/ö\n..", "ä/ö\n.,"]
+    with Intake(gallery, ImageEncoder(bundle)) as intake:
+        for name in names:
+            intake.submit(RED, camera="door", captured_at=NOON, track=name).result(LONG)
+    assert sorted(item.track or "" for item in gallery.all_items()) == sorted(names)
+    assert all(gallery.image_path(item).is_file() for item in gallery.all_items())
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 5), (0, 0, 5, -1), (0, 0, 2**40, 5), (2**40, 0, 5, 5), (0, 0, 5), "box"])
+def test_a_box_that_is_none_is_refused(bundle: Bundle, gallery: Gallery, box: Any) -> None:
+    with Intake(gallery, ImageEncoder(bundle)) as intake, pytest.raises(InputError, match="box"):
+        intake.submit(RED, camera="door", captured_at=NOON, box=box).result(LONG)
+    assert intake.counts.refused == 1
+
+
+def test_a_crop_that_comes_again_and_is_given_up_leaves_the_picture_of_the_first(
+    bundle: Bundle, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_TRIES_SECONDS", 0.1)
+    with Intake(gallery, ImageEncoder(bundle)) as intake:
+        item = intake.submit(RED, camera="door", captured_at=NOON, track="1").result(LONG).item
+        monkeypatch.setattr(module, "write_crop", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        intake.submit(RED, camera="door", captured_at=NOON, track="1")
+    assert intake.counts.given_up == 1
+    assert gallery.image_path(item).is_file()
