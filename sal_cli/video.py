@@ -125,7 +125,7 @@ def ingest_cameras(request: IngestRequest, tell: Callable[[IngestReport], None])
 
     @cache
     def open_detector(path: Path) -> Detector:
-        return Detector(path, device=device, min_score=LOWEST_SCORE, min_height=0)
+        return Detector(path, device=device, min_score=LOWEST_SCORE, min_height=0, threads=1)
 
     def detector_for(camera: Camera) -> Detector:
         return open_detector(_detector_path(camera, request.detector))

@@ -70,7 +70,7 @@ def main() -> None:
         lines = [stack.enter_context(Line(simulated.port)) for _ in range(given.cameras)]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         gallery = stack.enter_context(Gallery.create(folder / "people.sal", bundle))
-        detector = Detector(given.detector, min_score=LOWEST_SCORE, min_height=0)
+        detector = Detector(given.detector, min_score=LOWEST_SCORE, min_height=0, threads=1)
         cameras = [
             Camera(
                 f"c{number}",

@@ -73,7 +73,7 @@ def main() -> None:
 def _whole(video: Path, detector: Path, bundle: Bundle) -> dict[str, Any]:
     """One ingest as the command does it."""
     with tempfile.TemporaryDirectory() as folder, Gallery.create(Path(folder, "people.sal"), bundle) as gallery:
-        opened = Detector(detector, min_score=LOWEST_SCORE, min_height=0)
+        opened = Detector(detector, min_score=LOWEST_SCORE, min_height=0, threads=1)
         encoder = ImageEncoder(bundle, precision="int8", threads=1)
         before = _processor_seconds()
         report = Ingest([Camera("yard", str(video))], gallery, encoder, lambda _: opened).run()

@@ -28,7 +28,7 @@ def ask(people: PersonSearch, description: str, ended: threading.Event) -> None:
 def main(cameras: Path, detector: Path, path: Path, description: str) -> None:
     """Look at the cameras until they end, or for ever."""
     bundle = open_bundle()
-    shared = Detector(detector, min_score=0.1, min_height=0)  # each camera has limits of its own
+    shared = Detector(detector, min_score=0.1, min_height=0, threads=1)  # each camera has limits of its own
 
     def detector_for(_: Camera) -> Detector:
         return shared

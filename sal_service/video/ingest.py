@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from sal_runtime.encoding.encoders import ImageEncoder
+from sal_runtime.encoding.encoders import ImageEncoder, num_encoders
 from sal_runtime.errors import SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_service.video.cameras import Camera
@@ -21,8 +22,8 @@ from sal_service.video.intake import Intake, Pictures
 from sal_service.video.people import CameraPeople
 from sal_service.video.report import CameraReport, IngestReport, LossReport
 from sal_service.video.sources.exits import stop_all
-from sal_service.video.sources.live import LiveReader
 from sal_service.video.sources.reading import Reader, open_reader
+from sal_service.video.sources.recorded import RecordedReader
 
 LOWEST_SCORE = 0.1
 """Detections with a lower score are not even used to follow a track."""
@@ -32,11 +33,11 @@ FEWEST_A_SECOND = 5.0
 """With fewer frames a second, the tracks of people who walk break (docs/cameras.md)."""
 TELL_SECONDS = 0.5
 
-Round = list[tuple["Lane", Frame]]
+Part = list[tuple["Lane", Frame]]
 """Frames that one detector looks at together."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Lane:
     """One camera on its way through an ingest."""
 
@@ -50,19 +51,16 @@ class Lane:
     passed_over: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def take(self) -> list[Frame]:
-        """The frames that are looked at next, without waiting; of a file as many as the detector takes at once."""
-        frames: list[Frame] = []
-        most = 1 if isinstance(self.reader, LiveReader) else self.detector.batch
+    def take(self) -> Frame | None:
+        """The next frame that is to be looked at, if there is one by now."""
         try:
-            while len(frames) < most and (frame := self.reader.take(0)) is not None:
+            while (frame := self.reader.take(0)) is not None:
                 if self._is_due(frame.captured_at):
-                    frames.append(frame)
-                else:
-                    self.passed_over += 1
+                    return frame
+                self.passed_over += 1
         except SalError as error:
             self.notes.append(f"cannot be read any further: {error}")
-        return frames
+        return None
 
     def _is_due(self, moment: float) -> bool:
         """Whether the rate that was asked for has room for a frame of this moment."""
@@ -129,7 +127,7 @@ class Ingest:
         gallery: open for writing, of the bundle of the encoder; it follows no folder.
         encoder: of images.
         detector_for: the detector of a camera, made with `min_score` at most `LOWEST_SCORE` and `min_height` 0, because
-            each camera has its own.
+            each camera has its own; and on a CPU with one thread, because frames are looked at beside each other.
         pictures: what is kept of each picture beside the gallery.
 
     Attributes:
@@ -163,6 +161,9 @@ class Ingest:
         except BaseException:
             self.close()
             raise
+        self._turns = deque(self.lanes)
+        on_cpu = all(lane.detector.device == "cpu" for lane in self.lanes)
+        self._workers = num_encoders() if on_cpu else 1
 
     def stop(self) -> None:
         """Let `run` return soon, from any thread or signal handler; what was acknowledged stays."""
@@ -177,22 +178,24 @@ class Ingest:
         """
         told = time.monotonic()
         try:
-            with ThreadPoolExecutor(1, "sal-detect") as executor:
-                seen: list[tuple[Round, Future[list[Detections]]]] = []
+            with ThreadPoolExecutor(self._workers, "sal-detect") as executor:
+                looked_at: deque[tuple[Part, Future[list[Detections]]]] = deque()
                 while not self._stop.is_set():
                     self._wake.clear()
                     # the detector works on these while what it saw before is tracked
-                    looked_at = [(part, executor.submit(_detect, part)) for part in self._take()]
-                    _track(seen)
-                    seen = looked_at
+                    while len(looked_at) <= self._workers and (part := self._take()):
+                        looked_at.append((part, executor.submit(_detect, part)))
                     if tell is not None and time.monotonic() - told >= TELL_SECONDS:
                         told = time.monotonic()
                         tell(self.report())
-                    if not seen:
-                        if all(lane.reader.finished for lane in self.lanes):
-                            break
+                    if looked_at:
+                        _track(*looked_at.popleft())
+                    elif all(lane.reader.finished for lane in self.lanes):
+                        break
+                    else:
                         self._wake.wait(LONGEST_WAIT)
-                _track(seen)
+                while looked_at:
+                    _track(*looked_at.popleft())
             for lane in self.lanes:
                 lane.people.finish()
         finally:
@@ -219,23 +222,30 @@ class Ingest:
             stuck=self._stuck,
         )
 
-    def _take(self) -> list[Round]:
-        """Frames that wait, for each detector."""
-        parts: dict[Detector, Round] = {}
-        for lane in self.lanes:
-            for frame in lane.take():
-                parts.setdefault(lane.detector, []).append((lane, frame))
-        return list(parts.values())
+    def _take(self) -> Part:
+        """Frames for one run of a detector: one of each camera that has one, and of recordings as many as it takes."""
+        part: Part = []
+        waiting = deque(self._turns)
+        while waiting and (not part or len(part) < part[0][0].detector.batch):
+            lane = waiting.popleft()
+            is_other = bool(part) and lane.detector is not part[0][0].detector
+            if is_other or (frame := lane.take()) is None:
+                continue
+            part.append((lane, frame))
+            self._turns.remove(lane)
+            self._turns.append(lane)  # the last one to be asked next time
+            if isinstance(lane.reader, RecordedReader):
+                waiting.append(lane)
+        return part
 
 
-def _detect(part: Round) -> list[Detections]:
+def _detect(part: Part) -> list[Detections]:
     return part[0][0].detector.detect([frame.image for _, frame in part])
 
 
-def _track(looked_at: list[tuple[Round, Future[list[Detections]]]]) -> None:
-    for part, answer in looked_at:
-        for (lane, frame), detections in zip(part, answer.result(), strict=True):
-            lane.see(frame, detections)
+def _track(part: Part, answer: Future[list[Detections]]) -> None:
+    for (lane, frame), detections in zip(part, answer.result(), strict=True):
+        lane.see(frame, detections)
 
 
 def in_words(detector: Detector) -> str:
