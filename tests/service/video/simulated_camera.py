@@ -134,6 +134,10 @@ class Line:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
+    def set(self, mode: Mode) -> None:
+        """Change what happens to what goes through."""
+        self.mode = mode
+
     def cut(self) -> None:
         """End all connections; new ones are possible."""
         for end in self._ends:
