@@ -2,8 +2,7 @@
 
     python -m benchmarks.speed.tracking DETECTIONS.npz
 
-DETECTIONS.npz holds what a detector saw in OpenCV's `vtest.avi` (795 frames, 10 a second): boxes float32 `[n, 4]` of
-all frames one after the other (left, top, right, bottom), scores float32 `[n]`, and counts `[795]`. Run it in an
+DETECTIONS.npz is what `vtest_detections` writes of OpenCV's `vtest.avi` (795 frames, 10 a second). Run it in an
 environment of its own with `pip install trackers` beside what sal needs.
 
 Two films are tracked, at every frame and at fewer. `vtest`: the people are known from `vtest_people.csv`, which was
