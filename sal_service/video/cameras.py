@@ -55,6 +55,7 @@ class Camera:
         detector: path of the .onnx file that finds people; None takes the one that all cameras share.
         clock: of a live camera, what moments are read from; a recording has its own.
         started_at: of a recording, when it began, seconds since 1970, UTC; None takes the time of its file.
+        frame_rate: of a folder of frames, frames a second; None takes the times of the files.
         library: what reads videos and addresses, `opencv` or `pyav`.
         key_frames_only: look only at the frames that a video can be entered at.
         hardware: decoder of the graphics device, as FFmpeg names it; None decodes on the processor.
@@ -75,6 +76,7 @@ class Camera:
     detector: str | None = None
     clock: AskedClock = "arrival"
     started_at: float | None = None
+    frame_rate: float | None = None
     library: Library = "opencv"
     key_frames_only: bool = False
     hardware: str | None = None
@@ -119,6 +121,7 @@ class Camera:
         """
         return SourceSettings(
             started_at=self.started_at,
+            frame_rate=self.frame_rate,
             clock=self.clock,
             library=self.library,
             key_frames_only=self.key_frames_only,
@@ -226,6 +229,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "rate": (int, float),
     "clock": (str,),
     "started_at": (int, float),
+    "frame_rate": (int, float),
     "library": (str,),
     "keep": (int,),
     "min_height": (int,),

@@ -24,10 +24,10 @@ class FrameFolder:
 
     Args:
         path: the folder; folders in it are not read.
-        settings: `rate` and `started_at` are used.
+        settings: `frame_rate` and `started_at` are used.
 
     Raises:
-        InputError: it holds no images, or the times of the files do not increase and no rate is given.
+        InputError: it holds no images, or the times of the files do not increase and no `frame_rate` is given.
     """
 
     is_live = False
@@ -77,13 +77,13 @@ def _parts(name: str) -> Iterator[tuple[bool, str]]:
 def _moments(folder: Path, paths: list[Path], settings: SourceSettings) -> list[float]:
     modified = [path.stat().st_mtime for path in paths]
     start = settings.started_at
-    if settings.rate is not None:
+    if settings.frame_rate is not None:
         first = modified[0] if start is None else start
-        return [first + number / settings.rate for number in range(len(paths))]
+        return [first + number / settings.frame_rate for number in range(len(paths))]
     if any(after <= before for before, after in pairwise(modified)):
         raise InputError(
             f"{folder}: the files are not younger one after the other in the order of their names, so their times are "
             "not those of the frames; give the frames a second",
-            parameter="rate",
+            parameter="frame_rate",
         )
     return modified if start is None else [moment - modified[0] + start for moment in modified]

@@ -25,7 +25,7 @@ class SourceSettings:
         started_at: of a video file or a folder of frames: when its first frame was taken, seconds since 1970, UTC.
             Without it, a video file ends when the file was last modified, and frames of a folder are as old as their
             files.
-        rate: of a folder of frames: frames a second. Without it, the moments of the frames are those of their files.
+        frame_rate: of a folder of frames: frames a second. Without it, the moments of the frames are those of their files.
         clock: of an address: what gives the moments of its frames.
         key_frames_only: read only the frames that a video can be entered at.
         hardware: decoder of the graphics device, as FFmpeg names it, such as `cuda`; None decodes on the processor.
@@ -37,7 +37,7 @@ class SourceSettings:
     """
 
     started_at: float | None = None
-    rate: float | None = None
+    frame_rate: float | None = None
     clock: AskedClock = "arrival"
     key_frames_only: bool = False
     hardware: str | None = None
@@ -48,7 +48,7 @@ class SourceSettings:
     silent_seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("rate", "open_seconds", "silent_seconds"):
+        for name in ("frame_rate", "open_seconds", "silent_seconds"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value!r}, expected a number above 0", parameter=name)

@@ -56,7 +56,7 @@ def test_a_closed_source_ends(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), numbered(1))
     cv2.imwrite(str(tmp_path / "2.png"), numbered(2))
     for place in (draw_video(tmp_path / "yard.avi", 9), tmp_path):
-        source = open_source(place, SourceSettings(rate=5))
+        source = open_source(place, SourceSettings(frame_rate=5))
         frames = source.frames()
         next(frames)
         source.close()
@@ -67,7 +67,7 @@ def test_frames_of_a_folder_by_the_numbers_in_their_names(tmp_path: Path) -> Non
     for number in (10, 9, 1, 0, 2):
         cv2.imwrite(str(tmp_path / f"frame{number}.png"), numbered(number))
     (tmp_path / "notes.txt").write_text("of a camera")
-    frames = list(open_source(tmp_path, SourceSettings(rate=4, started_at=BEGIN)).frames())
+    frames = list(open_source(tmp_path, SourceSettings(frame_rate=4, started_at=BEGIN)).frames())
     assert [number_of(frame.image) for frame in frames] == [0, 1, 2, 9, 10]
     assert [frame.captured_at - BEGIN for frame in frames] == [0, 0.25, 0.5, 0.75, 1.0]
 
@@ -76,7 +76,7 @@ def test_frames_of_a_folder_are_in_the_order_of_colours_that_opencv_reads(tmp_pa
     image = np.zeros((8, 8, 3), np.uint8)
     image[..., 0] = 200
     cv2.imwrite(str(tmp_path / "blue.png"), image)
-    (frame,) = open_source(tmp_path, SourceSettings(rate=1)).frames()
+    (frame,) = open_source(tmp_path, SourceSettings(frame_rate=1)).frames()
     assert np.array_equal(frame.image, cv2.imread(str(tmp_path / "blue.png")))
 
 
@@ -90,13 +90,13 @@ def test_times_of_files_are_those_of_frames_only_if_they_increase(tmp_path: Path
     os.utime(tmp_path / "2.png", (0, BEGIN + 0.5))
     with pytest.raises(InputError, match="give the frames a second") as caught:
         open_source(tmp_path)
-    assert caught.value.parameter == "rate"
+    assert caught.value.parameter == "frame_rate"
 
 
 def test_a_damaged_frame_of_a_folder_is_counted_and_keeps_its_number(tmp_path: Path) -> None:
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), numbered(number))
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
-    source = open_source(tmp_path, SourceSettings(rate=1))
+    source = open_source(tmp_path, SourceSettings(frame_rate=1))
     assert [frame.position for frame in source.frames()] == [0, 2]
     assert source.troubles == {"frames that could not be read": 1}

@@ -129,7 +129,7 @@ def test_settings_that_a_source_cannot_follow_are_errors(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("rate", 0.0),
+        ("frame_rate", 0.0),
         ("silent_seconds", float("nan")),
         ("open_seconds", -1.0),
         ("started_at", float("inf")),
