@@ -17,6 +17,7 @@ HINTS = {
     "dataset": "--dataset",
     "device": "--device",
     "drop_missing": "--drop-missing",
+    "frame_rate": "frame_rate in a file for --cameras",
     "gallery": "`sal gallery add` makes and fills galleries",
     "gallery_bundle": "--bundle, or type `sal gallery reindex`",
     "gallery_precision": "leave out --precision, or type `sal gallery reindex --precision`",

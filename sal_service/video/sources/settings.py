@@ -25,7 +25,8 @@ class SourceSettings:
         started_at: of a video file or a folder of frames: when its first frame was taken, seconds since 1970, UTC.
             Without it, a video file ends when the file was last modified, and frames of a folder are as old as their
             files.
-        frame_rate: of a folder of frames: frames a second. Without it, the moments of the frames are those of their files.
+        frame_rate: of a folder of frames: frames a second. Without it, the moments of the frames are those of their
+            files.
         clock: of an address: what gives the moments of its frames.
         key_frames_only: read only the frames that a video can be entered at.
         hardware: decoder of the graphics device, as FFmpeg names it, such as `cuda`; None decodes on the processor.
