@@ -47,8 +47,10 @@ class IngestLines:
             tracks, kept, dropped = (
                 sum(getattr(camera, name) for camera in report.cameras) for name in ("tracks", "kept", "dropped")
             )
-            frames = sum(camera.detected for camera in report.cameras)
-            text = f"{frames:,} frames, {report.frames_per_second:,.0f} a second, {dropped:,} dropped; "
+            done = f"{sum(camera.received for camera in report.cameras):,}"
+            if all(camera.expected is not None for camera in report.cameras):
+                done += f" of {sum(camera.expected or 0 for camera in report.cameras):,}"
+            text = f"{done} frames, {report.frames_per_second:,.0f} a second, {dropped:,} dropped; "
             self._replace(text + f"{tracks:,} people, {kept:,} pictures")
 
     def __enter__(self) -> IngestLines:

@@ -12,9 +12,11 @@ FILE_TIME = "mtime"
 """Stands for the modification time of the image file, instead of a moment."""
 MOMENTS = (
     "ISO 8601 such as 2026-11-23T14:02 (local time) or 2026-11-23T14:02+01:00, today, yesterday, or an age such as "
-    "-30m, -2h or -7d"
+    "-30m, -2h or -7d, or seconds since 1970"
 )
 """The forms of a moment, for messages."""
+_SECONDS_SINCE_1970 = re.compile(r"\d{9,11}(\.\d+)?")
+"""What pipelines write: seconds between 1973 and 5138."""
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -38,7 +40,8 @@ def parse_moment(text: str, now: datetime | None = None) -> float:
     """Seconds since 1970 of a moment as people write it.
 
     A moment in ISO 8601 is in the local time zone (that of the variable `TZ`, or of the machine) unless it names an
-    offset; `today` and `yesterday` begin at midnight there; `-2h` is an age before now.
+    offset; `today` and `yesterday` begin at midnight there; `-2h` is an age before now. A number of 9 to 11 digits is in
+    seconds since 1970.
 
     Args:
         text: the moment.
@@ -51,6 +54,8 @@ def parse_moment(text: str, now: datetime | None = None) -> float:
         InputError: the text is not a moment.
     """
     now, word = now or datetime.now(UTC), text.strip().lower()
+    if _SECONDS_SINCE_1970.fullmatch(word):
+        return float(word)
     if word in _DAYS_AGO:
         day = now.astimezone().date() - timedelta(days=_DAYS_AGO[word])
         return _seconds(datetime(day.year, day.month, day.day))

@@ -96,6 +96,7 @@ class Lane:
             condition=state.condition,
             clocks=dict(people.clocks),
             captured=people.captured,
+            expected=self.reader.num_frames if isinstance(self.reader, RecordedReader) else None,
             received=state.received,
             dropped=state.dropped,
             passed_over=self.passed_over,

@@ -34,6 +34,7 @@ class CameraReport:
         condition: what the source did at the end.
         clocks: number of frames by the clock that their moments were read from.
         captured: moments of the first and the last frame that was looked at, seconds since 1970, UTC; None without one.
+        expected: frames that a recording says it has; None where it does not say, and of a live camera.
         received: frames that came.
         dropped: frames that made room for newer ones before anybody looked at them.
         passed_over: frames beyond the rate that was asked for, which nobody looked at.
@@ -62,6 +63,7 @@ class CameraReport:
     condition: str
     clocks: Mapping[Clock, int]
     captured: tuple[float, float] | None
+    expected: int | None
     received: int
     dropped: int
     passed_over: int

@@ -34,6 +34,11 @@ class RecordedReader:
         self._thread.start()
 
     @property
+    def num_frames(self) -> int | None:
+        """Number of frames that the source says it has; None where it does not say."""
+        return self._source.num_frames
+
+    @property
     def finished(self) -> bool:
         """No frame and no error will come any more."""
         with self._changed:

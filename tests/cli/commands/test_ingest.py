@@ -19,7 +19,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.store.file import crops_folder
 from tests.command_line import check_one_error, run_sal
 from tests.research_weights import find_weights
-from tests.service.video.recorded import find_vtest
+from tests.service.video.recorded import write_clip
 
 REPOSITORY = Path(__file__).parents[3]
 FRAMES = 80
@@ -31,14 +31,11 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a short recording and a detector."""
     folder = tmp_path_factory.mktemp("yard")
     shutil.copy(find_weights("yolox_nano.onnx"), folder / "yolox.onnx")
-    capture = cv2.VideoCapture(str(find_vtest()))
-    writer = cv2.VideoWriter(str(folder / "yard.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (768, 576))
-    for number in range(FRAMES):
+    write_clip(folder / "yard.avi", FRAMES)
+    capture = cv2.VideoCapture(str(folder / "yard.avi"))
+    for _ in range(60):
         image = capture.read()[1]
-        writer.write(image)
-        if number == 60:
-            cv2.imwrite(str(folder / "frame.jpg"), image)
-    writer.release()
+    cv2.imwrite(str(folder / "frame.jpg"), image)
     os.utime(folder / "yard.avi", (1_764_331_208, 1_764_331_208))
     return folder
 

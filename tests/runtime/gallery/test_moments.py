@@ -38,6 +38,12 @@ def test_a_moment_without_an_offset_is_local(zone: str) -> None:
     assert ItemFilter(captured_from=local(2026, 7, 1)).words() == (f"from 2026-07-01 00:00:00 {name}",)
 
 
+def test_seconds_since_1970_are_the_same_everywhere(zone: str) -> None:
+    assert parse_moment("1764331200.25") == 1_764_331_200.25
+    assert parse_moment("100000000") == 1e8
+    assert parse_moment("20261123") == local(2026, 11, 23)  # a date without hyphens
+
+
 def test_days_begin_at_local_midnight(zone: str) -> None:
     today = time.localtime(NOW.timestamp())
     midnight = local(today.tm_year, today.tm_mon, today.tm_mday)
@@ -52,7 +58,7 @@ def test_an_age_is_before_now(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "noon", "mtime", "28.11.2026", "-", "-2y", "--2h", "2h", "2026-13-01"])
 def test_a_refusal_lists_what_is_accepted_and_nothing_else(text: str) -> None:
-    with pytest.raises(InputError, match=r"ISO 8601.*today, yesterday.*-30m, -2h or -7d$") as raised:
+    with pytest.raises(InputError, match=r"ISO 8601.*today, yesterday.*-30m, -2h or -7d, or seconds since 1970$") as raised:
         parse_moment(text)
     assert "or mtime" not in str(raised.value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 
 from sal_runtime.files import cache_folder
@@ -27,3 +28,12 @@ def find_vtest() -> Path:
     if named:
         pytest.fail(f"SAL_VIDEO is {named}, which neither is a video nor a folder with {NAME}")
     pytest.skip(f"no recorded video: set SAL_VIDEO to a folder that holds {NAME}")
+
+
+def write_clip(path: Path, frames: int) -> None:
+    """The first frames of that video as a file of its own."""
+    capture = cv2.VideoCapture(str(find_vtest()))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (768, 576))
+    for _ in range(frames):
+        writer.write(capture.read()[1])
+    writer.release()

@@ -66,6 +66,7 @@ def test_every_frame_of_recordings_is_looked_at_and_every_person_kept(
     of_yard, of_door = report.cameras
     for camera in report.cameras:
         assert (camera.received, camera.detected, camera.dropped, camera.passed_over) == (50, 50, 0, 0)
+        assert camera.expected == 50
         assert camera.condition == "ended"
         assert camera.clocks == {"file": 50}
     assert of_yard.captured == pytest.approx((NOON, NOON + 4.9))
