@@ -40,8 +40,8 @@ def parse_moment(text: str, now: datetime | None = None) -> float:
     """Seconds since 1970 of a moment as people write it.
 
     A moment in ISO 8601 is in the local time zone (that of the variable `TZ`, or of the machine) unless it names an
-    offset; `today` and `yesterday` begin at midnight there; `-2h` is an age before now. A number of 9 to 11 digits is in
-    seconds since 1970.
+    offset; `today` and `yesterday` begin at midnight there; `-2h` is an age before now. A number of 9 to 11 digits is
+    in seconds since 1970.
 
     Args:
         text: the moment.
