@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,9 @@ def test_what_a_shell_would_change_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_is_to_be_typed_is_whole(page: Path) -> None:
     for block in blocks_of(page):
-        assert block.language in ("", "sh", "python", "text", "csv", "json"), f"{page.name}:{block.line}"
+        assert block.language in ("", "sh", "python", "text", "csv", "json", "toml"), f"{page.name}:{block.line}"
+        if block.language == "toml":
+            assert tomllib.loads(block.text), f"{page.name}:{block.line}"
         if is_typed(block) and not block.why_not:
             found = PLACEHOLDERS.search(block.text)
             assert not found, f"{page.name}:{block.line} prints {found[0] if found else ''} to be typed"
