@@ -2,11 +2,11 @@
 
     python -m benchmarks.speed.live_cameras yolox_nano.onnx --video vtest.avi --cameras 16 --seconds 60
     python -m benchmarks.speed.live_cameras yolox_nano.onnx --video vtest.avi --cameras 2 --seconds 1200 --flap 20 \
-        --name live_soak
+        --retain 120 --name live_soak
 
 Simulated cameras (GStreamer, RTSP over TCP on the loopback interface) send 5 frames a second of 320 x 240 without end.
 An ingest looks at all of them; one thread searches its gallery twice a second. With `--flap`, the lines to the cameras
-are cut every so many seconds. Limits: the newest frame that was looked at is at most 1 s old; 95 of 100 searches take
+are cut every so many seconds, and with `--retain` older pictures are removed, as a service does. Limits: the newest frame that was looked at is at most 1 s old; 95 of 100 searches take
 at most 100 ms; memory does not grow.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.measurement import write_result
-from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.encoding.encoders import ImageEncoder
 from sal_runtime.gallery.gallery import Gallery
@@ -40,6 +40,7 @@ AGE_LIMIT_SECONDS = 1.0
 SEARCH_LIMIT_MS = 100.0
 SETTLING_SECONDS = 15.0
 """Left out at the beginning: the cameras are connected one after the other, and memory is allocated."""
+PURGE_SECONDS = 10.0
 MIN_HEIGHT = 20
 RATE = 5
 """Frames a second of each camera."""
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--flap", type=float, default=0)
+    parser.add_argument("--retain", type=float, default=0)
     parser.add_argument("--name", default="live_cameras")
     given = parser.parse_args()
     bundle = open_bundle(default_bundle_path())
@@ -82,24 +84,26 @@ def main() -> None:
         ]
         encoder = ImageEncoder(bundle, precision="int8", threads=1)
         ingest = Ingest(cameras, gallery, encoder, lambda _: detector)
-        samples = _watch(ingest, lines, gallery, bundle, given.seconds, given.flap)
+        samples = _watch(ingest, lines, PersonSearch(bundle, gallery), given)
         write_result(given.name, _result(ingest, samples, given))
 
 
-def _watch(
-    ingest: Ingest, lines: Sequence[Line], gallery: Gallery, bundle: Bundle, seconds: float, flap: float
-) -> Samples:
+def _watch(ingest: Ingest, lines: Sequence[Line], people: PersonSearch, given: argparse.Namespace) -> Samples:
     """Let it run, and look at it."""
-    samples, people = Samples(), PersonSearch(bundle, gallery)
+    samples, gallery = Samples(), people.gallery
+    assert isinstance(gallery, Gallery)
     working = threading.Thread(target=ingest.run)
     working.start()
     began = time.monotonic()
-    next_cut = began + flap
-    while (now := time.monotonic()) < began + SETTLING_SECONDS + seconds:
-        if flap and now >= next_cut:
+    next_cut, next_purge = began + given.flap, began + PURGE_SECONDS
+    while (now := time.monotonic()) < began + SETTLING_SECONDS + given.seconds:
+        if given.flap and now >= next_cut:
             for line in lines:
                 line.cut()
-            next_cut += flap
+            next_cut += given.flap
+        if given.retain and now >= next_purge:
+            gallery.purge(before=time.time() - given.retain)
+            next_purge += PURGE_SECONDS
         if now > began + SETTLING_SECONDS:
             samples.ages += [time.time() - lane.people.captured[1] for lane in ingest.lanes if lane.people.captured]
             samples.memory_mb.append(_resident_mb())
@@ -125,6 +129,7 @@ def _result(ingest: Ingest, samples: Samples, given: argparse.Namespace) -> dict
         "frames_a_second_each": RATE,
         "seconds": given.seconds,
         "cut_every_seconds": given.flap or None,
+        "retained_seconds": given.retain or None,
         "age_limit_seconds": AGE_LIMIT_SECONDS,
         "age_seconds": _spread(samples.ages),
         "search_limit_ms": SEARCH_LIMIT_MS,
@@ -138,6 +143,7 @@ def _result(ingest: Ingest, samples: Samples, given: argparse.Namespace) -> dict
         "detected": detected,
         "reconnects": reconnects,
         "pictures": pictures,
+        "pictures_left": len(ingest.gallery),
         "given_up": sum(camera.given_up for camera in report.cameras),
         "threads_left": [thread.name for thread in threading.enumerate() if thread.name.startswith("sal")],
     }

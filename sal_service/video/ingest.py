@@ -132,6 +132,7 @@ class Ingest:
         pictures: what is kept of each picture beside the gallery.
 
     Attributes:
+        gallery: as given.
         lanes: one for each camera.
 
     Raises:
@@ -150,6 +151,7 @@ class Ingest:
     ) -> None:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._began = time.monotonic()
+        self.gallery = gallery
         self._intake = Intake(gallery, encoder, pictures=pictures)
         self._stuck: tuple[str, ...] = ()
         self.lanes: list[Lane] = []
@@ -212,7 +214,7 @@ class Ingest:
         """What became of everything so far."""
         encoded, encode_seconds = self._intake.encoded
         return IngestReport(
-            gallery=str(self._intake.gallery.path),
+            gallery=str(self.gallery.path),
             seconds=time.monotonic() - self._began,
             detectors=tuple(dict.fromkeys(in_words(lane.detector) for lane in self.lanes)),
             cameras=tuple(lane.report() for lane in self.lanes),
