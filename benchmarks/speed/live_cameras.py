@@ -6,8 +6,8 @@
 
 Simulated cameras (GStreamer, RTSP over TCP on the loopback interface) send 5 frames a second of 320 x 240 without end.
 An ingest looks at all of them; one thread searches its gallery twice a second. With `--flap`, the lines to the cameras
-are cut every so many seconds, and with `--retain` older pictures are removed, as a service does. Limits: the newest frame that was looked at is at most 1 s old; 95 of 100 searches take
-at most 100 ms; memory does not grow.
+are cut every so many seconds, and with `--retain` older pictures are removed, as a service does. Limits: the newest
+frame that was looked at is at most 1 s old; 95 of 100 searches take at most 100 ms; memory does not grow.
 """
 
 from __future__ import annotations
