@@ -29,7 +29,7 @@ app = CommandModule()
 SourcesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="SOURCE...",
+        metavar="SOURCE",
         show_default=False,
         help="Video files, folders of frames, a device such as /dev/video0, or an address rtsp://...",
     ),
