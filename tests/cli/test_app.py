@@ -118,7 +118,7 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
 @pytest.mark.parametrize(
     ("line", "position", "expected"),
     [
-        ("sal ", 1, ["search", "train", "eval", "export", "doctor", "gallery", "data", "bundle", "bench"]),
+        ("sal ", 1, ["search", "train", "eval", "export", "ingest", "doctor", "gallery", "data", "bundle", "bench"]),
         ("sal gallery re", 2, ["remove", "reindex"]),
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),

@@ -36,8 +36,10 @@ from sal_service.video.intake import KeptCrop
 from tests.runtime.tiny_bundle import make_tiny_bundle
 from tests.service.video.drawn_scene import BLUE, GREEN, NOON, RED, DrawnDetector, frames, walk, write_folder
 
-LONGEST_SECONDS = 1.0
-"""An ingest lives between nothing and this after its first sign of life."""
+MOST_PICTURES = 10
+"""An ingest lives until so many pictures are acknowledged at most ..."""
+LONGEST_SECONDS = 0.1
+"""... and up to so long after."""
 FORK = multiprocessing.get_context("fork")
 
 
@@ -81,29 +83,17 @@ class IngestTorture:
         child = FORK.Process(target=_ingest, args=(self, number, theirs))
         child.start()
         theirs.close()
-        life = np.random.default_rng([self.seed, number]).uniform(0, LONGEST_SECONDS)
-        said = self._listen(ours, life)
+        random = np.random.default_rng([self.seed, number])
+        said = _listen(ours, int(random.integers(MOST_PICTURES + 1)) + 1)
+        time.sleep(random.uniform(0, LONGEST_SECONDS))
         child.kill()
-        said += self._listen(ours, None)
+        said += _listen(ours, None)
         child.join()
+        said.remove("")
         self.acknowledged |= set(said)
         self.counts["rounds"] += 1
         self.counts["acknowledged"] += len(said)
         self._check()
-
-    def _listen(self, connection: Connection, seconds: float | None) -> list[str]:
-        """What the child says within some seconds of its first word; None listens until it has nothing left to say."""
-        said: list[str] = []
-        deadline = None
-        while deadline is None or seconds is None or time.monotonic() < deadline:
-            try:
-                if seconds is None or connection.poll(0.01 if deadline else 60):
-                    said.append(connection.recv())
-            except EOFError:
-                break
-            if seconds is not None and deadline is None:
-                deadline = time.monotonic() + seconds
-        return [word for word in said if word]
 
     def _check(self) -> None:
         if not self.path.exists():
@@ -120,6 +110,17 @@ class IngestTorture:
         files = [path for path in crops_folder(self.path).rglob("*") if path.is_file()]
         pictures = {CROP_SCHEME + path.relative_to(crops_folder(self.path)).as_posix() for path in files}
         _require(pictures == uris, "a picture has no item")
+
+
+def _listen(connection: Connection, words: int | None) -> list[str]:
+    """So many words of the child, or fewer if it has no more to say; None for all that is left."""
+    said: list[str] = []
+    while words is None or len(said) < words:
+        try:
+            said.append(connection.recv())
+        except EOFError:
+            break
+    return said
 
 
 def _require(is_so: bool, otherwise: str) -> None:
