@@ -167,8 +167,9 @@ class LoadedColumn:
         seen = max(0, min(len(values), self._filled[number] - start))
         same = np.array_equal(self._parts[number][start : start + seen], values[:seen], equal_nan=True)
         if number not in copied and not same:
-            self._parts[number] = self._parts[number].copy()
-            self._filled[number] = 0
+            copy, filled = self._new_part(), self._filled[number]
+            copy[:filled] = self._parts[number][:filled]  # what is behind is not written yet, and takes no room
+            self._parts[number], self._filled[number] = copy, 0
             copied.add(number)
         if number in copied:
             self._parts[number][start : start + len(values)] = values
@@ -176,11 +177,14 @@ class LoadedColumn:
             self._parts[number][start + seen : start + len(values)] = values[seen:]
 
     def _append_part(self) -> None:
+        self._parts.append(self._new_part())
+        self._filled.append(0)
+
+    def _new_part(self) -> AnyArray:
         # a required column needs no nulls, and memory that nobody has written to takes no room
         column = self.column
         shape = PART_SLOTS if column.width == 1 else (PART_SLOTS, column.width)
-        self._parts.append(np.empty(shape, column.dtype) if column.required else column.empty(PART_SLOTS))
-        self._filled.append(0)
+        return np.empty(shape, column.dtype) if column.required else column.empty(PART_SLOTS)
 
 
 def filter_mask(
