@@ -31,8 +31,8 @@ case $name in
     edge) train "$run" student "run.teacher=$teacher" "model.weights=$weights/osnet_0287.safetensors" ;;
     resnet50)
         train "$run" student "run.teacher=$teacher" model.backbone=resnet50 model.stride_on=conv1 model.width=64 \
-            "model.weights=$weights/resnet50.safetensors" stages.0.frozen_blocks=8 stages.0.layer_decay=0.85 \
-            stages.0.epochs=12
+            model.last_stride=1 "model.weights=$weights/resnet50.safetensors" data.erase=0.5 data.brightness=0.25 \
+            stages.0.frozen_blocks=8 stages.0.layer_decay=0.85 stages.0.epochs=8
         ;;
 esac
 sal export --run "$run" --out "$bundle" --dataset street --data "$data" --precision int8
