@@ -167,9 +167,9 @@ class LoadedColumn:
         seen = max(0, min(len(values), self._filled[number] - start))
         same = np.array_equal(self._parts[number][start : start + seen], values[:seen], equal_nan=True)
         if number not in copied and not same:
-            copy, filled = self._new_part(), self._filled[number]
-            copy[:filled] = self._parts[number][:filled]  # what is behind is not written yet, and takes no room
-            self._parts[number], self._filled[number] = copy, 0
+            old = self._parts[number][: self._filled[number]]  # what is behind is not written yet
+            self._parts[number], self._filled[number] = self._new_part(), 0
+            self._parts[number][: len(old)] = old
             copied.add(number)
         if number in copied:
             self._parts[number][start : start + len(values)] = values
@@ -182,9 +182,8 @@ class LoadedColumn:
 
     def _new_part(self) -> AnyArray:
         # a required column needs no nulls, and memory that nobody has written to takes no room
-        column = self.column
-        shape = PART_SLOTS if column.width == 1 else (PART_SLOTS, column.width)
-        return np.empty(shape, column.dtype) if column.required else column.empty(PART_SLOTS)
+        shape = PART_SLOTS if self.column.width == 1 else (PART_SLOTS, self.column.width)
+        return np.empty(shape, self.column.dtype) if self.column.required else self.column.empty(PART_SLOTS)
 
 
 def filter_mask(
