@@ -23,7 +23,7 @@ def lowest_versions(project: Path = PROJECT) -> list[str]:
     extras = described.get("optional-dependencies", {})
     lowest: dict[str, str] = {}
     for requirement in [*described["dependencies"], *(one for extra in extras.values() for one in extra)]:
-        found = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?(?:(?:>=|==)([\d.]+))?", requirement)
+        found = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?(?:(?:>=|==)([\d.]+))?(?:\s*;.*)?", requirement)
         name, version = found.groups() if found else (requirement, None)
         if name == OURS:
             continue

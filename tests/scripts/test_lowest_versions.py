@@ -25,9 +25,10 @@ def test_every_dependency_of_this_project_states_one_lowest_version() -> None:
 
 def test_bounds_become_exact_versions(tmp_path: Path) -> None:
     assert lowest_versions(project(tmp_path, "a[c,d]>=1.0", "sal-person-search[x]")) == ["a==1.0", "b==2"]
+    assert lowest_versions(project(tmp_path, "a>=1.0; python_version < '3.13'")) == ["a==1.0", "b==2"]
 
 
-@pytest.mark.parametrize("requirement", ["a", "a<3", "b>=1"])
+@pytest.mark.parametrize("requirement", ["a", "a<3", "b>=1", "a; python_version < '3'"])
 def test_a_dependency_without_one_lowest_version_is_refused(tmp_path: Path, requirement: str) -> None:
     with pytest.raises(ValueError, match="expected one lowest version of"):
         lowest_versions(project(tmp_path, requirement))

@@ -67,7 +67,7 @@ def test_a_wrong_clock_is_not_believed() -> None:
 
 
 def test_frames_over_zeromq_fill_a_gallery(tmp_path: Path) -> None:
-    pytest.importorskip("savant_rs", reason="needs savant-rs, which is not among our packages")
+    pytest.importorskip("savant_rs", reason="needs savant-rs, which has wheels for Python 3.11 and 3.12 on x86-64 only")
     from savant_rs import primitives, zmq
     from savant_rs.primitives.geometry import RBBox
 

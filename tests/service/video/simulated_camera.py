@@ -35,11 +35,13 @@ _FALSE_START = "the simulated camera did not start"
 
 def missing() -> str:
     """Why no camera can be simulated here; empty if it can."""
+    remedy = "scripts/prepare_system.sh python3 tests installs it on Debian"
     if not os.access(SYSTEM_PYTHON, os.X_OK):
-        return f"{SYSTEM_PYTHON} is missing"
+        return f"{SYSTEM_PYTHON} is missing; {remedy}"
     done = subprocess.run([SYSTEM_PYTHON, __file__, "check"], capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines()
-    return "" if done.returncode == 0 else f"GStreamer's RTSP server is missing: {lines[-1] if lines else 'no reason'}"
+    reason = lines[-1] if lines else "no reason"
+    return "" if done.returncode == 0 else f"needs GStreamer's RTSP server ({reason}); {remedy}"
 
 
 class SimulatedCamera:

@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=False, capture_output=True
     )
     if mounted.returncode:
-        pytest.skip("needs to mount a file system, which root may in some containers")
+        pytest.skip("needs a file system of 3 MB, and this user may not mount one")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 

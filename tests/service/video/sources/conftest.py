@@ -16,7 +16,7 @@ from tests.service.video.sources.test_live import until
 def shared_camera() -> Iterator[SimulatedCamera]:
     """A camera, switched on; with more frames a second, libraries are sooner sure what they read."""
     if reason := simulated_camera.missing():
-        pytest.skip(f"{reason}; scripts/prepare_system.sh python3 tests")
+        pytest.skip(reason)
     with SimulatedCamera(rate=15) as camera:
         yield camera
 

@@ -1,13 +1,11 @@
-"""Videos for tests of sources: drawn ones, whose frames say which one they are, and a real one."""
+"""Drawn videos for tests of sources; their frames say which one they are."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from sal_runtime.arrays import UInt8Array
 
@@ -31,13 +29,4 @@ def draw_video(path: Path, frames: int, rate: float = 10) -> Path:
     for number in range(frames):
         writer.write(numbered(number))
     writer.release()
-    return path
-
-
-def real_video() -> Path:
-    """OpenCV's vtest.avi: 795 frames, 10 a second, 768 x 576; skips where it is not at hand."""
-    folder = Path(os.environ.get("SAL_VIDEO") or Path(__file__).parents[5] / "video")
-    path = folder / "vtest.avi"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; SAL_VIDEO names a folder with OpenCV's sample vtest.avi")
     return path

@@ -32,7 +32,7 @@ LIBRARIES = pytest.mark.parametrize("settings", [OPENCV, PYAV], ids=["opencv", "
 @pytest.fixture(autouse=True)
 def pyav_is_there(request: pytest.FixtureRequest) -> None:
     if "pyav" in request.node.name:
-        pytest.importorskip("av")
+        pytest.importorskip("av", reason="needs PyAV, which the extra `video` installs")
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from sal_runtime.errors import InputError
 from sal_service.video.sources.opening import open_source
 from sal_service.video.sources.settings import SourceSettings
-from tests.service.video.sources.pictures import draw_video, number_of, numbered, real_video
+from tests.service.video.recorded import find_vtest
+from tests.service.video.sources.pictures import draw_video, number_of, numbered
 
 BEGIN = 1_700_000_000.0
 
@@ -35,8 +36,8 @@ def test_a_file_ends_when_it_was_last_modified(tmp_path: Path) -> None:
     assert moments[-1] == pytest.approx(BEGIN - 0.1)
 
 
-def test_the_real_video() -> None:
-    source = open_source(real_video(), SourceSettings(started_at=BEGIN))
+def test_the_find_vtest() -> None:
+    source = open_source(find_vtest(), SourceSettings(started_at=BEGIN))
     frames = [(frame.position, frame.captured_at, frame.image.shape) for frame in source.frames()]
     assert len(frames) == source.num_frames == 795
     assert frames[-1][:2] == pytest.approx((794, BEGIN + 79.4))

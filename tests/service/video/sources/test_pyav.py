@@ -14,8 +14,9 @@ from sal_runtime.errors import BackendError, InputError
 from sal_service.video.sources import pyav
 from sal_service.video.sources.opening import open_source
 from sal_service.video.sources.settings import SourceSettings
+from tests.service.video.recorded import find_vtest
 from tests.service.video.simulated_camera import SimulatedCamera
-from tests.service.video.sources.pictures import draw_video, number_of, real_video
+from tests.service.video.sources.pictures import draw_video, number_of
 
 BEGIN = 1_700_000_000.0
 CAMERA = SourceSettings(clock="camera")
@@ -30,7 +31,7 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def _needs_av() -> None:
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs PyAV, which the extra `video` installs")
 
 
 @pytest.mark.usefixtures("_needs_av")
@@ -44,8 +45,8 @@ def test_every_frame_of_a_file_as_opencv_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_needs_av")
-def test_both_libraries_agree_on_the_real_video() -> None:
-    sources = [open_source(real_video(), SourceSettings(library=library)) for library in ("opencv", "pyav")]
+def test_both_libraries_agree_on_the_find_vtest() -> None:
+    sources = [open_source(find_vtest(), SourceSettings(library=library)) for library in ("opencv", "pyav")]
     pairs = zip(*(source.frames() for source in sources), strict=True)
     for number, (by_opencv, by_pyav) in enumerate(pairs):
         assert by_opencv.captured_at == pytest.approx(by_pyav.captured_at, abs=0.001)
@@ -57,7 +58,7 @@ def test_both_libraries_agree_on_the_real_video() -> None:
 
 @pytest.mark.usefixtures("_needs_av")
 def test_key_frames_only() -> None:
-    source = open_source(real_video(), SourceSettings(key_frames_only=True, started_at=BEGIN))
+    source = open_source(find_vtest(), SourceSettings(key_frames_only=True, started_at=BEGIN))
     moments = [frame.captured_at - BEGIN for frame in source.frames()]
     assert moments == pytest.approx([0, 25, 50, 75])  # as ffprobe lists them
     assert source.num_frames is None

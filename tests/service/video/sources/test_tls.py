@@ -20,7 +20,7 @@ from tests.service.video.simulated_camera import SimulatedCamera
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate that its owner signed, for 127.0.0.1; the file beside it also has the key."""
     if shutil.which("openssl") is None:
-        pytest.skip("the command openssl is missing")
+        pytest.skip("needs the command openssl to make a certificate")
     folder = tmp_path_factory.mktemp("certificate")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out camera.pem -days 2 -subj /CN=127.0.0.1"
     extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
@@ -40,7 +40,7 @@ def secured(certificate: Path) -> Iterator[SimulatedCamera]:
 @pytest.mark.parametrize("library", ["opencv", "pyav"])
 def test_a_certificate_that_nobody_signed(secured: SimulatedCamera, certificate: Path, library: Library) -> None:
     if library == "pyav":
-        pytest.importorskip("av")
+        pytest.importorskip("av", reason="needs PyAV, which the extra `video` installs")
     with pytest.raises(InputError, match=r"its certificate is not trusted \(self.signed certificate\)"):
         next(open_source(secured.address, SourceSettings(library=library)).frames())
     for settings in (
