@@ -118,7 +118,7 @@ ThumbnailsOption = Annotated[
     bool, typer.Option("--thumbnails", rich_help_panel=KEEP, help="Keep pictures of at most 96 pixels height.")
 ]
 DeviceOption = Annotated[
-    Literal["cpu", "cuda"],
+    Literal["cpu", "cuda", "trt"],
     typer.Option("--device", rich_help_panel=COMPUTE, help="Detect and encode on this device, or fail."),
 ]
 ReportOption = Annotated[

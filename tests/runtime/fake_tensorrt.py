@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,11 +24,36 @@ from tests.runtime.fake_cuda import FakeCuda
 HEIGHT, WIDTH, DIM = 6, 4, 5
 # whole numbers: sums are exact, whatever the order and the batch
 _WEIGHT = np.random.default_rng(3).integers(-9, 10, (HEIGHT * WIDTH * 3, DIM)).astype(np.float32)
+TYPES = {"UINT8": np.uint8, "FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64}
 
 
 def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the pretended engine gives: [N, 6, 4, 3] -> [N, 5]."""
     return images.reshape(len(images), HEIGHT * WIDTH * 3).astype(np.float32) @ _WEIGHT
+
+
+@dataclass(frozen=True)
+class FakeGraph:
+    """What engines compute, whatever was asked to be built.
+
+    Attributes:
+        inputs: type and shape by name; -1 where the batch decides.
+        outputs: the same.
+        answer: the outputs for inputs, both by name.
+    """
+
+    inputs: dict[str, tuple[str, tuple[int, ...]]]
+    outputs: dict[str, tuple[str, tuple[int, ...]]]
+    answer: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def encoder(height: int, width: int, dim: int, embed: Callable[[Any], Any]) -> FakeGraph:
+    """The graph of an image encoder."""
+    return FakeGraph(
+        {"images": ("UINT8", (-1, height, width, 3))},
+        {"embeddings": ("FLOAT", (-1, dim))},
+        lambda inputs: {"embeddings": embed(inputs["images"])},
+    )
 
 
 def plan(smallest: int = 1, best: int = 8, largest: int = 32) -> bytes:
@@ -45,12 +71,18 @@ class FakeContext:
         self.size = 0
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        assert name == "images"
-        assert shape[1:] == self._library.image
-        if not self._profile[0] <= shape[0] <= self._profile[2]:
+        stated = self._library.graph.inputs[name][1]
+        assert shape[1:] == stated[1:]
+        if not self._profile[0] <= shape[0] <= self._profile[2] or stated[0] not in (-1, shape[0]):
             return False
         self.size = shape[0]
         return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name in self._library.undecided:
+            return (-1, *self._library.graph.outputs[name][1][1:])
+        graph = self._library.graph
+        return self._shape({**graph.inputs, **graph.outputs}[name][1], self.size)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         assert self._library.cuda.memory[memory][1] == "device"
@@ -69,37 +101,49 @@ class FakeContext:
 
     def _compute(self, size: int) -> None:
         assert self.size == size, "the context's shape was changed under work that refers to it"
-        source, target = (self._library.cuda.memory[self._addresses[name]][0] for name in ("images", "embeddings"))
-        library = self._library
-        images = np.frombuffer(source, np.uint8, size * int(np.prod(library.image))).reshape(size, *library.image)
-        embeddings = np.frombuffer(target, np.float32, size * library.dim).reshape(size, library.dim)
-        embeddings[:] = library.answer(images)
+        graph = self._library.graph
+        inputs = {name: self._array(name, *stated, size) for name, stated in graph.inputs.items()}
+        for name, value in graph.answer(inputs).items():
+            self._array(name, *graph.outputs[name], size)[...] = value
+
+    def _array(self, name: str, kind: str, stated: tuple[int, ...], size: int) -> NDArray[Any]:
+        shape = self._shape(stated, size)
+        buffer = self._library.cuda.memory[self._addresses[name]][0]
+        return np.frombuffer(buffer, TYPES[kind], int(np.prod(shape))).reshape(shape)
+
+    @staticmethod
+    def _shape(stated: tuple[int, ...], size: int) -> tuple[int, ...]:
+        return tuple(size if length == -1 else length for length in stated)
 
 
 class FakeEngine:
     """An `ICudaEngine`."""
 
-    num_io_tensors = 2
-
     def __init__(self, library: FakeTensorRT, profile: list[int]) -> None:
         self._library = library
         self._profile = profile
+        self._tensors = {**library.graph.inputs, **library.graph.outputs}
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self._tensors)
 
     def get_tensor_name(self, index: int) -> str:
-        return ("images", "embeddings")[index]
+        return list(self._tensors)[index]
 
     def get_tensor_mode(self, name: str) -> str:
-        return {"images": "INPUT", "embeddings": "OUTPUT"}[name]
+        return "INPUT" if name in self._library.graph.inputs else "OUTPUT"
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return {"images": (-1, *self._library.image), "embeddings": (-1, self._library.dim)}[name]
+        return self._tensors[name][1]
 
     def get_tensor_dtype(self, name: str) -> str:
-        return {"images": "UINT8", "embeddings": "FLOAT"}[name]
+        return self._tensors[name][0]
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-        assert (name, profile_index) == ("images", 0)
-        return [(size, *self._library.image) for size in self._profile]
+        assert (name in self._library.graph.inputs, profile_index) == (True, 0)
+        assert self._tensors[name][1][0] == -1, "an engine of a fixed batch has no profile"
+        return [(size, *self._tensors[name][1][1:]) for size in self._profile]
 
     def create_execution_context(self) -> FakeContext:
         return FakeContext(self._library, self._profile)
@@ -131,9 +175,8 @@ class FakeTensorRT(ModuleType):
         refuses: the error that executions fail with, if any.
         inspected: types that the engine inspector reports.
         refuses_capture: executions fail while their stream is captured.
-        image: shape of an input row.
-        dim: length of an output row.
-        answer: what engines compute.
+        graph: what engines compute.
+        undecided: outputs whose length the values of the inputs decide.
     """
 
     ILogger = type(
@@ -153,9 +196,8 @@ class FakeTensorRT(ModuleType):
         self.refuses = ""
         self.inspected: list[str] = []
         self.refuses_capture = False
-        self.image: tuple[int, ...] = (HEIGHT, WIDTH, 3)
-        self.dim = DIM
-        self.answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]] = answer
+        self.graph = encoder(HEIGHT, WIDTH, DIM, answer)
+        self.undecided: set[str] = set()
         self.logger: Any = None
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802
@@ -172,7 +214,7 @@ class FakeTensorRT(ModuleType):
 
     @staticmethod
     def nptype(trt_type: str) -> type:
-        return {"UINT8": np.uint8, "FLOAT": np.float32}[trt_type]
+        return TYPES[trt_type]
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:

@@ -55,7 +55,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def library(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     """A GPU whose engines compute what the tiny bundle's image encoder computes."""
     library = fake_tensorrt.install(monkeypatch)
-    library.image, library.dim, library.answer = (SPEC.height, SPEC.width, 3), DIM, embed_image
+    library.graph = fake_tensorrt.encoder(SPEC.height, SPEC.width, DIM, embed_image)
 
     def build(model: bytes, *, precision: Any, profile: Profile, **_: Any) -> BuiltEngine:
         made = fake_tensorrt.plan(profile.min_batch, profile.opt_batch, profile.max_batch)
@@ -146,7 +146,7 @@ def test_retrieval_on_the_gpu_passes_the_gate_again(fp16_finds: bool, passes: bo
 
 
 def test_a_wrong_engine_fails_and_the_other_parts_still_run(library: FakeTensorRT, tmp_path: Path) -> None:
-    library.answer = lambda images: -embed_image(images)
+    library.graph = fake_tensorrt.encoder(SPEC.height, SPEC.width, DIM, lambda images: -embed_image(images))
     code, record = run(tmp_path)
     assert (code, record["failed"]) == (1, ["tensorrt fp32 golden", "tensorrt fp32 parity"])
     assert record["tensorrt fp32 golden"]["failed"].startswith("ParityError: cosines {'min_cosine': -1.0")

@@ -1,4 +1,4 @@
-"""The TensorRT backend: finds or builds the engine of an encoder and runs it for any number of threads."""
+"""The TensorRT backend: finds or builds the engine of a graph and runs it for any number of threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import logging
 import queue
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from sal_runtime.engines.tensorrt.cuda import CudaDevice, cuda_call, current_gpu
 from sal_runtime.engines.tensorrt.key import EngineKey, Profile, this_platform
 from sal_runtime.engines.tensorrt.library import TITLES, TensorRT, find_tensorrt
 from sal_runtime.engines.tensorrt.store import Mismatch, find_engine, read_engine, save_engine
-from sal_runtime.engines.tensorrt.stream import MAX_GRAPHS, EngineStream, LoadedEngine, load_engine
+from sal_runtime.engines.tensorrt.stream import MAX_GRAPHS, EngineStream, EngineTensor, LoadedEngine, load_engine
 from sal_runtime.errors import BackendError, SalError
 from sal_runtime.files import cache_folder, make_cache
 
@@ -64,32 +64,44 @@ class TensorRTBackend:
         return self._loaded.profile
 
     def run(self, batch: AnyArray) -> AnyArray:
-        """Run the engine on a batch of any size.
+        """Run an engine with one input and one output, both with a free first axis, on a batch of any size.
 
         Raises:
             BackendError: the batch has another dtype or shape than the engine's input, or the GPU failed.
         """
-        loaded = self._loaded
-        if batch.dtype != loaded.input_dtype or batch.shape[1:] != loaded.input_shape:
-            raise BackendError(
-                f"the engine takes {loaded.input_dtype} batches of {loaded.input_shape}, "
-                f"got {batch.dtype} {batch.shape[1:]}"
-            )
-        output = np.empty((len(batch), *loaded.output_shape), loaded.output_dtype)
-        largest = loaded.profile.max_batch
+        (taken,), (given,) = self._loaded.inputs, self._loaded.outputs
+        _check(taken, batch)
+        largest = self._loaded.profile.max_batch
+        pieces = (batch[start : start + largest] for start in range(0, len(batch), largest))
+        parts = [self.run_all({taken.name: piece})[given.name] for piece in pieces]
+        return np.concatenate([np.empty((0, *given.row), given.dtype), *parts])
+
+    def run_all(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Run any engine on a batch within its profile; returns all outputs by name.
+
+        Args:
+            inputs: every input by name, all with as many rows.
+
+        Raises:
+            BackendError: an input has another dtype or shape than the engine's, or the GPU failed.
+        """
+        for taken in self._loaded.inputs:
+            _check(taken, inputs[taken.name])
         cuda_call(self._cuda.cudaSetDevice, self._gpu.ordinal)  # the current device is a setting of the thread
         stream = self._idle.get()
         try:
-            for start in range(0, len(batch), largest):
-                piece = batch[start : start + largest]
-                output[start : start + len(piece)] = stream.run(piece)
+            return {name: array.copy() for name, array in stream.run(inputs).items()}
         finally:
             self._idle.put(stream)
-        return output
 
     def close(self) -> None:
         """Free the GPU's memory; also happens when the last reference is dropped."""
         self._finalizer()
+
+
+def _check(taken: EngineTensor, batch: AnyArray) -> None:
+    if (given := (batch.dtype, batch.shape[1:])) != (taken.dtype, taken.row):
+        raise BackendError(f"the engine takes {taken.dtype} batches of {taken.row}, got {given[0]} {given[1]}")
 
 
 def _close_all(streams: list[EngineStream]) -> None:
@@ -101,18 +113,18 @@ def open_tensorrt_backend(
     model: bytes,
     *,
     device: str = "trt",
-    precision: Precision,
+    precision: Precision | None,
     threads: int | None = None,
     profile: Profile = DEFAULT_PROFILE,
     store: Path | None = None,
     progress: BuildProgress | None = None,
 ) -> TensorRTBackend:
-    """Load the engine of an encoder; see `prepare_engine`.
+    """Load the engine of a graph; see `prepare_engine`.
 
     Args:
         model: content of an .onnx file.
         device: `trt`; not used, but part of the interface of every opener, as is `threads`.
-        precision: required precision of the graph and the engine.
+        precision: required precision of an encoder and its engine; None for another graph, which keeps its own.
         threads: not used.
         profile: batch sizes.
         store: folder of engines; None for `engines` in the user's cache.
@@ -130,17 +142,17 @@ def open_tensorrt_backend(
 def prepare_engine(
     model: bytes,
     *,
-    precision: Precision,
+    precision: Precision | None,
     profile: Profile = DEFAULT_PROFILE,
     store: Path | None = None,
     compute_capabilities: Sequence[str] | None = None,
     progress: BuildProgress | None = None,
 ) -> Path:
-    """The folder of the engine of an encoder; if the store has none that fits, logs why and builds it. Runs nothing.
+    """The folder of the engine of a graph; if the store has none that fits, logs why and builds it. Runs nothing.
 
     Args:
         model: content of an .onnx file.
-        precision: required precision of the graph and the engine.
+        precision: required precision of an encoder and its engine; None for another graph, which keeps its own.
         profile: batch sizes.
         store: folder of engines; None for `engines` in the user's cache.
         compute_capabilities: GPUs to build for, with TensorRT-RTX, which needs no GPU for that; None for this GPU.
@@ -177,11 +189,11 @@ def engine_key(
     library: TensorRT,
     model: bytes,
     *,
-    precision: Precision,
+    precision: Precision | None,
     profile: Profile,
     compute_capabilities: Sequence[str] | None = None,
 ) -> EngineKey:
-    """The key that the engine of an encoder is stored under. Arguments as for `prepare_engine`.
+    """The key that the engine of a graph is stored under. Arguments as for `prepare_engine`.
 
     Raises:
         BackendError: the library cannot build for these GPUs here.

@@ -1,4 +1,4 @@
-"""Builds a TensorRT engine of an image encoder: one code path for TensorRT 10.12 and later, 11, and TensorRT-RTX.
+"""Builds a TensorRT engine of a graph: one code path for TensorRT 10.12 and later, 11, and TensorRT-RTX.
 
 The graph determines the precision (half weights, explicit QuantizeLinear and DequantizeLinear); no flag does.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from sal_runtime.arrays import Precision
 from sal_runtime.engines.tensorrt.cuda import current_gpu
 from sal_runtime.engines.tensorrt.key import Profile
-from sal_runtime.engines.tensorrt.library import TensorRT, find_tensorrt
+from sal_runtime.engines.tensorrt.library import FREE, TensorRT, find_tensorrt
 from sal_runtime.engines.tensorrt.precision import PrecisionProof, check_engine, check_graph, check_weights
 from sal_runtime.engines.tensorrt.store import PRIVATE
 from sal_runtime.errors import BackendError
@@ -50,7 +50,7 @@ class BuiltEngine:
 def build_engine(
     model: bytes,
     *,
-    precision: Precision,
+    precision: Precision | None,
     profile: Profile,
     timing_cache: Path | None = None,
     progress: BuildProgress | None = None,
@@ -59,10 +59,11 @@ def build_engine(
     """Build an engine.
 
     Args:
-        model: content of an .onnx file that takes `images` uint8 `[batch, H, W, 3]` and returns `embeddings` float32
-            `[batch, d]`.
-        precision: required precision; checked in the graph and, with TensorRT, in the built engine.
-        profile: batch sizes.
+        model: content of an .onnx file. The first axis of every input is the batch, all others have fixed lengths.
+        precision: required precision of an encoder, which takes `images` uint8 `[batch, H, W, 3]` and returns
+            `embeddings` float32 `[batch, d]`; checked in the graph and, with TensorRT, in the built engine. None for
+            another graph, which keeps its own.
+        profile: batch sizes; those of the graph if its batch is fixed.
         timing_cache: file of kernel timings, read and replaced; speeds up the next build. TensorRT-RTX has none.
         progress: called at each step; an exception that it raises ends the build.
         compute_capabilities: GPUs to build for, for example `["8.9", "12.0"]`; TensorRT-RTX only. None for this GPU.
@@ -75,6 +76,8 @@ def build_engine(
     targets = target_capabilities(library, compute_capabilities)
     builder = library.module.Builder(library.log.logger)
     network, parser = _parse(library, builder, model)
+    if precision is not None:
+        _check_encoder(network)
     graph = check_graph(library, network, precision)
     config = _configure(library, builder, network, profile)
     if library.kind == "tensorrt_rtx":
@@ -89,7 +92,7 @@ def build_engine(
     stated = (library.log.find(WEIGHTS_MESSAGE) or "").split()
     weight_bytes = int(stated[0]) if stated and stated[0].isdigit() else None
     engine = _inspected(library, plan, profile, precision) if library.kind == "tensorrt" else None
-    if engine is None:
+    if engine is None and precision is not None:
         check_weights(weight_bytes, len(model), precision)
     return BuiltEngine(plan, PrecisionProof(graph, engine, weight_bytes, len(plan)))
 
@@ -136,7 +139,6 @@ def _parse(library: TensorRT, builder: Any, model: bytes) -> tuple[Any, Any]:
     if not parser.parse(model):
         errors = [_describe(parser.get_error(number)) for number in range(parser.num_errors)]
         raise BackendError(f"{library.title} cannot parse the graph: {'; '.join(errors) or library.log.errors()}")
-    _check_interface(library, network)
     return network, parser
 
 
@@ -147,20 +149,16 @@ def _describe(error: Any) -> str:
     return f"{error.node_operator() or 'graph'} {error.node_name() or 'without a name'}: {message}{remedy}"
 
 
-def _check_interface(library: TensorRT, network: Any) -> None:
-    types = library.module.DataType
-    inputs = [network.get_input(number) for number in range(network.num_inputs)]
+def _check_encoder(network: Any) -> None:
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     taken, given = (
-        [(tensor.name, tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors] for tensors in (inputs, outputs)
+        [(tensor.name, tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors]
+        for tensors in (_inputs(network), outputs)
     )
-    fits = len(taken) == len(given) == 1 and (taken[0][:2], given[0][:2]) == (
-        (INPUT, types.UINT8.name),
-        (OUTPUT, types.FLOAT.name),
-    )
+    fits = [tensor[:2] for tensor in (*taken, *given)] == [(INPUT, "UINT8"), (OUTPUT, "FLOAT")]
     if fits:
         image, embedding = taken[0][2], given[0][2]
-        fits = (len(image), image[0], image[-1], len(embedding), embedding[0]) == (4, -1, 3, 2, -1)
+        fits = (len(image), image[0], image[-1], len(embedding), embedding[0]) == (4, FREE, 3, 2, FREE)
     if not fits:
         raise BackendError(
             f"the graph takes {taken} and returns {given}; expected one input {INPUT} UINT8 (-1, H, W, 3) and one "
@@ -176,12 +174,23 @@ def _configure(library: TensorRT, builder: Any, network: Any, profile: Profile) 
         config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     if hasattr(module.BuilderFlag, "TF32"):
         config.clear_flag(module.BuilderFlag.TF32)  # default, cuts fp32 products to 10 bits of mantissa
-    batches = builder.create_optimization_profile()
-    image = tuple(network.get_input(0).shape)[1:]
     sizes = (profile.min_batch, profile.opt_batch, profile.max_batch)
-    batches.set_shape(INPUT, *((size, *image) for size in sizes))
-    config.add_optimization_profile(batches)
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in _inputs(network)}
+    if any(FREE in shape[1:] or {shape[0]} not in ({FREE}, {*sizes}) for shape in shapes.values()):
+        taken = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise BackendError(
+            f"the graph takes {taken}, {FREE} for a free length; TensorRT takes a free batch, or {profile}"
+        )
+    if free := {name: row for name, (first, *row) in shapes.items() if first == FREE}:
+        batches = builder.create_optimization_profile()
+        for name, row in free.items():
+            batches.set_shape(name, *((size, *row) for size in sizes))
+        config.add_optimization_profile(batches)
     return config
+
+
+def _inputs(network: Any) -> list[Any]:
+    return [network.get_input(number) for number in range(network.num_inputs)]
 
 
 def _set_targets(library: TensorRT, config: Any, targets: Sequence[str]) -> None:
@@ -245,7 +254,7 @@ def _watched(library: TensorRT, config: Any, progress: BuildProgress | None) -> 
         raise raised[0]
 
 
-def _inspected(library: TensorRT, plan: bytes, profile: Profile, precision: Precision) -> dict[str, int]:
+def _inspected(library: TensorRT, plan: bytes, profile: Profile, precision: Precision | None) -> dict[str, int]:
     """Products by precision, from the engine inspector at the best batch size; it knows types only for a set shape."""
     module = library.module
     library.log.clear()
@@ -254,8 +263,10 @@ def _inspected(library: TensorRT, plan: bytes, profile: Profile, precision: Prec
     context = engine.create_execution_context() if engine is not None else None
     if context is None:
         raise BackendError(f"{library.title} cannot load the engine it built: {library.log.errors()}")
-    image = tuple(engine.get_tensor_shape(INPUT))[1:]
-    context.set_input_shape(INPUT, (profile.opt_batch, *image))
+    for number in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(number)
+        if engine.get_tensor_mode(name) == module.TensorIOMode.INPUT:
+            context.set_input_shape(name, (profile.opt_batch, *tuple(engine.get_tensor_shape(name))[1:]))
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
     return check_engine(inspector.get_engine_information(module.LayerInformationFormat.JSON), precision)

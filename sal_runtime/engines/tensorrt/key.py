@@ -44,7 +44,7 @@ class EngineKey:
 
     Attributes:
         artefact_sha256: sha256 of the .onnx file, hex.
-        precision: precision of the engine.
+        precision: precision of an encoder's engine; None for another graph's, which has that of the graph.
         library: `TensorRT` or `TensorRT-RTX`.
         library_version: full build version.
         compute_capabilities: GPUs that it runs on; TensorRT builds for one, TensorRT-RTX for one or more.
@@ -54,7 +54,7 @@ class EngineKey:
     """
 
     artefact_sha256: str
-    precision: Precision
+    precision: Precision | None
     library: str
     library_version: str
     compute_capabilities: tuple[str, ...]
@@ -87,7 +87,7 @@ def differences(built: EngineKey, wanted: EngineKey) -> list[str]:
     """
     built_by, this_is = (f"{key.library} {key.library_version}" for key in (built, wanted))
     words = {
-        "artefact_sha256": "built from another encoder",
+        "artefact_sha256": "built from another graph",
         "platform": f"built on {built.platform}, this is {wanted.platform}",
         "library": f"built by {built_by}, this is {this_is}",
         "library_version": f"built by {built_by}, this is {this_is}",

@@ -21,6 +21,7 @@ TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 OLDEST = (10, 12)
 """First TensorRT whose strongly typed networks sal can build."""
 KEPT_MESSAGES = 200
+FREE = -1  # length of an axis that is not fixed, in both libraries
 
 _logger = logging.getLogger(__name__)
 

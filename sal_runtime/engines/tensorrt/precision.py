@@ -51,8 +51,8 @@ class PrecisionProof:
         return asdict(self)
 
 
-def check_graph(library: TensorRT, network: Any, precision: Precision) -> dict[str, int]:
-    """Count the products of a parsed network by precision.
+def check_graph(library: TensorRT, network: Any, precision: Precision | None) -> dict[str, int]:
+    """Count the products of a parsed network by precision; None asks for none.
 
     Raises:
         BackendError: the network is not in the requested precision.
@@ -66,12 +66,12 @@ def check_graph(library: TensorRT, network: Any, precision: Precision) -> dict[s
     return dict(counted)
 
 
-def check_engine(information: str, precision: Precision) -> dict[str, int]:
+def check_engine(information: str, precision: Precision | None) -> dict[str, int]:
     """Count the products of a built engine by precision.
 
     Args:
         information: the engine inspector's JSON for the whole engine, with a shape set.
-        precision: requested precision.
+        precision: requested precision; None to count only.
 
     Raises:
         BackendError: the engine was not built in that precision, or the inspector does not tell.
@@ -99,7 +99,9 @@ def check_weights(weight_bytes: int | None, graph_bytes: int, precision: Precisi
         )
 
 
-def _require(counted: Counter[str], precision: Precision, what: str, remedy: str) -> None:
+def _require(counted: Counter[str], precision: Precision | None, what: str, remedy: str) -> None:
+    if precision is None:
+        return
     total = counted.total()
     found = ", ".join(f"{number} {name}" for name, number in counted.most_common()) or "none that can be read"
     share = counted[precision] / total if total else 0.0

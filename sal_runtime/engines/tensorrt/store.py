@@ -73,7 +73,7 @@ def find_engine(store: Path, wanted: EngineKey) -> Path | Mismatch:
             return engine.folder
     same = [engine for engine in engines if engine.key.artefact_sha256 == wanted.artefact_sha256]
     if not same:
-        return Mismatch((f"no engine of this encoder in {store}",))
+        return Mismatch((f"no engine of this graph in {store}",))
     nearest = min(same, key=lambda engine: len(differences(engine.key, wanted)))
     return Mismatch(tuple(differences(nearest.key, wanted)))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from sal_runtime.arrays import AnyArray
 from sal_runtime.engines.tensorrt.cuda import cuda_call, load_cuda, pinned_array
 from sal_runtime.engines.tensorrt.key import Profile
-from sal_runtime.engines.tensorrt.library import TensorRT
+from sal_runtime.engines.tensorrt.library import FREE, TensorRT
 from sal_runtime.errors import BackendError
 
 MAX_GRAPHS = 3
@@ -25,49 +27,58 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class EngineTensor:
+    """An input or an output of an engine.
+
+    Attributes:
+        name: its name.
+        dtype: its dtype.
+        rows: length of the first axis; the profile's largest batch if `is_free`.
+        row: shape without the first axis.
+        is_free: the first axis is as long as the batch.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    rows: int
+    row: tuple[int, ...]
+    is_free: bool
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """Its shape in a run of that many rows."""
+        return (batch if self.is_free else self.rows, *self.row)
+
+    def nbytes(self, batch: int) -> int:
+        """Its size in a run of that many rows."""
+        return math.prod(self.shape(batch)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
 class LoadedEngine:
-    """A deserialised engine with one input and one output, both with a free first axis.
+    """A deserialised engine.
 
     Attributes:
         library: library that loaded the engine.
         runtime: `IRuntime` that deserialised the engine and must live as long.
         engine: the `ICudaEngine`.
-        input_name: name of the input.
-        input_shape: shape of the input without the batch axis.
-        input_dtype: dtype of the input.
-        output_name: name of the output.
-        output_shape: shape of the output without the batch axis.
-        output_dtype: dtype of the output.
+        inputs: its inputs; the first axis of all of them is the batch.
+        outputs: its outputs.
         profile: batch sizes.
     """
 
     library: TensorRT
     runtime: Any
     engine: Any
-    input_name: str
-    input_shape: tuple[int, ...]
-    input_dtype: np.dtype[Any]
-    output_name: str
-    output_shape: tuple[int, ...]
-    output_dtype: np.dtype[Any]
+    inputs: tuple[EngineTensor, ...]
+    outputs: tuple[EngineTensor, ...]
     profile: Profile
-
-    @property
-    def input_bytes(self) -> int:
-        """Size of one input row."""
-        return int(np.prod(self.input_shape)) * self.input_dtype.itemsize
-
-    @property
-    def output_bytes(self) -> int:
-        """Size of one output row."""
-        return int(np.prod(self.output_shape)) * self.output_dtype.itemsize
 
 
 def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
     """Deserialise an engine. Plans are executable code: pass only what `read_engine` returned or what was just built.
 
     Raises:
-        BackendError: the library rejects the plan, or it is not an encoder.
+        BackendError: the library rejects the plan, or an output has no length that the batch size decides.
     """
     module = library.module
     library.log.clear()
@@ -77,21 +88,34 @@ def load_engine(library: TensorRT, plan: bytes) -> LoadedEngine:
         raise BackendError(f"{library.title} cannot load the engine: {library.log.errors()}")
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == module.TensorIOMode.INPUT]
-    outputs = [name for name in names if name not in inputs]
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise BackendError(f"the engine has inputs {inputs} and outputs {outputs}, expected one each")
-    smallest, best, largest = (int(shape[0]) for shape in engine.get_tensor_profile_shape(inputs[0], 0))
+    stated = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+    first = inputs[0]
+    is_fixed = stated[first][0] != FREE  # then the engine has no profile
+    sizes = [stated[first]] * 3 if is_fixed else engine.get_tensor_profile_shape(first, 0)
+    profile = Profile(*(int(shape[0]) for shape in sizes))
+    context = engine.create_execution_context()  # the engine leaves open what follows from the batch size
+    if context is None:
+        raise BackendError(f"{library.title} cannot make an execution context: {library.log.errors()}")
+    for name in inputs:
+        context.set_input_shape(name, (profile.max_batch, *stated[name][1:]))
+
+    def tensor(name: str) -> EngineTensor:
+        rows, *row = context.get_tensor_shape(name)
+        is_free = not is_fixed and stated[name][0] == FREE
+        if FREE in (rows, *row) or (is_free and rows != profile.max_batch):
+            raise BackendError(
+                f"{library.title} gives {name} {[rows, *row]} in a run of {profile.max_batch}, {FREE} for a length "
+                "that the pictures decide; only lengths that the batch size decides can be read"
+            )
+        return EngineTensor(name, np.dtype(module.nptype(engine.get_tensor_dtype(name))), rows, tuple(row), is_free)
+
     return LoadedEngine(
         library=library,
         runtime=runtime,
         engine=engine,
-        input_name=inputs[0],
-        input_shape=tuple(engine.get_tensor_shape(inputs[0]))[1:],
-        input_dtype=np.dtype(module.nptype(engine.get_tensor_dtype(inputs[0]))),
-        output_name=outputs[0],
-        output_shape=tuple(engine.get_tensor_shape(outputs[0]))[1:],
-        output_dtype=np.dtype(module.nptype(engine.get_tensor_dtype(outputs[0]))),
-        profile=Profile(smallest, best, largest),
+        inputs=tuple(tensor(name) for name in inputs),
+        outputs=tuple(tensor(name) for name in names if name not in inputs),
+        profile=profile,
     )
 
 
@@ -119,21 +143,24 @@ class EngineStream:
             cleanup.callback(self._contexts.clear)
             self._stream = cuda_call(self._cuda.cudaStreamCreateWithFlags, self._cuda.cudaStreamNonBlocking)
             cleanup.callback(cuda_call, self._cuda.cudaStreamDestroy, self._stream)
-            self._device_input = self._allocate(cleanup, largest * loaded.input_bytes, pinned=False)
-            self._device_output = self._allocate(cleanup, largest * loaded.output_bytes, pinned=False)
-            host_input = self._allocate(cleanup, largest * loaded.input_bytes, pinned=True)
-            host_output = self._allocate(cleanup, largest * loaded.output_bytes, pinned=True)
-            self._host_input = pinned_array(host_input, (largest, *loaded.input_shape), loaded.input_dtype)
-            self._host_output = pinned_array(host_output, (largest, *loaded.output_shape), loaded.output_dtype)
-            self._addresses = (host_input, host_output)
+            self._on_device: dict[str, int] = {}
+            self._pinned: dict[str, int] = {}
+            self._arrays: dict[str, AnyArray] = {}
+            for tensor in (*loaded.inputs, *loaded.outputs):
+                nbytes = tensor.nbytes(largest)
+                self._on_device[tensor.name] = self._allocate(cleanup, nbytes, pinned=False)
+                self._pinned[tensor.name] = self._allocate(cleanup, nbytes, pinned=True)
+                self._arrays[tensor.name] = pinned_array(self._pinned[tensor.name], tensor.shape(largest), tensor.dtype)
             self._context = self._new_context()
             self._cleanup = cleanup.pop_all()
 
-    def run(self, batch: AnyArray) -> AnyArray:
-        """Output rows of a batch; the array is overwritten by the next run."""
+    def run(self, inputs: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """The outputs of a batch by name; the arrays are overwritten by the next run."""
+        rows = max(len(array) for array in inputs.values())
         # a batch below the profile's smallest runs at that size; the buffer rows behind it are ignored
-        size = max(len(batch), self._loaded.profile.min_batch)
-        self._host_input[: len(batch)] = batch
+        size = max(rows, self._loaded.profile.min_batch)
+        for name, array in inputs.items():
+            self._arrays[name][: len(array)] = array
         graph = self._graphs.get(size)
         if graph is None:
             self._set_size(self._context, size)
@@ -143,29 +170,31 @@ class EngineStream:
         cuda_call(self._cuda.cudaStreamSynchronize, self._stream)
         if graph is None:
             self._consider_graph(size)
-        return self._host_output[: len(batch)]
+        return {
+            tensor.name: self._arrays[tensor.name][:rows] if tensor.is_free else self._arrays[tensor.name]
+            for tensor in self._loaded.outputs
+        }
 
     def close(self) -> None:
         """Free all memory; the stream must not run any more."""
         self._cleanup.close()
 
     def _set_size(self, context: Any, size: int) -> None:
-        if not context.set_input_shape(self._loaded.input_name, (size, *self._loaded.input_shape)):
-            raise self._failed(f"take a batch of {size}")
+        for tensor in self._loaded.inputs:
+            if not context.set_input_shape(tensor.name, tensor.shape(size)):
+                raise self._failed(f"take a batch of {size}")
 
     def _enqueue(self, context: Any, size: int) -> None:
         """Enqueue copy in, compute, copy out, in order; `_set_size` has set the context's size."""
-        loaded, cuda = self._loaded, self._cuda
-        kinds = cuda.cudaMemcpyKind
-        host_input, host_output = self._addresses
-        nbytes = size * loaded.input_bytes
-        to_device = (self._device_input, host_input, nbytes, kinds.cudaMemcpyHostToDevice, self._stream)
-        cuda_call(cuda.cudaMemcpyAsync, *to_device)
+        copy, kinds = self._cuda.cudaMemcpyAsync, self._cuda.cudaMemcpyKind
+        for tensor in self._loaded.inputs:
+            target, source = self._on_device[tensor.name], self._pinned[tensor.name]
+            cuda_call(copy, target, source, tensor.nbytes(size), kinds.cudaMemcpyHostToDevice, self._stream)
         if not context.execute_async_v3(int(self._stream)):
             raise self._failed(f"run a batch of {size}")
-        nbytes = size * loaded.output_bytes
-        to_host = (host_output, self._device_output, nbytes, kinds.cudaMemcpyDeviceToHost, self._stream)
-        cuda_call(cuda.cudaMemcpyAsync, *to_host)
+        for tensor in self._loaded.outputs:
+            target, source = self._pinned[tensor.name], self._on_device[tensor.name]
+            cuda_call(copy, target, source, tensor.nbytes(size), kinds.cudaMemcpyDeviceToHost, self._stream)
 
     def _consider_graph(self, size: int) -> None:
         """Capture a size that recurs; a run then costs one launch instead of one for each kernel."""
@@ -213,7 +242,7 @@ class EngineStream:
         if context is None:
             raise self._failed("make an execution context")
         self._contexts.append(context)
-        for name, address in ((loaded.input_name, self._device_input), (loaded.output_name, self._device_output)):
+        for name, address in self._on_device.items():
             if not context.set_tensor_address(name, int(address)):
                 raise self._failed(f"bind {name}")
         return context

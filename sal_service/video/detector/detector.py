@@ -37,7 +37,8 @@ class Detector:
 
     Args:
         path: the .onnx file.
-        device: `cpu` or `cuda`; the whole graph must run there.
+        device: `cpu`, `cuda` or `trt`; the whole graph must run there. The first use on `trt` builds an engine, which
+            takes from seconds to minutes.
         min_score: detections with a lower score are left out.
         min_height: people lower than this, in pixels of the frame, are left out.
         threads: CPU threads per run, None for all cores.
@@ -52,7 +53,7 @@ class Detector:
 
     Raises:
         InputError: the file or its sidecar cannot be read, or it is not certain what the outputs mean.
-        BackendError: ONNX Runtime is not installed, does not provide the device, or cannot run the graph there.
+        BackendError: the library of the device is not installed, does not provide it, or cannot run the graph there.
     """
 
     def __init__(
@@ -64,21 +65,17 @@ class Detector:
         min_height: float = 48,
         threads: int | None = None,
     ) -> None:
-        if device == "trt":
-            raise BackendError(
-                "device is trt: detectors do not run on TensorRT, only on cpu and cuda", parameter="device"
-            )
         if not 0 < min_score <= 1:
             raise InputError(f"min_score is {min_score}, expected a number above 0, at most 1", parameter="min_score")
         if not min_height >= 0:
             raise InputError(f"min_height is {min_height}, expected a number of pixels", parameter="min_height")
         self._path = Path(path)
         self.title, self.device, self.min_score, self.min_height = self._path.name, device, min_score, min_height
-        self._network = Network(self._path, device=device, threads=threads)
         self.sidecar = find_sidecar(self._path)
         settings = {} if self.sidecar is None else read_sidecar(self.sidecar)
-        size = canvas_size(self._network, settings)
         stated = 1 if "image" in settings.get("columns", ()) else settings.get("batch", 0)
+        self._network = Network(self._path, device=device, largest_batch=stated or LARGEST_BATCH, threads=threads)
+        size = canvas_size(self._network, settings)
         self.batch = self._network.batch or stated or LARGEST_BATCH
         count = self._network.batch or min(self.batch, PROBED)
         remedy = "" if self._network.batch or stated else "; if its graph takes one picture in a run, state batch = 1"

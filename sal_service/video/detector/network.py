@@ -1,17 +1,20 @@
-"""The graph of a detector: its inputs, outputs and metadata, and a session that runs it."""
+"""The graph of a detector: its inputs, outputs and metadata, and an engine that runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sal_runtime.arrays import AnyArray
 from sal_runtime.engines.onnx import open_session, run_on_device, to_device
 from sal_runtime.errors import BackendError, InputError, first_line
+
+if TYPE_CHECKING:
+    from sal_runtime.engines.tensorrt.backend import TensorRTBackend
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -46,11 +49,12 @@ class Port:
 
 
 class Network:
-    """A detector's graph in a session of ONNX Runtime; threads may share it.
+    """A detector's graph in ONNX Runtime or TensorRT; threads may share it.
 
     Args:
         path: an .onnx file.
-        device: `cpu` or `cuda`; the whole graph must run there.
+        device: `cpu`, `cuda` or `trt`; the whole graph must run there. ONNX Runtime reads the graph for `trt` as well.
+        largest_batch: most pictures in a run, if the graph takes any number.
         threads: CPU threads per run, None for all cores.
 
     Attributes:
@@ -69,13 +73,14 @@ class Network:
 
     Raises:
         InputError: the file cannot be read, or its inputs are not those of a detector.
-        BackendError: ONNX Runtime is not installed, does not provide the device, cannot load the graph, or would run
-            part of it elsewhere.
+        BackendError: the library of the device is not installed, does not provide it, cannot load the graph, or would
+            run part of it elsewhere.
     """
 
-    def __init__(self, path: Path, *, device: str, threads: int | None) -> None:
+    def __init__(self, path: Path, *, device: str, largest_batch: int, threads: int | None) -> None:
         self.path, self.device = path, device
-        self._session = _open(path, device, threads)
+        model = _read(path)
+        self._session = _open(path, model, "cpu" if device == "trt" else device, threads)
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
@@ -91,6 +96,8 @@ class Network:
         self.is_planar = self.picture.shape[1] == 3
         self.batch = self.picture.shape[0]
         self.height, self.width = self.picture.shape[2:] if self.is_planar else self.picture.shape[1:3]
+        if device == "trt":
+            self._engine = self._open_engine(model, self.batch or largest_batch)
 
     def run(self, pictures: AnyArray, size: tuple[int, int]) -> dict[str, AnyArray]:
         """The outputs by name, in the order of the graph.
@@ -100,11 +107,14 @@ class Network:
             size: width and height for the input `sizes`, the same for all pictures.
 
         Raises:
-            BackendError: ONNX Runtime failed.
+            BackendError: ONNX Runtime or TensorRT failed.
         """
         feeds = {self.picture.name: pictures}
         if self.sizes is not None:
             feeds[self.sizes.name] = np.tile(np.array(size, self.sizes.dtype), (len(pictures), 1))
+        if self.device == "trt":
+            given = self._engine.run_all(feeds)
+            return {port.name: given[port.name] for port in self.outputs}
         if self.device == "cpu":
             try:
                 values = self._session.run(None, feeds)
@@ -117,6 +127,22 @@ class Network:
             on_device = {name: to_device(array, self.device) for name, array in feeds.items()}
             values = run_on_device(self._session, on_device, self.device)
         return {port.name: value for port, value in zip(self.outputs, values, strict=True)}
+
+    def _open_engine(self, model: bytes, batch: int) -> TensorRTBackend:
+        from sal_runtime.engines.tensorrt.backend import open_tensorrt_backend
+        from sal_runtime.engines.tensorrt.key import Profile
+
+        if self.height is None or self.width is None:
+            raise BackendError(
+                f"detector {self.path}: it takes pictures of any size, and TensorRT needs one; export it with a fixed "
+                "size, its batch may stay free",
+                parameter="device",
+            )
+        profile = Profile(batch if self.batch else 1, batch, batch)
+        try:
+            return open_tensorrt_backend(model, precision=None, profile=profile)
+        except BackendError as error:
+            raise BackendError(f"detector {self.path}: {error}") from error
 
     def listing(self, outputs: Mapping[str, AnyArray] | None = None) -> str:
         """Inputs, outputs and metadata, a line each.
@@ -133,11 +159,14 @@ class Network:
         return "\n".join(lines if self.metadata else [*lines, "  no metadata"])
 
 
-def _open(path: Path, device: str, threads: int | None) -> Any:
+def _read(path: Path) -> bytes:
     try:
-        model = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"detector {path}: {error.strerror}") from error
+
+
+def _open(path: Path, model: bytes, device: str, threads: int | None) -> Any:
     try:
         return open_session(model, device=device, threads=threads)
     except BackendError as error:

@@ -243,7 +243,7 @@ def test_an_engine_is_built_once_and_found_after(
     assert (engine.key.gpu, engine.key.compute_capabilities) == ("NVIDIA Pretended", ("8.9",))
     assert engine.inspection["engine"] == {"fp16": 3}
     assert [record.getMessage() for record in caplog.records] == [
-        "building the TensorRT engine, which takes from seconds to minutes: no engine of this encoder in " + str(store)
+        "building the TensorRT engine, which takes from seconds to minutes: no engine of this graph in " + str(store)
     ]
 
 

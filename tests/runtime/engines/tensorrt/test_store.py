@@ -102,7 +102,7 @@ def test_the_reasons_are_those_of_the_nearest_engine_of_the_same_encoder(store: 
 
 
 def test_an_empty_store_and_another_encoder_are_said_so(store: Path) -> None:
-    expected = Mismatch((f"no engine of this encoder in {store}",))
+    expected = Mismatch((f"no engine of this graph in {store}",))
     assert find_engine(store, KEY) == expected
     save(store, artefact_sha256="b" * 64)
     assert find_engine(store, KEY) == expected
