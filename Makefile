@@ -54,7 +54,7 @@ static: .venv/ready
 	@bash scripts/prepare_system.sh $(PYTHON) tests
 	@echo "setting up .venv: the above, PyTorch, ONNX and the tools (some 300 MB to download)"
 	@$(PYTHON) -m venv .venv
-	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,video,dev]'
+	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,video,serve,dev]'
 	@touch $@
 
 # LOWEST=cpu,train,export,plot,sign,milvus,ray,bench,video installs more; then the tests can run there (CONTRIBUTING.md)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench, an emulated processor, an MQTT broker, a simulated camera (GStreamer) and a
-# recorded video; tests that need them are skipped without.
+# also check for the build tools of cpp_bench, an emulated processor, an MQTT broker, a browser, a simulated camera
+# (GStreamer) and a recorded video; tests that need them are skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
 set -euo pipefail
@@ -27,6 +27,7 @@ if [ "$for_tests" = tests ]; then
         [ -e "/usr/include/${header%:*}" ] || missing+=("${header#*:}")
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+    command -v chromium >/dev/null || missing+=(chromium)
     /usr/bin/python3 tests/service/video/simulated_camera.py check 2>/dev/null || missing+=(
         python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 glib-networking gstreamer1.0-libav
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
