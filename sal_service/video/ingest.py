@@ -18,7 +18,7 @@ from sal_service.video.detections import Detections
 from sal_service.video.detector.detector import Detector
 from sal_service.video.detector.nobody import NobodyWatch
 from sal_service.video.frame import Frame
-from sal_service.video.intake import Intake, Pictures
+from sal_service.video.intake import Intake, KeptCrop, Pictures
 from sal_service.video.people import CameraPeople
 from sal_service.video.report import CameraReport, IngestReport, LossReport
 from sal_service.video.sources.exits import stop_all
@@ -50,6 +50,9 @@ class Lane:
     detected: int = 0
     passed_over: int = 0
     notes: list[str] = field(default_factory=list)
+    turn: int = 0
+    is_removed: bool = False
+    is_ended: bool = False
 
     def take(self) -> Frame | None:
         """The next frame that is to be looked at, if there is one by now."""
@@ -121,18 +124,20 @@ class Lane:
 
 
 class Ingest:
-    """Takes cameras into a gallery until they end, or until it is stopped.
+    """Takes cameras into a gallery until they end, or until it is stopped. Cameras may come and go meanwhile.
 
     Args:
-        cameras: at least one; several may share a name where they are recordings of one camera.
+        cameras: to begin with; several may share a name where they are recordings of one camera.
         gallery: open for writing, of the bundle of the encoder; it follows no folder.
         encoder: of images.
         detector_for: the detector of a camera, made with `min_score` at most `LOWEST_SCORE` and `min_height` 0, because
             each camera has its own; and on a CPU with one thread, because frames are looked at beside each other.
         pictures: what is kept of each picture beside the gallery.
+        on_kept: called with each picture that the gallery holds now, see `Intake`.
 
     Attributes:
         gallery: as given.
+        intake: of the gallery; others may submit to it, too.
         lanes: one for each camera.
 
     Raises:
@@ -148,40 +153,58 @@ class Ingest:
         detector_for: Callable[[Camera], Detector],
         *,
         pictures: Pictures = "full",
+        on_kept: Callable[[KeptCrop], None] | None = None,
     ) -> None:
         self._stop, self._wake = threading.Event(), threading.Event()
-        self._began = time.monotonic()
+        self._began, self._turn = time.monotonic(), 0
         self.gallery = gallery
-        self._intake = Intake(gallery, encoder, pictures=pictures)
+        self.intake = Intake(gallery, encoder, pictures=pictures, on_kept=on_kept)
+        self._detector_for = detector_for
         self._stuck: tuple[str, ...] = ()
         self.lanes: list[Lane] = []
         try:
             for camera in cameras:
-                detector = detector_for(camera)
-                people = CameraPeople(camera, self._intake)
-                reader = open_reader(camera.source, camera.reading(), self._wake.set)
-                self.lanes.append(Lane(camera, reader, detector, people, NobodyWatch(detector)))
+                self.add(camera)
         except BaseException:
             self.close()
             raise
-        self._turns = deque(self.lanes)
-        on_cpu = all(lane.detector.device == "cpu" for lane in self.lanes)
-        self._workers = num_encoders() if on_cpu else 1
+
+    def add(self, camera: Camera) -> None:
+        """Take one more camera in from now on, from any thread.
+
+        Raises:
+            InputError: its source cannot be read at all.
+            BackendError: its source needs a library that is not installed.
+        """
+        detector = self._detector_for(camera)
+        people = CameraPeople(camera, self.intake)
+        reader = open_reader(camera.source, camera.reading(), self._wake.set)
+        self.lanes.append(Lane(camera, reader, detector, people, NobodyWatch(detector)))
+        self._wake.set()
+
+    def remove(self, name: str) -> None:
+        """Take the camera of a name in no more, from any thread; its people so far are kept as `run` goes on."""
+        lanes = [lane for lane in self.lanes if lane.camera.name == name]
+        stop_all([lane.reader for lane in lanes])
+        for lane in lanes:
+            lane.is_removed = True
+        self._wake.set()
 
     def stop(self) -> None:
         """Let `run` return soon, from any thread or signal handler; what was acknowledged stays."""
         self._stop.set()
         self._wake.set()
 
-    def run(self, tell: Callable[[IngestReport], None] | None = None) -> IngestReport:
+    def run(self, tell: Callable[[IngestReport], None] | None = None, *, stay: bool = False) -> IngestReport:
         """Work until all sources have ended or `stop` is called; then everything is in the gallery, or counted as lost.
 
         Args:
             tell: called about twice a second with what became of everything so far; it should return at once.
+            stay: go on where all sources have ended, because cameras may be added; only `stop` ends it.
         """
         told = time.monotonic()
         try:
-            with ThreadPoolExecutor(self._workers, "sal-detect") as executor:
+            with ThreadPoolExecutor(num_encoders(), "sal-detect") as executor:
                 looked_at: deque[tuple[Part, Future[list[Detections]]]] = deque()
                 while not self._stop.is_set():
                     self._wake.clear()
@@ -193,10 +216,11 @@ class Ingest:
                         tell(self.report())
                     if looked_at:
                         _track(*looked_at.popleft())
-                    elif all(lane.reader.finished for lane in self.lanes):
-                        break
-                    else:
+                    elif stay or not all(lane.reader.finished for lane in self.lanes):
                         self._wake.wait(LONGEST_WAIT)
+                    else:
+                        break
+                    self._end_lanes({lane for part, _ in looked_at for lane, _ in part})
                 while looked_at:
                     _track(*looked_at.popleft())
             for lane in self.lanes:
@@ -205,14 +229,28 @@ class Ingest:
             self.close()
         return self.report()
 
+    @property
+    def _workers(self) -> int:
+        """Parts that are looked at beside each other: a GPU takes one after the other."""
+        return num_encoders() if all(lane.detector.device == "cpu" for lane in self.lanes) else 1
+
+    def _end_lanes(self, in_flight: set[Lane]) -> None:
+        """End the tracks of cameras that give nothing any more, and forget those that were removed."""
+        for lane in [*self.lanes]:
+            if (lane.is_removed or lane.reader.finished) and not lane.is_ended and lane not in in_flight:
+                lane.people.finish()
+                lane.is_ended = True
+            if lane.is_removed and lane.is_ended:
+                self.lanes.remove(lane)
+
     def close(self) -> None:
         """End all threads; what is not in the gallery yet is added, or counted as given up."""
         self._stuck = stop_all([lane.reader for lane in self.lanes])
-        self._intake.close()
+        self.intake.close()
 
     def report(self) -> IngestReport:
         """What became of everything so far."""
-        encoded, encode_seconds = self._intake.encoded
+        encoded, encode_seconds = self.intake.encoded
         return IngestReport(
             gallery=str(self.gallery.path),
             seconds=time.monotonic() - self._began,
@@ -220,23 +258,23 @@ class Ingest:
             cameras=tuple(lane.report() for lane in self.lanes),
             encoded=encoded,
             encode_seconds=encode_seconds,
-            swept=self._intake.swept,
-            problem=self._intake.counts.last_problem,
+            swept=self.intake.swept,
+            problem=self.intake.counts.last_problem,
             stuck=self._stuck,
         )
 
     def _take(self) -> Part:
         """Frames for one run of a detector: one of each camera that has one, and of recordings as many as it takes."""
         part: Part = []
-        waiting = deque(self._turns)
+        waiting = deque(sorted((lane for lane in self.lanes if not lane.is_removed), key=lambda lane: lane.turn))
         while waiting and (not part or len(part) < part[0][0].detector.batch):
             lane = waiting.popleft()
             is_other = bool(part) and lane.detector is not part[0][0].detector
             if is_other or (frame := lane.take()) is None:
                 continue
             part.append((lane, frame))
-            self._turns.remove(lane)
-            self._turns.append(lane)  # the last one to be asked next time
+            self._turn += 1
+            lane.turn = self._turn  # the last one to be asked next time
             if isinstance(lane.reader, RecordedReader):
                 waiting.append(lane)
         return part

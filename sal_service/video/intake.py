@@ -10,11 +10,12 @@ full or the gallery is locked by somebody else.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ LARGEST_SIDE = 1_000_000
 RETRY_SECONDS = 1.0
 LAST_TRIES_SECONDS = 5.0
 """How long `close` goes on trying."""
+
+_logger = logging.getLogger(__name__)
 
 
 class HeldBackError(InputError):
@@ -113,6 +116,8 @@ class Intake:
         encoder: encodes the crops.
         pictures: what is kept of each crop beside the gallery.
         max_waiting: crops that wait for a full disk or a locked gallery at most; then the oldest is given up.
+        on_kept: called with each crop that the gallery holds now, before its future is done, in the thread that
+            encodes; it should return at once. If it fails, the crop is kept all the same.
 
     Attributes:
         gallery: as given.
@@ -124,17 +129,24 @@ class Intake:
     """
 
     def __init__(
-        self, gallery: Gallery, encoder: ImageEncoder, *, pictures: Pictures = "full", max_waiting: int = 256
+        self,
+        gallery: Gallery,
+        encoder: ImageEncoder,
+        *,
+        pictures: Pictures = "full",
+        max_waiting: int = 256,
+        on_kept: Callable[[KeptCrop], None] | None = None,
     ) -> None:
         if pictures not in get_args(Pictures):
             raise InputError(f"pictures is {pictures!r}, expected one of {', '.join(get_args(Pictures))}")
         self._live = LiveEncoder(encoder, gallery)
-        self.gallery = gallery
-        self._pictures, self._max_waiting = pictures, max_waiting
+        self.gallery, self._encoder = gallery, encoder
+        self._pictures, self._max_waiting, self._on_kept = pictures, max_waiting, on_kept
         self.swept = sweep_crops(gallery.path, gallery.find)
         self.counts = IntakeCounts()
         self._waiting: deque[_Job] = deque()
         self._turn = threading.Lock()
+        self._gate = threading.RLock()
         self._closing = threading.Event()
         self._retrier = threading.Thread(target=self._retry, name="sal-intake", daemon=True)
         self._retrier.start()
@@ -204,6 +216,26 @@ class Intake:
         self._try(_Job(item, content, picture, answer))
         return answer
 
+    def exchange(self, change: Callable[[], ImageEncoder]) -> None:
+        """Add what was submitted, let `change` work on the gallery while nothing is added, and go on with its encoder.
+
+        Whoever submits meanwhile waits.
+
+        Args:
+            change: makes the gallery one of another bundle, and gives that bundle's encoder.
+
+        Raises:
+            Exception: what `change` raises; then the encoder stays.
+        """
+        with self._gate:
+            before = self._live
+            before.close()
+            try:
+                self._encoder = change()
+            finally:
+                self._live = LiveEncoder(self._encoder, self.gallery)
+                self._live.encoded, self._live.encode_seconds = before.encoded, before.encode_seconds
+
     def close(self) -> None:
         """Finish everything that was submitted; what cannot be added within some seconds is given up, and counted."""
         self._closing.set()
@@ -226,9 +258,10 @@ class Intake:
 
     def _try(self, job: _Job) -> None:
         try:
-            if self._pictures != "none":
-                write_crop(self.gallery.path, job.item.uri, job.picture)
-            future = self._live.submit(job.content, job.item)
+            with self._gate:
+                if self._pictures != "none":
+                    write_crop(self.gallery.path, job.item.uri, job.picture)
+                future = self._live.submit(job.content, job.item)
         except (OSError, BusyError) as error:
             self._postpone(job, error)
         else:
@@ -240,7 +273,13 @@ class Intake:
         if error is None:
             with self._turn:
                 self.counts.kept += 1
-            job.answer.set_result(KeptCrop(job.item, future.result()))
+            kept = KeptCrop(job.item, future.result())
+            try:
+                if self._on_kept is not None:
+                    self._on_kept(kept)
+            except Exception:
+                _logger.exception("%s is kept, but what was to be done then failed", job.item.uri)
+            job.answer.set_result(kept)
         elif isinstance(error, InputError):
             self._forget(job)
             self._refuse(job.answer, error)

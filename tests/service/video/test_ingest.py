@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -194,3 +195,41 @@ def test_the_rate_goes_on_after_the_clock_was_set(jump: float) -> None:
     moments = [NOON + number / 10 for number in range(20)] + [NOON + jump + number / 10 for number in range(20)]
     due = [number for number, moment in enumerate(moments) if lane._is_due(moment)]
     assert due == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
+def test_cameras_come_and_go_while_it_runs(make: Make, gallery: Gallery, yard: Camera, door: Camera) -> None:
+    ingest = make()
+    reports: list[IngestReport] = []
+    runner = threading.Thread(target=lambda: reports.append(ingest.run(stay=True)), daemon=True)
+    runner.start()
+    ingest.add(yard)
+    wait_until(lambda: [report.kept for report in ingest.report().cameras] == [3])  # the track has ended, too
+    ingest.add(door)
+    wait_until(lambda: sum(lane.is_ended for lane in ingest.lanes) == 2)
+    ingest.remove("yard")
+    wait_until(lambda: len(ingest.lanes) == 1)
+    assert runner.is_alive()
+    ingest.stop()
+    runner.join(60)
+    assert [report.camera for report in reports[0].cameras] == ["door"]
+    assert gallery.recorded().tracks == 3
+
+
+def test_the_people_of_a_camera_that_is_removed_are_kept(make: Make, gallery: Gallery, yard: Camera) -> None:
+    ingest = make(yard)
+    runner = threading.Thread(target=ingest.run, kwargs={"stay": True}, daemon=True)
+    runner.start()
+    wait_until(lambda: ingest.lanes[0].detected >= 10)
+    ingest.remove("yard")
+    wait_until(lambda: not ingest.lanes)
+    ingest.stop()
+    runner.join(60)
+    assert len(gallery) >= 1
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within 30 seconds")

@@ -188,3 +188,66 @@ def test_a_crop_that_comes_again_and_is_given_up_leaves_the_picture_of_the_first
         intake.submit(RED, camera="door", captured_at=NOON, track="1")
     assert intake.counts.given_up == 1
     assert gallery.image_path(item).is_file()
+
+
+def test_whoever_asks_is_told_of_each_crop_before_its_future_is_done(bundle: Bundle, gallery: Gallery) -> None:
+    told: list[tuple[str, int]] = []
+    with Intake(
+        gallery, ImageEncoder(bundle), on_kept=lambda kept: told.append((kept.item.uri, len(gallery)))
+    ) as intake:
+        first = intake.submit(RED, camera="door", captured_at=NOON, track="1").result(LONG)
+        assert told == [(first.item.uri, 1)]
+        intake.submit(b"no picture", camera="door", captured_at=NOON, track="2").exception(LONG)
+    assert len(told) == 1
+
+
+def test_a_crop_is_kept_even_if_what_was_to_be_done_then_fails(bundle: Bundle, gallery: Gallery) -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("no")
+
+    with Intake(gallery, ImageEncoder(bundle), on_kept=fail) as intake:
+        intake.submit(RED, camera="door", captured_at=NOON).result(LONG)
+    assert len(gallery) == intake.counts.kept == 1
+
+
+def test_an_exchange_waits_for_what_was_submitted_and_holds_back_what_comes(bundle: Bundle, gallery: Gallery) -> None:
+    entered, released = threading.Event(), threading.Event()
+    held_at_entry: list[int] = []
+
+    with Intake(gallery, ImageEncoder(bundle)) as intake:
+
+        def change() -> ImageEncoder:
+            held_at_entry.append(len(gallery))
+            entered.set()
+            assert released.wait(LONG)
+            assert len(gallery) == held_at_entry[0]
+            return ImageEncoder(bundle)
+
+        for number in range(5):
+            intake.submit(RED, camera="door", captured_at=NOON + number)
+        exchanging = threading.Thread(target=intake.exchange, args=(change,))
+        exchanging.start()
+        assert entered.wait(LONG)
+        late: list[Future[Any]] = []
+        submitting = threading.Thread(
+            target=lambda: late.append(intake.submit(RED, camera="door", captured_at=NOON + 9, track="9"))
+        )
+        submitting.start()
+        released.set()
+        exchanging.join(LONG)
+        submitting.join(LONG)
+        late[0].result(LONG)
+    assert held_at_entry == [5]
+    assert len(gallery) == 6
+    assert intake.encoded[0] == 6
+
+
+def test_an_exchange_that_fails_leaves_the_encoder(bundle: Bundle, gallery: Gallery) -> None:
+    def fail() -> ImageEncoder:
+        raise SalError("no such bundle")
+
+    with Intake(gallery, ImageEncoder(bundle)) as intake:
+        with pytest.raises(SalError, match="no such bundle"):
+            intake.exchange(fail)
+        intake.submit(RED, camera="door", captured_at=NOON).result(LONG)
+    assert len(gallery) == 1
