@@ -15,8 +15,6 @@ from sal_runtime.errors import InputError
 
 MAX_ENCODERS = 4
 """Most batches that are encoded in parallel; each holds its own activations in memory."""
-
-
 DEFAULT_BATCH_SIZE = 32
 CPU_BATCH_SIZE = 16
 """Images per run on the CPU: when each core works on its own batch, more images do not fit into its cache."""

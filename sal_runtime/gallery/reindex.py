@@ -24,6 +24,7 @@ from sal_runtime.gallery.update import load_item
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
+    from sal_runtime.ranking.approximate import GalleryVersion
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,43 @@ def reindex(
     drop_missing: bool = False,
     progress: Progress | None = None,
 ) -> ReindexReport:
-    """Encode all images of a gallery anew, and replace its embeddings.
+    """Encode all images of a gallery anew, and replace its embeddings; then it belongs to the new bundle.
 
-    Images are read from the paths that the gallery has. Handles that others hold open for reading raise an error at
-    their next use and must be opened again.
+    Handles that others hold open for reading raise an error at their next use and must be opened again. Arguments and
+    errors are those of `encode_generation`.
+
+    Raises:
+        InputError: another thread has changed the gallery meanwhile; what was encoded is kept for the next run.
+    """
+    before, report = encode_generation(gallery, bundle, encode, precision, drop_missing, progress)
+    take_over(gallery, generation_path(gallery.path), before)
+    delete_gallery(generation_path(gallery.path))
+    gallery.erase()
+    return report
+
+
+def encode_generation(
+    gallery: Gallery,
+    bundle: Bundle,
+    encode: Encode,
+    precision: str,
+    drop_missing: bool = False,
+    progress: Progress | None = None,
+) -> tuple[GalleryVersion, ReindexReport]:
+    """Encode the images of a gallery that its next generation does not have yet; the gallery is not changed.
+
+    Images are read from the paths that the gallery has.
 
     Args:
-        gallery: a gallery open for writing; afterwards it belongs to the new bundle.
+        gallery: open for writing.
         bundle: the new bundle.
         encode: uint8 `[n, H, W, 3]` to unit vectors float32 `[n, d]`.
         precision: precision of `encode`.
-        drop_missing: remove images that cannot be read any more from the gallery; otherwise they are an error.
+        drop_missing: leave out images that cannot be read any more; otherwise they are an error.
         progress: called with the number of encoded images, and of all images.
 
     Raises:
-        InputError: images cannot be read and `drop_missing` is not set, or another thread has changed the gallery
-            meanwhile; what was encoded is kept for the next run.
+        InputError: images cannot be read and `drop_missing` is not set; what was encoded is kept for the next run.
         SalError: writing failed; the gallery is unchanged.
     """
     path, before = generation_path(gallery.path), gallery.stamp()
@@ -83,10 +105,7 @@ def reindex(
                 f"{image}: {reason}); bring them back, or set drop_missing to remove them from the gallery"
             )
         generation.erase()  # moves everything from the log into the file
-    take_over(gallery, path, before)
-    delete_gallery(path)
-    gallery.erase()
-    return ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
+    return before, ReindexReport(len(missing) - len(failed), len(kept), tuple(failed))
 
 
 def _encode_items(

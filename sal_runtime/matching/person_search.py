@@ -102,6 +102,10 @@ class PersonSearch:
                 results |= zip(block, self._ask_block(asked, k, where, num_items, count), strict=True)
         return [results[number] for number in range(len(queries))]
 
+    def query_vector(self, query: Query) -> Float32Array:
+        """The unit vector float32 `[d]` that a query is ranked with; a subclass may remember or refine it."""
+        return query_vector(query, self.bundle.statistics, self._attribute_encoder.encode)
+
     def _count_colourless(self, where: ItemFilter | None) -> int:
         """Number of images without colours that a filter lets through."""
         where = where or ItemFilter()
@@ -114,7 +118,7 @@ class PersonSearch:
     ) -> list[SearchResult]:
         """The answers to descriptions, all or none of which leave out as many images without colours."""
         bundle = self.bundle
-        vectors = [query_vector(query, bundle.statistics, self._attribute_encoder.encode) for query in queries]
+        vectors = [self.query_vector(query) for query in queries]
         ranked = _in_colour(where) if left_out and not self._approximate else where  # an index knows no conditions
         found = [
             _seen_in_colour(best) if asks_for_colour(query, bundle.schema) else best

@@ -123,9 +123,9 @@ def open_tensorrt_backend(
 
     Args:
         model: content of an .onnx file.
-        device: `trt`; not used, but part of the interface of every opener, as is `threads`.
-        precision: required precision of an encoder and its engine; None for another graph, which keeps its own.
+        device: not used, but part of the interface of every opener, as is `threads`.
         threads: not used.
+        precision: required precision of an encoder and its engine; None for another graph, which keeps its own.
         profile: batch sizes.
         store: folder of engines; None for `engines` in the user's cache.
         progress: called at each step of a build.

@@ -11,8 +11,8 @@ consistency level Strong: what has been written is found. docs/scaling.md says w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,17 +89,11 @@ class MilvusGallery:
             InputError: the address is none, or the collection exists.
             SalError: the server cannot be reached, or refuses.
         """
-        client = connect(str(address), token)
-        shown = without_credentials(str(address))
-        try:
-            with milvus_errors(shown):
-                if client.has_collection(collection, timeout=CALL_SECONDS):
-                    raise InputError(f"{shown}: collection {collection} exists already; open it, or name another")
-                create_collection(client, collection, bundle, precision)
+        with _connected(str(address), token) as (client, shown):
+            if client.has_collection(collection, timeout=CALL_SECONDS):
+                raise InputError(f"{shown}: collection {collection} exists already; open it, or name another")
+            create_collection(client, collection, bundle, precision)
             return MilvusGallery(client, str(address), collection)
-        except BaseException:
-            client.close()
-            raise
 
     @staticmethod
     def open(address: Path | str, collection: str, token: str | None = None) -> MilvusGallery:
@@ -117,17 +111,11 @@ class MilvusGallery:
         """
         if is_embedded(str(address)) and not Path(address).exists():
             raise InputError(f"{address}: there is no such gallery; MilvusGallery.create makes one")
-        client = connect(str(address), token)
-        shown = without_credentials(str(address))
-        try:
-            with milvus_errors(shown):
-                if not client.has_collection(collection, timeout=CALL_SECONDS):
-                    collections = ", ".join(client.list_collections(timeout=CALL_SECONDS)) or "none"
-                    raise InputError(f"{shown}: there is no collection {collection}; there is {collections}")
+        with _connected(str(address), token) as (client, shown):
+            if not client.has_collection(collection, timeout=CALL_SECONDS):
+                collections = ", ".join(client.list_collections(timeout=CALL_SECONDS)) or "none"
+                raise InputError(f"{shown}: there is no collection {collection}; there is {collections}")
             return MilvusGallery(client, str(address), collection)
-        except BaseException:
-            client.close()
-            raise
 
     def close(self) -> None:
         """Close the connection. The embedded edition keeps its file until the process ends."""
@@ -137,9 +125,7 @@ class MilvusGallery:
         """The gallery itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self.close()
 
@@ -307,3 +293,15 @@ class MilvusGallery:
 def _best(scoring: Scoring, proposed: Neighbours, k: int) -> Neighbours:
     places, scores = best_proposed(scoring, proposed.embeddings, k)
     return Neighbours(tuple(proposed.items[place] for place in places), scores, proposed.embeddings[places])
+
+
+@contextmanager
+def _connected(address: str, token: str | None) -> Iterator[tuple[Any, str]]:
+    """A connection and its address for messages; it is closed if the body fails."""
+    client, shown = connect(address, token), without_credentials(address)
+    try:
+        with milvus_errors(shown):
+            yield client, shown
+    except BaseException:
+        client.close()
+        raise

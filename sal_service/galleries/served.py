@@ -1,0 +1,278 @@
+"""A gallery that is served: searched and filled at once, and taken over by another bundle while it is searched."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sal_runtime.arrays import Float32Array, Precision
+from sal_runtime.bundle.bundle import Bundle, open_bundle
+from sal_runtime.encoding.encoders import ImageEncoder, bulk_image_encoder
+from sal_runtime.errors import BusyError, InputError, ReindexedError, SalError
+from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
+from sal_runtime.gallery.folder import refuse_follower
+from sal_runtime.gallery.gallery import Gallery
+from sal_runtime.gallery.items import ItemFilter
+from sal_runtime.gallery.live import LiveEncoder
+from sal_runtime.gallery.protocol import check_bundle
+from sal_runtime.gallery.reindex import encode_generation, reindex
+from sal_service.galleries.answers import Page, Question, answer
+from sal_service.galleries.remembered import RememberingSearch
+from sal_service.video.cameras import Camera
+from sal_service.video.detector.detector import Detector
+from sal_service.video.ingest import Ingest
+from sal_service.video.intake import KeptCrop, Pictures
+
+SWAP_TRIES = 3
+"""So often a swap tries to keep up with what is added; then what is added waits for the rest."""
+SWAP_SECONDS = 60.0
+"""How long a search waits at most while another bundle takes over."""
+IMAGE_DELAY = 0.005
+"""Seconds that a picture to search with waits for others, to be encoded together."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What answers, from one swap of the bundle to the next.
+
+    Attributes:
+        number: counts them from 1.
+        bundle: of the embeddings.
+        gallery: open for reading.
+        search: by descriptions.
+        encoder: of images.
+        pictures: encodes pictures to search with, several at a time.
+    """
+
+    number: int
+    bundle: Bundle
+    gallery: Gallery
+    search: RememberingSearch
+    encoder: ImageEncoder
+    pictures: LiveEncoder
+
+    def close(self) -> None:
+        """Free what it holds."""
+        self.pictures.close()
+        self.gallery.close()
+
+
+class ServedGallery:
+    """A gallery file that a service holds. Threads may share it.
+
+    Args:
+        name: of the gallery in the service.
+        path: of the file; it is made if there is none.
+        bundle: where the bundle is; None takes the default, see `choose_bundle_path`.
+        device: of the image encoder.
+        precision: of the image encoder; None takes that of the gallery, or fp32 for a new one.
+        detector_for: the detector of a camera.
+        pictures: what is kept of each picture beside the gallery.
+        on_kept: called with the name of the gallery and each picture that it holds now.
+
+    Attributes:
+        name: as given.
+        gallery: open for writing.
+        ingest: takes cameras in.
+        swapping: name of the bundle that is about to take over; None if none is.
+
+    Raises:
+        InputError: the gallery is of another bundle, follows a folder, or is written by another process.
+        BundleError: the bundle is missing or damaged.
+        BackendError: the device cannot be had.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        bundle: Path | None = None,
+        device: str = "cpu",
+        precision: Precision | None = None,
+        detector_for: Callable[[Camera], Detector],
+        pictures: Pictures = "full",
+        on_kept: Callable[[str, KeptCrop], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.swapping: str | None = None
+        self._device = device
+        self._erase_due = False
+        self._past: list[tuple[float, Generation]] = []
+        self._changed = threading.Condition()
+        self._swap_turn = threading.Lock()
+        is_new = not path.exists()
+        opened = None if is_new else Gallery.open(path, "w")
+        try:
+            loaded = open_bundle(choose_bundle_path(bundle, opened))
+            if opened is not None:
+                refuse_follower(opened)
+                check_bundle(opened, loaded)
+            precision = choose_precision(precision, opened)
+            encoder = ImageEncoder(loaded, device=device, precision=precision, threads=1)
+            if opened is None:
+                opened = Gallery.create(path, loaded, precision=precision)
+            self.gallery = opened
+            self._generation = self._open_generation(1, loaded, encoder)
+        except BaseException:
+            if opened is not None:
+                opened.close()
+            raise
+        tell = None if on_kept is None else (lambda kept: on_kept(name, kept))
+        self.ingest = Ingest((), self.gallery, encoder, detector_for, pictures=pictures, on_kept=tell)
+        self._ingesting = threading.Thread(
+            target=self.ingest.run, kwargs={"stay": True}, name=f"sal-ingest-{name}", daemon=True
+        )
+        self._ingesting.start()
+
+    def close(self) -> None:
+        """Stop taking in, add what is left, and close the file."""
+        self.ingest.stop()
+        self._ingesting.join()
+        for _, past in self._past:
+            past.close()
+        self._generation.close()
+        self.gallery.close()
+
+    @property
+    def generation(self) -> Generation:
+        """What answers now; after a swap it is another one, so do not keep it."""
+        return self._generation
+
+    def ask(self, question: Question) -> Page:
+        """Answer a question; errors are those of `answer`."""
+        return self._with_generation(lambda now: answer(now.search, now.gallery, question))
+
+    def encode(self, content: bytes) -> Float32Array:
+        """The embedding of a picture to search with, unit vector float32 `[d]`.
+
+        Raises:
+            InputError: it is no picture that can be read.
+            BusyError: too many are waiting.
+        """
+        answered: Future[Float32Array] = self._generation.pictures.submit(content, timeout=0)
+        return answered.result()
+
+    def remove(self, uris: Iterable[str]) -> list[str]:
+        """Remove images for good, and give the uris of those that there were.
+
+        Raises:
+            SalError: writing failed; nothing was removed.
+        """
+        names = sorted(self.gallery.find(uris))
+        if names:
+            self._remove(lambda: self.gallery.remove(names), names)
+        return names
+
+    def purge(self, where: ItemFilter, before: float | None, *, dry_run: bool) -> list[str]:
+        """Remove what a filter lets through and, with `before`, what was captured earlier; gives the uris.
+
+        Args:
+            where: conditions; may be empty if `before` is given.
+            before: seconds since 1970, UTC.
+            dry_run: only say what would be removed.
+
+        Raises:
+            InputError: there is no condition at all.
+            SalError: writing failed; nothing was removed.
+        """
+        if not where and before is None:
+            raise InputError("got no condition for what to remove, expected at least one", parameter="where")
+        names = [item.uri for item in self.gallery.all_items(where, before)]
+        if names and not dry_run:
+            self._remove(lambda: self.gallery.remove(names), names)
+        return names
+
+    def tidy(self) -> None:
+        """Erase from the file what was removed while it was read, and free past generations; call it every minute."""
+        while self._past and time.monotonic() - self._past[0][0] > SWAP_SECONDS:
+            self._past.pop(0)[1].close()
+        if self._erase_due:
+            self._erase_due = False
+            try:
+                self.gallery.erase()
+            except SalError:
+                self._erase_due = True
+
+    def _remove(self, remove: Callable[[], int], names: Sequence[str]) -> None:
+        try:
+            remove()
+        except SalError:
+            if self.gallery.find(names):
+                raise
+            self._erase_due = True  # they are gone, but somebody was reading their bytes
+
+    def swap(self, bundle: Path) -> Generation:
+        """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
+
+        Images are read from their files, so all of them must be there. Who adds images waits for the end of it.
+
+        Args:
+            bundle: where the new bundle is.
+
+        Raises:
+            BundleError: it is missing or damaged.
+            BackendError: it cannot run on the device.
+            InputError: an image cannot be read, or a swap is under way.
+            SalError: writing failed. After any error the gallery is as before.
+        """
+        if not self._swap_turn.acquire(blocking=False):
+            raise BusyError(f"gallery {self.name}: bundle {self.swapping} is about to take over; wait for it")
+        try:
+            loaded = open_bundle(bundle)
+            self.swapping = loaded.name
+            precision = self.gallery.precision
+            encoder = ImageEncoder(loaded, device=self._device, precision=precision, threads=1)
+            encode = bulk_image_encoder(loaded, device=self._device, precision=precision).encode
+
+            def change() -> ImageEncoder:
+                try:
+                    reindex(self.gallery, loaded, encode, precision)
+                except SalError:
+                    if self.gallery.fingerprint != loaded.fingerprint:
+                        raise
+                    self._erase_due = True  # it took over, but somebody was reading the old bytes
+                self._take_over(self._open_generation(self._generation.number + 1, loaded, encoder))
+                return encoder
+
+            for _ in range(SWAP_TRIES):  # so that little is left for the moment in which nothing can be added
+                if encode_generation(self.gallery, loaded, encode, precision)[1].encoded == 0:
+                    break
+            self.ingest.intake.exchange(change)
+            return self._generation
+        finally:
+            self.swapping = None
+            self._swap_turn.release()
+
+    def _open_generation(self, number: int, bundle: Bundle, encoder: ImageEncoder) -> Generation:
+        gallery = Gallery.open(self.gallery.path)
+        search = RememberingSearch(bundle, gallery)
+        return Generation(number, bundle, gallery, search, encoder, LiveEncoder(encoder, max_delay=IMAGE_DELAY))
+
+    def _take_over(self, generation: Generation) -> None:
+        with self._changed:
+            self._past.append((time.monotonic(), self._generation))
+            self._generation = generation
+            self._changed.notify_all()
+
+    def _with_generation(self, ask: Callable[[Generation], Value]) -> Value:
+        """Ask what answers now, and again where another generation took over meanwhile."""
+        while True:
+            now = self._generation
+            try:
+                return ask(now)
+            except ReindexedError:
+                with self._changed:
+                    if not self._changed.wait_for(partial(self._is_past, now), SWAP_SECONDS):
+                        raise
+
+    def _is_past(self, generation: Generation) -> bool:
+        return self._generation is not generation
