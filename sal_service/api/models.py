@@ -418,6 +418,12 @@ class HealthAnswer(Answer):
     uptime_seconds: float
 
 
+class ReadyAnswer(Answer):
+    """Whether the service can be used."""
+
+    ready: bool
+
+
 class VersionAnswer(Answer):
     """The version of the service."""
 

@@ -143,6 +143,11 @@ class ServedGallery:
         self.gallery.close()
 
     @property
+    def is_ingesting(self) -> bool:
+        """Whether it takes cameras and images in."""
+        return self._ingesting.is_alive()
+
+    @property
     def generation(self) -> Generation:
         """What answers now; after a swap it is another one, so do not keep it."""
         return self._generation

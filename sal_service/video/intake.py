@@ -156,6 +156,11 @@ class Intake:
         """Number of crops that were encoded, and the seconds that took."""
         return self._live.encoded, self._live.encode_seconds
 
+    @property
+    def num_waiting(self) -> int:
+        """Number of crops that wait to be tried again."""
+        return len(self._waiting)
+
     def submit(
         self,
         crop: UInt8Array | bytes,
