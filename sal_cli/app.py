@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": "evaluate",
     "export": "export",
     "ingest": "ingest",
+    "serve": "serve",
     "doctor": "doctor",
     "gallery": "gallery",
     "data": "data",

@@ -8,22 +8,16 @@ from fastapi import FastAPI
 
 from sal_runtime.version import __version__
 from sal_service.api.access import Access, AccessMiddleware
+from sal_service.api.cameras import CameraExistsError, NoCameraError
 from sal_service.api.headers import SecurityHeaders
 from sal_service.api.limits import LANES, BodyLimit, Deadline, Lanes, RateLimit
-from sal_service.api.logs import RequestLog
-from sal_service.api.metrics import Metrics, RequestMetrics
+from sal_service.api.gauges import readings
+from sal_service.api.logs import Observe, log_answer
+from sal_service.api.metrics import Metrics
 from sal_service.api.problems import STATUSES, Faults, add_problem_handlers, complete_openapi
-from sal_service.api.routes.cameras import camera_routes
-from sal_service.api.routes.images import image_routes
-from sal_service.api.routes.pages import page_routes
-from sal_service.api.routes.searches import search_routes
-from sal_service.api.routes.sessions import session_routes
-from sal_service.api.routes.state import state_routes
-from sal_service.api.routes.watches import watch_routes
+from sal_service.api.routes import cameras, images, pages, searches, sessions, state, watches
 from sal_service.api.service import Service
-from sal_service.api.cameras import CameraExistsError, NoCameraError
 from sal_service.governance.policy import PolicyError
-from sal_service.page.page import Page
 
 DESCRIPTION = """Attribute-based person search. Errors are `application/problem+json`.
 
@@ -42,19 +36,16 @@ def create_app(
         lanes: what is allowed of each kind of requests; None for the defaults.
     """
     app = FastAPI(
-        title="sal", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None, separate_input_output_schemas=False
+        title="sal",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
     )
-    metrics = Metrics(service.gauges)
-    for router in (
-        search_routes(service, metrics),
-        image_routes(service),
-        camera_routes(service),
-        watch_routes(service),
-        session_routes(service, access),
-        state_routes(service, access, metrics),
-        page_routes(Page()),
-    ):
-        app.include_router(router)
+    app.state.service, app.state.access, app.state.metrics = service, access, Metrics(lambda: readings(service))
+    for routes in (searches, images, cameras, watches, sessions, state, pages):
+        app.include_router(routes.router)
     add_problem_handlers(app, {**STATUSES, PolicyError: 403, NoCameraError: 404, CameraExistsError: 409})
     complete_openapi(app)
     lanes = Lanes(LANES) if lanes is None else lanes
@@ -64,7 +55,6 @@ def create_app(
     app.add_middleware(RateLimit, lanes=lanes)
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(SecurityHeaders, host_names=host_names)
-    app.add_middleware(RequestMetrics, metrics=metrics)
-    app.add_middleware(RequestLog)
     app.add_middleware(Faults)
+    app.add_middleware(Observe, tell=(log_answer, app.state.metrics.count))
     return app

@@ -166,7 +166,9 @@ class ServiceCameras:
         """
         with self._turn:
             if not self.get(name).is_added:
-                raise InputError(f"camera {name} is one of the service's file of cameras; remove it there", parameter="name")
+                raise InputError(
+                    f"camera {name} is one of the service's file of cameras; remove it there", parameter="name"
+                )
             self.stop(name)
             del self._cameras[name]
             self._write_state()
@@ -179,7 +181,9 @@ class ServiceCameras:
     def _with_report(self, served: ServedCamera) -> ServedCamera:
         if not served.running:
             return served
-        reports = [lane.report() for lane in self._galleries[served.gallery].ingest.lanes if lane.camera is served.camera]
+        reports = [
+            lane.report() for lane in self._galleries[served.gallery].ingest.lanes if lane.camera is served.camera
+        ]
         return replace(served, last=reports[-1]) if reports else served
 
     def _write_state(self) -> None:

@@ -112,9 +112,7 @@ def words(served: ServedGallery, policy: Policy) -> models.WordsAnswer:
     """All that a gallery can be asked for, as the policy allows it."""
     loaded = served.generation.bundle
     groups = []
-    for listed, group in zip(
-        list_words(loaded.schema, loaded.manifest["metrics"]), loaded.schema.groups, strict=True
-    ):
+    for listed, group in zip(list_words(loaded.schema, loaded.manifest["metrics"]), loaded.schema.groups, strict=True):
         values = [value for value in listed["values"] if listed["kind"] == "exclusive" or value["word"] != "none"]
         groups.append(
             models.WordGroupAnswer(

@@ -1,4 +1,4 @@
-"""Everything that the service holds: galleries, cameras, watches, the policy and the audit log; begun and ended in order."""
+"""All that a service holds: galleries, cameras, watches, the policy and the audit log; begun and ended in order."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ class Service:
         return DeliverySettings(webhooks=policy.webhooks, broker=broker)
 
     def _tick(self) -> None:
-        """Once a second: watches; the cameras' state for the pages. Once a minute: retention, and what is to be freed."""
+        """Every second: watches, and the cameras' state for pages. Every minute: retention, and what is to be freed."""
         kept_house = -HOUSEKEEPING_SECONDS
         told: dict[str, tuple[str, bool]] = {}
         while not self._closing.wait(TICK_SECONDS):
@@ -272,8 +272,8 @@ def _check_source(camera: Camera) -> None:
     """Refuse what a stranger to this machine must not open: cameras that are added over the network are live ones."""
     if not camera.source.startswith(("rtsp://", "rtsps://")):
         raise InputError(
-            "a camera that is added has an address rtsp:// or rtsps://; files and devices of this machine are given when "
-            "the service starts",
+            "a camera that is added has an address rtsp:// or rtsps://; files and devices of this machine are named "
+            "when the service starts",
             parameter="source",
         )
 

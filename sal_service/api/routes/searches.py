@@ -4,139 +4,140 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from sal_runtime.arrays import Float32Array
+from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import ItemFilter
 from sal_service.api import models, present
-from sal_service.api.access import Principal, needs
-from sal_service.api.metrics import Metrics
+from sal_service.api.access import Principal
+from sal_service.api.held import Held, HeldMetrics, Searcher
 from sal_service.api.json_bodies import StrictRoute
+from sal_service.api.metrics import Metrics
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.service import Service
 from sal_service.galleries.answers import Page, Question
 from sal_service.galleries.served import ServedGallery
 
-Searcher = Annotated[Principal, Depends(needs("search"))]
-
-
-def search_routes(service: Service, metrics: Metrics) -> APIRouter:
-    """The routes of searches."""
-    router = APIRouter(route_class=StrictRoute, prefix="/v1/galleries", tags=["search"], responses=problems(404))
-
-    @router.get("", response_model=models.GalleriesAnswer)
-    def galleries(_: Searcher) -> models.GalleriesAnswer:
-        """All galleries."""
-        return models.GalleriesAnswer(galleries=[present.gallery(served) for served in service.galleries.values()])
-
-    @router.get("/{gallery}/words", response_model=models.WordsAnswer)
-    def words(gallery: str, _: Searcher) -> models.WordsAnswer:
-        """All that a gallery can be asked for, and how well each word is recognised."""
-        return present.words(service.gallery(gallery), service.settings.policy)
-
-    @router.post("/{gallery}/search", response_model=models.SearchAnswer)
-    def search(gallery: str, asked: models.SearchRequest, principal: Searcher) -> models.SearchAnswer:
-        """People who fit a description, or who are like images."""
-        served = service.gallery(gallery)
-        return _answer(served, _question(served, asked), asked, principal)
-
-    @router.post(
-        "/{gallery}/search/image",
-        response_model=models.SearchAnswer,
-        responses=problems(415),
-        openapi_extra={"requestBody": {"required": True, "content": {"image/*": {"schema": PICTURE}}}},
-    )
-    async def search_image(  # noqa: PLR0913 - the parameters of an address
-        gallery: str,
-        request: Request,
-        principal: Searcher,
-        camera: Annotated[list[models.Name], Query(max_length=1000)] = [],  # noqa: B006 - FastAPI copies it
-        by_track: bool = True,
-        limit: Annotated[int, Query(ge=1, le=models.MOST_HITS)] = 20,
-        reason: models.Text | None = None,
-    ) -> models.SearchAnswer:
-        """People who are like somebody in a picture from elsewhere: the body is an image file."""
-        served = service.gallery(gallery)
-        content = await request.body()
-        asked = models.SearchRequest(
-            where=models.Where(cameras=camera), by_track=by_track, limit=limit, reason=reason
-        )
-
-        def work() -> models.SearchAnswer:
-            service.settings.policy.check_query(None, served.generation.bundle.schema, reason, like=True)
-            vector = picture_vector(served, content)
-            where = _known(served, present.item_filter(asked.where))
-            question = Question(picture=vector, where=where, by_track=by_track, limit=limit)
-            return _answer(served, question, asked, principal, by_picture=True)
-
-        return await run_in_threadpool(work)
-
-    def _question(served: ServedGallery, asked: models.SearchRequest) -> Question:
-        description = asked.description
-        if asked.terms:
-            if description is not None:
-                raise RefusedError(400, "Expected either a description or terms.", parameter="terms")
-            description = ",".join(
-                ("!" if term.negated else "") + "|".join(term.values) for term in asked.terms
-            )
-        query = None if description is None else served.generation.search.parse(description)
-        schema = served.generation.bundle.schema
-        like = bool(asked.like or asked.right or asked.wrong)
-        service.settings.policy.check_query(query, schema, asked.reason, like=like)
-        return Question(
-            description=description,
-            like=tuple(asked.like),
-            right=tuple(asked.right),
-            wrong=tuple(asked.wrong),
-            where=_known(served, present.item_filter(asked.where)),
-            by_track=asked.by_track,
-            newest_first=asked.order == "newest",
-            min_likelihood=asked.min_likelihood,
-            limit=asked.limit,
-            offset=asked.offset,
-        )
-
-    def _known(served: ServedGallery, where: ItemFilter) -> ItemFilter:
-        """The filter, if its names are known: a misspelt camera would look like nobody was there."""
-        cameras = [name for name in where.cameras if name not in service.cameras.names()]
-        asked = ItemFilter(cameras=cameras, tracks=where.tracks, metadata=where.metadata)
-        unknown = served.gallery.unknown_values(asked) if asked and len(served.gallery) else []
-        if unknown:
-            raise RefusedError(400, "; ".join(unknown), parameter="where")
-        return where
-
-    def _answer(
-        served: ServedGallery,
-        question: Question,
-        asked: models.SearchRequest,
-        principal: Principal,
-        *,
-        by_picture: bool = False,
-    ) -> models.SearchAnswer:
-        page: Page = served.ask(question)
-        details = asked.model_dump(mode="json", exclude_defaults=True, exclude={"reason"})
-        found = {"gallery": served.name, "picture": by_picture, "hits": len(page.result.hits)}
-        service.audit.append(principal.name, "search", asked.reason, {**found, "asked": details})
-        metrics.search(page.result.hits[0].likelihood if page.result.hits else None)
-        return present.search(served, page)
-
-    return router
-
-
 PICTURE = {"type": "string", "format": "binary", "description": "An image file: JPEG, PNG, WebP, BMP or TIFF."}
 
+router = APIRouter(route_class=StrictRoute, prefix="/v1/galleries", tags=["search"], responses=problems(404))
 
-def picture_vector(served: ServedGallery, content: bytes) -> Float32Array:
-    """The embedding of a picture from elsewhere.
 
-    Raises:
-        RefusedError: 400 without one, 415 for what is no image.
-    """
+@router.get("", response_model=models.GalleriesAnswer)
+def galleries(service: Held, _: Searcher) -> models.GalleriesAnswer:
+    """All galleries."""
+    return models.GalleriesAnswer(galleries=[present.gallery(served) for served in service.galleries.values()])
+
+
+@router.get("/{gallery}/words", response_model=models.WordsAnswer)
+def words(gallery: str, service: Held, _: Searcher) -> models.WordsAnswer:
+    """All that a gallery can be asked for, and how well each word is recognised."""
+    return present.words(service.gallery(gallery), service.settings.policy)
+
+
+@router.post("/{gallery}/search", response_model=models.SearchAnswer)
+def search(
+    gallery: str, asked: models.SearchRequest, service: Held, metrics: HeldMetrics, principal: Searcher
+) -> models.SearchAnswer:
+    """People who fit a description, or who are like images."""
+    served = service.gallery(gallery)
+    page = served.ask(_question(service, served, asked))
+    _note(service, metrics, principal, served, asked, page)
+    return present.search(served, page)
+
+
+@router.post(
+    "/{gallery}/search/image",
+    response_model=models.SearchAnswer,
+    responses=problems(415),
+    openapi_extra={"requestBody": {"required": True, "content": {"image/*": {"schema": PICTURE}}}},
+)
+async def search_image(  # noqa: PLR0913 - the parameters of an address
+    gallery: str,
+    request: Request,
+    service: Held,
+    metrics: HeldMetrics,
+    principal: Searcher,
+    camera: Annotated[list[models.Name], Query(max_length=1000)] = [],  # noqa: B006 - FastAPI copies it
+    by_track: bool = True,
+    limit: Annotated[int, Query(ge=1, le=models.MOST_HITS)] = 20,
+    reason: models.Text | None = None,
+) -> models.SearchAnswer:
+    """People who are like somebody in a picture from elsewhere: the body is an image file."""
+    served = service.gallery(gallery)
+    content = await request.body()
+    asked = models.SearchRequest(where=models.Where(cameras=camera), by_track=by_track, limit=limit, reason=reason)
+
+    def work() -> models.SearchAnswer:
+        service.settings.policy.check_query(None, served.generation.bundle.schema, reason, like=True)
+        where = _known(service, served, asked.where)
+        question = Question(picture=_vector(served, content), where=where, by_track=by_track, limit=limit)
+        page = served.ask(question)
+        _note(service, metrics, principal, served, asked, page)
+        return present.search(served, page)
+
+    return await run_in_threadpool(work)
+
+
+def _question(service: Service, served: ServedGallery, asked: models.SearchRequest) -> Question:
+    """What is asked, if the policy allows it."""
+    description = asked.description
+    if asked.terms:
+        if description is not None:
+            raise RefusedError(400, "Expected either a description or terms.", parameter="terms")
+        description = ",".join(("!" if term.negated else "") + "|".join(term.values) for term in asked.terms)
+    search = served.generation.search
+    query = None if description is None else search.parse(description)
+    by_images = bool(asked.like or asked.right or asked.wrong)
+    service.settings.policy.check_query(query, search.bundle.schema, asked.reason, like=by_images)
+    return Question(
+        description=description,
+        like=tuple(asked.like),
+        right=tuple(asked.right),
+        wrong=tuple(asked.wrong),
+        where=_known(service, served, asked.where),
+        by_track=asked.by_track,
+        newest_first=asked.order == "newest",
+        min_likelihood=asked.min_likelihood,
+        limit=asked.limit,
+        offset=asked.offset,
+    )
+
+
+def _known(service: Service, served: ServedGallery, where: models.Where) -> ItemFilter:
+    """The filter, if its names are known: a misspelt camera would look like nobody was there."""
+    cameras = [name for name in where.cameras if name not in service.cameras.names()]
+    asked = ItemFilter(cameras=cameras, tracks=where.tracks, metadata=where.metadata)
+    unknown = served.gallery.unknown_values(asked) if asked and len(served.gallery) else []
+    if unknown:
+        raise RefusedError(400, "; ".join(unknown), parameter="where")
+    return present.item_filter(where)
+
+
+def _vector(served: ServedGallery, content: bytes) -> Float32Array:
+    """The embedding of a picture from elsewhere."""
     if not content:
         raise RefusedError(400, "The body is empty; expected an image file.")
     try:
         return served.encode(content)
-    except ValueError as error:
+    except InputError as error:
         raise RefusedError(415, f"The body is no image that can be read: {error}") from error
+
+
+def _note(
+    service: Service,
+    metrics: Metrics,
+    principal: Principal,
+    served: ServedGallery,
+    asked: models.SearchRequest,
+    page: Page,
+) -> None:
+    """Write a search into the audit log, before it is answered."""
+    details = asked.model_dump(mode="json", exclude_defaults=True, exclude={"reason"})
+    hits = page.result.hits
+    what = {"gallery": served.name, "hits": len(hits), "asked": details}
+    service.audit.append(principal.name, "search", asked.reason, what)
+    metrics.search(hits[0].likelihood if hits else None)

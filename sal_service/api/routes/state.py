@@ -5,87 +5,90 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import Request
 
 from sal_runtime.version import __version__
 from sal_service.api import models
-from sal_service.api.access import Access, Principal, needs
-from sal_service.api.metrics import Metrics
-from sal_service.api.routes.images import Admin
-from sal_service.api.routes.searches import Searcher
-from sal_service.api.routes.sessions import Anybody
-from sal_service.api.service import Service
+from sal_service.api.held import Admin, Anybody, Held, HeldAccess, HeldMetrics, Searcher
 from sal_service.governance.audit import read_lines
 
 MOST_LINES = 1000
 
 
-def state_routes(service: Service, access: Access, metrics: Metrics) -> APIRouter:
-    """The routes of the service's state."""
-    router = APIRouter(tags=["state"])
+router = APIRouter(tags=["state"])
 
-    @router.get("/healthz", response_class=PlainTextResponse)
-    def alive() -> str:
-        """The process lives."""
-        return "ok"
 
-    @router.get("/readyz", response_model=models.ReadyAnswer, responses={503: {"model": models.ReadyAnswer}})
-    def ready() -> Response:
-        """Whether the service can be used; `GET /v1/health` says what is wrong."""
-        is_ready = not service.problems()
-        return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+@router.get("/healthz", response_class=PlainTextResponse)
+def alive() -> str:
+    """The process lives."""
+    return "ok"
 
-    @router.get("/metrics", response_class=PlainTextResponse)
-    def measured(_: Admin) -> Response:
-        """Figures for Prometheus."""
-        return metrics.answer()
 
-    @router.get("/v1/version", response_model=models.VersionAnswer)
-    def version(_: Anybody) -> models.VersionAnswer:
-        """The version of the service."""
-        return models.VersionAnswer(version=__version__)
+@router.get("/readyz", response_model=models.ReadyAnswer, responses={503: {"model": models.ReadyAnswer}})
+def ready(service: Held) -> Response:
+    """Whether the service can be used; `GET /v1/health` says what is wrong."""
+    is_ready = not service.problems()
+    return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
-    @router.get("/v1/health", response_model=models.HealthAnswer)
-    def health(_: Anybody) -> models.HealthAnswer:
-        """The state of the service, and the devices that its parts really run on."""
-        return service.health()
 
-    @router.get(
-        "/v1/events",
-        response_class=Response,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}},
+@router.get("/metrics", response_class=PlainTextResponse)
+def measured(metrics: HeldMetrics, _: Admin) -> Response:
+    """Figures for Prometheus."""
+    return metrics.answer()
+
+
+@router.get("/v1/version", response_model=models.VersionAnswer)
+def version(_: Anybody) -> models.VersionAnswer:
+    """The version of the service."""
+    return models.VersionAnswer(version=__version__)
+
+
+@router.get("/v1/health", response_model=models.HealthAnswer)
+def health(service: Held, _: Anybody) -> models.HealthAnswer:
+    """The state of the service, and the devices that its parts really run on."""
+    return service.health()
+
+
+@router.get(
+    "/v1/events",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}},
+)
+def events(
+    request: Request,
+    service: Held,
+    access: HeldAccess,
+    principal: Searcher,
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+) -> Response:
+    """What happens now, as server-sent events: `kept`, `camera`, and `watch` for `admin`."""
+    return service.hub.answer(principal.roles, last_event_id, access.is_still(request))
+
+
+@router.get("/v1/audit", response_model=models.AuditAnswer)
+def audit(
+    service: Held,
+    principal: Admin,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_LINES)] = 100,
+) -> models.AuditAnswer:
+    """The audit log, newest first; that it was read is written into it."""
+    head = service.audit.append(principal.name, "audit.read", None, {"before": before, "limit": limit}).hash
+    lines = read_lines(service.audit.path, before, limit)
+    return models.AuditAnswer(
+        lines=[
+            models.AuditLineAnswer(
+                sequence=line.sequence,
+                at=datetime.fromisoformat(line.at),
+                who=line.who,
+                action=line.action,
+                why=line.why,
+                what=dict(line.what),
+                hash=line.hash,
+            )
+            for line in lines
+        ],
+        head=head,
     )
-    def events(
-        request: Request, principal: Searcher, last_event_id: Annotated[str | None, Header(max_length=100)] = None
-    ) -> Response:
-        """What happens now, as server-sent events: `kept`, `camera`, and `watch` for `admin`."""
-        return service.hub.answer(principal.roles, last_event_id, access.is_still(request))
-
-    @router.get("/v1/audit", response_model=models.AuditAnswer)
-    def audit(
-        principal: Admin,
-        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_LINES)] = 100,
-    ) -> models.AuditAnswer:
-        """The audit log, newest first; that it was read is written into it."""
-        head = service.audit.append(principal.name, "audit.read", None, {"before": before, "limit": limit}).hash
-        lines = read_lines(service.audit.path, before, limit)
-        return models.AuditAnswer(
-            lines=[
-                models.AuditLineAnswer(
-                    sequence=line.sequence,
-                    at=datetime.fromisoformat(line.at),
-                    who=line.who,
-                    action=line.action,
-                    why=line.why,
-                    what=dict(line.what),
-                    hash=line.hash,
-                )
-                for line in lines
-            ],
-            head=head,
-        )
-
-    return router
