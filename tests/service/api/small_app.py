@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from sal_service.api.access import Access, AccessMiddleware, Principal, needs
 from sal_service.api.headers import SecurityHeaders
 from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes, RateLimit
+from sal_service.api.logs import Answered, Observe, log_answer
 from sal_service.api.models import SearchRequest, SessionAnswer, SessionRequest
 from sal_service.api.problems import Faults, add_problem_handlers, complete_openapi, problems
 
@@ -141,6 +142,7 @@ def make_app(
     lanes: tuple[Lane, ...] = LANES,
     clock: Clock | None = None,
     hosts: tuple[str, ...] = (),
+    tell: Sequence[Callable[[Answered], None]] = (log_answer,),
 ) -> FastAPI:
     """The small service; the TestClient's host is `testserver`, which tests pass in `hosts`."""
     clock = clock or Clock()
@@ -161,6 +163,7 @@ def make_app(
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(Faults)
     app.add_middleware(SecurityHeaders, host_names=hosts)
+    app.add_middleware(Observe, tell=tell)
     return app
 
 
