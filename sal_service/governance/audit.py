@@ -146,6 +146,8 @@ class AuditLog:
     def _commit(self, batch: Sequence[_Entry]) -> None:
         """Write lines for all entries, or give all of them the error."""
         try:
+            if self._file < 0:
+                raise AuditError(f"audit log {self.path}: is closed; open it again")
             if os.getpid() != self._process:
                 raise AuditError(f"audit log {self.path}: was opened by the parent process; open it again in this one")
             with _locked(self._file):
