@@ -2,4 +2,5 @@
 
 video/       cameras and files into a gallery of people
 governance/  tokens, policy, retention and the audit log
+toml_file.py TOML files that people write
 """

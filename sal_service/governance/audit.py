@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.files import sync_directory
@@ -261,21 +261,18 @@ def verify_log(path: Path, expect: str | None = None, key: bytes | None = None) 
         raise InputError(f"got the head {expect!r}, expected {len(START)} hexadecimal digits", parameter="expect")
     count, head, cut, left = 0, START, 0, b""
     seen, problem = expect in (None, START), None
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                document = parse_line(raw.removesuffix(b"\n"))
-                if document is None:
-                    left += raw
-                    continue
-                problem = _fault(document, count + 1, head, left, key)
-                if problem is not None:
-                    problem = f"line {number}: {problem}"
-                    break
-                count, head, cut, left = count + 1, document["hash"], cut + bool(left), b""
-                seen = seen or head == expect
-    except OSError as error:
-        raise InputError(f"audit log {path}: cannot be read ({error.strerror or error})") from error
+    with _opened(path) as file:
+        for number, raw in enumerate(file, 1):
+            document = parse_line(raw.removesuffix(b"\n"))
+            if document is None:
+                left += raw
+                continue
+            problem = _fault(document, count + 1, head, left, key)
+            if problem is not None:
+                problem = f"line {number}: {problem}"
+                break
+            count, head, cut, left = count + 1, document["hash"], cut + bool(left), b""
+            seen = seen or head == expect
     if problem is None and left.endswith(b"\n"):
         problem = f"line {number}: is no line of an audit log; it was changed or inserted"
     if problem is None and not seen:
@@ -307,17 +304,31 @@ def lines_backwards(path: Path, before: int | None = None) -> Iterator[AuditLine
     Raises:
         InputError: the file cannot be read.
     """
+    return (line for line in _lines(_opened(path), backwards=True) if before is None or line.sequence < before)
+
+
+def lines_forwards(path: Path) -> Iterator[AuditLine]:
+    """The lines of a log, oldest first; what is no line is passed over, and nothing is verified.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return _lines(_opened(path), backwards=False)
+
+
+def _lines(file: BinaryIO, *, backwards: bool) -> Iterator[AuditLine]:
+    with file:
+        for raw in raw_backwards(file.fileno()) if backwards else file:
+            document = parse_line(raw.removesuffix(b"\n"))
+            if document is not None:
+                yield AuditLine.from_json(document)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return path.open("rb")
     except OSError as error:
         raise InputError(f"audit log {path}: cannot be read ({error.strerror or error})") from error
-    try:
-        for raw in raw_backwards(descriptor):
-            document = parse_line(raw.removesuffix(b"\n"))
-            if document is not None and (before is None or document["sequence"] < before):
-                yield AuditLine.from_json(document)
-    finally:
-        os.close(descriptor)
 
 
 def read_lines(path: Path, before: int | None = None, limit: int = 100) -> list[AuditLine]:
