@@ -79,14 +79,12 @@ def measure(subject: Subject, dataset: SearchDataset, cache: Path) -> dict[str, 
         names = [state.name for state in dataset.schema.groups[number].states]
         members = {name: states[:, number] == index for index, name in enumerate(names)}
         members = {name: rows for name, rows in members.items() if rows.any()}
-        rows = word_rates(encoded.logits, encoded.labels, subject.schema, people, members)
         by_grouping[grouping] = {
             "groups": {
                 name: {"images": int(chosen.sum()), "people": len(np.unique(people[chosen]))}
                 for name, chosen in members.items()
             },
-            "words": rows,
-            "summary": summaries(rows),
+            "words": word_rates(encoded.logits, encoded.labels, subject.schema, people, members),
         }
     return {"images": len(people), "people": int(people.max()) + 1, "groupings": by_grouping}
 
@@ -148,22 +146,6 @@ def wilson(rate: float, count: int) -> tuple[float, float]:
     middle = (rate + square / 2) / (1 + square)
     half = math.sqrt(square * (rate * (1 - rate) + square / 4)) / (1 + square)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def summaries(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """By rate: its mean in each group over the words that are measured in all groups which have any, and their number.
-
-    A group whose people are too few for half of the words that the best measured group has is left out.
-    """
-    found = {}
-    for name in SIDES:
-        words = {group: {row["word"] for row in rows if group in row[name]} for row in rows for group in row[name]}
-        most = max(map(len, words.values()), default=0)
-        kept = [group for group, measured in words.items() if 2 * len(measured) >= most]
-        common = [row[name] for row in rows if kept and all(group in row[name] for group in kept)]
-        means = {group: float(np.mean([cell[group]["rate"] for cell in common])) for group in kept if common}
-        found[name] = {"words": len(common), "means": means}
-    return found
 
 
 if __name__ == "__main__":

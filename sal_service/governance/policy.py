@@ -36,7 +36,7 @@ LONGEST_DAYS = 36_500
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 KEYS = {
     "attributes": ("sensitive", "forbidden"),
-    "search": ("reason",),
+    "search": ("reason", "like"),
     "retention": ("days", "cameras"),
     "watches": ("webhooks", "mqtt", "most_days"),
 }
@@ -55,6 +55,7 @@ class Policy:
         sensitive: whether the schema's sensitive attributes may be asked for.
         forbidden: groups and words of a schema, such as `age` or `age=under-15`, that nobody may ask for.
         every_search_needs_reason: also a search for what is not sensitive.
+        like: whether people who look like those in given images may be searched.
         days: how long images are kept; None keeps them until they are removed.
         camera_days: the same by camera, in place of `days`.
         webhooks: `host` or `host:port` of each place that alarms may be posted to.
@@ -65,6 +66,7 @@ class Policy:
     sensitive: Sensitive = "with-reason"
     forbidden: tuple[str, ...] = ()
     every_search_needs_reason: bool = False
+    like: bool = True
     days: float | None = None
     camera_days: Mapping[str, float] = field(default_factory=dict)
     webhooks: tuple[str, ...] = ()
@@ -117,16 +119,19 @@ class Policy:
             return "no"
         return "with reason" if group.sensitive and self.sensitive == "with-reason" else "yes"
 
-    def check_query(self, query: Query | None, schema: AttributeSchema, reason: str | None) -> None:
+    def check_query(
+        self, query: Query | None, schema: AttributeSchema, reason: str | None, *, like: bool = False
+    ) -> None:
         """Refuse a search that the policy does not allow.
 
         A forbidden word may not be named, not even to exclude it, and may not be among what is left when others are
         excluded: "not adult" would look for children where `under-15` is forbidden.
 
         Args:
-            query: what is asked for; None for a search by images.
+            query: what is asked for in words; None for a search by images alone.
             schema: of the query.
             reason: that was stated; blanks are none.
+            like: whether the search is also, or only, by images.
 
         Raises:
             PolicyError: something is forbidden, or a reason is missing.
@@ -134,6 +139,8 @@ class Policy:
         has_reason = bool(reason and reason.strip())
         if self.every_search_needs_reason and not has_reason:
             raise PolicyError("the policy asks for a reason with every search; state one", parameter="reason")
+        if like and not self.like:
+            raise PolicyError("the policy forbids searching by images; describe who is looked for in words")
         for number, states in sorted(_asked(query.terms if query else (), schema).items()):
             group = schema.groups[number]
             if wrong := sorted(states & self.forbidden_states(group)):
@@ -180,9 +187,10 @@ def _policy(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Policy:
     sensitive = attributes.get("sensitive", "with-reason")
     if sensitive not in get_args(Sensitive):
         raise ConfigError(f"{path}: got sensitive = {sensitive!r}, expected one of {', '.join(get_args(Sensitive))}")
-    reason = search.get("reason", False)
-    if not isinstance(reason, bool):
-        raise ConfigError(f"{path}: got reason = {reason!r}, expected true or false")
+    switches = {"reason": False, "like": True, **search}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{path}: got {name} = {value!r}, expected true or false")
     cameras = retention.get("cameras", {})
     if not isinstance(cameras, dict):
         raise ConfigError(f"{path}: got cameras = {cameras!r}, expected a table [retention.cameras]")
@@ -194,7 +202,8 @@ def _policy(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Policy:
     return Policy(
         sensitive=sensitive,
         forbidden=tuple(normalise_word(name) for name in _texts(path, "forbidden", attributes.get("forbidden", []))),
-        every_search_needs_reason=reason,
+        every_search_needs_reason=switches["reason"],
+        like=switches["like"],
         days=_days(path, "days", retention["days"]) if "days" in retention else None,
         camera_days={camera: _days(path, f"cameras.{camera}", days) for camera, days in cameras.items()},
         webhooks=_hosts(path, "webhooks", watches.get("webhooks", [])),

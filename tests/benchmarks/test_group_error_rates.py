@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import group_error_rates as module
-from benchmarks.group_error_rates import people_of, share_of_each, summaries, wilson, word_rates
+from benchmarks.group_error_rates import people_of, share_of_each, wilson, word_rates
 from sal_runtime.query.schema import AttributeSchema, binary
 from sal_train.datasets.splits import Labels
 
@@ -42,19 +42,3 @@ def test_rates_of_a_word_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hat["recall"]["women"]["people"] == 2
     assert hat["recall"]["women"]["images"] == 3
     assert {group: cell["rate"] for group, cell in hat["false_alarm"].items()} == {"women": 0.5}  # no man is without
-
-
-def test_a_summary_compares_the_same_words() -> None:
-    def cells(**rates: float) -> dict[str, dict[str, float]]:
-        return {group: {"rate": rate} for group, rate in rates.items()}
-
-    rows = [
-        {"word": "hat", "recall": cells(women=0.8, men=0.6), "false_alarm": {}},
-        {"word": "bag", "recall": cells(women=0.4, men=0.2), "false_alarm": {}},
-        {"word": "red", "recall": cells(women=0.9), "false_alarm": {}},
-        {"word": "tie", "recall": cells(men=0.1, old=0.1), "false_alarm": {}},
-    ]
-    found = summaries(rows)
-    assert found["recall"]["words"] == 2
-    assert found["recall"]["means"] == pytest.approx({"women": 0.6, "men": 0.4})
-    assert found["false_alarm"] == {"words": 0, "means": {}}

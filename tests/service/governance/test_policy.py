@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.errors import ConfigError, SchemaError
 from sal_runtime.query.language import parse_query
 from sal_runtime.query.schema import AttributeSchema, binary, exclusive
@@ -112,7 +113,11 @@ def test_every_search_may_need_a_reason() -> None:
     assert is_refused(policy, "hat", "lost child") is None
     with pytest.raises(PolicyError, match="with every search"):
         policy.check_query(None, SCHEMA, None)
-    Policy("forbidden").check_query(None, SCHEMA, None)
+    Policy("forbidden").check_query(None, SCHEMA, None, like=True)
+    for query in (None, parse_query("hat", SCHEMA)):
+        with pytest.raises(PolicyError, match="forbids searching by images"):
+            Policy(like=False).check_query(query, SCHEMA, "lost child", like=True)
+    Policy(like=False).check_query(parse_query("hat", SCHEMA), SCHEMA, None)
 
 
 def test_a_message_says_what_to_do() -> None:
@@ -137,6 +142,7 @@ sensitive = "allowed"
 forbidden = ["Age", "upper=red"]
 [search]
 reason = true
+like = false
 [retention]
 days = 30
 [retention.cameras]
@@ -153,7 +159,7 @@ def test_a_file(tmp_path: Path) -> None:
     path.write_text(FILE)
     policy = Policy.read(path)
     hosts = ("alerts.example.org", "10.0.0.5:8443", "[::1]:80")
-    assert policy == Policy("allowed", ("age", "upper=red"), True, 30, {"door": 0.5}, hosts, "localhost:1883", 7)
+    assert policy == Policy("allowed", ("age", "upper=red"), True, False, 30, {"door": 0.5}, hosts, "localhost:1883", 7)
     assert [policy.retention_seconds(camera) for camera in ("door", "yard", None)] == [43_200, 2_592_000, 2_592_000]
     path.write_text("")
     assert Policy.read(path) == Policy()
@@ -168,6 +174,7 @@ def test_a_file(tmp_path: Path) -> None:
         (('"allowed"', '"maybe"'), "expected one of forbidden, with-reason, allowed"),
         (('["Age", "upper=red"]', '"age"'), "expected a list of texts"),
         (("reason = true", 'reason = "yes"'), "expected true or false"),
+        (("like = false", "like = 0"), "got like = 0, expected true or false"),
         (("days = 30", "days = 0"), "expected days above 0"),
         (("days = 30", "days = true"), "expected days above 0"),
         (("door = 0.5", 'door = "7"'), "cameras.door"),
@@ -175,7 +182,7 @@ def test_a_file(tmp_path: Path) -> None:
         (("10.0.0.5:8443", "a b"), "expected host or host:port"),
         (("10.0.0.5:8443", "a\\nb"), "expected host or host:port"),
         (("localhost:1883", "localhost"), "expected host:port"),
-        (("[search]\nreason = true", ""), ""),
+        (("[search]\nreason = true\nlike = false", ""), ""),
         (("[search]", "[[search]]"), "expected a table [search]"),
     ],
 )
@@ -189,3 +196,14 @@ def test_what_is_wrong_in_a_file(tmp_path: Path, change: tuple[str, str], words:
         Policy.read(path)
     assert words in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_the_policy_that_the_page_prints(tmp_path: Path) -> None:
+    """It is a policy of the shipped bundle, and its comments are about keys that there are."""
+    repository = Path(__file__).parents[3]
+    page = (repository / "docs" / "governance.md").read_text(encoding="utf-8")
+    path = tmp_path / "policy.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    policy = Policy.read(path)
+    policy.check_names([open_bundle(repository / "bundles" / "edge").schema])
+    assert (policy.forbidden, policy.days, dict(policy.camera_days)) == (("age",), 30, {"door": 7})
