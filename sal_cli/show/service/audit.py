@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sal_cli.show.terminal import check_places, console, print_json, printable, table
+from sal_cli.show.terminal import check_places, console, print_json, printable, wrapped
 from sal_runtime.errors import SalError
 from sal_runtime.files import whole_file
 from sal_runtime.gallery.moments import moment_text
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 COLUMNS = ("sequence", "at", "who", "action", "why", "what", "hash")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of a cell that spreadsheets would compute; whoever may search could write one into a reason."""
+
+MOST_NAMED = 5
+"""Entries of a list that people are shown; JSON and exports have all."""
 
 
 def print_verified(report: AuditReport, *, as_json: bool) -> None:
@@ -40,16 +43,19 @@ def print_verified(report: AuditReport, *, as_json: bool) -> None:
 
 
 def print_lines(lines: Sequence[AuditLine], *, as_json: bool) -> None:
-    """Print lines as a table, or as they are in the log."""
+    """Print lines for people, with the first few of long lists; or, as JSON, as they are in the log."""
     if as_json:
         print_json({"lines": [line.to_json() for line in lines]})
         return
-    made = table("line", "when", "who", "action", "why", "what", left=6)
+    width = console().width
     for line in lines:
+        print(f"{line.sequence}  {moment_text(line.at)}  {printable(line.who)}  {printable(line.action)}")
         what = ", ".join(f"{name} {_text(value)}" for name, value in line.what.items())
-        cells = (str(line.sequence), moment_text(line.at), line.who, line.action, line.why or "-", what)
-        made.add_row(*map(printable, cells))
-    console().print(made if lines else "no lines")
+        for title, text in (("why ", line.why), ("what", what)):
+            if text:
+                print("\n".join(wrapped(printable(text), width, indent=" " * 8, first=f"  {title}  ")))
+    if not lines:
+        print("no lines")
 
 
 def write_lines(lines: Iterable[AuditLine], form: str, out: Path | None) -> None:
@@ -94,4 +100,7 @@ def _cell(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        more = f" and {len(value) - MOST_NAMED:,} more" if len(value) > MOST_NAMED else ""
+        return "; ".join(map(_text, value[:MOST_NAMED])) + more
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

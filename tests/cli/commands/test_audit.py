@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -79,14 +80,19 @@ def test_a_key(log: Path, tmp_path: Path, capsys: Capsys) -> None:
 
 
 def test_lines_are_shown_newest_first_and_cannot_steer_the_terminal(log: Path, capsys: Capsys) -> None:
+    AuditLog(log).append("boss", "remove", "erasure", {"images": 7, "uris": [f"{n}.jpg" for n in range(7)]})
     code, out, err = run_sal(capsys, "audit", "show", log)
-    heading, *rows = out.splitlines()
-    assert (code, err, heading.split()) == (0, "", ["line", "when", "who", "action", "why", "what"])
-    assert [row.split()[0] for row in rows] == ["4", "3", "2", "1"]
-    assert "under-15,red" in rows[-1]
-    assert "lost child" in rows[-1]
-    assert r"\x1b[2J" in rows[0]
+    assert (code, err) == (0, "")
     assert "\x1b" not in out
+    events = re.split(r"^(?=\d)", out, flags=re.MULTILINE)[1:]
+    assert [event.split()[0] for event in events] == ["5", "4", "3", "2", "1"]
+    assert events[0].splitlines()[1:] == [
+        "  why   erasure",
+        "  what  images 7, uris 0.jpg; 1.jpg; 2.jpg; 3.jpg; 4.jpg and 2 more",
+    ]
+    assert events[1].splitlines()[1:] == ["  why   =HYPERLINK(1)", r"  what  query \x1b[2J"]
+    assert re.fullmatch(r"3  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+  boss  audit.read\n", events[2])
+    assert events[4].endswith("  guard  search\n  why   lost child\n  what  hits 3, query under-15,red\n")
 
 
 @pytest.mark.parametrize(
