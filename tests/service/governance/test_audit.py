@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,34 +194,32 @@ def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path: P
     assert log.path.read_bytes() == b""
 
 
-def test_200_lines_of_8_threads_share_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_wait_share_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = AuditLog(tmp_path / "audit.log")
     syncs, real = [], os.fsync
-    gate, waiting = threading.Event(), threading.Barrier(9)
+    monkeypatch.setattr(module.os, "fsync", lambda descriptor: syncs.append(descriptor) or real(descriptor))
+    with ThreadPoolExecutor(8) as pool:
+        with log._writing:  # as if somebody were writing
+            jobs = [pool.submit(log.append, "guard", "search") for _ in range(8)]
+            while len(log._pending) < 8:
+                time.sleep(0.001)
+        lines = [job.result() for job in jobs]
+    assert len(syncs) == 1
+    assert sorted(line.sequence for line in lines) == [1, 2, 3, 4, 5, 6, 7, 8]
 
-    def counted(descriptor: int) -> None:
-        syncs.append(descriptor)
-        gate.wait(10)
-        real(descriptor)
 
-    monkeypatch.setattr(module.os, "fsync", counted)
+def test_200_lines_of_8_threads(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
 
     def append(thread: int) -> list[str]:
-        waiting.wait(10)
         return [log.append(f"thread {thread}", "search", None, {"n": n}).hash for n in range(25)]
 
     with ThreadPoolExecutor(8) as pool:
-        jobs = [pool.submit(append, thread) for thread in range(8)]
-        waiting.wait(10)
-        while len(log._pending) < 7:  # one writes, seven wait
-            pass
-        gate.set()
-        hashes = {value for job in jobs for value in job.result()}
+        hashes = {value for found in pool.map(append, range(8)) for value in found}
     report = verify_log(log.path, log.head)
     assert (report.ok, report.lines) == (True, 200)
     lines = read_lines(log.path, limit=1000)[::-1]
     assert {line.hash for line in lines} == hashes
-    assert len(syncs) < 200  # at least the seven that waited shared one
     for thread in range(8):
         assert [line.what["n"] for line in lines if line.who == f"thread {thread}"] == list(range(25))
 
