@@ -32,6 +32,8 @@ COMMANDS = {
     "gallery": "gallery",
     "data": "data",
     "bundle": "bundle",
+    "audit": "audit",
+    "token": "token",
     "bench": "bench",
 }
 """The module in `sal_cli.commands` of each command, in the order of the help."""

@@ -34,6 +34,11 @@ def complete_training_device(incomplete: str) -> list[str]:
     return _fitting(incomplete, "cpu", "cuda", "auto")
 
 
+def complete_role(incomplete: str) -> list[str]:
+    """What a token may do."""
+    return _fitting(incomplete, "search", "ingest", "admin")
+
+
 def complete_words(incomplete: str) -> list[str]:
     """A description: its last word is completed with the words of the bundle that a search takes by default."""
     from sal_runtime.bundle.bundle import open_bundle

@@ -17,6 +17,7 @@ HINTS = {
     "dataset": "--dataset",
     "device": "--device",
     "drop_missing": "--drop-missing",
+    "expect": "--expect",
     "frame_rate": "frame_rate in a file for --cameras",
     "gallery": "`sal gallery add` makes and fills galleries",
     "gallery_bundle": "--bundle, or type `sal gallery reindex`",

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import budget, tables, verdict
+from docs.build import budget, groups, tables, verdict
 from docs.build.results import decimals, digits, percent, read_result, row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,6 +57,9 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 budget.query_kinds,
                 budget.distances,
                 budget.generated,
+                groups.gap,
+                groups.group_means,
+                groups.group_words,
             )
         },
     }

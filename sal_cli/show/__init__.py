@@ -14,4 +14,5 @@ bench_engine.py   the result of `sal bench engine`
 bench_encode.py   the result of `sal bench encode`
 bench_search.py   the result of `sal bench search`
 plots.py          results as SVG
+service/          the audit log and the tokens of a service
 """

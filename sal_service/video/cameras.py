@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +15,7 @@ import numpy as np
 
 from sal_runtime.arrays import BoolArray, Float32Array
 from sal_runtime.errors import ConfigError
+from sal_service.toml_file import read_toml, refuse_unknown
 from sal_service.video.detections import Detections
 from sal_service.video.sources.settings import AskedClock, Library, SourceSettings
 
@@ -181,11 +180,8 @@ def read_cameras(path: Path) -> tuple[Camera, ...]:
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value is wrong.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
-    _refuse_unknown(content, ("defaults", "cameras"), str(path))
+    content = read_toml(path)
+    refuse_unknown(content, ("defaults", "cameras"), str(path))
     tables, defaults = content.get("cameras"), content.get("defaults", {})
     if not isinstance(tables, list) or not tables or not isinstance(defaults, dict):
         raise ConfigError(f"{path}: no cameras; expected a table [[cameras]] for each, with name and source")
@@ -199,7 +195,7 @@ def read_cameras(path: Path) -> tuple[Camera, ...]:
 
 def _read_camera(path: Path, number: int, table: Mapping[str, Any]) -> Camera:
     title = f"{path}, camera {table.get('name', number)}"
-    _refuse_unknown(table, [field.name for field in fields(Camera)], title)
+    refuse_unknown(table, [field.name for field in fields(Camera)], title)
     for key in ("name", "source"):
         if not isinstance(table.get(key), str):
             raise ConfigError(f"{title}: got {key} {table.get(key)!r}, expected a text")
@@ -240,14 +236,6 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "tls_verify": (bool,),
     "tls_authorities": (str,),
 }
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], title: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
-            raise ConfigError(f"{title}: has an unknown key {key!r}; {hint}")
 
 
 def _point(value: Any) -> Point:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_cli.app import COMMANDS
 from sal_cli.completion import complete_recipe, complete_words
 from sal_train.recipe import RECIPES
 from tests.command_line import check_one_error, run_sal
@@ -118,7 +119,7 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
 @pytest.mark.parametrize(
     ("line", "position", "expected"),
     [
-        ("sal ", 1, ["search", "train", "eval", "export", "ingest", "doctor", "gallery", "data", "bundle", "bench"]),
+        ("sal ", 1, list(COMMANDS)),
         ("sal gallery re", 2, ["remove", "reindex"]),
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),
