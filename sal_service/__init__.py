@@ -1,4 +1,5 @@
 """What a service around the runtime is made of.
 
-video/  cameras and files into a gallery of people
+video/    cameras and files into a gallery of people
+watches/  tell when somebody comes who fits a description
 """
