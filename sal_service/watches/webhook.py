@@ -157,7 +157,7 @@ class Webhooks:
         """A connection that is cut when the time is over, however slowly the other side goes on."""
         end = time.monotonic() + self._seconds
         raw = _first_connection(addresses, endpoint.port, self._seconds)
-        raw.settimeout(self._seconds)
+        raw.settimeout(2 * self._seconds)  # the timer is first
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
         with raw, raw.dup() as spare, closing(connection):  # TLS takes the first one over
             is_over = threading.Event()
