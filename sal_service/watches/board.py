@@ -40,6 +40,8 @@ MOST_WATCHES = 200
 PAGE = 512
 """Images evaluated at a time when catching up."""
 
+Answer = tuple[float, dict[str, float]]
+"""Likelihood and evidence."""
 OnFire = Callable[[Message], None]
 CropUrl = Callable[[str, str], str | None]
 """Where the service gives the image of a gallery (its name) with a uri."""
@@ -260,10 +262,9 @@ class WatchBoard:
             if not rows or watch.expires_at <= now:
                 continue
             there = [items[row] for row in rows]
-            answers = question.answers(there, vectors[rows])
+            answers = question.answers(there, vectors[rows], watch.min_likelihood)
             for row, item in enumerate(there):
-                likelihood, evidence = answers.get(row, (-1.0, {}))
-                self._step(served, watch, item, (likelihood, evidence), changes)
+                self._step(served, watch, item, answers.get(row), changes)
         if changes.messages or changes.stored:
             self.store.record(changes.messages, changes.stored, now)
         self._tracks |= changes.tracks
@@ -274,10 +275,10 @@ class WatchBoard:
         served: _Served,
         watch: Watch,
         item: GalleryItem,
-        answer: tuple[float, dict[str, float]],
+        answer: Answer | None,
         changes: _Changes,
     ) -> None:
-        likelihood, fits = answer[0], answer[0] >= watch.min_likelihood
+        """What one image changes; it fits if there is an answer."""
         key = (watch.id, item.camera or "", item.track or "")
         track = changes.tracks.get(key) or self._tracks.get(key)
         if item.track is not None and track is not None:
@@ -285,12 +286,12 @@ class WatchBoard:
                 (moment for moment in (track.last_captured, item.captured_at) if moment is not None), default=None
             )
             changes.tracks[key] = track = replace(track, last_captured=latest)
-            if fits and likelihood > track.best.likelihood:
+            if answer is not None and answer[0] > track.best.likelihood:
                 better = self._message(served, watch, item, "update", answer)
                 changes.tracks[key] = changes.stored[key] = replace(track, best=better)
                 if not watch.once_per_track:
                     changes.messages.append((better, watch.deliver))
-        elif fits:
+        elif answer is not None:
             first = self._message(served, watch, item, "new", answer)
             if self.store.has_message(first.id) or (item.track is not None and self._is_late(key, item)):
                 return
@@ -306,9 +307,7 @@ class WatchBoard:
         (last,) = ended
         return last is None or item.captured_at is None or item.captured_at <= last + SAME_TRACK_SECONDS
 
-    def _message(
-        self, served: _Served, watch: Watch, item: GalleryItem, kind: Kind, answer: tuple[float, dict[str, float]]
-    ) -> Message:
+    def _message(self, served: _Served, watch: Watch, item: GalleryItem, kind: Kind, answer: Answer) -> Message:
         return Message(
             id=message_id(watch.id, kind, item.uri, item.content_hash),
             type=kind,
