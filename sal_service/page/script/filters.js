@@ -39,7 +39,7 @@ function drawGalleries() {
 
 function drawGalleryFacts() {
   const { images, tracks, captured: range, bundle, swapping } = app.galleries.get(app.gallery);
-  const facts = [count(images, "image"), count(tracks, "track"), range && `${moment(range[0])} to ${moment(range[1])}`, `encoders: ${bundle.name}`];
+  const facts = [count(images, "image"), count(tracks, "track"), range && spanText(...range), `encoders: ${bundle.name}`];
   $("gallery-facts").textContent = [...facts, swapping && `${swapping} takes over`].filter(Boolean).join(" · ");
 }
 

@@ -6,34 +6,50 @@ const SHOWN_NOTICES = 3;
 function watchTold(message) {
   const key = `${message.watch} ${message.camera} ${message.track ?? message.uri}`;
   if (message.type !== "new" && !app.notices.has(key)) return;
-  app.notices.delete(key);
   app.notices.set(key, message);
   drawNotices();
 }
 
+// Notices that are there stay where they are and keep the focus; what is new comes first.
 function drawNotices() {
-  const newest = [...app.notices].reverse();
-  const hidden = newest.length - SHOWN_NOTICES;
-  $("notices").replaceChildren(...newest.slice(0, SHOWN_NOTICES).map(([key, message]) => notice(key, message)),
-    ...(hidden > 0 ? [el("p", { class: "notice-rest" }, `and ${count(hidden, "more notice")} `,
-      el("button", { type: "button", onclick: dismissAll }, "Dismiss all"))] : []));
-  document.title = `${newest.length > 0 ? `(${newest.length}) ` : ""}${pageTitle()}`;
+  const shown = new Map([...app.notices].slice(-SHOWN_NOTICES));
+  const drawn = new Map([...$("notices").querySelectorAll(".notice")].map((node) => [node.dataset.key, node]));
+  for (const [key, node] of drawn) if (!shown.has(key)) node.remove();
+  for (const [key, message] of shown) {
+    const node = drawn.get(key) ?? emptyNotice(key);
+    if (!node.isConnected) $("notices").prepend(node);
+    fillNotice(node, message);
+  }
+  const hidden = app.notices.size - shown.size;
+  show($("more-notices"), hidden > 0);
+  $("hidden-notices").textContent = `and ${count(hidden, "more notice")}`;
+  document.title = `${app.notices.size > 0 ? `(${app.notices.size}) ` : ""}${pageTitle()}`;
 }
 
-function notice(key, message) {
+function emptyNotice(key) {
+  const open = () => openMessage(app.notices.get(key));
+  return el("article", { class: "notice", "data-key": key }, el("button", { type: "button", class: "thumb", onclick: open }),
+    el("div", { class: "notice-text" }, el("p", { class: "strong" }), el("p", { class: "faint" })),
+    el("div", { class: "actions" }, el("button", { type: "button", class: "show", onclick: open }, "Show"),
+      el("button", { type: "button", class: "dismiss", onclick: () => dismiss(key) }, "Dismiss")));
+}
+
+function fillNotice(node, message) {
   const text = `${message.name}: ${percent(message.likelihood)} likely`;
-  return el("article", { class: "notice", "data-watch": message.watch },
-    el("button", { type: "button", class: "thumb", "aria-label": `Open the image: ${text}`, onclick: () => openMessage(message) }, crop(message, "")),
-    el("div", { class: "notice-text" }, el("p", { class: "strong" }, "Watch ", el("span", {}, text)),
-      el("p", { class: "faint" }, `${TYPES[message.type]} · ${place(message)}`)),
-    el("div", { class: "actions" }, el("button", { type: "button", "aria-label": `Show ${text}`, onclick: () => openMessage(message) }, "Show"),
-      el("button", { type: "button", "aria-label": `Dismiss ${text}`, onclick: () => dismiss(key) }, "Dismiss")));
+  if (node.dataset.message === message.id) return;
+  node.dataset.message = message.id;
+  node.querySelector(".thumb").replaceChildren(crop(message, ""));
+  node.querySelector(".strong").textContent = `Watch ${text}`;
+  node.querySelector(".faint").textContent = `${TYPES[message.type]} · ${place(message)}`;
+  for (const [name, verb] of [["thumb", "Open the image"], ["show", "Show"], ["dismiss", "Dismiss"]]) {
+    node.querySelector(`.${name}`).setAttribute("aria-label", `${verb}: ${text}`);
+  }
 }
 
 function dismiss(key) {
   app.notices.delete(key);
   drawNotices();
-  ($("notices").querySelector(".actions button:last-child") ?? $("main")).focus();
+  ($("notices").querySelector(".dismiss") ?? $("main")).focus();
 }
 
 function dismissAll() {
@@ -45,6 +61,8 @@ function dismissAll() {
 function openMessage(message) {
   openDetails({ ...message, metadata: { watch: message.name, gallery: message.gallery, encoders: message.bundle } });
 }
+
+$("dismiss-all").addEventListener("click", dismissAll);
 
 // What has the focus must not hide below the notices, which stay at the top.
 new ResizeObserver(() => {

@@ -18,16 +18,21 @@ function drawTimeline() {
   const x = (time) => label + ((time - start) / (end - start)) * (width - label - 8);
   const y = (camera) => lanes.indexOf(camera) * LANE + LANE / 2;
   const height = lanes.length * LANE;
-  const shown = seen.filter(({ camera }) => lanes.includes(camera));
+  const shown = seen.filter(({ camera }) => lanes.includes(camera)).reverse(); // the likeliest on top
   const hidden = new Set(seen.map(({ camera }) => camera)).size - lanes.length;
   const summary = lanes.map((camera) => `${camera}: ${count(seen.filter((one) => one.camera === camera).length, "hit")}`).join(", ");
-  $("timeline-span").textContent = `${moment(new Date(first))} to ${moment(new Date(last))}${hidden > 0 ? ` · ${count(hidden, "more camera")}` : ""}`;
+  $("timeline-span").textContent = `${spanText(first, last)}${hidden > 0 ? ` · ${count(hidden, "more camera")}` : ""}`;
   $("timeline-lanes").replaceChildren(svg("svg", { width, height: height + 20, viewBox: `0 0 ${width} ${height + 20}`, role: "img", "aria-label": `Hits by camera. ${summary}` },
     ...lanes.map((camera) => svg("g", {}, svg("line", { class: "lane", x1: label, x2: width, y1: y(camera), y2: y(camera) }),
       svg("text", { class: "lane-name", x: 0, y: y(camera) + 4 }, shortened(camera, Math.floor(label / 7.5))))),
-    ...ticksBetween(start, end, (width - label) / 90).map((time) => svg("g", {}, svg("line", { class: "tick", x1: x(time), x2: x(time), y1: 0, y2: height }),
+    ...ticksBetween(start, end, (width - label) / 70).map((time) => svg("g", {}, svg("line", { class: "tick", x1: x(time), x2: x(time), y1: 0, y2: height }),
       svg("text", { class: "tick-name", x: x(time), y: height + 15 }, tickName(time, end - start)))),
     ...shown.map(({ hit, time, camera }) => dot(hit, x(time), y(camera)))));
+}
+
+function spanText(first, last) {
+  const [start, end] = [moment(new Date(first)), moment(new Date(last))];
+  return `${start} to ${start.slice(0, 10) === end.slice(0, 10) ? end.slice(11) : end}`;
 }
 
 function dot(hit, cx, cy) {

@@ -75,6 +75,18 @@ class Stub:
         self.people.append(person)
         self.publish("kept", {"gallery": "station", "image": self.image(person, 0).model_dump(mode="json")})
 
+    def watch(self, name: str) -> models.WatchAnswer:
+        """A watch that somebody created elsewhere."""
+        asked = models.WatchRequest(
+            name=name,
+            gallery="station",
+            description="red jacket",
+            min_likelihood=0.8,
+            reason="case 12",
+            expires_at=START + timedelta(days=3),
+        )
+        return self.keep_watch(asked)
+
     def keep_watch(self, asked: models.WatchRequest) -> models.WatchAnswer:
         kept = models.WatchAnswer(
             id=secrets.token_hex(4),
