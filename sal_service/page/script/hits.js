@@ -1,0 +1,87 @@
+// People (or images) as cards, and one of them at full size.
+
+function drawHits() {
+  const cards = app.hits.map(card);
+  const isRanked = app.question?.kind === "description" && $("order").value === "likelihood";
+  const first = app.hits.findIndex((hit) => hit.likelihood !== null && hit.likelihood < UNLIKELY);
+  if (isRanked && first >= 0) {
+    const text = first === 0 ? `Nobody is ${percent(UNLIKELY)} likely or more. These probably do not fit:` : `No more above ${percent(UNLIKELY)}. These probably do not fit:`;
+    cards.splice(first, 0, el("li", { class: "divider" }, text));
+  }
+  return cards;
+}
+
+function card(hit) {
+  const isUnlikely = hit.likelihood !== null && hit.likelihood < UNLIKELY;
+  const name = nameOf(hit);
+  const open = el("button", { type: "button", class: "crop", "aria-label": `Open ${name}`, onclick: () => openDetails(hit) }, crop(hit, name));
+  return el("li", { class: `hit${isUnlikely ? " unlikely" : ""}`, "data-uri": hit.uri, id: `hit-${hit.rank}` }, open,
+    el("div", { class: "hit-text" },
+      el("p", { class: "likelihood" }, likelihoodText(hit), el("span", { class: "rank", title: "rank" }, `#${hit.rank}`)),
+      evidence(hit), facts(hit), others(hit)),
+    actions(hit));
+}
+
+const likelihoodText = (hit) => (hit.likelihood === null
+  ? el("span", {}, `alike ${hit.score.toFixed(2)}`)
+  : el("span", {}, percent(hit.likelihood), el("small", {}, hit.likelihood < UNLIKELY ? " unlikely" : " likely")));
+
+const nameOf = (hit) => `${hit.rank === undefined ? `watch ${hit.name}` : `person ${hit.rank}`}${hit.likelihood === null ? "" : `, ${percent(hit.likelihood)} likely`}${place(hit) && `, ${place(hit)}`}`;
+
+function evidence(hit) {
+  const terms = new Map((app.answer?.understood ?? []).map((term) => [term.text, term]));
+  const rows = Object.entries(hit.evidence).map(([text, share]) => {
+    const bar = el("span", { class: "bar" });
+    bar.style.inlineSize = percent(share);
+    const term = terms.get(text);
+    return el("li", {}, el("span", { class: "term" }, term?.understood ?? text, term?.sensitive && sensitiveMark()), el("span", { class: "share" }, percent(share)),
+      el("span", { class: "track", "aria-hidden": "true" }, bar));
+  });
+  return rows.length === 0 ? null : el("ul", { class: "evidence", "aria-label": "How likely each part holds" }, ...rows);
+}
+
+function facts(hit) {
+  const seen = [hit.camera, hit.track && `track ${hit.track}`].filter(Boolean).join(" · ");
+  return el("p", { class: "facts" }, seen && el("span", {}, seen), hit.captured_at && el("time", { datetime: hit.captured_at }, moment(hit.captured_at)));
+}
+
+const SHOWN_OTHERS = 4;
+
+function others(hit) {
+  if (hit.others.length === 0) return null;
+  const hidden = hit.others.length - SHOWN_OTHERS;
+  const pictures = hit.others.slice(0, SHOWN_OTHERS).map((other, number) =>
+    el("button", { type: "button", class: "thumb", "aria-label": `Open other image ${number + 1} of ${nameOf(hit)}`, onclick: () => openDetails(hit, other) }, crop(other, "")));
+  return el("div", { class: "others" }, ...pictures, hidden > 0 && el("span", { class: "faint small" }, `+${hidden}`));
+}
+
+function actions(hit) {
+  const marking = (kind, label) => app.question?.kind === "description" && el("button", { type: "button", class: "marking", "data-mark": kind, "aria-pressed": "false",
+    "aria-label": `${label}: ${nameOf(hit)}`, onclick: () => mark(hit, kind) }, label);
+  return el("div", { class: "actions" },
+    el("button", { type: "button", "aria-label": `More like ${nameOf(hit)}`, onclick: () => searchLike(hit) }, "More like this"),
+    marking("right", "Right"), marking("wrong", "Wrong"));
+}
+
+// A hit at full size with all that is known of it; `image` is the one of its images to show.
+function openDetails(hit, image = hit) {
+  $("details-title").textContent = capital(nameOf(hit));
+  const rows = [["Camera", image.camera], ["Track", image.track], ["Time", moment(image.captured_at)],
+    ["Box", image.box && `${image.box.join(", ")} (left, top, width, height)`], ["Score", hit.score?.toFixed(3)],
+    ...Object.entries(image.metadata ?? {}), ["Image", image.uri]];
+  const strip = [hit, ...(hit.others ?? [])];
+  const pictures = strip.length === 1 ? null : el("div", { class: "others" }, ...strip.map((other, number) =>
+    el("button", { type: "button", class: "thumb", "aria-label": `Image ${number + 1} of ${strip.length}`, "aria-current": other === image ? "true" : null,
+      onclick: () => {
+        openDetails(hit, other);
+        $("details-body").querySelectorAll(".thumb")[number].focus();
+      } }, crop(other, ""))));
+  const like = el("button", { type: "button", class: "primary", onclick: () => {
+    $("details").close();
+    searchLike({ ...hit, uri: image.uri });
+  } }, "More like this");
+  $("details-body").replaceChildren(el("div", { class: "detail" }, el("div", { class: "large" }, crop(image, nameOf(hit))),
+    el("div", { class: "stack" }, evidence(hit), el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+      pictures, el("p", {}, hit.rank !== undefined && like))));
+  if (!$("details").open) $("details").showModal();
+}
