@@ -14,8 +14,8 @@ from tests.cli.test_help import COMMANDS, code_lines
 from tests.command_line import run_sal
 
 REPOSITORY = Path(__file__).parents[2]
-FIRST = [("data", "synth")] + [("gallery", name) for name in ("add", "status", "verify", "export", "import")]
-LAST = [("gallery", name) for name in ("remove", "purge", "reindex")]
+FIRST = [("data", "synth")] + [("gallery", name) for name in ("add", "status", "verify", "export", "import", "backup")]
+LAST = [("gallery", name) for name in ("remove", "purge", "restore", "reindex")]
 ELSEWHERE = {
     "tritonserver|torchrun|ray-head|http://": "needs other machines or programs",
     r"sal (train|eval|export) |\bDATA\b": "needs a data set or a run; tests/test_end_to_end.py runs them",
