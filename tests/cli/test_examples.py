@@ -22,6 +22,7 @@ ELSEWHERE = {
     r"private\.pem|public\.pem": "needs keys; tests/cli/commands/test_bundle.py makes some",
     "sal bundle engine|gallery index|gallery encode": "needs a GPU or an extra",
     "sal bench": "takes minutes",
+    "doctor --service": "needs a running service",
     "crops/": "needs a folder of your own",
     "sal ingest|--by-track": "needs a video and a detector; tests/cli/commands/test_ingest.py runs them",
 }
