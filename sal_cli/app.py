@@ -51,6 +51,7 @@ ENVIRONMENT = {
     "OPENCV_LOG_LEVEL": "sal ingest hides OpenCV's warnings; set a level to see them.",
     "OPENBLAS_NUM_THREADS": "sal search sets it to 1, because it ranks with threads of its own; what you set stays.",
     "OMP_WAIT_POLICY": "sal train sets it to PASSIVE, so that waiting threads leave the processor; what you set stays.",
+    "NOTIFY_SOCKET": "Set by systemd: sal serve says there that it answers, and that it stops.",
     "COLUMNS": "The width of tables and help on a terminal.",
 }
 """Environment variables that change what sal does."""

@@ -34,6 +34,7 @@ EXTRAS: Mapping[str, Extra] = MappingProxyType(
         "milvus": Extra("galleries in Milvus", ("pymilvus",)),
         "ray": Extra("encoding archives on Ray", ("ray",)),
         "video": Extra("a camera's own clock, key frames only, hardware decoding", ("av",)),
+        "serve": Extra("the service, `sal serve`", ("fastapi", "uvicorn", "limits", "prometheus_client", "paho")),
         "ann": Extra("approximate indices", ("usearch",)),
         "bench": Extra("comparisons of `sal bench search`", ("faiss", "usearch")),
     }

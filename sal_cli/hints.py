@@ -29,6 +29,7 @@ HINTS = {
     "precision": "--precision",
     "publish_passed": "--publish-passed",
     "recipe": "--recipe",
+    "replace": "--replace",
     "resume": "--resume",
     "run": "--run",
     "settings": "--set",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check for what pip cannot install: a Python with venv, and the system libraries that OpenCV's wheel links to. With `tests`
-# also check for the build tools of cpp_bench, an emulated processor, an MQTT broker, a browser, a simulated camera
+# also check for the build tools of cpp_bench, an emulated processor, an MQTT broker, nginx, a browser, a simulated camera
 # (GStreamer) and a recorded video; tests that need them are skipped without.
 # Root on Debian or Ubuntu (a container, CI) installs the missing packages; other users get the command to run.
 #   prepare_system.sh [PYTHON [tests]]
@@ -27,6 +27,7 @@ if [ "$for_tests" = tests ]; then
         [ -e "/usr/include/${header%:*}" ] || missing+=("${header#*:}")
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+    [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
     command -v chromium >/dev/null || missing+=(chromium)
     /usr/bin/python3 tests/service/video/simulated_camera.py check 2>/dev/null || missing+=(
         python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 glib-networking gstreamer1.0-libav

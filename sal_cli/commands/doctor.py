@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sal_cli.options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption
+from sal_cli.options import EXIT_FAILED, BundleOption, DeviceOption, JsonOption, refuse_options
 from sal_cli.parsing import CommandModule
 
 app = CommandModule()
@@ -18,6 +18,14 @@ GalleryOption = Annotated[
         "--gallery", "-g", help="Also check that this gallery, or that of this folder, opens, and is of the bundle."
     ),
 ]
+ServiceOption = Annotated[
+    str | None,
+    typer.Option("--service", metavar="URL", help="Ask a running `sal serve` instead of looking at this machine."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="A file with a token of the service, of any role, that only you may read."),
+]
 
 
 @app.command(epilog="See also: sal bench engine, docs/devices.md")
@@ -25,6 +33,8 @@ def doctor(
     bundle: BundleOption = None,
     gallery: GalleryOption = None,
     device: DeviceOption = None,
+    service: ServiceOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what works on this machine, and what to install for what does not.
@@ -39,7 +49,21 @@ def doctor(
     ```
 
     Where TensorRT is installed, building an engine first may take minutes.
+
+    With `--service` the doctor asks a running service whether it is ready and, with a token, on which devices its parts
+    run. The exit code is 0 if it is ready:
+
+    ```
+    sal doctor --service http://127.0.0.1:8377
+    ```
     """
+    if service is not None:
+        refuse_options(
+            {"--bundle": bundle, "--gallery": gallery, "--device": device}, "a service was named; leave it out"
+        )
+        _ask_service(service, token_file, as_json)
+        return
+    refuse_options({"--token-file": token_file}, "no service was named; give --service")
     from sal_cli.extras import missing_extras
     from sal_cli.show.doctor import report_lines
     from sal_cli.show.terminal import print_json
@@ -51,4 +75,18 @@ def doctor(
     else:
         print("\n".join(report_lines(report, missing)))
     if not report.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _ask_service(url: str, token_file: Path | None, as_json: bool) -> None:
+    from sal_cli.service_check import examine_service, read_token
+    from sal_cli.show.doctor import service_lines
+    from sal_cli.show.terminal import print_json
+
+    report = examine_service(url, None if token_file is None else read_token(token_file))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print("\n".join(service_lines(report)))
+    if not report.ready:
         raise typer.Exit(EXIT_FAILED)

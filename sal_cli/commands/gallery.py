@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sal_cli.commands.gallery_backup import backup, restore
 from sal_cli.options import (
     COMPUTE,
     EXIT_FAILED,
@@ -307,6 +308,10 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     print_problems(problems, as_json=as_json)
     if problems:
         raise typer.Exit(EXIT_FAILED)
+
+
+app.command(epilog="See also: sal gallery restore, docs/gallery.md")(backup)
+app.command(epilog="See also: sal gallery backup, docs/gallery.md")(restore)
 
 
 @app.command(epilog="See also: sal search --approximate, docs/ranking.md")

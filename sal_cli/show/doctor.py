@@ -1,17 +1,23 @@
-"""The report of `sal doctor` for people: 80 columns, printed with nothing but Python."""
+"""The reports of `sal doctor`, on a machine or a service, for people: 80 columns, printed with nothing but Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sal_cli.show.terminal import printable, wrapped
-from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, EncoderCheck, PlaceCheck
 from sal_runtime.errors import install
+
+if TYPE_CHECKING:
+    from sal_cli.service_check import ServiceReport
+    from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, EncoderCheck, PlaceCheck
 
 WIDTH = 80
 LABEL = 9
 """Width of the first column, in characters."""
 ENCODER = "{:11}{:10}{:>9}{:>10}   {}"
+UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+PART = "{:30} {:10} {}"
 
 
 def report_lines(report: DoctorReport, missing_extras: Mapping[str, str]) -> list[str]:
@@ -131,3 +137,38 @@ def _placement(placement: Mapping[str, int] | None) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return wrapped(text, WIDTH - LABEL - 7)
+
+
+def service_lines(report: ServiceReport) -> list[str]:
+    """The report on a service, as `report_lines` gives that on a machine; the first line sums up."""
+    lines = [_service_summary(report), ""]
+    about = [f"sal {report.version}"] if report.version else []
+    about += [] if report.uptime_seconds is None else [f"up for {_duration(report.uptime_seconds)}"]
+    lines += _field("service", ": ".join([printable(report.url), *([", ".join(about)] if about else [])]))
+    if report.devices:
+        lines += ["", PART.format("part", "device", "precision").rstrip()]
+        lines += [
+            printable(PART.format(part, device, precision or "")).rstrip() for part, device, precision in report.devices
+        ]
+    if report.problems or report.notes:
+        lines.append("")
+    for label, texts in (("problem", report.problems), ("note", report.notes)):
+        for text in texts:
+            lines += _field(label, printable(text))
+    return lines
+
+
+def _service_summary(report: ServiceReport) -> str:
+    if not report.reached:
+        return "not reached"
+    return "ready" if report.ready else "not ready"
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units of a duration, such as `3 h 12 min`."""
+    size, place = next(((size, number) for number, (size, _) in enumerate(UNITS) if seconds >= size), (1, 3))
+    parts = [f"{int(seconds // size)} {UNITS[place][1]}"]
+    if place + 1 < len(UNITS):
+        smaller, name = UNITS[place + 1]
+        parts.append(f"{int(seconds % size // smaller)} {name}")
+    return " ".join(parts)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sal_runtime.gallery.reindex import ReindexReport
     from sal_runtime.gallery.status import Status
     from sal_runtime.gallery.store.recorded import FieldValues, Recorded
+    from sal_service.galleries.backup import BackupReport
+    from sal_service.galleries.restore import RestoreReport
 
 
 def print_update(report: UpdateReport, *, as_json: bool) -> None:
@@ -90,6 +92,10 @@ def _images(done: str, count: int) -> str:
     return f"{done} {count:,} {'image' if count == 1 else 'images'}"
 
 
+def _pictures(count: int) -> str:
+    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
+
+
 def print_removal(removal: Removal, *, dry_run: bool, list_names: bool, as_json: bool) -> None:
     """Print what was removed, or would be; on stderr what the conditions know nothing of, and files that were kept."""
     done = "would remove" if dry_run else "removed"
@@ -137,3 +143,42 @@ def print_problems(problems: Sequence[str], *, as_json: bool) -> None:
         print_json({"ok": not problems, "problems": list(problems)})
     else:
         print("\n".join(map(printable, problems)) if problems else "ok")
+
+
+def print_backup(report: BackupReport, *, as_json: bool) -> None:
+    """Print where a backup is and what it holds, and on stderr the pictures that are not what their items say."""
+    if as_json:
+        paths = {"path": str(report.path), "deleted": [str(folder) for folder in report.deleted]}
+        print_json(vars(report) | paths | {"differing": list(report.differing)})
+    else:
+        linked = f", {report.linked:,} of them unchanged since the backup before" if report.linked else ""
+        print(report.path)
+        print(f"{_images('holds', report.items)} and {_pictures(report.pictures)}{linked}; verified")
+        for folder in report.deleted:
+            print(f"deleted {folder}")
+        if report.erased:
+            print(f"{_images('erased', report.erased)} from earlier backups")
+    _print_differing(report.differing)
+
+
+def print_restore(report: RestoreReport, *, as_json: bool) -> None:
+    """Print what was restored, and on stderr what is to be known of it."""
+    if as_json:
+        paths = {"source": str(report.source), "path": str(report.path)}
+        print_json(vars(report) | paths | {"differing": list(report.differing)})
+    else:
+        print(f"{_images('restored', report.items)} and {_pictures(report.pictures)} from {report.source}")
+        if report.removed:
+            print(f"{report.removed:,} left out: removed since the backup; --with-removed brings them back")
+    if report.unknown_removals:
+        print(
+            "sal: note: the old gallery could not be read: what was removed from it since the backup is back; remove "
+            "it again",
+            file=sys.stderr,
+        )
+    _print_differing(report.differing)
+
+
+def _print_differing(uris: Sequence[str]) -> None:
+    for uri in uris:
+        print(f"sal: not the picture that was added: {printable(uri)}", file=sys.stderr)

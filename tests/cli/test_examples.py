@@ -14,14 +14,15 @@ from tests.cli.test_help import COMMANDS, code_lines
 from tests.command_line import run_sal
 
 REPOSITORY = Path(__file__).parents[2]
-FIRST = [("data", "synth")] + [("gallery", name) for name in ("add", "status", "verify", "export", "import")]
-LAST = [("gallery", name) for name in ("remove", "purge", "reindex")]
+FIRST = [("data", "synth")] + [("gallery", name) for name in ("add", "status", "verify", "export", "import", "backup")]
+LAST = [("gallery", name) for name in ("remove", "purge", "restore", "reindex")]
 ELSEWHERE = {
     "tritonserver|torchrun|ray-head|http://": "needs other machines or programs",
     r"sal (train|eval|export) |\bDATA\b": "needs a data set or a run; tests/test_end_to_end.py runs them",
     r"private\.pem|public\.pem": "needs keys; tests/cli/commands/test_bundle.py makes some",
     "sal bundle engine|gallery index|gallery encode": "needs a GPU or an extra",
     "sal bench": "takes minutes",
+    "doctor --service": "needs a running service",
     "crops/": "needs a folder of your own",
     "sal audit": "needs the log of a service; tests/cli/commands/test_audit.py runs them",
     "sal ingest|--by-track": "needs a video and a detector; tests/cli/commands/test_ingest.py runs them",
