@@ -1,8 +1,10 @@
 """What a service around the runtime is made of.
 
-video/       cameras and files into a gallery of people
-governance/  tokens, policy, retention and the audit log
-toml_file.py TOML files that people write
-video/    cameras and files into a gallery of people
-watches/  tell when somebody comes who fits a description
+video/      cameras and files into a gallery of people
+galleries/  galleries that are asked, filled and taken over by another bundle, all at once
+governance/ who may do what, for how long images are kept, and the log of all of it
+watches/    standing queries, and where their messages go
+page/       the page to search with
+api/        all of it over HTTP
+toml_file.py files of settings
 """

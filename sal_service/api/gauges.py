@@ -26,9 +26,9 @@ def readings(service: Service) -> Iterator[Reading]:
             yield Reading("sal_intake_images", count, "Images by what became of them.", labels, "counter")
         yield Reading("sal_encoded_images", intake.encoded[0], "Images that were encoded.", gallery, "counter")
         yield Reading("sal_encode_seconds", intake.encoded[1], "Seconds of encoding.", gallery, "counter")
+        what = "Descriptions by whether they were remembered."
         for known, count in (("yes", search.hits), ("no", search.misses)):
-            labels = {**gallery, "remembered": known}
-            yield Reading("sal_descriptions", count, "Descriptions, by whether they were remembered.", labels, "counter")
+            yield Reading("sal_descriptions", count, what, {**gallery, "remembered": known}, "counter")
     yield from _cameras(service)
     counts = service.store.counts()
     for state in ("waiting", "delivered", "dead", "withdrawn"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -244,7 +243,7 @@ def _four(box: str) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def _pairs(meta: list[str]) -> Mapping[str, str]:
+def _pairs(meta: list[str]) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in meta]
     if not all(key and mark for key, mark, _ in pairs):
         raise RefusedError(400, "Expected metadata as key=value.", parameter="meta")

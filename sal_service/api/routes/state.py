@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -81,7 +81,7 @@ def audit(
         lines=[
             models.AuditLineAnswer(
                 sequence=line.sequence,
-                at=datetime.fromisoformat(line.at),
+                at=datetime.fromtimestamp(line.at, UTC),
                 who=line.who,
                 action=line.action,
                 why=line.why,
