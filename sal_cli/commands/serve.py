@@ -17,7 +17,7 @@ app = CommandModule()
 
 GalleriesArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="GALLERY...", show_default=False, help="Gallery files; one that is missing is made."),
+    typer.Argument(metavar="GALLERY", show_default=False, help="Gallery files; one that is missing is made."),
 ]
 SourceOption = Annotated[
     list[str] | None,
