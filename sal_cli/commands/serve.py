@@ -148,12 +148,7 @@ def serve(  # noqa: PLR0913 - one parameter is one option
 
     ```
     sal serve yard.sal --source vtest.avi --detector yolox.onnx
-    sal serve yard.sal door.sal --cameras yard=cameras.toml --detector yolox.onnx
-    ```
-
-    For other machines:
-
-    ```
+    sal serve yard.sal --cameras cameras.toml --detector yolox.onnx
     sal token add desk --role search --file yard.sal.service/tokens.toml
     sal serve yard.sal --host 0.0.0.0 --host-name sal.example.org \
         --tls-cert cert.pem --tls-key key.pem
@@ -161,7 +156,25 @@ def serve(  # noqa: PLR0913 - one parameter is one option
     """
     from sal_cli.serving import ServeRequest, serve_galleries
 
-    who = (tokens, policy, insecure)
-    network = (host, port, host_name or [], trust_proxy or [], tls_cert, tls_key)
-    taken_in = (source or [], cameras or [], detector)
-    serve_galleries(ServeRequest(galleries, *taken_in, state, bundles, *who, *network, bundle, device, precision))
+    serve_galleries(
+        ServeRequest(
+            galleries=galleries,
+            sources=source or [],
+            cameras=cameras or [],
+            detector=detector,
+            state=state,
+            bundles=bundles,
+            tokens=tokens,
+            policy=policy,
+            insecure=insecure,
+            host=host,
+            port=port,
+            host_names=host_name or [],
+            trusted_proxies=trust_proxy or [],
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+            bundle=bundle,
+            device=device,
+            precision=precision,
+        )
+    )
