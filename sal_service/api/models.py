@@ -6,15 +6,30 @@ pixels of the camera's picture. A request with an unknown key is refused.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Names of galleries, cameras and watches."""
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _as_written(value: object) -> object:
+    """Refuse what pydantic would take for a moment besides: numbers, dates, times without seconds."""
+    if isinstance(value, str) and not RFC_3339.fullmatch(value):
+        raise ValueError("expected a moment with a zone, such as 2026-11-28T14:00:00Z")
+    if not isinstance(value, str | datetime):
+        raise ValueError("expected a text, such as 2026-11-28T14:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_written)]
+"""A moment in RFC 3339."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["search", "ingest", "admin"]
 MOST_HITS = 200
@@ -50,8 +65,8 @@ class Where(Request):
 
     cameras: list[Name] = Field(default=[], max_length=1000)
     tracks: list[Text] = Field(default=[], max_length=1000)
-    captured_from: AwareDatetime | None = None
-    captured_until: AwareDatetime | None = None
+    captured_from: Moment | None = None
+    captured_until: Moment | None = None
     metadata: dict[Text, list[Text]] = Field(default={}, max_length=20)
 
 
@@ -213,7 +228,7 @@ class PurgeRequest(Request):
     """Remove what the conditions let through and, with `before`, what was captured earlier; at least one of the two."""
 
     where: Where = Where()
-    before: AwareDatetime | None = None
+    before: Moment | None = None
     dry_run: bool = False
     reason: Text
 
@@ -300,7 +315,7 @@ class WatchRequest(Request):
     min_likelihood: Fraction
     once_per_track: bool = True
     reason: Text
-    expires_at: AwareDatetime
+    expires_at: Moment
     deliver: list[Target] = Field(default=[], max_length=10)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -37,7 +37,7 @@ class BatchItem(models.Request):
 
     file: models.Text
     camera: models.Name
-    captured_at: AwareDatetime
+    captured_at: models.Moment
     track: models.Text | None = None
     box: tuple[int, int, int, int] | None = None
     metadata: dict[models.Text, models.Text] = Field(default={}, max_length=20)
@@ -100,7 +100,7 @@ async def add(  # noqa: PLR0913 - the parameters of an address
     service: Held,
     principal: Adder,
     camera: models.Name,
-    captured_at: AwareDatetime,
+    captured_at: models.Moment,
     track: models.Text | None = None,
     box: Annotated[str | None, Query(pattern=r"^-?\d{1,7},-?\d{1,7},\d{1,7},\d{1,7}$")] = None,
     meta: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 - FastAPI copies it

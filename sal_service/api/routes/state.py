@@ -54,7 +54,7 @@ def health(service: Held, _: Anybody) -> models.HealthAnswer:
 @router.get(
     "/v1/events",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}},
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events."}},
 )
 def events(
     request: Request,
