@@ -11,6 +11,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.responses import Response
 
 from sal_service.api.logs import Answered
 
@@ -39,9 +40,13 @@ class Reading:
 
 
 class Metrics:
-    """All metrics of one service."""
+    """All metrics of one service.
 
-    def __init__(self) -> None:
+    Args:
+        read: gives what is to be read whenever Prometheus asks; what it raises fails that request.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[Reading]] = tuple) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -57,27 +62,29 @@ class Metrics:
         self._likelihoods = Histogram(
             "sal_first_hit_likelihood",
             "Likelihoods of the first hits of searches.",
-            ["gallery"],
             buckets=LIKELIHOODS,
             registry=self._registry,
         )
+        self._without = Counter(
+            "sal_searches_without_likelihood", "Searches without hits, or by likeness.", registry=self._registry
+        )
+        self._registry.register(_Readings(read))
 
     def count(self, answered: Answered) -> None:
         """Count a request; one of `Observe`'s listeners."""
         self._requests.labels(answered.method, answered.route, str(answered.status)).inc()
         self._seconds.labels(answered.route).observe(answered.seconds)
 
-    def first_hit(self, gallery: str, likelihood: float) -> None:
-        """Count the likelihood (0..1) of the first hit of a search."""
-        self._likelihoods.labels(gallery).observe(likelihood)
+    def search(self, likelihood: float | None) -> None:
+        """Count a search by the likelihood (0..1) of its first hit; None where there is none."""
+        if likelihood is None:
+            self._without.inc()
+        else:
+            self._likelihoods.observe(likelihood)
 
-    def read_from(self, read: Callable[[], Iterable[Reading]]) -> None:
-        """Ask a function for readings whenever Prometheus asks; what it raises fails that request."""
-        self._registry.register(_Readings(read))
-
-    def text(self) -> bytes:
-        """What `GET /metrics` answers, with `MEDIA_TYPE`."""
-        return generate_latest(self._registry)
+    def answer(self) -> Response:
+        """The answer to `GET /metrics`."""
+        return Response(generate_latest(self._registry), media_type=MEDIA_TYPE)
 
 
 class _Readings:
