@@ -40,6 +40,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._writing: asyncio.TimerHandle | None = None
         self._began = 0.0
         self._in_head = True
+        self._is_deaf = False
         self._seen = 0
         self._body_seen = 0
         self._refusal = (400, "The request is no HTTP/1.1.")
@@ -57,7 +58,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, while the client keeps to its bounds."""
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
         if self._reading is None:
             self._begin()
@@ -94,11 +95,13 @@ class DeadlineProtocol(HttpToolsProtocol):
         if size > self.head_bytes or len(self.headers) > self.head_lines:
             self._refusal = (431, "The headers are too large, or too many.")
             raise ValueError(self._refusal[1])
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            raise ValueError(self._refusal[1])
+        super().on_headers_complete()
         self._in_head = False
         self._stop_reading()
         left = self._began + self.request_seconds - self.loop.time()
         self._reading = self.loop.call_later(left, self._late)
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of the body on."""
@@ -106,14 +109,18 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is here."""
+        """The request is here; what follows is another."""
         self._stop_reading()
+        self._in_head = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request; not for long for the rest of one that is answered already."""
+        is_last = not self.pipeline
         super().on_response_complete()
-        if self._reading is not None and not self._in_head:
+        if self._is_deaf and is_last:
+            self.transport.close()
+        elif self._reading is not None and not self._in_head and self.cycle.response_complete:
             self._stop_reading()
             self._reading = self.loop.call_later(self.linger_seconds, self._cut)
         if self.transport.is_closing():
@@ -143,16 +150,21 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._refuse(408, "The request did not arrive in time.")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer by hand, if nothing is being answered on this connection, and close it."""
+        """Answer the request that is coming in by hand and close; those before it are answered first, this one not."""
+        self._stop_reading()
+        self._is_deaf = True
         cycle = self.cycle
-        is_free = cycle is None or cycle.response_complete
-        is_its_own = not self._in_head and not self.pipeline and not is_free and not cycle.response_started
-        if (is_free and self._in_head) or is_its_own:
+        is_idle = cycle is None or cycle.response_complete
+        if self._in_head and not is_idle:
+            return
+        if not self._in_head and self.pipeline:
+            self.pipeline.popleft()
+            return
+        if self._in_head or not (is_idle or cycle.response_started):
             self.transport.write(_answer(status, detail))
-        if cycle is not None:
+        if not is_idle:
             cycle.disconnected = True
             cycle.message_event.set()
-        self._stop_reading()
         self.transport.close()
         self._cut_soon()
 

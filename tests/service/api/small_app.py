@@ -11,19 +11,23 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from pydantic import AwareDatetime
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, BusyError, InputError
+from sal_runtime.images.pixels import decode_image
 from sal_service.api.access import Access, AccessMiddleware, Principal, needs
 from sal_service.api.headers import SecurityHeaders
 from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes, RateLimit
 from sal_service.api.logs import Answered, Observe, log_answer
-from sal_service.api.models import SearchRequest, SessionAnswer, SessionRequest
-from sal_service.api.problems import Faults, add_problem_handlers, complete_openapi, problems
+from sal_service.api.models import Name, PurgeRequest, RemoveRequest, SearchRequest, SessionAnswer, SessionRequest
+from sal_service.api.problems import Faults, RefusedError, add_problem_handlers, complete_openapi, problems
 
 TOKENS = {"search": "sal_" + "s" * 43, "ingest": "sal_" + "i" * 43, "admin": "sal_" + "a" * 43}
 EXPIRED = "sal_" + "e" * 43
+CROPS = frozenset({"a.jpg", "sal_door.jpg", "secret/a.jpg"})
 EXPIRES_AT = 2_000_000_000.0
 
 
@@ -56,6 +60,13 @@ class TokensByHand:
         return None
 
 
+def picture(body: bytes) -> UInt8Array:
+    try:
+        return decode_image(body)
+    except InputError as error:
+        raise RefusedError(415, str(error)) from error
+
+
 def bearer(role: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {TOKENS[role]}"}
 
@@ -63,6 +74,7 @@ def bearer(role: str) -> dict[str, str]:
 def routes(access: Access) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=problems(404), route_class=StrictRoute)
     router.include_router(gallery_routes())
+    router.include_router(image_routes())
     router.include_router(session_routes(access))
 
     @router.get("/fails/{how}")
@@ -100,19 +112,54 @@ def gallery_routes() -> APIRouter:
     ) -> dict[str, Any]:
         return {"gallery": gallery, "who": who.name, "limit": body.limit}
 
-    @inner.post("/{gallery}/crops", status_code=201)
-    async def add(
-        gallery: str, request: Request, who: Annotated[Principal, Depends(needs("ingest"))]
-    ) -> dict[str, int]:
-        return {"bytes": len(await request.body())}
+    @inner.post("/{gallery}/remove")
+    def remove(gallery: str, body: RemoveRequest, who: Annotated[Principal, Depends(needs("admin"))]) -> None: ...
+
+    @inner.post("/{gallery}/purge")
+    def purge(gallery: str, body: PurgeRequest, who: Annotated[Principal, Depends(needs("admin"))]) -> None: ...
 
     @inner.get("/{gallery}/crops/{path:path}")
     def crop(gallery: str, path: str, who: Annotated[Principal, Depends(needs("search"))]) -> Response:
+        if gallery != "door" or path not in CROPS:
+            raise RefusedError(404, "there is no such image")
         return Response(b"\xff\xd8", media_type="image/jpeg")
 
     @inner.get("/{gallery}/words")
     def words(gallery: str, who: Annotated[Principal, Depends(needs("search"))]) -> dict[str, str]:
+        if gallery not in ("door", "hall"):
+            raise RefusedError(404, "there is no such gallery")
         return {"gallery": gallery}
+
+    return inner
+
+
+def image_routes() -> APIRouter:
+    inner = APIRouter(prefix="/galleries", route_class=StrictRoute)
+
+    @inner.post("/{gallery}/search/image")
+    async def search_image(
+        gallery: str,
+        request: Request,
+        who: Annotated[Principal, Depends(needs("search"))],
+        limit: Annotated[int, Query(ge=1, le=200)] = 20,
+        by_track: bool = True,
+        camera: Annotated[list[Name], Query(max_length=1000)] = [],  # noqa: B006
+    ) -> dict[str, int]:
+        return {"rows": len(picture(await request.body()))}
+
+    @inner.post("/{gallery}/crops", status_code=201)
+    async def add(
+        gallery: str,
+        request: Request,
+        who: Annotated[Principal, Depends(needs("ingest"))],
+        camera: Name | None = None,
+        captured_at: AwareDatetime | None = None,
+        box: Annotated[str | None, Query(pattern=r"^\d+,\d+,\d+,\d+$")] = None,
+    ) -> dict[str, int]:
+        body = await request.body()
+        if captured_at is not None:
+            picture(body)
+        return {"bytes": len(body)}
 
     return inner
 
