@@ -177,6 +177,18 @@ def test_a_picture_that_replaced_another_is_found_after_a_crash(yard: Yard) -> N
     assert yard.kinds() == ["new"]
 
 
+def test_an_image_whose_track_got_another_name_is_told_once(yard: Yard) -> None:
+    """A camera finds out that two tracks are one person, and then the process is killed."""
+    yard.board.add(watch_for())
+    kept = yard.add(0, yard.good[0], track="7")
+    yard.board.see("yard", kept)
+    yard.gallery.update([replace(kept.item, track="3")])
+    yard.begin()
+    yard.board.catch_up("yard")
+    yard.board.tick(yard.now + QUIET)
+    assert [(message.type, message.track) for message in yard.told] == [("new", "7"), ("end", "7")]
+
+
 def test_tracks_that_were_open_at_a_crash_end_later(yard: Yard) -> None:
     yard.board.add(watch_for())
     yard.see(0, yard.good[0])

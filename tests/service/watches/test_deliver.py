@@ -164,7 +164,20 @@ def test_an_address_that_refuses_does_not_hold_back_others_of_its_host(store: Wa
     assert store.counts(bad[0].watch).waiting == 20
 
 
-def test_a_host_that_does_not_answer_is_asked_rarely_and_gets_everything_when_it_is_back(store: WatchStore) -> None:
+def test_a_host_that_does_not_answer_is_left_alone_for_a_while(store: WatchStore) -> None:
+    """The clock stands still, so the while does not end; another host shows that time passes."""
+    with receiver(lambda _: None) as silent, receiver() as fine:
+        outbox(store, 50, WebhookTarget(silent.url))
+        outbox(store, 50, WebhookTarget(fine.url))
+        settings = DeliverySettings(webhooks=(silent.host, fine.host))
+        with Deliverer(store, settings, SECRET, lambda *_: True, clock=lambda: NOON):
+            wait_until(lambda: len(silent.received) >= 1 and len(fine.received) == 50)
+            outbox(store, 50, WebhookTarget(fine.url))
+            wait_until(lambda: len(fine.received) == 100)
+    assert len(silent.received) == 1
+
+
+def test_a_host_that_does_not_answer_gets_everything_when_it_is_back(store: WatchStore) -> None:
     works = threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
