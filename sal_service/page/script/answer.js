@@ -7,7 +7,6 @@ function drawAnswer() {
   $("understood").replaceChildren(...(answer?.understood ?? []).map(understoodTag));
   show($("understood-line"), $("understood").children.length > 0);
   $("notes").replaceChildren(...notesOf(answer, question).map((note) => el("li", {}, note)));
-  $("hits").replaceChildren(...drawHits());
   drawSummary();
   drawEnd();
   drawRefining();
@@ -74,5 +73,6 @@ function forgetAnswer() {
   Object.assign(app, { question: null, answer: null, hits: [] });
   app.marks.clear();
   app.fresh.clear();
+  $("hits").replaceChildren();
   drawAnswer();
 }

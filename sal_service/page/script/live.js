@@ -17,7 +17,7 @@ function openEvents() {
   events.addEventListener("open", () => drawLive("live", "good"));
   events.addEventListener("error", () => {
     drawLive("reconnecting", "warn");
-    if (events.readyState === EventSource.CLOSED) reopening = setTimeout(reopenEvents, 5000);
+    if (events.readyState === EventSource.CLOSED) reopening = setTimeout(reopenEvents, 3000);
   });
 }
 

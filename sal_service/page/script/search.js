@@ -29,6 +29,7 @@ async function search(question) {
   app.question = question;
   app.fresh.clear();
   app.hits = [];
+  $("hits").replaceChildren();
   addPart(answer);
   $("answer-title").scrollIntoView({ block: isWide.matches ? "nearest" : "start" });
 }
@@ -44,7 +45,9 @@ async function searchMore() {
 function addPart(answer) {
   app.answer = answer;
   app.hits.push(...answer.hits);
+  addCards(answer.hits);
   drawAnswer();
+  if (document.activeElement === document.body) $("answer-title").focus({ preventScroll: true }); // a card had it
 }
 
 async function fetchPart(question, offset) {
@@ -102,5 +105,6 @@ function mark(hit, kind) {
 
 function forgetMarks() {
   app.marks.clear();
-  drawAnswer();
+  drawRefining();
+  $("answer-title").focus({ preventScroll: true });
 }

@@ -41,18 +41,20 @@ class Stub:
         suffix: put behind every string that people, cameras or files could have brought.
         is_open: nobody needs to sign in.
         asked: the bodies of the searches, as they came.
+        viewed: the crops that were asked for.
     """
 
     def __init__(self, *, suffix: str = "", is_open: bool = False, many: int = 60) -> None:
         self.suffix, self.is_open = suffix, is_open
         self.people = people(many, START)
+        self.viewed: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.sessions: dict[str, list[models.Role]] = {}
         self.cameras = {name: True for name in CAMERAS}
         self.watches: dict[str, models.WatchAnswer] = {}
         self.messages: list[models.WatchMessage] = []
         self.audit: list[models.AuditLineAnswer] = []
-        self.listeners: list[asyncio.Queue[str]] = []
+        self.listeners: list[asyncio.Queue[str | None]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.note("local", "session.begin", None, {})
 
@@ -64,6 +66,12 @@ class Stub:
         assert self.loop is not None
         for queue in self.listeners:
             self.loop.call_soon_threadsafe(queue.put_nowait, text)
+
+    def drop_listeners(self) -> None:
+        """Every connection for events ends; the page may open another one."""
+        assert self.loop is not None
+        for queue in self.listeners:
+            self.loop.call_soon_threadsafe(queue.put_nowait, None)
 
     def end_sessions(self) -> None:
         self.sessions.clear()
@@ -226,7 +234,7 @@ class Stub:
             listed = [
                 models.WordAnswer(
                     value=word if kind == "binary" else f"{name}={word}",
-                    word=word + (self.suffix if name == "luggage" else ""),
+                    word=word + (self.suffix if (name, word) == ("lower-colour", "green") else ""),
                     recognised=WEAK.get(word, 0.81),
                     weak=word in WEAK,
                     synonyms=["rucksack"] if word == "backpack" else [],

@@ -76,6 +76,9 @@ def test_a_phone_is_wide_enough(browser: Browser, address: str, stub: Stub) -> N
     with open_page(browser, address, is_phone=True, is_dark=True, refusals=WALK) as visit:
         for state in walk(visit.page, stub):
             check_width(visit.page)
+            visit.page.set_viewport_size({"width": 320, "height": 640})  # as 1280 enlarged to 400 %
+            check_width(visit.page)
+            visit.page.set_viewport_size({"width": 390, "height": 844})
             if state in ("an answer", "one hit", "a watch that fired"):
                 check_accessible(visit.page)
 
