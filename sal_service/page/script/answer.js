@@ -4,6 +4,7 @@ function drawAnswer() {
   const { answer, question } = app;
   const isDescribed = question?.kind === "description";
   for (const id of ["order", "least"]) show($(id).parentElement, question === null || isDescribed);
+  show($("watch-this"), isDescribed && may("admin"));
   $("understood").replaceChildren(...(answer?.understood ?? []).map(understoodTag));
   show($("understood-line"), $("understood").children.length > 0);
   $("notes").replaceChildren(...notesOf(answer, question).map((note) => el("li", {}, note)));

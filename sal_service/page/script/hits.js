@@ -71,7 +71,7 @@ function actions(hit) {
 // A hit at full size with all that is known of it; `image` is the one of its images to show.
 function openDetails(hit, image = hit) {
   $("details-title").textContent = capital(nameOf(hit));
-  const rows = [["Camera", image.camera], ["Track", image.track], ["Time", moment(image.captured_at)],
+  const rows = [["Likelihood", image !== hit && image.likelihood !== null && percent(image.likelihood)], ["Camera", image.camera], ["Track", image.track], ["Time", moment(image.captured_at)],
     ["Box", image.box && `${image.box.join(", ")} (left, top, width, height)`], ["Score", hit.score?.toFixed(3)],
     ...Object.entries(image.metadata ?? {}), ["Image", image.uri]];
   const strip = [hit, ...(hit.others ?? [])];
@@ -86,7 +86,7 @@ function openDetails(hit, image = hit) {
     searchLike({ ...hit, uri: image.uri });
   } }, "More like this");
   $("details-body").replaceChildren(el("div", { class: "detail" }, el("div", { class: "large" }, crop(image, nameOf(hit))),
-    el("div", { class: "stack" }, evidence(hit), el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+    el("div", { class: "stack" }, evidence(image), el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
       pictures, el("p", {}, hit.rank !== undefined && like))));
   if (!$("details").open) $("details").showModal();
 }

@@ -54,6 +54,6 @@ function imageKept(gallery, image) {
   if (gallery !== app.gallery) return;
   drawGalleryFacts();
   if (filter.cameras.size > 0 && !filter.cameras.has(image.camera)) return;
-  app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
+  if (app.answer !== null) app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
   drawFresh();
 }

@@ -32,14 +32,26 @@ async function search(question) {
   $("hits").replaceChildren();
   addPart(answer);
   $("answer-title").scrollIntoView({ block: isWide.matches ? "nearest" : "start" });
+  await followSwap(answer.bundle);
 }
 
 async function searchMore() {
   const known = app.hits.length;
   const answer = await fetchPart(app.question, app.answer.next_offset);
   if (answer === null) return;
+  if (answer.bundle.generation !== app.answer.bundle.generation) {
+    complain("Other encoders have taken over, and their order of people differs. Search again.");
+    return;
+  }
   addPart(answer);
   $("hits").querySelectorAll(".hit > button")[known]?.focus();
+}
+
+// Other encoders may know other words.
+async function followSwap({ generation }) {
+  if (generation === app.galleries.get(app.gallery).bundle.generation) return;
+  await readGalleries();
+  await readGroups();
 }
 
 function addPart(answer) {

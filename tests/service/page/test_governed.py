@@ -117,7 +117,8 @@ def fill_watch(page: Page, name: str) -> None:
 
 def test_a_watch_begins_with_what_it_would_have_meant(page: Page, stub: Stub) -> None:
     search_for(page, "red jacket")
-    show_view(page, "Watches")
+    page.get_by_role("button", name="Watch for this").click()
+    expect(page.locator("#watch-name")).to_be_focused()
     expect(page.locator("#watch-description")).to_have_value("red jacket")
     start = page.get_by_role("button", name="Start the watch")
     expect(start).to_be_disabled()

@@ -235,5 +235,20 @@ def test_the_timeline_shows_each_hit_in_the_lane_of_its_camera(page: Page) -> No
     expect(page.locator("#hit-24").get_by_role("button", name="Open person")).to_be_focused()
 
 
+def test_other_encoders_may_know_other_words(page: Page, stub: Stub) -> None:
+    page.get_by_role("radiogroup", name="Luggage").get_by_text("yes").click()
+    page.get_by_role("radiogroup", name="Hat").get_by_text("yes").click()
+    ask(page)
+    expect(page.locator(".hit")).to_have_count(24)
+    stub.swap()
+    page.get_by_role("button", name="More", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Other encoders have taken over")
+    expect(page.locator(".hit")).to_have_count(24)
+    ask(page)
+    expect(page.get_by_role("radiogroup", name="Luggage")).to_have_count(0)
+    expect(page.locator("#chosen li")).to_have_count(1)
+    expect(page.locator("#gallery-facts")).to_contain_text("encoders: accurate")
+
+
 def test_the_newest_image_of_the_stub_is_where_the_tests_think() -> None:
     assert max(person.moments[0] for person in Stub().people) <= START
