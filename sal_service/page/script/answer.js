@@ -4,10 +4,10 @@ function drawAnswer() {
   const { answer, question } = app;
   const isDescribed = question?.kind === "description";
   for (const id of ["order", "least"]) show($(id).parentElement, question === null || isDescribed);
+  show($("watch-this"), isDescribed && may("admin"));
   $("understood").replaceChildren(...(answer?.understood ?? []).map(understoodTag));
   show($("understood-line"), $("understood").children.length > 0);
   $("notes").replaceChildren(...notesOf(answer, question).map((note) => el("li", {}, note)));
-  $("hits").replaceChildren(...drawHits());
   drawSummary();
   drawEnd();
   drawRefining();
@@ -74,5 +74,6 @@ function forgetAnswer() {
   Object.assign(app, { question: null, answer: null, hits: [] });
   app.marks.clear();
   app.fresh.clear();
+  $("hits").replaceChildren();
   drawAnswer();
 }

@@ -6,9 +6,15 @@ const SWATCHES = {
   beige: "#dcc9a3",
 };
 
+// What the gallery can be asked for; of what was chosen, this gallery's words stay.
 async function readGroups() {
   app.groups = (await ask("GET", ofGallery("words"))).groups;
-  app.choices.clear();
+  const offered = new Map(app.groups.map((group) => [group.name, group.allowed === "no" ? [] : group.words.map((word) => word.value)]));
+  for (const [name, { values, negated }] of [...app.choices]) {
+    const kept = values.filter((value) => offered.get(name)?.includes(value));
+    if (kept.length === 0) app.choices.delete(name);
+    else app.choices.set(name, { values: kept, negated });
+  }
   drawAttributes();
 }
 

@@ -1,21 +1,26 @@
 // People (or images) as cards, and one of them at full size.
 
-function drawHits() {
-  const cards = app.hits.map(card);
-  const isRanked = app.question?.kind === "description" && $("order").value === "likelihood";
-  const first = app.hits.findIndex((hit) => hit.likelihood !== null && hit.likelihood < UNLIKELY);
-  if (isRanked && first >= 0) {
-    const text = first === 0 ? `Nobody is ${percent(UNLIKELY)} likely or more. These probably do not fit:` : `No more above ${percent(UNLIKELY)}. These probably do not fit:`;
-    cards.splice(first, 0, el("li", { class: "divider" }, text));
+// Cards that are there stay: each picture is asked for once, since looking at it goes into the audit trail.
+function addCards(hits) {
+  const isRanked = app.question.kind === "description" && $("order").value === "likelihood";
+  for (const hit of hits) {
+    if (isRanked && isUnlikely(hit) && $("hits").querySelector(".divider") === null) $("hits").append(divider());
+    $("hits").append(card(hit));
   }
-  return cards;
+}
+
+const isUnlikely = (hit) => hit.likelihood !== null && hit.likelihood < UNLIKELY;
+
+function divider() {
+  const limit = percent(UNLIKELY);
+  const before = $("hits").children.length === 0 ? `Nobody is ${limit} likely or more.` : `No more above ${limit}.`;
+  return el("li", { class: "divider" }, `${before} These probably do not fit:`);
 }
 
 function card(hit) {
-  const isUnlikely = hit.likelihood !== null && hit.likelihood < UNLIKELY;
   const name = nameOf(hit);
   const open = el("button", { type: "button", class: "crop", "aria-label": `Open ${name}`, onclick: () => openDetails(hit) }, crop(hit, name));
-  return el("li", { class: `hit${isUnlikely ? " unlikely" : ""}`, "data-uri": hit.uri, id: `hit-${hit.rank}` }, open,
+  return el("li", { class: `hit${isUnlikely(hit) ? " unlikely" : ""}`, "data-uri": hit.uri, id: `hit-${hit.rank}` }, open,
     el("div", { class: "hit-text" },
       el("p", { class: "likelihood" }, likelihoodText(hit), el("span", { class: "rank", title: "rank" }, `#${hit.rank}`)),
       evidence(hit), facts(hit), others(hit)),
@@ -24,7 +29,7 @@ function card(hit) {
 
 const likelihoodText = (hit) => (hit.likelihood === null
   ? el("span", {}, `alike ${hit.score.toFixed(2)}`)
-  : el("span", {}, percent(hit.likelihood), el("small", {}, hit.likelihood < UNLIKELY ? " unlikely" : " likely")));
+  : el("span", {}, percent(hit.likelihood), el("small", {}, isUnlikely(hit) ? " unlikely" : " likely")));
 
 const nameOf = (hit) => `${hit.rank === undefined ? `watch ${hit.name}` : `person ${hit.rank}`}${hit.likelihood === null ? "" : `, ${percent(hit.likelihood)} likely`}${place(hit) && `, ${place(hit)}`}`;
 
@@ -66,7 +71,7 @@ function actions(hit) {
 // A hit at full size with all that is known of it; `image` is the one of its images to show.
 function openDetails(hit, image = hit) {
   $("details-title").textContent = capital(nameOf(hit));
-  const rows = [["Camera", image.camera], ["Track", image.track], ["Time", moment(image.captured_at)],
+  const rows = [["Likelihood", image !== hit && image.likelihood !== null && percent(image.likelihood)], ["Camera", image.camera], ["Track", image.track], ["Time", moment(image.captured_at)],
     ["Box", image.box && `${image.box.join(", ")} (left, top, width, height)`], ["Score", hit.score?.toFixed(3)],
     ...Object.entries(image.metadata ?? {}), ["Image", image.uri]];
   const strip = [hit, ...(hit.others ?? [])];
@@ -81,7 +86,7 @@ function openDetails(hit, image = hit) {
     searchLike({ ...hit, uri: image.uri });
   } }, "More like this");
   $("details-body").replaceChildren(el("div", { class: "detail" }, el("div", { class: "large" }, crop(image, nameOf(hit))),
-    el("div", { class: "stack" }, evidence(hit), el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+    el("div", { class: "stack" }, evidence(image), el("dl", {}, ...rows.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
       pictures, el("p", {}, hit.rank !== undefined && like))));
   if (!$("details").open) $("details").showModal();
 }

@@ -17,7 +17,7 @@ function openEvents() {
   events.addEventListener("open", () => drawLive("live", "good"));
   events.addEventListener("error", () => {
     drawLive("reconnecting", "warn");
-    if (events.readyState === EventSource.CLOSED) reopening = setTimeout(reopenEvents, 5000);
+    if (events.readyState === EventSource.CLOSED) reopening = setTimeout(reopenEvents, 3000);
   });
 }
 
@@ -54,6 +54,6 @@ function imageKept(gallery, image) {
   if (gallery !== app.gallery) return;
   drawGalleryFacts();
   if (filter.cameras.size > 0 && !filter.cameras.has(image.camera)) return;
-  app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
+  if (app.answer !== null) app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
   drawFresh();
 }

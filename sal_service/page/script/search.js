@@ -29,22 +29,37 @@ async function search(question) {
   app.question = question;
   app.fresh.clear();
   app.hits = [];
+  $("hits").replaceChildren();
   addPart(answer);
   $("answer-title").scrollIntoView({ block: isWide.matches ? "nearest" : "start" });
+  await followSwap(answer.bundle);
 }
 
 async function searchMore() {
   const known = app.hits.length;
   const answer = await fetchPart(app.question, app.answer.next_offset);
   if (answer === null) return;
+  if (answer.bundle.generation !== app.answer.bundle.generation) {
+    complain("Other encoders have taken over, and their order of people differs. Search again.");
+    return;
+  }
   addPart(answer);
   $("hits").querySelectorAll(".hit > button")[known]?.focus();
+}
+
+// Other encoders may know other words.
+async function followSwap({ generation }) {
+  if (generation === app.galleries.get(app.gallery).bundle.generation) return;
+  await readGalleries();
+  await readGroups();
 }
 
 function addPart(answer) {
   app.answer = answer;
   app.hits.push(...answer.hits);
+  addCards(answer.hits);
   drawAnswer();
+  if (document.activeElement === document.body) $("answer-title").focus({ preventScroll: true }); // a card had it
 }
 
 async function fetchPart(question, offset) {
@@ -102,5 +117,6 @@ function mark(hit, kind) {
 
 function forgetMarks() {
   app.marks.clear();
-  drawAnswer();
+  drawRefining();
+  $("answer-title").focus({ preventScroll: true });
 }

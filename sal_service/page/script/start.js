@@ -104,6 +104,12 @@ onClick("more", searchMore);
 onClick("fresh", searchAgain);
 onClick("refine", searchAgain);
 onClick("forget-marks", forgetMarks);
+onClick("watch-this", () => {
+  $("watch-description").value = app.question.text;
+  forgetEstimate();
+  addEventListener("hashchange", () => $("watch-name").focus(), { once: true });
+  location.hash = "watches";
+});
 onClick("watch-preview", previewWatch);
 onClick("audit-new", () => readAudit());
 onClick("audit-older", () => readAudit(oldestLine));

@@ -36,14 +36,13 @@ function spanText(first, last) {
 }
 
 function dot(hit, cx, cy) {
-  const isLikely = hit.likelihood === null || hit.likelihood >= UNLIKELY;
   const go = () => {
     const node = $(`hit-${hit.rank}`);
     node.scrollIntoView({ block: "center" });
     node.querySelector("button").focus({ preventScroll: true });
   };
   const r = hit.likelihood === null ? 5 : 3.5 + 4 * hit.likelihood;
-  return svg("circle", { class: `dot${isLikely ? "" : " unlikely"}`, cx, cy, r, onclick: go }, svg("title", {}, nameOf(hit)));
+  return svg("circle", { class: `dot${isUnlikely(hit) ? " unlikely" : ""}`, cx, cy, r, onclick: go }, svg("title", {}, nameOf(hit)));
 }
 
 const shortened = (text, most) => (text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`);

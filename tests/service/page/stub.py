@@ -41,18 +41,21 @@ class Stub:
         suffix: put behind every string that people, cameras or files could have brought.
         is_open: nobody needs to sign in.
         asked: the bodies of the searches, as they came.
+        viewed: the crops that were asked for.
     """
 
     def __init__(self, *, suffix: str = "", is_open: bool = False, many: int = 60) -> None:
         self.suffix, self.is_open = suffix, is_open
         self.people = people(many, START)
+        self.bundle, self.groups = BUNDLE, GROUPS
+        self.viewed: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.sessions: dict[str, list[models.Role]] = {}
         self.cameras = {name: True for name in CAMERAS}
         self.watches: dict[str, models.WatchAnswer] = {}
         self.messages: list[models.WatchMessage] = []
         self.audit: list[models.AuditLineAnswer] = []
-        self.listeners: list[asyncio.Queue[str]] = []
+        self.listeners: list[asyncio.Queue[str | None]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.note("local", "session.begin", None, {})
 
@@ -64,6 +67,17 @@ class Stub:
         assert self.loop is not None
         for queue in self.listeners:
             self.loop.call_soon_threadsafe(queue.put_nowait, text)
+
+    def drop_listeners(self) -> None:
+        """Every connection for events ends; the page may open another one."""
+        assert self.loop is not None
+        for queue in self.listeners:
+            self.loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    def swap(self) -> None:
+        """Other encoders take over, which know no luggage."""
+        self.bundle = self.bundle.model_copy(update={"name": "accurate", "generation": self.bundle.generation + 1})
+        self.groups = [group for group in self.groups if group[0] != "luggage"]
 
     def end_sessions(self) -> None:
         self.sessions.clear()
@@ -194,7 +208,7 @@ class Stub:
             hits=hits,
             next_offset=end if end < len(scored) else None,
             num_images=sum(len(person.moments) for person in self.people),
-            bundle=BUNDLE,
+            bundle=self.bundle,
         )
 
     def camera(self, name: str) -> models.CameraAnswer:
@@ -222,11 +236,11 @@ class Stub:
 
     def words(self) -> models.WordsAnswer:
         groups = []
-        for name, kind, sensitive, words in GROUPS:
+        for name, kind, sensitive, words in self.groups:
             listed = [
                 models.WordAnswer(
                     value=word if kind == "binary" else f"{name}={word}",
-                    word=word + (self.suffix if name == "luggage" else ""),
+                    word=word + (self.suffix if (name, word) == ("lower-colour", "green") else ""),
                     recognised=WEAK.get(word, 0.81),
                     weak=word in WEAK,
                     synonyms=["rucksack"] if word == "backpack" else [],
@@ -249,7 +263,7 @@ class Stub:
             tracks=len(self.people),
             cameras=[name + self.suffix for name in CAMERAS],
             captured=(min(moments), max(moments)),
-            bundle=BUNDLE,
+            bundle=self.bundle,
             swapping=None,
         )
 

@@ -122,6 +122,7 @@ def add_gallery(app: FastAPI, stub: Stub) -> None:
         person = next((one for one in stub.people if str(one.number) == number), None)
         if person is None:
             raise HTTPException(404)
+        stub.viewed.append(path)
         return Response(draw(person, int(image)), media_type="image/jpeg")
 
 
@@ -174,15 +175,15 @@ def add_events(app: FastAPI, stub: Stub) -> None:
     @app.get("/v1/events")
     async def events(request: Request) -> StreamingResponse:
         check_access(request, stub, "search")
-        queue: asyncio.Queue[str] = asyncio.Queue()
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
         stub.loop = asyncio.get_running_loop()
         stub.listeners.append(queue)
 
         async def stream() -> AsyncIterator[str]:
-            yield ": hello\n\n"
+            yield "retry: 500\n\n"
             try:
-                while True:
-                    yield await queue.get()
+                while (text := await queue.get()) is not None:
+                    yield text
             finally:
                 stub.listeners.remove(queue)
 
