@@ -96,20 +96,20 @@ def examine_service(url: str, token: str | None = None) -> ServiceReport:
     """
     base = _checked(url, token)
     try:
-        is_ready, told = _ask(f"{base}/readyz", None)
-        problems = [str(problem) for problem in told["problems"]]
+        is_well, told = _ask(f"{base}/readyz", None)
+        is_ready = is_well and bool(told["ready"])
     except _NoAnswerError as failure:
         return ServiceReport(base, False, False, (str(failure),), (), "", None, ())
-    except (KeyError, TypeError):
+    except KeyError:
         return ServiceReport(base, False, False, (f"it answered, but {REFUSALS[404]}",), (), "", None, ())
-    version, uptime, devices, notes = "", None, [], list[str]()
+    version, uptime, devices, problems, notes = "", None, [], list[str](), list[str]()
     try:
         _, health = _ask(f"{base}/v1/health", token)
         version, uptime = str(health["version"]), float(health["uptime_seconds"])
         devices = [(str(one["part"]), str(one["device"]), one["precision"]) for one in health["devices"]]
         is_ready, problems = is_ready and bool(health["ready"]), [str(problem) for problem in health["problems"]]
     except _NoAnswerError as failure:
-        notes.append(f"its devices are not known: {failure}")
+        notes.append(f"its state is not known: {failure}")
     except (KeyError, TypeError, ValueError):
         problems.append(
             "it tells its state in a form that this version of sal does not know; use the service's version"

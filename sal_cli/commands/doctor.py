@@ -28,7 +28,7 @@ TokenFileOption = Annotated[
 ]
 
 
-@app.command(epilog="See also: sal bench engine, docs/devices.md")
+@app.command(epilog="See also: sal bench engine, docs/devices.md, docs/service.md")
 def doctor(
     bundle: BundleOption = None,
     gallery: GalleryOption = None,

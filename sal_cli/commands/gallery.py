@@ -310,8 +310,8 @@ def verify(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-app.command(epilog="See also: sal gallery restore, docs/gallery.md")(backup)
-app.command(epilog="See also: sal gallery backup, docs/gallery.md")(restore)
+app.command(epilog="See also: sal gallery restore, docs/service.md")(backup)
+app.command(epilog="See also: sal gallery backup, docs/service.md")(restore)
 
 
 @app.command(epilog="See also: sal search --approximate, docs/ranking.md")
