@@ -17,6 +17,7 @@ from sal_service.api.metrics import Metrics
 from sal_service.api.problems import STATUSES, Faults, add_problem_handlers, complete_openapi
 from sal_service.api.routes import cameras, images, pages, searches, sessions, state, watches
 from sal_service.api.service import Service
+from sal_service.governance.audit import AuditError
 from sal_service.governance.policy import PolicyError
 
 DESCRIPTION = """Attribute-based person search. Errors are `application/problem+json`.
@@ -46,7 +47,9 @@ def create_app(
     app.state.service, app.state.access, app.state.metrics = service, access, Metrics(lambda: readings(service))
     for routes in (searches, images, cameras, watches, sessions, state, pages):
         app.include_router(routes.router)
-    add_problem_handlers(app, {**STATUSES, PolicyError: 403, NoCameraError: 404, CameraExistsError: 409})
+    add_problem_handlers(
+        app, {**STATUSES, PolicyError: 403, AuditError: 503, NoCameraError: 404, CameraExistsError: 409}
+    )
     complete_openapi(app)
     lanes = Lanes(LANES) if lanes is None else lanes
     # the last one that is added sees a request first

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sal_runtime.arrays import Precision
@@ -22,7 +22,7 @@ from sal_service.api.problems import RefusedError
 from sal_service.galleries.served import ServedGallery
 from sal_service.governance.audit import AuditLog
 from sal_service.governance.policy import Policy
-from sal_service.governance.retention import purge_due
+from sal_service.governance.retention import due, purge_due
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.ingest import LOWEST_SCORE
@@ -137,6 +137,11 @@ class Service:
         self._closers.append(self.deliverer.close)
         self.cameras = ServiceCameras(self.galleries, state / "cameras.json", _check_source)
         self.problems_at_start += self.cameras.begin(settings.cameras)
+        policy = {
+            **asdict(settings.policy),
+            "galleries": {name: str(path) for name, path in settings.galleries.items()},
+        }
+        self.audit.append("service", "service.start", None, policy)
         ticker = threading.Thread(target=self._tick, name="sal-service", daemon=True)
         ticker.start()
         self._closers.append(ticker.join)
@@ -264,8 +269,14 @@ class Service:
     def _keep_house(self) -> None:
         for name, served in self.galleries.items():
             served.tidy()
-            removed = purge_due(served.gallery, self.settings.policy, time.time(), self.audit)
-            self.board.forget_images(name, removed)
+            self._purge_overdue(name, served)
+
+    def _purge_overdue(self, name: str, served: ServedGallery) -> None:
+        gallery, policy, now = served.gallery, self.settings.policy, time.time()
+        overdue = [item.uri for items in due(gallery, policy, now).values() for item in items]
+        if overdue:
+            served.removing(lambda: purge_due(gallery, policy, now, self.audit), overdue)
+            self.board.forget_images(name, overdue)
 
 
 def _check_source(camera: Camera) -> None:

@@ -174,7 +174,7 @@ class ServedGallery:
         """
         names = sorted(self.gallery.find(uris))
         if names:
-            self._remove(lambda: self.gallery.remove(names), names)
+            self.removing(lambda: self.gallery.remove(names), names)
         return names
 
     def purge(self, where: ItemFilter, before: float | None, *, dry_run: bool) -> list[str]:
@@ -193,7 +193,7 @@ class ServedGallery:
             raise InputError("got no condition for what to remove, expected at least one", parameter="where")
         names = [item.uri for item in self.gallery.all_items(where, before)]
         if names and not dry_run:
-            self._remove(lambda: self.gallery.remove(names), names)
+            self.removing(lambda: self.gallery.remove(names), names)
         return names
 
     def tidy(self) -> None:
@@ -207,7 +207,12 @@ class ServedGallery:
             except SalError:
                 self._erase_due = True
 
-    def _remove(self, remove: Callable[[], int], names: Sequence[str]) -> None:
+    def removing(self, remove: Callable[[], object], names: Sequence[str]) -> None:
+        """Run what removes images; where their bytes are being read, `tidy` erases those later.
+
+        Raises:
+            SalError: what `remove` raises, if the images are still there.
+        """
         try:
             remove()
         except SalError:
