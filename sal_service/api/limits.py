@@ -9,11 +9,12 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sal_runtime.errors import ConfigError
 from sal_service.api.access import principal_of
 from sal_service.api.problems import RefusedError, problem_of, too_busy
 from sal_service.api.windows import Window, whole_seconds
@@ -26,7 +27,7 @@ class Lane:
     """A kind of requests and what is allowed of it.
 
     Args:
-        name: for messages and metrics.
+        name: for messages and the policy.
         pattern: a regular expression that all of `METHOD /path` must fit.
         times: how often one principal (or one address, of strangers) may ask in `window` seconds.
         window: seconds.
@@ -48,9 +49,9 @@ _GALLERY = r"/v1/galleries/[^/]+"
 LANES: tuple[Lane, ...] = (
     Lane("session", r"POST /v1/session", times=5, window=60.0, body_bytes=4 * KB, at_once=8),
     Lane("events", r"GET /v1/events", times=30, window=60.0, seconds=None, at_once=500),
-    Lane("image search", rf"POST {_GALLERY}/search/image", times=10, body_bytes=16 * MB, at_once=16),
+    Lane("image-search", rf"POST {_GALLERY}/search/image", times=10, body_bytes=16 * MB, at_once=16),
     Lane("search", rf"POST {_GALLERY}/search", times=20, body_bytes=256 * KB, at_once=64),
-    Lane("add batch", rf"POST {_GALLERY}/crops/batch", times=20, body_bytes=128 * MB, seconds=120.0, at_once=8),
+    Lane("add-batch", rf"POST {_GALLERY}/crops/batch", times=20, body_bytes=128 * MB, seconds=120.0, at_once=8),
     Lane("add", rf"POST {_GALLERY}/crops", times=200, body_bytes=16 * MB, at_once=128),
     Lane("crops", rf"GET {_GALLERY}/crops/.+", times=200, at_once=128),
     Lane("remove", rf"POST {_GALLERY}/(?:remove|purge)", times=10, body_bytes=16 * MB, seconds=120.0, at_once=8),
@@ -60,6 +61,22 @@ LANES: tuple[Lane, ...] = (
     Lane("other", r"(?s:.*)", times=50),
 )
 """What is allowed by default."""
+
+
+def lanes_of_policy(times: Mapping[str, int]) -> list[Lane]:
+    """The default lanes, but with the numbers of requests that a policy states.
+
+    Args:
+        times: by name of a lane, how often one principal may ask in the window of that lane.
+
+    Raises:
+        ConfigError: there is no lane of that name.
+    """
+    known = [lane.name for lane in LANES]
+    for name in times:
+        if name not in known:
+            raise ConfigError(f"the policy limits {name!r}, which is no kind of requests; there is {', '.join(known)}")
+    return [replace(lane, times=times.get(lane.name, lane.times)) for lane in LANES]
 
 
 class Lanes:

@@ -14,6 +14,7 @@ from sal_runtime.errors import ConfigError, SalError
 from sal_service.api.access import Access
 from sal_service.api.app import create_app
 from sal_service.api.http_protocol import DeadlineProtocol, Server
+from sal_service.api.limits import Lanes, lanes_of_policy
 from sal_service.api.logs import log_as_json
 from sal_service.api.notify import notify
 from sal_service.api.service import Service, ServiceSettings
@@ -87,9 +88,11 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
         ready: called with the service and the address of its page when it answers.
 
     Raises:
+        ConfigError: the policy limits a kind of requests that there is not.
         SalError: something cannot be opened, or nothing can listen at the address.
     """
     tokens = None if network.tokens is None else Tokens.read(network.tokens)
+    lanes = Lanes(lanes_of_policy(settings.policy.limits))
     log_as_json()
     with Service(settings) as service:
         access = Access(
@@ -97,7 +100,7 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
             secure_cookies=not (network.is_loopback and network.tls_certificate is None),
             trusted_proxies=network.trusted_proxies,
         )
-        app = create_app(service, access, host_names=network.host_names)
+        app = create_app(service, access, host_names=network.host_names, lanes=lanes)
         config = uvicorn.Config(
             app,
             host=network.host,

@@ -13,6 +13,8 @@ door = 7
 webhooks = ["alerts.example.org", "10.0.0.5:8443"]
 mqtt = "localhost:1883"
 most_days = 30
+[limits]
+search = 100                    # searches of one token in a second; other kinds of requests likewise
 """
 
 from __future__ import annotations
@@ -33,14 +35,16 @@ Sensitive = Literal["forbidden", "with-reason", "allowed"]
 Allowed = Literal["yes", "with reason", "no"]
 DAY = 86400.0
 LONGEST_DAYS = 36_500
+MOST_REQUESTS = 100_000
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
-KEYS = {
+KEYS: Mapping[str, tuple[str, ...] | None] = {
     "attributes": ("sensitive", "forbidden"),
     "search": ("reason", "like"),
     "retention": ("days", "cameras"),
     "watches": ("webhooks", "mqtt", "most_days"),
+    "limits": None,
 }
-"""The tables of a policy and their keys."""
+"""The tables of a policy and their keys; None where the service knows them."""
 
 
 class PolicyError(SalError):
@@ -61,6 +65,7 @@ class Policy:
         webhooks: `host` or `host:port` of each place that alarms may be posted to.
         mqtt: `host:port` of the broker that alarms may be published to; None forbids it.
         most_watch_days: how far away the end of a watch may be.
+        limits: by kind of requests, how many whoever asks may send in a second, or a minute, in place of the defaults.
     """
 
     sensitive: Sensitive = "with-reason"
@@ -72,6 +77,7 @@ class Policy:
     webhooks: tuple[str, ...] = ()
     mqtt: str | None = None
     most_watch_days: float = 30.0
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
     def read(path: Path) -> Policy:
@@ -86,7 +92,8 @@ class Policy:
         for name, table in tables.items():
             if not isinstance(table, dict):
                 raise ConfigError(f"{path}: got {name} = {table!r}, expected a table [{name}]")
-            refuse_unknown(table, KEYS[name], f"{path}, [{name}]")
+            if (keys := KEYS[name]) is not None:
+                refuse_unknown(table, keys, f"{path}, [{name}]")
         return _policy(path, tables)
 
     def check_names(self, schemas: Iterable[AttributeSchema]) -> None:
@@ -183,7 +190,7 @@ def _asked(terms: Iterable[Term], schema: AttributeSchema) -> dict[int, set[int]
 
 
 def _policy(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Policy:
-    attributes, search, retention, watches = (tables[name] for name in KEYS)
+    attributes, search, retention, watches, limits = (tables[name] for name in KEYS)
     sensitive = attributes.get("sensitive", "with-reason")
     if sensitive not in get_args(Sensitive):
         raise ConfigError(f"{path}: got sensitive = {sensitive!r}, expected one of {', '.join(get_args(Sensitive))}")
@@ -209,6 +216,7 @@ def _policy(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Policy:
         webhooks=_hosts(path, "webhooks", watches.get("webhooks", [])),
         mqtt=mqtt,
         most_watch_days=_days(path, "most_days", watches.get("most_days", 30)),
+        limits={kind: _count(path, f"limits.{kind}", count) for kind, count in limits.items()},
     )
 
 
@@ -230,3 +238,9 @@ def _days(path: Path, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_DAYS:
         raise ConfigError(f"{path}: got {key} = {value!r}, expected days above 0, at most {LONGEST_DAYS:,}")
     return float(value)
+
+
+def _count(path: Path, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_REQUESTS:
+        raise ConfigError(f"{path}: got {key} = {value!r}, expected a whole number from 1 to {MOST_REQUESTS:,}")
+    return value

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes
+from sal_runtime.errors import ConfigError
+from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes, lanes_of_policy
 from sal_service.api.problems import Faults
 from sal_service.api.windows import Window
 from tests.service.api.small_app import Clock, bearer, make_app, serving
@@ -46,9 +47,9 @@ def test_a_window_forgets_who_is_quiet_and_never_grows_beyond_its_bound() -> Non
         ("POST /v1/session", "session"),
         ("GET /v1/session", "other"),
         ("POST /v1/galleries/door/search", "search"),
-        ("POST /v1/galleries/door/search/image", "image search"),
+        ("POST /v1/galleries/door/search/image", "image-search"),
         ("POST /v1/galleries/door/crops", "add"),
-        ("POST /v1/galleries/door/crops/batch", "add batch"),
+        ("POST /v1/galleries/door/crops/batch", "add-batch"),
         ("GET /v1/galleries/door/crops/a/b.jpg", "crops"),
         ("POST /v1/galleries/door/search\n", "other"),
         ("POST /v1/galleries/a/b/search", "other"),
@@ -83,6 +84,20 @@ def test_strangers_are_limited_by_address() -> None:
     first, second = (TestClient(app, client=(f"10.0.0.{n}", 1)) for n in (1, 2))
     assert [first.get("/healthz").status_code for _ in range(51)] == [200] * 50 + [429]
     assert second.get("/healthz").status_code == 200
+
+
+def test_a_policy_states_how_often_each_kind_may_be_asked() -> None:
+    lanes = lanes_of_policy({"search": 3, "add-batch": 7})
+    assert {lane.name: lane.times for lane in lanes} == {lane.name: lane.times for lane in LANES} | {
+        "search": 3,
+        "add-batch": 7,
+    }
+    client = TestClient(make_app(lanes=tuple(lanes), clock=Clock(), hosts=("testserver",)), headers=bearer("search"))
+    search = "/v1/galleries/door/search"
+    assert [client.post(search, json={"description": "hat"}).status_code for _ in range(4)] == [200] * 3 + [429]
+    assert client.get(WORDS).status_code == 200
+    with pytest.raises(ConfigError, match="'serach', which is no kind of requests; there is session, events"):
+        lanes_of_policy({"serach": 3})
 
 
 def small_lanes(**changes: Any) -> tuple[Lane, ...]:

@@ -151,6 +151,8 @@ door = 0.5
 webhooks = ["Alerts.example.org", "10.0.0.5:8443", "[::1]:80"]
 mqtt = "localhost:1883"
 most_days = 7
+[limits]
+search = 100
 """
 
 
@@ -159,7 +161,8 @@ def test_a_file(tmp_path: Path) -> None:
     path.write_text(FILE)
     policy = Policy.read(path)
     hosts = ("alerts.example.org", "10.0.0.5:8443", "[::1]:80")
-    assert policy == Policy("allowed", ("age", "upper=red"), True, False, 30, {"door": 0.5}, hosts, "localhost:1883", 7)
+    expected = ("allowed", ("age", "upper=red"), True, False, 30, {"door": 0.5}, hosts, "localhost:1883", 7)
+    assert policy == Policy(*expected, limits={"search": 100})
     assert [policy.retention_seconds(camera) for camera in ("door", "yard", None)] == [43_200, 2_592_000, 2_592_000]
     path.write_text("")
     assert Policy.read(path) == Policy()
@@ -182,6 +185,8 @@ def test_a_file(tmp_path: Path) -> None:
         (("10.0.0.5:8443", "a b"), "expected host or host:port"),
         (("10.0.0.5:8443", "a\\nb"), "expected host or host:port"),
         (("localhost:1883", "localhost"), "expected host:port"),
+        (("search = 100", "search = 0"), "limits.search"),
+        (("search = 100", "search = 0.5"), "expected a whole number from 1 to 100,000"),
         (("[search]\nreason = true\nlike = false", ""), ""),
         (("[search]", "[[search]]"), "expected a table [search]"),
     ],
