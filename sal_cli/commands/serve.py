@@ -156,7 +156,25 @@ def serve(  # noqa: PLR0913 - one parameter is one option
     """
     from sal_cli.serving import ServeRequest, serve_galleries
 
-    who = (tokens, policy, insecure)
-    network = (host, port, host_name or [], trust_proxy or [], tls_cert, tls_key)
-    taken_in = (source or [], cameras or [], detector)
-    serve_galleries(ServeRequest(galleries, *taken_in, state, bundles, *who, *network, bundle, device, precision))
+    serve_galleries(
+        ServeRequest(
+            galleries=galleries,
+            sources=source or [],
+            cameras=cameras or [],
+            detector=detector,
+            state=state,
+            bundles=bundles,
+            tokens=tokens,
+            policy=policy,
+            insecure=insecure,
+            host=host,
+            port=port,
+            host_names=host_name or [],
+            trusted_proxies=trust_proxy or [],
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+            bundle=bundle,
+            device=device,
+            precision=precision,
+        )
+    )
