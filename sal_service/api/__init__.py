@@ -1,14 +1,18 @@
-"""The service: REST over galleries, cameras and watches.
+"""The service over HTTP.
 
-models.py        what requests and answers look like
-problems.py      requests that fail, as answers and in openapi.json
-json_bodies.py   JSON bodies, read strictly
-windows.py       how often something may happen in a window of time
-access.py        who is asking, and whether they may
-limits.py        how often, how large, how long, how many at once
-headers.py       headers of every answer, and names of hosts
-http_protocol.py HTTP/1.1 with deadlines for slow clients
-events.py        what happens now, to many clients
-logs.py          one JSON line a request
-metrics.py       what Prometheus reads
+serve.py    one process on the network, until it is stopped
+app.py      all routes behind what checks every request
+gate/       what every request passes
+routes/     the routes, by what they are about
+models.py   what requests and answers look like: the contract
+present.py  what the service knows, in the words of the contract
+service.py  all that a service holds
+cameras.py  its cameras
+held.py     what routes share
+problems.py what a request that fails is answered with
+events.py   what happens now, to many clients
+metrics.py  figures for Prometheus
+gauges.py   what is read of the service for them
+logs.py     a line of JSON for each request
+notify.py   telling systemd
 """

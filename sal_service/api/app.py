@@ -7,11 +7,11 @@ from collections.abc import Collection
 from fastapi import FastAPI
 
 from sal_runtime.version import __version__
-from sal_service.api.access import Access, AccessMiddleware
 from sal_service.api.cameras import CameraExistsError, NoCameraError
+from sal_service.api.gate.access import Access, AccessMiddleware
+from sal_service.api.gate.headers import SecurityHeaders
+from sal_service.api.gate.limits import LANES, BodyLimit, Deadline, Lanes, RateLimit
 from sal_service.api.gauges import readings
-from sal_service.api.headers import SecurityHeaders
-from sal_service.api.limits import LANES, BodyLimit, Deadline, Lanes, RateLimit
 from sal_service.api.logs import Observe, log_answer
 from sal_service.api.metrics import Metrics
 from sal_service.api.problems import STATUSES, Faults, add_problem_handlers, complete_openapi

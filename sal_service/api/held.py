@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
-from sal_service.api.access import Access, Principal, needs
+from sal_service.api.gate.access import Access, Principal, needs
 from sal_service.api.metrics import Metrics
 from sal_service.api.service import Service
 

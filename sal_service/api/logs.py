@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sal_service.api.access import principal_of
+from sal_service.api.gate.access import principal_of
 from sal_service.api.problems import request_id
 
 log = logging.getLogger("sal.service")

@@ -11,10 +11,10 @@ from typing import Any
 import uvicorn
 
 from sal_runtime.errors import ConfigError, SalError
-from sal_service.api.access import Access
 from sal_service.api.app import create_app
-from sal_service.api.http_protocol import DeadlineProtocol, Server
-from sal_service.api.limits import Lanes, lanes_of_policy
+from sal_service.api.gate.access import Access
+from sal_service.api.gate.http_protocol import DeadlineProtocol, Server
+from sal_service.api.gate.limits import Lanes, lanes_of_policy
 from sal_service.api.logs import log_as_json
 from sal_service.api.notify import notify
 from sal_service.api.service import Service, ServiceSettings

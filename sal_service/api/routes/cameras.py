@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from sal_runtime.errors import SalError
 from sal_service.api import models, present
 from sal_service.api.cameras import ServedCamera
+from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Admin, Held, Searcher
-from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.service import Service
 from sal_service.video.cameras import Camera

@@ -19,8 +19,8 @@ from sal_runtime.errors import BusyError, InputError, SalError
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.store.file import CROP_SCHEME
 from sal_service.api import models, present
+from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Adder, Admin, Held, Searcher
-from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.routes.searches import PICTURE
 from sal_service.api.service import Service

@@ -12,9 +12,9 @@ from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import ItemFilter
 from sal_service.api import models, present
-from sal_service.api.access import Principal
+from sal_service.api.gate.access import Principal
+from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Held, HeldMetrics, Searcher
-from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.metrics import Metrics
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.service import Service

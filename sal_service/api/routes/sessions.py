@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 from starlette.requests import Request
 
 from sal_service.api import models
-from sal_service.api.access import Access, Principal
+from sal_service.api.gate.access import Access, Principal
+from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Anybody, Held, HeldAccess
-from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.problems import RefusedError
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/session", tags=["sessions"])

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from sal_service.api import models, present
+from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Admin, Held
-from sal_service.api.json_bodies import StrictRoute
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.service import Service
 from sal_service.watches.alarms import preview

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from sal_service.api.http_protocol import DeadlineProtocol, Server
+from sal_service.api.gate.http_protocol import DeadlineProtocol, Server
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from pydantic import AwareDatetime
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import BackendError, BusyError, InputError
 from sal_runtime.images.pixels import decode_image
-from sal_service.api.access import Access, AccessMiddleware, Principal, needs
-from sal_service.api.headers import SecurityHeaders
-from sal_service.api.json_bodies import StrictRoute
-from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes, RateLimit
+from sal_service.api.gate.access import Access, AccessMiddleware, Principal, needs
+from sal_service.api.gate.headers import SecurityHeaders
+from sal_service.api.gate.json_bodies import StrictRoute
+from sal_service.api.gate.limits import LANES, BodyLimit, Deadline, Lane, Lanes, RateLimit
 from sal_service.api.logs import Answered, Observe, log_answer
 from sal_service.api.models import Name, PurgeRequest, RemoveRequest, SearchRequest, SessionAnswer, SessionRequest
 from sal_service.api.problems import Faults, RefusedError, add_problem_handlers, complete_openapi, problems

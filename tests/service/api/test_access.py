@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from sal_service.api.access import MOST_SESSIONS, SESSION_SECONDS, Access
-from sal_service.api.windows import Window
+from sal_service.api.gate.access import MOST_SESSIONS, SESSION_SECONDS, Access
+from sal_service.api.gate.windows import Window
 from tests.service.api.small_app import EXPIRES_AT, TOKENS, Clock, TokensByHand, bearer, make_app
 
 WORDS = "/v1/galleries/door/words"

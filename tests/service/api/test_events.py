@@ -13,7 +13,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Header
 
 from sal_service.api.events import EventHub
-from sal_service.api.http_protocol import DeadlineProtocol, Server
+from sal_service.api.gate.http_protocol import DeadlineProtocol, Server
 from sal_service.api.problems import RefusedError
 from tests.service.api.small_app import serving
 

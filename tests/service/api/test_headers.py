@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from sal_service.api.headers import SecurityHeaders
+from sal_service.api.gate.headers import SecurityHeaders
 from tests.service.api.small_app import bearer, make_app
 
 EXPECTED = {

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from sal_service.api.http_protocol import DeadlineProtocol
-from sal_service.api.limits import LANES
+from sal_service.api.gate.http_protocol import DeadlineProtocol
+from sal_service.api.gate.limits import LANES
 from tests.service.api import hostile_contents, hostile_http
 from tests.service.api.hostile import Hostile, Target, complaint
 from tests.service.api.small_app import EXPIRED, TOKENS, make_app, serving

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sal_service.api.http_protocol import DeadlineProtocol
+from sal_service.api.gate.http_protocol import DeadlineProtocol
 from tests.service.api.small_app import bearer, make_app, serving
 
 

@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sal_runtime.errors import ConfigError
-from sal_service.api.limits import LANES, BodyLimit, Deadline, Lane, Lanes, lanes_of_policy
+from sal_service.api.gate.limits import LANES, BodyLimit, Deadline, Lane, Lanes, lanes_of_policy
+from sal_service.api.gate.windows import Window
 from sal_service.api.problems import Faults
-from sal_service.api.windows import Window
 from tests.service.api.small_app import Clock, bearer, make_app, serving
 
 WORDS = "/v1/galleries/door/words"

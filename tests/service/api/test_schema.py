@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sal_service.api.access import Access
 from sal_service.api.app import create_app
-from sal_service.api.limits import LANES, Lane, Lanes
+from sal_service.api.gate.access import Access
+from sal_service.api.gate.limits import LANES, Lane, Lanes
 from sal_service.api.service import Service, ServiceSettings
 from tests.runtime.calibrated_bundle import make_calibrated_bundle
 from tests.service.api.serving import served_app

@@ -19,8 +19,8 @@ from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.tracks import ask_by_track
-from sal_service.api.access import Access
 from sal_service.api.app import create_app
+from sal_service.api.gate.access import Access
 from sal_service.api.service import Service, ServiceSettings
 from sal_service.governance.audit import read_lines, verify_log
 from sal_service.governance.policy import Policy

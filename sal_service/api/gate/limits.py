@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sal_runtime.errors import ConfigError
-from sal_service.api.access import principal_of
+from sal_service.api.gate.access import principal_of
+from sal_service.api.gate.windows import Window, whole_seconds
 from sal_service.api.problems import RefusedError, problem_of, too_busy
-from sal_service.api.windows import Window, whole_seconds
 
 KB, MB = 1024, 1024 * 1024
 

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sal_service.api.headers import ALWAYS, USUALLY
+from sal_service.api.gate.headers import ALWAYS, USUALLY
 from sal_service.api.problems import problem
 
 
