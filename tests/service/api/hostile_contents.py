@@ -77,7 +77,7 @@ def sizes(target: Target) -> Iterator[Hostile]:
     too_large, refused = frozenset({413}), frozenset({400, 404, 405, 408, 413})
     for route in (
         f"{gallery}/search",
-        f"{gallery}/crops",
+        f"{gallery}/crops?camera=door&captured_at=2026-01-01T00:00:00Z",
         f"{gallery}/search/image",
         "/v1/session",
         f"{gallery}/words",
@@ -327,7 +327,6 @@ def forms(target: Target) -> Iterator[Hostile]:
     part = '--x\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
     items = json.dumps([{"file": "a", "camera": "door", "captured_at": "2026-01-01T00:00:00Z"}])
     name_items = part.format("items", "", items)
-    refused = REFUSED
     for kind, body in (
         ("multipart/form-data", name_items + "--x--\r\n"), ("multipart/form-data; boundary=", name_items), ("multipart/form-data; boundary=" + "x" * 5000, name_items), ("multipart/form-data; boundary=\u00e4", name_items), ("multipart/form-data; boundary=y", name_items), ("multipart/form-data; boundary=x", name_items),
         ("multipart/form-data; boundary=x", "--x\r\n\r\n\r\n--x--"), ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data\r\n\r\n--x--"), ("multipart/form-data; boundary=x", "--x--"), ("multipart/form-data; boundary=x", ""), ("multipart/mixed; boundary=x", name_items + "--x--"),
@@ -336,9 +335,9 @@ def forms(target: Target) -> Iterator[Hostile]:
         ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"" + "a" * 100_000 + '"\r\n\r\nv\r\n--x--'), ("application/x-www-form-urlencoded", "items=" + quote(items)), ("application/json", items), ("text/plain", items),
     ):  # fmt: skip
         line = f"Content-Type: {kind}"
-        yield Hostile(
-            "forms", f"{kind[:40]} {body[:30]!r}", target.request(start, line, body=body.encode() or b" "), refused
-        )
+        statuses = HARMLESS if "urlencoded" in kind else REFUSED
+        request = target.request(start, line, body=body.encode() or b" ")
+        yield Hostile("forms", f"{kind[:40]} {body[:30]!r}", request, statuses)
     for name in (
         "../../evil.jpg",
         "/etc/passwd",

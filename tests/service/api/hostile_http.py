@@ -275,7 +275,7 @@ def noise(target: Target) -> Iterator[Hostile]:
     generator = random.Random(19)
     starts = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
-        b"GET / HTTP/1.1.1\r\n\r\n", b"GET / HTTP/1.1x\r\n\r\n", b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n\x00", b"SSH-2.0-x\r\n\r\n", b"EHLO x\r\n\r\n", b"*1\r\n$4\r\nPING\r\n",
+        b"GET / HTTP/1.1.1\r\n\r\n", b"GET / HTTP/1.1x\r\n\r\n", b"GET\t/ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"EHLO x\r\n\r\n", b"*1\r\n$4\r\nPING\r\n",
         b"GET / FTP/1.1\r\n\r\n", b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x00" * 100, b"\xff" * 100, b"GET \x00 HTTP/1.1\r\n\r\n", b"{}\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\nHost: x\n\n", b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"RTSP/1.0 200 OK\r\n\r\n",
     ]  # fmt: skip

@@ -240,12 +240,12 @@ SLOW = b"GET /v1/slow?seconds=0.5 HTTP/1.1\r\nHost: localhost\r\n" + TOKEN.encod
     ],
     ids=["garbage", "version", "half", "no body", "bad chunk"],
 )
-def test_a_request_before_one_that_is_refused_is_answered_alone(address: tuple[str, int], rest: bytes) -> None:
-    assert statuses(ask(address, SLOW + rest)) == [200]
-    first, *others = statuses(ask(address, SLOW, rest, pause=0.05))
-    assert first == 200
-    assert set(others) <= {400, 408}  # on a busy machine the rest comes after the answer
-    assert statuses(ask(address, SLOW + SLOW + rest)) == [200, 200]
+def test_a_request_before_one_that_is_refused_is_answered_first(address: tuple[str, int], rest: bytes) -> None:
+    for sent in ((SLOW + rest,), (SLOW, rest)):
+        first, *others = statuses(ask(address, *sent, pause=0.05))
+        assert first == 200
+        assert others in ([], [400], [408])
+    assert statuses(ask(address, SLOW + SLOW + rest))[:2] == [200, 200]
 
 
 def test_garbage_behind_an_answer_gets_no_answer_of_its_own(address: tuple[str, int]) -> None:
