@@ -222,13 +222,13 @@ class WatchBoard:
         """Images were removed from a gallery: nothing more is told of them, and what was told is deleted."""
         gone = set(uris)
         with self._turn:
-            self.store.forget_images(gallery_name, uris)
             ended = {
                 key: replace(track, ended=True)
                 for key, track in self._tracks.items()
                 if track.best.gallery == gallery_name and track.best.uri in gone
             }
             self.store.record([], ended, self._clock())
+            self.store.forget_images(gallery_name, uris)
             for key in ended:
                 self._forget(key)
 

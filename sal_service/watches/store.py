@@ -173,7 +173,9 @@ class WatchStore:
     def remove(self, watch_id: str) -> bool:
         """Delete a watch with its messages, delivered or not; say whether there was one."""
         with self._writing() as db:
-            return db.execute("DELETE FROM watch WHERE id = ?", (watch_id,)).rowcount > 0
+            removed = db.execute("DELETE FROM watch WHERE id = ?", (watch_id,)).rowcount > 0
+        self._empty_log()
+        return removed
 
     def watches(self) -> list[Watch]:
         """All watches, in the order in which they were added."""
@@ -299,6 +301,7 @@ class WatchStore:
                 keys,
             )
             db.executemany("UPDATE message SET body = '', uri = '' WHERE gallery = ? AND uri = ?", keys)
+        self._empty_log()
 
     def lanes_due(self, now: float) -> list[str]:
         """The lanes (`lane_of`) that a message is due in."""
@@ -359,6 +362,11 @@ class WatchStore:
         """End `wait_for_messages`."""
         with self._changed:
             self._changed.notify_all()
+
+    def _empty_log(self) -> None:
+        """What was deleted is in no file afterwards."""
+        with self._reading() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -226,6 +226,7 @@ def test_a_watch_that_is_removed_tells_nothing_more(yard: Yard) -> None:
     assert yard.kinds() == ["new"]
     assert yard.store.messages(watch.id) == []
     assert yard.store.watches() == []
+    assert not any(b"case 17" in path.read_bytes() for path in yard.folder.glob("watches.db*"))
 
 
 @pytest.mark.parametrize(
@@ -305,10 +306,13 @@ def test_removed_images_are_told_of_no_more(yard: Yard) -> None:
     for number in range(3):
         yard.see(number, yard.good[number], track=str(number))
     yard.board.forget_images("yard", ["crop:door/1.jpg", "crop:nothing.jpg"])
-    assert [message.uri for message in yard.store.messages(watch.id)] == ["crop:door/2.jpg", "crop:door/0.jpg"]
+    newest_first = yard.store.messages(watch.id)
+    assert [message.uri for message in newest_first] == ["crop:door/2.jpg", "crop:door/0.jpg"]
+    assert yard.store.messages(watch.id, limit=1) == newest_first[:1]
+    assert yard.store.messages(watch.id, before=newest_first[0].id) == newest_first[1:]
     yard.board.tick(yard.now + QUIET)
     assert sorted(message.uri[-5] for message in yard.told if message.type == "end") == ["0", "2"]
-    assert b"crop:door/1.jpg" not in (yard.folder / "watches.db").read_bytes()
+    assert not any(b"crop:door/1.jpg" in path.read_bytes() for path in yard.folder.glob("watches.db*"))
     yard.begin()
     yard.see(1, yard.good[1], track="1")
     assert yard.store.counts(watch.id).fired == 3

@@ -26,15 +26,14 @@ PAGE = REPOSITORY / "docs" / "watches.md"
 TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
 
 
-def block(language: str) -> str:
-    (found,) = [block.text for block in blocks_of(PAGE) if block.language == language]
-    return found
+(PROGRAM,) = [block.text for block in blocks_of(PAGE) if block.language == "python"]
+REQUEST, SHOWN = [block.text for block in blocks_of(PAGE) if block.language == "json"]
 
 
 @pytest.fixture(scope="module")
 def is_genuine() -> Any:
     program: dict[str, Any] = {}
-    exec(block("python"), program)
+    exec(PROGRAM, program)
     return program["is_genuine"]
 
 
@@ -62,13 +61,13 @@ def test_the_program_refuses_everything_else(is_genuine: Any) -> None:
 
 
 def test_the_request_is_one_and_its_description_is_understood() -> None:
-    request = WatchRequest.model_validate_json(block("http").partition("\n\n")[2])
+    request = WatchRequest.model_validate_json(REQUEST)
     bundle = open_bundle(REPOSITORY / "bundles" / "edge")
     assert len(parse_query(request.description, bundle.schema).terms) == 4
 
 
 def test_the_message_has_the_fields_that_are_sent() -> None:
-    shown = json.loads(block("json"))
+    shown = json.loads(SHOWN)
     WatchMessage.model_validate(shown)
     WatchMessage.model_validate_json(MESSAGE.body())
     assert list(shown) == list(json.loads(MESSAGE.body())) == list(WatchMessage.model_fields)
