@@ -9,6 +9,7 @@ const SWATCHES = {
 // What the gallery can be asked for; of what was chosen, this gallery's words stay.
 async function readGroups() {
   app.groups = (await ask("GET", ofGallery("words"))).groups;
+  app.wordsGeneration = app.galleries.get(app.gallery).bundle.generation;
   const offered = new Map(app.groups.map((group) => [group.name, group.allowed === "no" ? [] : group.words.map((word) => word.value)]));
   for (const [name, { values, negated }] of [...app.choices]) {
     const kept = values.filter((value) => offered.get(name)?.includes(value));
@@ -64,9 +65,8 @@ function exclusiveGroup(group) {
     choose(values, values.length === 0 ? "any" : stance() === "not" ? "not" : "is");
   };
   const chips = group.words.map((word) => {
-    const box = chip(spaced(word.word), choice().values.includes(word.value), tick(word), swatch(word));
+    const box = chip(spaced(word.word), word.value, choice().values.includes(word.value), tick(word), swatch(word));
     box.title = titleOf(word);
-    box.firstChild.value = word.value;
     if (word.weak) box.append(weakMark([word]));
     return box;
   });

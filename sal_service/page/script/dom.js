@@ -24,7 +24,7 @@ function furnish(node, properties, children) {
 const show = (node, isShown) => node.toggleAttribute("hidden", !isShown);
 const percent = (share) => `${Math.round(100 * share)}%`;
 const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
-const spaced = (word) => word.replace(/(?<=\D)-|-(?=\D)/g, " "); // "upper-colour", but not "16-30"
+const spaced = (word) => word.replace(/(?<=[^\d-]{2})-/g, " "); // "upper-colour", but neither "16-30" nor "t-shirt"
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 // "2026-11-29 14:03:22" in the zone of the browser.
@@ -49,9 +49,9 @@ function segments(name, options, chosen, onchange) {
       el("input", { type: "radio", name, value, checked: value === chosen, onchange: () => onchange(value) }), label));
 }
 
-function chip(label, isChecked, onchange, ...before) {
+function chip(label, value, isChecked, onchange, ...before) {
   return el("label", { class: "chip" },
-    el("input", { type: "checkbox", checked: isChecked, onchange: (event) => onchange(event.target.checked) }), ...before, label);
+    el("input", { type: "checkbox", value, checked: isChecked, onchange: (event) => onchange(event.target.checked) }), ...before, label);
 }
 
 // The sign of a sensitive attribute, with its meaning for those who do not see it.

@@ -1,18 +1,24 @@
 // Camera and time, and the gallery that is asked.
 
 const STEPS = [["any", "any time"], ["hour", "last hour"], ["today", "today"], ["day", "last 24 h"], ["week", "7 days"], ["span", "from … until"]];
+const NO_GALLERY = "The service holds no gallery yet.";
 const filter = { step: "any", cameras: new Set() };
 
-function drawFilters() {
+function drawTimeSteps() {
   $("time-steps").replaceChildren(...segments("time-step", STEPS, filter.step, (step) => {
     filter.step = step;
     show($("time-span"), step === "span");
   }));
-  show($("time-span"), filter.step === "span");
+}
+
+// The chips stay, and with them the focus, as long as the cameras are the same.
+function drawCameraChoice() {
   const known = app.galleries.get(app.gallery).cameras;
+  const drawn = [...$("camera-choice").querySelectorAll("input")].map((box) => box.value);
   filter.cameras = new Set([...filter.cameras].filter((camera) => known.includes(camera)));
+  if (known.length > 0 && known.join("\n") === drawn.join("\n")) return;
   const tick = (camera) => (isTicked) => (isTicked ? filter.cameras.add(camera) : filter.cameras.delete(camera));
-  $("camera-choice").replaceChildren(...known.map((camera) => chip(camera, filter.cameras.has(camera), tick(camera))));
+  $("camera-choice").replaceChildren(...known.map((camera) => chip(camera, camera, filter.cameras.has(camera), tick(camera))));
   if (known.length === 0) $("camera-choice").textContent = "The gallery names no camera.";
 }
 
@@ -32,9 +38,12 @@ function where() {
 }
 
 function drawGalleries() {
-  $("gallery").replaceChildren(...[...app.galleries.keys()].map((name) => el("option", { value: name }, name)));
+  const names = [...app.galleries.keys()];
+  const drawn = [...$("gallery").options].map((option) => option.value);
+  if (names.join("\n") !== drawn.join("\n")) $("gallery").replaceChildren(...names.map((name) => el("option", { value: name }, name)));
   $("gallery").value = app.gallery;
   drawGalleryFacts();
+  drawCameraChoice();
 }
 
 function drawGalleryFacts() {
@@ -48,17 +57,15 @@ async function readGalleries() {
   app.galleries = new Map(galleries.map((gallery) => [gallery.name, gallery]));
   if (!app.galleries.has(app.gallery)) app.gallery = galleries[0]?.name ?? null;
   if (app.gallery === null) {
-    complain("The service holds no gallery yet.");
+    complain(NO_GALLERY);
     return;
   }
   drawGalleries();
-  drawFilters();
 }
 
 async function chooseGallery(name) {
   app.gallery = name;
   forgetAnswer();
   drawGalleries();
-  drawFilters();
   await readGroups();
 }

@@ -2,6 +2,7 @@
 
 let events = null;
 let reopening = null;
+let refreshing = null;
 
 function openEvents() {
   closeEvents();
@@ -44,16 +45,18 @@ function drawLive(text, state) {
 }
 
 function imageKept(gallery, image) {
-  const known = app.galleries.get(gallery);
-  if (known === undefined) return;
-  known.images += 1;
-  if (image.camera !== null && !known.cameras.includes(image.camera)) {
-    known.cameras = [...known.cameras, image.camera].sort();
-    if (gallery === app.gallery) drawFilters();
-  }
-  if (gallery !== app.gallery) return;
-  drawGalleryFacts();
-  if (filter.cameras.size > 0 && !filter.cameras.has(image.camera)) return;
-  if (app.answer !== null) app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
+  refreshing ??= setTimeout(refreshGalleries, 3000);
+  const isAskedFor = filter.cameras.size === 0 || filter.cameras.has(image.camera);
+  if (app.answer === null || gallery !== app.gallery || !isAskedFor) return;
+  app.fresh.add(image.track === null ? image.uri : `${image.camera} ${image.track}`);
   drawFresh();
+}
+
+// How much the galleries hold, at most every three seconds; a service that is away is said beside "live".
+async function refreshGalleries() {
+  refreshing = null;
+  if (app.session === null) return;
+  await readGalleries().catch((error) => {
+    if (!(error instanceof ServiceError)) throw error;
+  });
 }

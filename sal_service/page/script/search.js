@@ -49,7 +49,7 @@ async function searchMore() {
 
 // Other encoders may know other words.
 async function followSwap({ generation }) {
-  if (generation === app.galleries.get(app.gallery).bundle.generation) return;
+  if (generation === app.wordsGeneration) return;
   await readGalleries();
   await readGroups();
 }
@@ -63,6 +63,10 @@ function addPart(answer) {
 }
 
 async function fetchPart(question, offset) {
+  if (app.gallery === null) {
+    complain(NO_GALLERY);
+    return null;
+  }
   running?.abort();
   running = new AbortController();
   const { signal } = running;

@@ -134,6 +134,7 @@ addEventListener("resize", () => !$("search").hidden && drawTimeline());
 const openFilters = () => ($("filters").open = isWide.matches);
 isWide.addEventListener("change", openFilters);
 openFilters();
+drawTimeSteps();
 
 try {
   await enter(await ask("GET", "/v1/session"));

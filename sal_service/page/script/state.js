@@ -5,6 +5,7 @@ const app = {
   galleries: new Map(), // by name (GalleryAnswer)
   gallery: null, // the name of the chosen one
   groups: [], // what it can be asked for (WordGroupAnswer)
+  wordsGeneration: null, // of the encoders whose words these are
   choices: new Map(), // chosen attributes: name of the group -> {values: [...], negated}
   question: null, // what the answer answers: {kind: "description" | "like" | "picture", ...}
   answer: null, // SearchAnswer

@@ -12,11 +12,7 @@ async function readWatches() {
 function openWatches() {
   const chosen = new Set([...$("watch-cameras").querySelectorAll("input:checked")].map((box) => box.value));
   const known = app.gallery === null ? [] : app.galleries.get(app.gallery).cameras;
-  $("watch-cameras").replaceChildren(...known.map((camera) => {
-    const box = chip(camera, chosen.has(camera), forgetEstimate);
-    box.firstChild.value = camera;
-    return box;
-  }));
+  $("watch-cameras").replaceChildren(...known.map((camera) => chip(camera, camera, chosen.has(camera), forgetEstimate)));
   if ($("watch-description").value === "") $("watch-description").value = description();
   if ($("watch-reason").value === "") $("watch-reason").value = $("reason").value;
   if ($("watch-end").value === "") $("watch-end").value = fieldMoment(new Date(Date.now() + 8.64e7));

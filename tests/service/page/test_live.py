@@ -11,7 +11,7 @@ from tests.service.page.stub_service import served
 
 def test_new_people_are_counted_once_each_and_shown_when_asked(page: Page, stub: Stub) -> None:
     stub.see(1)
-    expect(page.locator("#gallery-facts")).to_contain_text("211 images")
+    expect(page.locator("#gallery-facts")).to_contain_text("61 tracks", timeout=15_000)
     expect(page.locator("#fresh")).to_be_hidden()  # nothing was searched for yet
     search_for(page, "red jacket")
     stub.see(2)
