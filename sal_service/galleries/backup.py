@@ -30,7 +30,7 @@ from sal_runtime.files import sync_directory
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.store.connect import connect_current
 from sal_runtime.gallery.store.file import can_be_written, connect_file, explained, read_meta, resolved, transaction
-from sal_service.galleries.copying import CopiedPictures, Known, copy_file, known_items, take_tombstones
+from sal_service.galleries.copying import CopiedPictures, Known, copy_file, finish_copy, known_items, take_tombstones
 
 NAME = re.compile(r"(?P<gallery>.+)-(?P<moment>\d{8}T\d{6}\.\d{3})Z")
 """The name of the folder of a backup."""
@@ -206,9 +206,10 @@ def _copy(
                 break
             reader.execute("ROLLBACK")
             time.sleep(ROUND_SECONDS)  # pictures are replaced a moment before their items are
+    copy_file(reader, copy)
+    reader.execute("ROLLBACK")  # a removal waits for this
+    finish_copy(path, copy)
     pictures.keep_only(known)
-    copy_file(path, reader, copy)
-    reader.execute("ROLLBACK")
     return pictures, known, moment
 
 

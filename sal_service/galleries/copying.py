@@ -108,18 +108,26 @@ def _make_place(target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def copy_file(gallery: Path, connection: sqlite3.Connection, copy: Path) -> None:
-    """Copy a gallery file as a connection to it sees it in its transaction, and verify the copy, which has no log.
+def copy_file(connection: sqlite3.Connection, copy: Path) -> None:
+    """Copy a gallery file as a connection to it sees it in its transaction; `finish_copy` is due when that has ended.
 
     Raises:
-        SalError: the gallery is damaged, or the copy cannot be written.
+        SalError: the copy cannot be written.
     """
     with explained(copy), closing(sqlite3.connect(copy, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = OFF")  # whoever calls synchronises everything once
         connection.backup(target)
         target.execute("PRAGMA journal_mode = WAL")
+
+
+def finish_copy(gallery: Path, copy: Path) -> None:
+    """Erase from a copy what the log of its gallery still held of removed items, and verify it.
+
+    Raises:
+        SalError: the gallery is damaged, or the copy cannot be written.
+    """
     with Gallery.open(copy, "w") as copied:
-        copied.erase()  # what the log of the gallery held of removed items was copied, too
+        copied.erase()
         problems = copied.verify()
     if problems:
         raise SalError(f"gallery {gallery}: is damaged, and was not copied: {'; '.join(problems)}")

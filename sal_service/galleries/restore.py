@@ -30,7 +30,7 @@ from sal_runtime.gallery.store.lock import WriterLock
 from sal_runtime.gallery.store.tombstones import count_tombstones
 from sal_runtime.gallery.store.whole import delete_gallery, side_files
 from sal_service.galleries.backup import NAME, backups_of, moment_of
-from sal_service.galleries.copying import CopiedPictures, Known, copy_file, known_items, take_tombstones
+from sal_service.galleries.copying import CopiedPictures, Known, copy_file, finish_copy, known_items, take_tombstones
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def _bring(
         with closing(connect_file(source, "r", allow_old=True)) as reader, snapshot(reader):
             known = known_items(reader)
             pictures.bring(known, progress)
-            copy_file(source, reader, staged)
+            copy_file(reader, staged)
+        finish_copy(source, staged)
         removed = take_tombstones(staged, path) if without_removed else []
         if removed:
             with Gallery.open(staged, "w") as opened:

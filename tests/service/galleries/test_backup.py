@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -248,6 +250,24 @@ def test_what_a_killed_backup_left_is_deleted_by_the_next(yard: Path, tmp_path: 
     (left / "yard.sal.crops").mkdir(parents=True)
     back_up(yard, tmp_path / "backups")
     assert not left.exists()
+
+
+@pytest.mark.slow
+def test_killed_backups_leave_whole_ones_only(tmp_path: Path) -> None:
+    path, folder, chance = tmp_path / "yard.sal", tmp_path / "backups", random.Random(0)
+    Gallery.create(path, fake_bundle()).close()
+    command = [sys.executable, "-m", "sal_cli", "gallery", "backup", path, "--to", folder, "--erase-removed"]
+    with busy_writer(path, seed=7):
+        for _ in range(12):
+            with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
+                time.sleep(0.5 + chance.random())
+                process.kill()
+        report = back_up(path, folder)
+    hashes = [{uri: sha256(content) for uri, content in state.items()} for state in states(7, 50_000)]
+    assert known(report.path) in hashes
+    assert len(backups_of("yard.sal", folder)) > 1
+    for backup in backups_of("yard.sal", folder):
+        assert known(backup).keys() == pictures(backup).keys()
 
 
 def test_a_damaged_gallery_is_not_backed_up(yard: Path, tmp_path: Path) -> None:
