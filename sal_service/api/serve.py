@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +130,9 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
             service.hub.close()
 
         server = _ServiceServer(config, stopping, began)
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal that stopped it once more, which would end the process with the service open
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
         try:
             server.run()
         except OSError as error:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sal_runtime.arrays import Float32Array, Precision
+from sal_runtime.arrays import Encode, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder, bulk_image_encoder
 from sal_runtime.errors import BusyError, InputError, ReindexedError, SalError
@@ -37,6 +37,10 @@ IMAGE_DELAY = 0.005
 """Seconds that a picture to search with waits for others, to be encoded together."""
 
 Value = TypeVar("Value")
+
+
+class _GiveWay(Exception):  # noqa: N818 - no error
+    """Images are to be removed while all are encoded anew; never leaves this module."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +113,8 @@ class ServedGallery:
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
         self._swap_turn = threading.Lock()
+        self._removals = 0
+        self._removal_turn = threading.Lock()  # images are not removed while they are encoded anew
         is_new = not path.exists()
         opened = None if is_new else Gallery.open(path, "w")
         try:
@@ -210,15 +216,24 @@ class ServedGallery:
     def removing(self, remove: Callable[[], object], names: Sequence[str]) -> None:
         """Run what removes images; where their bytes are being read, `tidy` erases those later.
 
+        A swap that is under way gives way at its next batch and goes on afterwards.
+
         Raises:
             SalError: what `remove` raises, if the images are still there.
         """
+        with self._changed:
+            self._removals += 1
         try:
-            remove()
+            with self._removal_turn:
+                remove()
         except SalError:
             if self.gallery.find(names):
                 raise
             self._erase_due = True  # they are gone, but somebody was reading their bytes
+        finally:
+            with self._changed:
+                self._removals -= 1
+                self._changed.notify_all()
 
     def swap(self, bundle: Path) -> Generation:
         """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
@@ -245,7 +260,8 @@ class ServedGallery:
 
             def change() -> ImageEncoder:
                 try:
-                    reindex(self.gallery, loaded, encode, precision)
+                    with self._removal_turn:
+                        reindex(self.gallery, loaded, encode, precision)
                 except SalError:
                     if self.gallery.fingerprint != loaded.fingerprint:
                         raise
@@ -254,13 +270,30 @@ class ServedGallery:
                 return encoder
 
             for _ in range(SWAP_TRIES):  # so that little is left for the moment in which nothing can be added
-                if encode_generation(self.gallery, loaded, encode, precision)[1].encoded == 0:
+                if self._encode_anew(loaded, encode, precision) == 0:
                     break
             self.ingest.intake.exchange(change)
             return self._generation
         finally:
             self.swapping = None
             self._swap_turn.release()
+
+    def _encode_anew(self, bundle: Bundle, encode: Encode, precision: Precision) -> int:
+        """Encode what the next generation does not have; gives the number of images, 0 where nothing was left to do."""
+
+        def encode_or_give_way(images: UInt8Array) -> Float32Array:
+            if self._removals:
+                raise _GiveWay
+            return encode(images)
+
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._removals)
+            try:
+                with self._removal_turn:
+                    return encode_generation(self.gallery, bundle, encode_or_give_way, precision)[1].encoded
+            except _GiveWay:
+                continue  # what was encoded is kept
 
     def _open_generation(self, number: int, bundle: Bundle, encoder: ImageEncoder) -> Generation:
         gallery = Gallery.open(self.gallery.path)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.errors import BusyError, ConfigError, InputError, SchemaError
 from sal_runtime.gallery.gallery import Gallery
@@ -24,6 +27,7 @@ from sal_service.galleries.served import ServedGallery
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.intake import KeptCrop
+from tests.docs.examples.programs import wait_until
 from tests.runtime.calibrated_bundle import make_calibrated_bundle
 from tests.runtime.tiny_bundle import SPEC, embed_image, make_tiny_bundle
 
@@ -283,6 +287,41 @@ def test_a_swap_that_fails_changes_nothing(yard: ServedGallery, tmp_path: Path) 
     assert uris(yard, Question("hat")) == before
     assert (yard.generation.number, yard.swapping) == (1, None)
     fill(yard, 1, 50)
+
+
+def test_images_are_removed_while_a_bundle_is_about_to_take_over(
+    yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The swap gives way; neither of the two bundles' vectors of a removed image is left in a file."""
+    fill(yard, 70, 200)
+    gone = yard.gallery.all_items()[40]
+    picture = load_image(yard.gallery.image_path(gone), SPEC)
+    other = make_calibrated_bundle(tmp_path / "other.bundle", seed=5)
+    before = vectors_of(yard.gallery, [gone.uri])[0]
+    encoder_of, removed = module.bulk_image_encoder, list[list[str]]()
+    remover = threading.Thread(target=lambda: removed.append(yard.remove([gone.uri])))
+
+    def slow(*given: Any, **named: Any) -> Any:
+        encode = encoder_of(*given, **named).encode
+
+        def encode_in_time(images: UInt8Array) -> Float32Array:
+            if remover.ident is None:
+                remover.start()
+                wait_until(lambda: yard._removals == 1)
+            return encode(images)
+
+        return SimpleNamespace(encode=encode_in_time)
+
+    monkeypatch.setattr(module, "bulk_image_encoder", slow)
+    generation = yard.swap(other)
+    remover.join(SECONDS)
+    assert removed == [[gone.uri]]
+    assert (generation.number, len(yard.gallery)) == (2, 99)
+    after = generation.encoder.encode(picture[None])[0]
+    kept = yard.gallery.all_items()[0].uri
+    for vector, is_there in ((before, False), (after, False), (vectors_of(yard.gallery, [kept])[0], True)):
+        files = [path for path in tmp_path.glob("*yard.sal*") if path.is_file()]
+        assert any(vector.tobytes() in file.read_bytes() for file in files) is is_there
 
 
 def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
