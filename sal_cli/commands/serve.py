@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sal_cli.options import COMPUTE, BundleOption, PrecisionOption
+from sal_cli.options import COMPUTE, BundleOption, PrecisionOption, multiply_in_one_thread
 from sal_cli.parsing import CommandModule
 
 CAMERAS, WHO, NETWORK = "Cameras", "Who may ask, and what", "Network"
@@ -154,6 +154,7 @@ def serve(  # noqa: PLR0913 - one parameter is one option
         --tls-cert cert.pem --tls-key key.pem
     ```
     """
+    multiply_in_one_thread()
     from sal_cli.serving import ServeRequest, serve_galleries
 
     serve_galleries(

@@ -29,10 +29,11 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
-    crop_path,
+    crops_folder,
     explained,
     generation_path,
     index_path,
+    path_in,
     read_counter,
     read_meta,
     resolved,
@@ -76,6 +77,7 @@ class Gallery:
         self._lock = lock
         self._turn = threading.RLock()
         self._ranker = Ranker(index_path(path))
+        self._crops = crops_folder(path)
         self._read_meta()
 
     def _read_meta(self) -> None:
@@ -146,7 +148,7 @@ class Gallery:
 
     def image_path(self, item: GalleryItem) -> Path:
         """Where the image of an item should be."""
-        own = crop_path(self.path, item.uri)
+        own = path_in(self._crops, item.uri)
         if own is not None:
             return own
         return Path(item.uri) if self.root is None else self.root / item.uri

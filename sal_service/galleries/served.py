@@ -33,6 +33,8 @@ SWAP_TRIES = 3
 """So often a swap tries to keep up with what is added; then what is added waits for the rest."""
 SWAP_SECONDS = 60.0
 """How long a search waits at most while another bundle takes over."""
+FEW_VALUES = 12
+"""Of a filter; to look for more of them one by one takes longer than to read the file."""
 IMAGE_DELAY = 0.005
 """Seconds that a picture to search with waits for others, to be encoded together."""
 
@@ -161,6 +163,19 @@ class ServedGallery:
     def ask(self, question: Question) -> Page:
         """Answer a question; errors are those of `answer`."""
         return self._with_generation(lambda now: answer(now.search, now.gallery, question))
+
+    def unknown_values(self, where: ItemFilter) -> list[str]:
+        """The cameras, tracks and metadata of a filter that no image has, a line each; nothing in an empty gallery.
+
+        A few are looked up in memory, where a search needs them anyway; otherwise the file is read.
+        """
+        singles = [ItemFilter(cameras=[name]) for name in where.cameras]
+        singles += [ItemFilter(tracks=[name]) for name in where.tracks]
+        singles += [ItemFilter(metadata={key: [text]}) for key, texts in where.metadata.items() for text in texts]
+        gallery = self._generation.gallery
+        if len(gallery) == 0 or (len(singles) <= FEW_VALUES and all(gallery.count(single) for single in singles)):
+            return []
+        return gallery.unknown_values(where)
 
     def encode(self, content: bytes) -> Float32Array:
         """The embedding of a picture to search with, unit vector float32 `[d]`.

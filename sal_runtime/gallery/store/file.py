@@ -98,10 +98,15 @@ def crop_path(path: Path, uri: str) -> Path | None:
 
     A uri that leads out of the folder is none.
     """
+    return path_in(crops_folder(path), uri)
+
+
+def path_in(folder: Path, uri: str) -> Path | None:
+    """As `crop_path`, given the folder of a gallery file's pictures, which takes longer to find than the rest."""
     name = PurePosixPath(uri.removeprefix(CROP_SCHEME))
     if not uri.startswith(CROP_SCHEME) or name.is_absolute() or ".." in name.parts or not name.parts or "\0" in uri:
         return None
-    return crops_folder(path) / name
+    return folder / name
 
 
 def generation_path(path: Path) -> Path:

@@ -110,8 +110,7 @@ def _question(service: Service, served: ServedGallery, asked: models.SearchReque
 def _known(service: Service, served: ServedGallery, where: models.Where) -> ItemFilter:
     """The filter, if its names are known: a misspelt camera would look like nobody was there."""
     cameras = [name for name in where.cameras if name not in service.cameras.names()]
-    asked = ItemFilter(cameras=cameras, tracks=where.tracks, metadata=where.metadata)
-    unknown = served.gallery.unknown_values(asked) if asked and len(served.gallery) else []
+    unknown = served.unknown_values(ItemFilter(cameras=cameras, tracks=where.tracks, metadata=where.metadata))
     if unknown:
         raise RefusedError(400, "; ".join(unknown), parameter="where")
     return present.item_filter(where)

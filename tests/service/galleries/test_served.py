@@ -179,6 +179,21 @@ def test_a_description_is_encoded_once(yard: ServedGallery, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
+    "where",
+    [
+        {},
+        {"cameras": ["c0", "c1"], "tracks": ["t3"]},
+        {"cameras": ["c0", "gate"]},
+        {"tracks": ["t3", "t99"]},
+        {"metadata": {"zone": ["gate"]}},
+        {"cameras": [f"c{number}" for number in range(module.FEW_VALUES + 1)]},
+    ],
+)
+def test_names_that_no_image_has(yard: ServedGallery, where: dict) -> None:
+    assert yard.unknown_values(ItemFilter(**where)) == yard.gallery.unknown_values(ItemFilter(**where))
+
+
+@pytest.mark.parametrize(
     ("question", "error", "said"),
     [
         ({"description": "moustache"}, SchemaError, "moustache"),
@@ -212,6 +227,7 @@ def test_an_empty_gallery_has_an_answer(tmp_path: Path) -> None:
     result = served.ask(Question("hat")).result
     assert (result.hits, [term.text for term in result.terms]) == ((), ["hat"])
     assert result.notes == ("the gallery has no images yet",)
+    assert served.unknown_values(ItemFilter(cameras=["c1"])) == []
     fill(served, 1)
     assert len(served.ask(Question("hat")).result) == 1
     with pytest.raises(ConfigError, match="not calibrated"):
