@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from fastapi import FastAPI
 
-from sal_service.api.access import Access
 from sal_service.api.app import create_app
-from sal_service.api.http_protocol import DeadlineProtocol, Server
-from sal_service.api.limits import LANES, Lanes
+from sal_service.api.gate.access import Access
+from sal_service.api.gate.http_protocol import DeadlineProtocol, Server
+from sal_service.api.gate.limits import LANES, Lanes
 from sal_service.api.service import Service, ServiceSettings
 from sal_service.governance.tokens import Tokens, add_token
 from tests.runtime.calibrated_bundle import make_calibrated_bundle
