@@ -5,6 +5,7 @@ app.py      all routes behind what checks every request
 gate/       what every request passes
 routes/     the routes, by what they are about
 models.py   what requests and answers look like: the contract
+values.py   the values that these are made of
 present.py  what the service knows, in the words of the contract
 service.py  all that a service holds
 cameras.py  its cameras

@@ -6,46 +6,16 @@ pixels of the camera's picture. A request with an unknown key is refused.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""Names of galleries, cameras and watches."""
-Uri = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+from sal_service.api.values import Answer, Fraction, Moment, Name, Request, Text, Uri
 
-
-def _as_written(value: object) -> object:
-    """Refuse what pydantic would take for a moment besides: numbers, dates, times without seconds."""
-    if isinstance(value, str) and not RFC_3339.fullmatch(value):
-        raise ValueError("expected a moment with a zone, such as 2026-11-28T14:00:00Z")
-    if not isinstance(value, str | datetime):
-        raise ValueError("expected a text, such as 2026-11-28T14:00:00Z")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_as_written)]
-"""A moment in RFC 3339."""
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["search", "ingest", "admin"]
 MOST_HITS = 200
 FARTHEST_HIT = 10_000
-
-
-class Request(BaseModel):
-    """The body of a request."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Answer(BaseModel):
-    """The body of an answer."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Problem(Answer):
@@ -129,7 +99,7 @@ class HitAnswer(ImageAnswer):
     likelihood: float | None
     score: float
     evidence: dict[str, float]
-    others: list[HitAnswer] = []
+    others: list[HitAnswer] = Field(default=[])
 
 
 class BundleAnswer(Answer):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from sal_runtime.errors import ConfigError, SalError
 from sal_service.api.app import create_app
@@ -103,23 +104,6 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
             trusted_proxies=network.trusted_proxies,
         )
         app = create_app(service, access, host_names=network.host_names, lanes=lanes)
-        config = uvicorn.Config(
-            app,
-            host=network.host,
-            port=network.port,
-            http=DeadlineProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            ssl_certfile=network.tls_certificate,
-            ssl_keyfile=network.tls_key,
-        )
 
         def began(sockets: Sequence[Any]) -> None:
             notify("READY=1")
@@ -129,7 +113,7 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
             notify("STOPPING=1")
             service.hub.close()
 
-        server = _ServiceServer(config, stopping, began)
+        server = _ServiceServer(_config(app, network), stopping, began)
         if threading.current_thread() is threading.main_thread():
             # uvicorn raises the signal that stopped it once more, which would end the process with the service open
             signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -143,6 +127,26 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
             raise SalError(
                 f"cannot listen at {network.host}, port {network.port}: is another service there?"
             ) from error
+
+
+def _config(app: FastAPI, network: Network) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=network.host,
+        port=network.port,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=network.tls_certificate,
+        ssl_keyfile=network.tls_key,
+    )
 
 
 class _ServiceServer(Server):

@@ -177,8 +177,7 @@ class Service:
 
     def swap(self, served: ServedGallery, bundle: Path) -> None:
         """Let a bundle take over in a gallery; watches are evaluated with it from then on."""
-        served.swap(bundle)
-        self._register(served)
+        served.swap(bundle, lambda: self._register(served))
 
     def health(self) -> models.HealthAnswer:
         """The state of the service, and the devices that its parts really run on."""

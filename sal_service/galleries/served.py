@@ -250,13 +250,14 @@ class ServedGallery:
                 self._removals -= 1
                 self._changed.notify_all()
 
-    def swap(self, bundle: Path) -> Generation:
+    def swap(self, bundle: Path, then: Callable[[], None] = lambda: None) -> Generation:
         """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
 
         Images are read from their files, so all of them must be there. Who adds images waits for the end of it.
 
         Args:
             bundle: where the new bundle is.
+            then: called when it has taken over, before anything is added again.
 
         Raises:
             BundleError: it is missing or damaged.
@@ -282,6 +283,7 @@ class ServedGallery:
                         raise
                     self._erase_due = True  # it took over, but somebody was reading the old bytes
                 self._take_over(self._open_generation(self._generation.number + 1, loaded, encoder))
+                then()
                 return encoder
 
             for _ in range(SWAP_TRIES):  # so that little is left for the moment in which nothing can be added

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from sal_runtime.errors import BusyError, InputError, SalError
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.store.file import CROP_SCHEME
-from sal_service.api import models, present
+from sal_service.api import models, present, values
 from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Adder, Admin, Held, Searcher
 from sal_service.api.problems import RefusedError, problems
@@ -32,15 +32,15 @@ KEEP_SECONDS = 20.0
 MOST_FILES = 256
 
 
-class BatchItem(models.Request):
+class BatchItem(values.Request):
     """What is known of one file of a batch."""
 
-    file: models.Text
-    camera: models.Name
-    captured_at: models.Moment
-    track: models.Text | None = None
+    file: values.Text
+    camera: values.Name
+    captured_at: values.Moment
+    track: values.Text | None = None
     box: tuple[int, int, int, int] | None = None
-    metadata: dict[models.Text, models.Text] = Field(default={}, max_length=20)
+    metadata: dict[values.Text, values.Text] = Field(default={}, max_length=20)
 
 
 ITEMS = TypeAdapter(list[BatchItem])
@@ -99,9 +99,9 @@ async def add(  # noqa: PLR0913 - the parameters of an address
     request: Request,
     service: Held,
     principal: Adder,
-    camera: models.Name,
-    captured_at: models.Moment,
-    track: models.Text | None = None,
+    camera: values.Name,
+    captured_at: values.Moment,
+    track: values.Text | None = None,
     box: Annotated[str | None, Query(pattern=r"^-?\d{1,7},-?\d{1,7},\d{1,7},\d{1,7}$")] = None,
     meta: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 - FastAPI copies it
 ) -> models.KeptAnswer:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from sal_runtime.arrays import Float32Array
 from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import ItemFilter
-from sal_service.api import models, present
+from sal_service.api import models, present, values
 from sal_service.api.gate.access import Principal
 from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Held, HeldMetrics, Searcher
@@ -61,10 +61,10 @@ async def search_image(  # noqa: PLR0913 - the parameters of an address
     service: Held,
     metrics: HeldMetrics,
     principal: Searcher,
-    camera: Annotated[list[models.Name], Query(max_length=1000)] = [],  # noqa: B006 - FastAPI copies it
+    camera: Annotated[list[values.Name], Query(max_length=1000)] = [],  # noqa: B006 - FastAPI copies it
     by_track: bool = True,
     limit: Annotated[int, Query(ge=1, le=models.MOST_HITS)] = 20,
-    reason: models.Text | None = None,
+    reason: values.Text | None = None,
 ) -> models.SearchAnswer:
     """People who are like somebody in a picture from elsewhere: the body is an image file."""
     served = service.gallery(gallery)
