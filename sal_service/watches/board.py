@@ -112,7 +112,8 @@ class WatchBoard:
     def register_gallery(self, name: str, bundle: Bundle, gallery: Gallery) -> None:
         """Serve a gallery, or serve it with another bundle from now on; `catch_up` then goes through it.
 
-        The watches of a gallery that was never registered before begin with its next image.
+        The watches of a gallery that was never registered before begin with its next image. What was told of images
+        that were removed meanwhile is deleted.
 
         Args:
             name: that watches call it by.
@@ -129,9 +130,13 @@ class WatchBoard:
             if self.store.cursor(name) is None:
                 self.store.set_cursor(name, end_of(gallery.path, bundle))
             for watch in self.store.watches():
-                if watch.gallery == name:
+                if watch.gallery == name and watch.expires_at > self._clock():
                     self._prepare(served, watch)
             self._served[name] = served
+            told_of = self.store.images(name)
+            there = gallery.find(told_of)
+            if gone := [uri for uri in told_of if uri not in there]:  # the process was killed before it forgot them
+                self.forget_images(name, gone)
 
     def _prepare(self, served: _Served, watch: Watch) -> None:
         self.problems.pop(watch.id, None)
@@ -348,6 +353,7 @@ class WatchBoard:
     def _tell(self) -> None:
         """Tell the service of what is on the disk, in its order."""
         with self._telling:
-            for message in self.store.untold():
-                self._on_fire(message)
-                self.store.mark_told(message.id)
+            while messages := self.store.untold():
+                for message in messages:
+                    self._on_fire(message)
+                    self.store.mark_told(message.id)

@@ -27,6 +27,7 @@ SIGNATURE, MESSAGE = "X-Sal-Signature", "X-Sal-Message"
 SHORTEST_SECRET = 32
 LONGEST_PAUSE = 60.0
 """How long a host that does not answer is left alone at most, in seconds; its messages wait longer."""
+MOST_DOUBLINGS = 30
 POLL_SECONDS = 1.0
 
 
@@ -94,8 +95,8 @@ class Deliverer:
         self._busy: set[str] = set()
         self._turn = threading.Lock()
         self._closing = threading.Event()
-        # one for each host, one for the broker, and one for targets that are not on the list any more
-        self._workers = ThreadPoolExecutor(len(settings.webhooks) + 2, thread_name_prefix="sal-deliver")
+        # one for each host, with and without TLS, one for the broker, and one for targets that are not listed any more
+        self._workers = ThreadPoolExecutor(2 * len(settings.webhooks) + 2, thread_name_prefix="sal-deliver")
         self._thread = threading.Thread(target=self._run, name="sal-deliver", daemon=True)
         self._thread.start()
 
@@ -133,7 +134,7 @@ class Deliverer:
         while not self._closing.is_set():
             try:
                 self._start_lanes()
-            except SalError as error:  # such as a full disk
+            except Exception as error:  # such as a full disk: it goes on when that is over
                 self.problem = first_line(error)
             self._store.wait_for_messages(POLL_SECONDS)
 
@@ -172,7 +173,7 @@ class Deliverer:
             self._store.settle(delivery, "dead", first_line(error))
         except SalError as error:
             is_last = delivery.tries + 1 >= self._settings.most_tries
-            wait = min(self._settings.first_wait * 2.0**delivery.tries, self._settings.longest_wait)
+            wait = self._wait(delivery.tries, self._settings.longest_wait)
             state: State = "dead" if is_last else "waiting"
             self._store.settle(delivery, state, first_line(error), self._clock() + wait)
             if not (isinstance(error, UndeliveredError) and error.answered):
@@ -187,8 +188,11 @@ class Deliverer:
     def _pause(self, lane: str) -> None:
         with self._turn:
             failures = self._failures[lane] = self._failures.get(lane, 0) + 1
-            pause = min(self._settings.first_wait * 2.0 ** (failures - 1), LONGEST_PAUSE)
-            self._paused_until[lane] = self._clock() + pause
+            self._paused_until[lane] = self._clock() + self._wait(failures - 1, LONGEST_PAUSE)
+
+    def _wait(self, failures: int, longest: float) -> float:
+        """Seconds to wait after some failures before the last."""
+        return min(self._settings.first_wait * 2.0 ** min(failures, MOST_DOUBLINGS), longest)
 
     def _send(self, delivery: Delivery) -> None:
         self.check(delivery.target)

@@ -51,7 +51,9 @@ class Broker:
 
     def __init__(self, settings: BrokerSettings, seconds: float) -> None:
         found = _ADDRESS.fullmatch(settings.address)
-        if found is None:
+        self._tls = found is not None and found[1] == "mqtts://"
+        self._port = int(found[3] or PORTS[self._tls]) if found else 0
+        if found is None or not 0 < self._port < 1 << 16:
             raise ConfigError(
                 f"got the broker {settings.address!r}, expected an address such as localhost:1883 or "
                 "mqtts://broker.example.org",
@@ -63,8 +65,7 @@ class Broker:
             raise BackendError(f"paho-mqtt is not installed, which MQTT needs; {install('serve')}") from error
         self._paho: Any = paho
         self._settings, self._seconds = settings, seconds
-        self._tls = found[1] == "mqtts://"
-        self._host, self._port = found[2].strip("[]"), int(found[3] or PORTS[self._tls])
+        self._host = found[2].strip("[]")
         self._client: Client | None = None
         self._answers: dict[int, str | None] = {}
         self._answered = threading.Condition()

@@ -281,7 +281,7 @@ class WatchStore:
             self._changed.notify_all()
 
     def untold(self) -> list[Message]:
-        """The messages that the service was not told of, in their order."""
+        """The first messages that the service was not told of, in their order; at most 1,000."""
         with self._reading() as db:
             rows = db.execute("SELECT body FROM message WHERE NOT told AND body != '' ORDER BY number LIMIT 1000")
             return [message_from_json(body) for (body,) in rows]
@@ -290,6 +290,12 @@ class WatchStore:
         """The service was told of a message."""
         with self._writing() as db:
             db.execute("UPDATE message SET told = 1 WHERE id = ?", (message_id,))
+
+    def images(self, gallery: str) -> list[str]:
+        """The uris of the images of a gallery that messages tell of."""
+        with self._reading() as db:
+            query = "SELECT DISTINCT uri FROM message WHERE gallery = ? AND uri != ''"
+            return [uri for (uri,) in db.execute(query, (gallery,))]
 
     def forget_images(self, gallery: str, uris: Iterable[str]) -> None:
         """Images were removed: their messages lose their texts, and are sent no more."""

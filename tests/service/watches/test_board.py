@@ -19,8 +19,11 @@ from sal_runtime.gallery.reindex import reindex
 from sal_runtime.matching.person_search import PersonSearch
 from sal_service.video.intake import Intake, KeptCrop
 from sal_service.watches.board import QUIET_SECONDS, SAME_TRACK_SECONDS, WatchBoard
+from sal_service.watches.store import Counts
+from sal_service.watches.watch import MqttTarget
 from tests.runtime.made_up_items import unit_vectors
 from tests.runtime.tiny_bundle import make_tiny_bundle
+from tests.service.watches.receiver import outbox
 from tests.service.watches.watched import DAY, NOON, Yard, calibrated_bundle, watch_for
 
 QUIET = QUIET_SECONDS + 1
@@ -300,6 +303,14 @@ def test_whoever_is_told_may_fail_and_is_told_again(yard: Yard) -> None:
     assert sorted(told[1:]) == sorted(message.id for message in yard.store.messages(watch.id))
 
 
+def test_however_many_messages_wait_to_be_told_all_are(yard: Yard) -> None:
+    messages = outbox(yard.store, 1200)
+    yard.board.tick(yard.now)
+    assert yard.told == messages
+    yard.board.tick(yard.now)
+    assert len(yard.told) == 1200
+
+
 def test_removed_images_are_told_of_no_more(yard: Yard) -> None:
     watch = watch_for()
     yard.board.add(watch)
@@ -316,6 +327,20 @@ def test_removed_images_are_told_of_no_more(yard: Yard) -> None:
     yard.begin()
     yard.see(1, yard.good[1], track="1")
     assert yard.store.counts(watch.id).fired == 3
+
+
+def test_images_that_were_removed_while_nobody_looked_are_forgotten(yard: Yard) -> None:
+    """The process was killed after an image was removed, and before the board was told of it."""
+    watch = watch_for(deliver=(MqttTarget("sal/a"),))
+    yard.board.add(watch)
+    for number in range(3):
+        yard.see(number, yard.good[number], track=str(number))
+    yard.gallery.remove(["crop:door/1.jpg"])
+    yard.begin()
+    assert [message.track for message in yard.store.messages(watch.id)] == ["2", "0"]
+    assert yard.store.counts() == Counts(fired=3, waiting=2, withdrawn=1)
+    yard.board.tick(yard.now + QUIET)
+    assert sorted(message.track for message in yard.told if message.type == "end") == ["0", "2"]
 
 
 def test_images_of_a_path_are_given_an_address(yard: Yard) -> None:

@@ -177,6 +177,20 @@ def test_a_host_that_does_not_answer_is_left_alone_for_a_while(store: WatchStore
     assert len(silent.received) == 1
 
 
+def test_a_host_that_never_answers_is_asked_for_years(store: WatchStore) -> None:
+    """2,000 failures in a row, a minute apart: the waits do not grow beyond what a number holds."""
+    now = [NOON]
+    with receiver(lambda _: None) as silent:
+        outbox(store, 1, WebhookTarget(silent.url))
+        settings = DeliverySettings((silent.host,), most_tries=10_000, give_up_after=1e12)
+        with Deliverer(store, settings, SECRET, lambda *_: True, clock=lambda: now[0]) as deliverer:
+            wait_until(lambda: len(silent.received) == 1)
+            deliverer._failures[f"http://{silent.host}"] = 2000
+            now[0] += 3600
+            wait_until(lambda: deliverer._paused_until[f"http://{silent.host}"] == now[0] + 60)
+            assert deliverer.problem == ""
+
+
 def test_a_host_that_does_not_answer_gets_everything_when_it_is_back(store: WatchStore) -> None:
     works = threading.Event()
 

@@ -179,7 +179,7 @@ def test_a_topic_with_a_pattern_is_refused_before_anything_is_connected_to() -> 
         client.publish("sal/a", b"{}", {})
 
 
-@pytest.mark.parametrize("address", ["", "a b", "http://a", "a:b", "a:1883/x", "user@a", "a\n"])
+@pytest.mark.parametrize("address", ["", "a b", "http://a", "a:b", "a:1883/x", "user@a", "a\n", "a:0", "a:65536"])
 def test_what_is_no_broker_is_an_error(address: str) -> None:
     with pytest.raises(ConfigError, match="got the broker"):
         Broker(BrokerSettings(address), 1.0)
