@@ -42,6 +42,8 @@ BAD_INPUT = (InputError, SchemaError, ConfigError, BundleError)
 ENVIRONMENT = {
     "SAL_BUNDLE": "The bundle to use where no option names one.",
     "SAL_MILVUS_TOKEN": "The token, or USER:PASSWORD, for galleries in Milvus.",
+    "SAL_MQTT_USER": "The user that sal serve signs in to the policy's broker as.",
+    "SAL_MQTT_PASSWORD": "The password of that user.",
     "XDG_CACHE_HOME": "The folder of caches; sal uses its subfolder sal. Default: ~/.cache.",
     "TZ": "The time zone of moments that name none, such as Europe/Berlin.",
     "ORT_DISABLE_TELEMETRY": "sal sets it to 1, so that ONNX Runtime reports nothing; what you set stays.",

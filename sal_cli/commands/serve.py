@@ -121,7 +121,7 @@ DeviceOption = Annotated[
 ]
 
 
-@app.command(epilog="See also: docs/service.md, docs/governance.md, docs/watches.md, sal token, sal audit, sal ingest")
+@app.command(epilog="See also: docs/service.md, docs/governance.md, docs/watches.md, sal token add, sal audit verify")
 def serve(  # noqa: PLR0913 - one parameter is one option
     galleries: GalleriesArgument,
     source: SourceOption = None,

@@ -75,6 +75,11 @@ class Network:
         except ValueError:
             return self.host == "localhost"
 
+    @property
+    def is_behind_tls(self) -> bool:
+        """Whether browsers reach it over TLS; plain HTTP is for loopback addresses, where no proxy is named."""
+        return not self.is_loopback or self.tls_certificate is not None or bool(self.trusted_proxies)
+
     def address(self, port: int) -> str:
         """Where the page is."""
         scheme = "http" if self.tls_certificate is None else "https"
@@ -100,7 +105,7 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
     with Service(settings) as service:
         access = Access(
             tokens,
-            secure_cookies=not (network.is_loopback and network.tls_certificate is None),
+            secure_cookies=network.is_behind_tls,
             trusted_proxies=network.trusted_proxies,
         )
         app = create_app(service, access, host_names=network.host_names, lanes=lanes)

@@ -165,7 +165,7 @@ def _principal(name: str, roles: Collection[str], title: str) -> Principal:
 
 
 def add_token(path: Path, name: str, roles: Collection[Role], expires_at: float) -> str:
-    """Add a token to a file, which is made where it is missing, and give the token: nobody can see it again.
+    """Add a token to a file, which is made with its folder where it is missing; gives the token once and for all.
 
     Args:
         path: of the file.
@@ -177,6 +177,7 @@ def add_token(path: Path, name: str, roles: Collection[Role], expires_at: float)
         ConfigError: the name or a role is wrong, there is such a token, or the file cannot be read.
         OSError: the file cannot be written.
     """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _changing(path) as tokens:
         principal = _principal(name, roles, f"{path}, new token")
         if any(token.principal.name == name for token in tokens):

@@ -120,7 +120,7 @@ def test_closed_streams_are_no_error(search: tuple[str, ...], closed: str) -> No
     ("line", "position", "expected"),
     [
         ("sal ", 1, list(COMMANDS)),
-        ("sal gallery re", 2, ["remove", "reindex"]),
+        ("sal gallery re", 2, ["remove", "reindex", "restore"]),
         ("sal search --dev", 2, ["--device"]),
         ("sal search --device ", 3, ["cpu", "cuda", "trt", "auto"]),
         ("sal bench engine --precision fp", 4, ["fp32", "fp16"]),

@@ -153,3 +153,10 @@ def test_processes_that_add_at_once_lose_nothing(path: Path) -> None:
     assert [child.wait() for child in children] == [0, 0, 0]
     assert len(list_tokens(path)) == 45
     assert os.listdir(path.parent) == ["tokens.toml"]
+
+
+def test_the_folder_of_a_first_token_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "yard.sal.service" / "tokens.toml"
+    token = add_token(path, "desk", ["search"], 2e9)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert Tokens.read(path).check(token, 1.0) is not None
