@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from fastapi.testclient import TestClient
 
-from sal_service.api.access import MOST_SESSIONS, SESSION_SECONDS, Access
+from sal_service.api.access import MOST_SESSIONS, SESSION_SECONDS, Access, Sessions
 from sal_service.api.windows import Window
 from tests.service.api.small_app import EXPIRES_AT, TOKENS, Clock, TokensByHand, bearer, make_app
 
@@ -170,6 +172,19 @@ def test_the_oldest_session_of_a_name_makes_room(asked: Asked) -> None:
         asked.clock.now += 1
         statuses.append(client.get(WORDS).status_code)
     assert statuses == [401] + [200] * MOST_SESSIONS
+
+
+def test_sessions_begin_and_end_in_many_threads() -> None:
+    sessions = Sessions(Clock())
+
+    def begin_and_end(number: int) -> bool:
+        value = sessions.begin(f"name {number % 50}", "token")
+        found = sessions.token(value)
+        sessions.end(value)
+        return found == "token" and sessions.token(value) is None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(begin_and_end, range(2000)))
 
 
 def test_a_second_cookie_of_that_name_spoils_both(asked: Asked) -> None:
