@@ -5,9 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fastapi import Request, Response
 from fastapi.testclient import TestClient
 
-from sal_service.api.access import MOST_SESSIONS, SESSION_SECONDS, Access, Sessions
+from sal_service.api.access import MOST_SESSIONS, SESSION_SECONDS, Access
 from sal_service.api.windows import Window
 from tests.service.api.small_app import EXPIRES_AT, TOKENS, Clock, TokensByHand, bearer, make_app
 
@@ -174,14 +175,14 @@ def test_the_oldest_session_of_a_name_makes_room(asked: Asked) -> None:
     assert statuses == [401] + [200] * MOST_SESSIONS
 
 
-def test_sessions_begin_and_end_in_many_threads() -> None:
-    sessions = Sessions(Clock())
-
+def test_sessions_begin_and_end_in_many_threads(asked: Asked) -> None:
     def begin_and_end(number: int) -> bool:
-        value = sessions.begin(f"name {number % 50}", "token")
-        found = sessions.token(value)
-        sessions.end(value)
-        return found == "token" and sessions.token(value) is None
+        answer = Response()
+        strangers = {"type": "http", "headers": [], "client": ("10.0.0.1", 1)}
+        asked.access.sign_in(Request(strangers), answer, list(TOKENS.values())[number % 3])
+        cookie = answer.headers["set-cookie"].partition(";")[0].encode()
+        asked.access.sign_out(Request({"type": "http", "headers": [(b"cookie", cookie)]}), answer)
+        return cookie.startswith(b"sal_session=")
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(begin_and_end, range(2000)))
