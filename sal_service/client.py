@@ -152,7 +152,13 @@ class Client:
         return self._ask("GET", crop_url)
 
     def add(self, gallery: str, image: NewImage) -> models.KeptAnswer:
-        """Add a picture of one person; it is kept when this returns."""
+        """Add a picture of one person; it is kept when this returns.
+
+        Raises:
+            InputError: a key of its metadata has a `=`, which only a batch can hold.
+        """
+        if any("=" in key for key in image.metadata):
+            raise InputError("a key of metadata with `=` can be added in a batch only", parameter="metadata")
         query = {
             "camera": image.camera,
             "captured_at": image.captured_at.isoformat(),

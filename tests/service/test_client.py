@@ -239,5 +239,7 @@ def test_a_token_goes_to_another_machine_over_tls_only() -> None:
     for url in ("https://sal.example.org", "http://127.0.0.1:8377", "http://localhost", "http://[::1]:1"):
         Client(url, "sal_x")
     Client("http://sal.example.org", "sal_x", insecure=True)
+    with pytest.raises(InputError, match="batch only"):
+        Client("http://localhost").add("yard", NewImage(b"", "gate", NOON, metadata={"a=b": "c"}))
     with pytest.raises(InputError, match="crop_url"):
         Client("http://localhost").picture("https://evil.example/x.jpg")

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import re
 import secrets
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
@@ -84,6 +85,7 @@ class Sessions:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._lock = threading.Lock()
 
     @staticmethod
     def _key(value: str) -> bytes:
@@ -92,23 +94,26 @@ class Sessions:
     def begin(self, name: str, token: str) -> str:
         """Begin a session; gives the cookie's value."""
         now = self._clock()
-        for key in [key for key, session in self._sessions.items() if session.ends_at <= now]:
-            del self._sessions[key]
-        own = [key for key, session in self._sessions.items() if session.name == name]
-        for key in own[: max(0, len(own) + 1 - MOST_SESSIONS)]:
-            del self._sessions[key]
         value = secrets.token_urlsafe(32)
-        self._sessions[self._key(value)] = _Session(name, token, now + SESSION_SECONDS)
+        with self._lock:
+            for key in [key for key, session in self._sessions.items() if session.ends_at <= now]:
+                del self._sessions[key]
+            own = [key for key, session in self._sessions.items() if session.name == name]
+            for key in own[: max(0, len(own) + 1 - MOST_SESSIONS)]:
+                del self._sessions[key]
+            self._sessions[self._key(value)] = _Session(name, token, now + SESSION_SECONDS)
         return value
 
     def token(self, value: str) -> str | None:
         """The token that a cookie's value stands for."""
-        session = self._sessions.get(self._key(value))
+        with self._lock:
+            session = self._sessions.get(self._key(value))
         return session.token if session is not None and session.ends_at > self._clock() else None
 
     def end(self, value: str) -> None:
         """End a session, if there is one."""
-        self._sessions.pop(self._key(value), None)
+        with self._lock:
+            self._sessions.pop(self._key(value), None)
 
 
 class Access:

@@ -29,6 +29,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     """How long a client may leave an answer unread that waits for it."""
     linger_seconds = 2.0
     """How long a body is still read, and thrown away, after its answer: who sends first can then read the answer."""
+    most_connections = 700
+    """Of the whole server: each takes a file descriptor, of which a process often has 1,024, and the logs need some."""
     head_bytes = 32 * 1024
     head_lines = 100
     body_overhead = 64 * 1024
@@ -48,6 +50,9 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to count: a connection that says nothing ends as well."""
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(503, "The service has too many connections; try again.")
+            return
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:

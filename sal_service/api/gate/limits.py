@@ -40,7 +40,7 @@ class Lane:
     pattern: str
     times: int
     window: float = 1.0
-    body_bytes: int = 64 * KB
+    body_bytes: int = 256 * KB
     seconds: float | None = 30.0
     at_once: int = 64
 

@@ -7,6 +7,7 @@ a second, and counts on the wall clock: an address costs nothing here once its w
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ MOST_KEYS = 100_000
 
 
 class Window:
-    """At most `times` in any `seconds`, by key; not for several threads at once.
+    """At most `times` in any `seconds`, by key.
 
     Args:
         times: how often; at least 1.
@@ -37,6 +38,7 @@ class Window:
         self._clock = clock
         self._most_keys = most_keys
         self._taken: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def take(self, key: str) -> float:
         """Take one of the times that are left.
@@ -44,16 +46,17 @@ class Window:
         Returns:
             0 if there was one, else the seconds until there is one; nothing is taken then.
         """
-        now = self._clock()
-        self._forget(now)
-        taken = self._taken.get(key)
-        if taken is None:
-            taken = self._taken[key] = deque(maxlen=self.times)
-        if len(taken) == self.times and now - taken[0] < self.seconds:
-            return self.seconds - (now - taken[0])
-        taken.append(now)
-        self._taken.move_to_end(key)
-        return 0.0
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            taken = self._taken.get(key)
+            if taken is None:
+                taken = self._taken[key] = deque(maxlen=self.times)
+            if len(taken) == self.times and now - taken[0] < self.seconds:
+                return self.seconds - (now - taken[0])
+            taken.append(now)
+            self._taken.move_to_end(key)
+            return 0.0
 
     def _forget(self, now: float) -> None:
         """Drop keys whose window has passed, the quietest first; each call drops at most two, so that none is slow."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from fastapi import Request, Response
 from fastapi.testclient import TestClient
 
 from sal_service.api.gate.access import MOST_SESSIONS, SESSION_SECONDS, Access
@@ -170,6 +173,19 @@ def test_the_oldest_session_of_a_name_makes_room(asked: Asked) -> None:
         asked.clock.now += 1
         statuses.append(client.get(WORDS).status_code)
     assert statuses == [401] + [200] * MOST_SESSIONS
+
+
+def test_sessions_begin_and_end_in_many_threads(asked: Asked) -> None:
+    def begin_and_end(number: int) -> bool:
+        answer = Response()
+        strangers = {"type": "http", "headers": [], "client": ("10.0.0.1", 1)}
+        asked.access.sign_in(Request(strangers), answer, list(TOKENS.values())[number % 3])
+        cookie = answer.headers["set-cookie"].partition(";")[0].encode()
+        asked.access.sign_out(Request({"type": "http", "headers": [(b"cookie", cookie)]}), answer)
+        return cookie.startswith(b"sal_session=")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(begin_and_end, range(2000)))
 
 
 def test_a_second_cookie_of_that_name_spoils_both(asked: Asked) -> None:

@@ -253,6 +253,22 @@ def test_garbage_behind_an_answer_gets_no_answer_of_its_own(address: tuple[str, 
     assert statuses(ask(address, start + b"1\r\nx\r\n", b"zz\r\n", pause=0.1)) == [405]
 
 
+def test_there_are_only_so_many_connections() -> None:
+    class Two(Quick):
+        most_connections = 2
+
+    with serving(make_app(), http=Two, timeout_keep_alive=1) as address:
+        first, second = (socket.create_connection(address, timeout=PATIENCE) for _ in range(2))
+        with first, second:
+            first.sendall(b"GET /he")
+            second.sendall(b"GET /he")
+            refused = ask(address, head("Content-Length: 3") + b"abc")
+            assert statuses(refused) == [503]
+            assert b"application/problem+json" in refused
+            read_all(first)
+        assert statuses(ask(address, head("Content-Length: 3") + b"abc")) == [201]
+
+
 def test_an_upgrade_is_not_taken(address: tuple[str, int]) -> None:
     for upgrade in ("websocket", "h2c"):
         lines = (f"Upgrade: {upgrade}", "Connection: Upgrade", "HTTP2-Settings: AAMAAABkAAQAAP__")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ def test_a_window_forgets_who_is_quiet_and_never_grows_beyond_its_bound() -> Non
     for _ in range(50):
         window.take("one")
     assert window.num_keys() == 1
+
+
+def test_threads_together_take_no_more_than_there_is() -> None:
+    """The order of the threads does not matter; a window without a lock gives too many, or breaks."""
+    window = Window(1000, 60.0, clock=Clock(0.0), most_keys=4)
+    with ThreadPoolExecutor(8) as pool:
+        waits = list(pool.map(lambda number: window.take(f"key {number % 2}"), range(8000)))
+    assert waits.count(0) == 2000
 
 
 @pytest.mark.parametrize(
