@@ -18,6 +18,7 @@ const app = {
 };
 
 const PAGE_SIZE = 24;
+const MOST_LIKE_PICTURE = 60; // an answer to a picture has one part
 const UNLIKELY = 0.2; // below it a hit probably does not fit: the limit of the notes of the service, too
 
 const isWide = matchMedia("(min-width: 62rem)"); // room for the filters beside the answer
