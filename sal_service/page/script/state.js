@@ -12,7 +12,7 @@ const app = {
   hits: [], // of all its parts that were fetched
   marks: new Map(), // uri -> "right" | "wrong"
   fresh: new Set(), // people who came since the answer
-  cameras: new Map(), // by name (CameraAnswer), each with the moment `seen` when it was told
+  cameras: new Map(), // by name (CameraAnswer)
   watches: [], // WatchAnswer
   notices: new Map(), // what watches told and nobody dismissed yet, by watch and track
 };
