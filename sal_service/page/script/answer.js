@@ -34,23 +34,26 @@ function drawSummary() {
     return;
   }
   const kind = $("by-track").value === "yes" ? count(hits.length, "person", "people") : count(hits.length, "image");
-  const soFar = answer.next_offset === null ? "" : " so far";
+  const soFar = hasMore() ? " so far" : "";
   const what = { description: "", like: ` like image ${question.hit?.rank} of the answer before`, picture: " like your picture" }[question.kind];
   const only = answer.conditions.map((condition) => ` · only ${condition}`).join("");
   const { name, precision } = answer.bundle;
   $("summary").textContent = `${kind}${soFar}${what}, of ${count(answer.num_images, "image")}${only} · encoders ${name}, ${precision} · times in ${zone}`;
 }
 
+const hasMore = () => app.answer !== null && app.answer.next_offset !== null && app.question.kind !== "picture";
+
 // Says where the answer ends, so that nobody thinks that there is more.
 function drawEnd() {
   const { answer, question, hits } = app;
-  show($("more"), answer !== null && answer.next_offset !== null);
-  if (answer === null || answer.next_offset !== null) {
+  show($("more"), hasMore());
+  if (answer === null || hasMore()) {
     $("end").textContent = "";
     return;
   }
   const least = question.kind === "description" && $("least").value;
   if (least) $("end").textContent = hits.length === 0 ? `Nobody is ${percent(least)} likely or more.` : `No more above ${percent(least)}.`;
+  else if (answer.next_offset !== null) $("end").textContent = `These are the ${hits.length} most alike.`;
   else $("end").textContent = hits.length === 0 ? "Nobody was found." : "That is all.";
 }
 

@@ -4,18 +4,20 @@ const STATES = { live: "good", reading: "good", connecting: "warn", lost: "bad",
 
 async function readCameras() {
   const { cameras } = await ask("GET", "/v1/cameras");
-  app.cameras = new Map(cameras.map((camera) => [camera.name, { ...camera, seen: Date.now() }]));
+  app.cameras = new Map(cameras.map((camera) => [camera.name, camera]));
   drawCameras();
 }
 
 function cameraTold(camera) {
-  app.cameras.set(camera.name, { ...camera, seen: Date.now() });
+  app.cameras.set(camera.name, camera);
   drawCameras();
 }
 
 // Cards stay where they are and keep the focus: only what they say changes.
 function drawCameras() {
   show($("cameras-none"), app.cameras.size === 0);
+  const lost = [...app.cameras.values()].filter((camera) => camera.condition === "lost").length;
+  $("lost").textContent = lost === 0 ? "" : ` ${lost} lost`;
   const drawn = new Map([...$("camera-list").children].map((node) => [node.dataset.camera, node]));
   for (const [name, node] of drawn) if (!app.cameras.has(name)) node.remove();
   for (const [name, camera] of [...app.cameras].sort(([one], [other]) => one.localeCompare(other))) {
@@ -54,11 +56,10 @@ function fillCamera(node, camera) {
   node.querySelector(".notes").replaceChildren(...camera.notes.map((note) => el("li", {}, note)));
 }
 
-const newestFrame = ({ age_seconds, seen }) => (age_seconds === null ? "none yet" : age(age_seconds + (Date.now() - seen) / 1000));
+const newestFrame = ({ age_seconds }) => (age_seconds === null ? "none" : age(age_seconds));
 const shareOf = (part, whole) => (part === 0 ? "0" : `${part.toLocaleString("en")} (${part < whole / 100 ? "<1%" : percent(part / Math.max(1, whole))})`);
 
+// Events tell what a camera does, not how far it is: that is read while somebody looks.
 setInterval(() => {
-  if (!$("cameras").hidden) for (const node of $("camera-list").children) {
-    node.querySelector("dd").textContent = newestFrame(app.cameras.get(node.dataset.camera));
-  }
-}, 1000);
+  if (app.session !== null && !$("cameras").hidden && !document.hidden) quietly(readCameras);
+}, 2000);

@@ -73,6 +73,15 @@ function complain(text) {
     el("button", { type: "button", class: "close", "aria-label": "Dismiss the message", onclick: () => complain("") }, "✕")]));
 }
 
+// Runs what nobody asked for: a service that is away is said beside "live", the end of a session where one signs in.
+async function quietly(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+  }
+}
+
 // Runs what a person asked for; what fails is said as the service says it.
 async function attempt(work, button = null) {
   complain("");

@@ -28,7 +28,7 @@ function card(hit) {
 }
 
 const likelihoodText = (hit) => (hit.likelihood === null
-  ? el("span", {}, `alike ${hit.score.toFixed(2)}`)
+  ? el("span", {}, hit.score.toFixed(2), el("small", {}, " alike"))
   : el("span", {}, percent(hit.likelihood), el("small", {}, isUnlikely(hit) ? " unlikely" : " likely")));
 
 const nameOf = (hit) => `${hit.rank === undefined ? `watch ${hit.name}` : `person ${hit.rank}`}${hit.likelihood === null ? "" : `, ${percent(hit.likelihood)} likely`}${place(hit) && `, ${place(hit)}`}`;

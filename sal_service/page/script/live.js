@@ -11,7 +11,7 @@ function openEvents() {
   on("kept", ({ gallery, image }) => imageKept(gallery, image));
   on("camera", cameraTold);
   on("watch", watchTold);
-  on("lost", () => attempt(async () => {
+  on("lost", () => quietly(async () => {
     await readCameras();
     await readGalleries();
   }));
@@ -31,11 +31,7 @@ function closeEvents() {
 
 // A refused connection may be the end of the session, which any request finds out.
 async function reopenEvents() {
-  try {
-    await ask("GET", "/v1/session");
-  } catch (error) {
-    if (error.isSessionEnd) return;
-  }
+  await quietly(() => ask("GET", "/v1/session"));
   if (app.session !== null) openEvents();
 }
 
@@ -52,11 +48,8 @@ function imageKept(gallery, image) {
   drawFresh();
 }
 
-// How much the galleries hold, at most every three seconds; a service that is away is said beside "live".
+// How much the galleries hold, at most every three seconds.
 async function refreshGalleries() {
   refreshing = null;
-  if (app.session === null) return;
-  await readGalleries().catch((error) => {
-    if (!(error instanceof ServiceError)) throw error;
-  });
+  if (app.session !== null) await quietly(readGalleries);
 }

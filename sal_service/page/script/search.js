@@ -80,12 +80,12 @@ async function fetchPart(question, offset) {
 }
 
 function asking(question, offset, signal) {
+  const reason = $("reason").value.trim();
   if (question.kind === "picture") {
-    const parameters = new URLSearchParams({ limit: PAGE_SIZE, offset, by_track: $("by-track").value === "yes" });
+    const parameters = new URLSearchParams({ limit: MOST_LIKE_PICTURE, by_track: $("by-track").value === "yes", ...(reason && { reason }) });
     for (const camera of filter.cameras) parameters.append("camera", camera);
     return ask("POST", `${ofGallery("search/image")}?${parameters}`, { file: question.file, signal });
   }
-  const reason = $("reason").value.trim();
   const common = { where: where(), by_track: $("by-track").value === "yes", limit: PAGE_SIZE, offset, ...(reason && { reason }) };
   if (question.kind === "like") return ask("POST", ofGallery("search"), { json: { ...common, like: [question.hit.uri] }, signal });
   const marked = (kind) => [...app.marks].filter(([, mark]) => mark === kind).map(([uri]) => uri);

@@ -12,12 +12,13 @@ const app = {
   hits: [], // of all its parts that were fetched
   marks: new Map(), // uri -> "right" | "wrong"
   fresh: new Set(), // people who came since the answer
-  cameras: new Map(), // by name (CameraAnswer), each with the moment `seen` when it was told
+  cameras: new Map(), // by name (CameraAnswer)
   watches: [], // WatchAnswer
   notices: new Map(), // what watches told and nobody dismissed yet, by watch and track
 };
 
 const PAGE_SIZE = 24;
+const MOST_LIKE_PICTURE = 60; // an answer to a picture has one part
 const UNLIKELY = 0.2; // below it a hit probably does not fit: the limit of the notes of the service, too
 
 const isWide = matchMedia("(min-width: 62rem)"); // room for the filters beside the answer

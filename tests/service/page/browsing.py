@@ -133,15 +133,55 @@ FOCUS_IS_VISIBLE = """() => {
 }"""
 
 
-def search_by_keyboard(page: Page, token: str, sentence: str) -> None:
-    """From signing in to a refined search, without a mouse."""
+def walk(page: Page, token: str | None, sentence: str) -> Iterator[str]:
+    """All views of the page of any service, one after the other; gives the name of each when it is there.
+
+    Args:
+        page: just opened.
+        token: of an administrator; None where nobody needs one.
+        sentence: a description that finds somebody, and names nothing sensitive.
+    """
+    if token is not None:
+        sign_in(page, token)
+    wait_until_ready(page)
+    page.locator("#filters").evaluate("node => node.open = true")
+    yield "filters"
+    search_for(page, sentence)
+    page.locator(".hit").first.get_by_role("button", name="Right").click()
+    yield "answer"
+    page.locator(".hit").first.get_by_role("button", name="Open person").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    yield "hit"
+    page.keyboard.press("Escape")
+    page.locator(".hit").first.get_by_role("button", name="More like").click()
+    expect(page.locator("#summary")).to_contain_text("like image 1")
+    yield "like"
+    show_view(page, "Cameras")
+    yield "cameras"
+    show_view(page, "Watches")
+    page.locator("#watch-description").fill(sentence)
+    page.locator("#watch-reason").fill("a test")
+    page.get_by_role("button", name="Show what it would have meant").click()
+    expect(page.get_by_role("table")).to_be_visible()
+    yield "watches"
+    show_view(page, "Audit trail")
+    expect(page.locator("#audit-lines tr").first).to_be_visible()
+    yield "audit trail"
+
+
+def search_by_keyboard(page: Page, token: str | None, sentence: str) -> None:
+    """From signing in (with None: where nobody needs to) to a refined search, without a mouse."""
     tab_to(page, page.get_by_role("link", name="Skip to the content"))
     page.keyboard.press("Enter")
-    tab_to(page, page.get_by_label("Token"))
-    page.keyboard.type(token)
-    page.keyboard.press("Enter")
+    field = page.get_by_label("Describe the person")
+    if token is None:
+        tab_to(page, field)
+    else:
+        tab_to(page, page.get_by_label("Token"))
+        page.keyboard.type(token)
+        page.keyboard.press("Enter")
     wait_until_ready(page)
-    expect(page.get_by_label("Describe the person")).to_be_focused()
+    expect(field).to_be_focused()
     page.keyboard.type(sentence)
     page.keyboard.press("Enter")
     wait_for_answer(page)

@@ -41,6 +41,7 @@ class Stub:
         suffix: put behind every string that people, cameras or files could have brought.
         is_open: nobody needs to sign in.
         asked: the bodies of the searches, as they came.
+        age: seconds of the newest frame of the camera that is lost.
         viewed: the crops that were asked for.
     """
 
@@ -50,6 +51,7 @@ class Stub:
         self.bundle, self.groups = BUNDLE, GROUPS
         self.viewed: list[str] = []
         self.asked: list[dict[str, Any]] = []
+        self.age = 41.0
         self.sessions: dict[str, list[models.Role]] = {}
         self.cameras = {name: True for name in CAMERAS}
         self.watches: dict[str, models.WatchAnswer] = {}
@@ -221,7 +223,7 @@ class Stub:
             source=f"rtsp://***@10.0.0.{number + 5}/stream{self.suffix}",
             running=runs,
             condition="lost" if lost else "live" if runs else "stopped",
-            age_seconds=41.0 if lost else 0.2,
+            age_seconds=self.age if lost else 0.2,
             received=18342 + number,
             dropped=12 * number,
             detected=9171,

@@ -107,13 +107,13 @@ def add_gallery(app: FastAPI, stub: Stub) -> None:
         return stub.find(asked)
 
     @app.post("/v1/galleries/station/search/image")
-    async def search_image(request: Request, limit: int = 20, offset: int = 0) -> models.SearchAnswer:
+    async def search_image(request: Request, limit: int = 20, reason: str | None = None) -> models.SearchAnswer:
         check_access(request, stub, "search")
         body = await request.body()
         if not body.startswith((b"\xff\xd8", b"\x89PNG")):
             raise RefusedError(415, "got a file that is no picture; send a JPEG or PNG of one person")
-        stub.asked.append({"picture": len(body), "cameras": request.query_params.getlist("camera")})
-        return stub.find(models.SearchRequest(like=["crop:0/0.jpg"], limit=limit, offset=offset))
+        stub.asked.append({"picture": len(body), "cameras": request.query_params.getlist("camera"), "reason": reason})
+        return stub.find(models.SearchRequest(like=["crop:0/0.jpg"], limit=limit))
 
     @app.get("/v1/galleries/station/crops/{path:path}")
     def crop(request: Request, path: str) -> Response:

@@ -11,7 +11,6 @@ from tests.service.page.browsing import (
     check_accessible,
     check_width,
     open_page,
-    search_by_keyboard,
     search_for,
     show_view,
     sign_in,
@@ -30,7 +29,7 @@ def few() -> Iterator[tuple[str, Stub]]:
         yield url, stub
 
 
-def walk(page: Page, stub: Stub) -> Iterator[str]:
+def states(page: Page, stub: Stub) -> Iterator[str]:
     """Opens one state of the page after another; gives its name each time."""
     yield "sign in"
     sign_in(page, "sal_admin")
@@ -78,25 +77,20 @@ def walk(page: Page, stub: Stub) -> Iterator[str]:
 def test_axe_finds_nothing(browser: Browser, few: tuple[str, Stub], is_dark: bool) -> None:
     address, stub = few
     with open_page(browser, address, is_dark=is_dark, refusals=WALK) as visit:
-        for _ in walk(visit.page, stub):
+        for _ in states(visit.page, stub):
             check_accessible(visit.page)
 
 
 def test_a_phone_is_wide_enough(browser: Browser, few: tuple[str, Stub]) -> None:
     address, stub = few
     with open_page(browser, address, is_phone=True, is_dark=True, refusals=WALK) as visit:
-        for state in walk(visit.page, stub):
+        for state in states(visit.page, stub):
             check_width(visit.page)
             visit.page.set_viewport_size({"width": 320, "height": 640})  # as 1280 enlarged to 400 %
             check_width(visit.page)
             visit.page.set_viewport_size({"width": 390, "height": 844})
             if state in ("an answer", "one hit", "a watch that fired"):
                 check_accessible(visit.page)
-
-
-def test_a_keyboard_is_enough(browser: Browser, address: str) -> None:
-    with open_page(browser, address) as visit:
-        search_by_keyboard(visit.page, "sal_admin", "red jacket")
 
 
 def test_arrow_keys_choose_and_space_ticks(page: Page, stub: Stub) -> None:

@@ -30,7 +30,7 @@ def test_whoever_searches_sees_no_watches_and_no_audit_trail(browser: Browser, a
     with open_page(browser, f"{address}/#audit") as visit:
         sign_in(visit.page, "sal_search")
         links = visit.page.get_by_role("navigation").get_by_role("link")
-        assert [link.text_content() for link in links.all()] == ["Search", "Cameras"]
+        assert [link.text_content() for link in links.all()] == ["Search", "Cameras 1 lost"]
         expect(visit.page.get_by_label("Describe the person")).to_be_visible()
         show_view(visit.page, "Cameras")
         expect(visit.page.locator(".camera")).to_have_count(3)

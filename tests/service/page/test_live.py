@@ -40,21 +40,32 @@ def test_a_camera_changes_in_place(page: Page, stub: Stub) -> None:
     stop = door.get_by_role("button", name="Stop camera door")
     stop.focus()
     told = stub.camera("door").model_dump(mode="json") | {"condition": "lost", "age_seconds": 75, "dropped": 5000}
+    page.route("**/v1/cameras", lambda route: None)  # no answer: it is told, not read
     stub.publish("camera", told)
     expect(door.locator(".state")).to_have_text("lost")
     expect(door).to_contain_text("75 s ago")
     expect(door).to_contain_text("5,000 (27%)")
+    page.unroute("**/v1/cameras")
     expect(stop).to_be_focused()
     stop.press("Enter")
     expect(door.get_by_role("button", name="Start camera door")).to_be_visible()
     assert stub.cameras["door"] is False
 
 
-def test_the_age_of_the_newest_frame_goes_on(page: Page) -> None:
+def test_cameras_are_read_again_while_somebody_looks(page: Page, stub: Stub) -> None:
     show_view(page, "Cameras")
     yard = page.locator('.camera[data-camera="yard"] dd').first
     expect(yard).to_have_text("41 s ago")
-    expect(yard).to_have_text("43 s ago")
+    stub.age = 600.0
+    expect(yard).to_have_text("10 min ago")
+
+
+def test_every_view_says_how_many_cameras_are_lost(page: Page, stub: Stub) -> None:
+    link = page.get_by_role("link", name="Cameras")
+    expect(link).to_have_text("Cameras 1 lost")
+    for name in ("yard", "door"):
+        stub.publish("camera", stub.camera(name).model_dump(mode="json") | {"condition": "live"})
+    expect(link).to_have_text("Cameras")
 
 
 def test_a_watch_that_fires_shows_a_notice_until_it_is_dismissed(page: Page, stub: Stub) -> None:

@@ -183,7 +183,7 @@ def test_more_like_this(page: Page, stub: Stub) -> None:
     expect(page.locator("#summary")).to_contain_text("like image 2 of the answer before")
     assert len(stub.asked[-1]["like"]) == 1
     assert stub.asked[-1]["description"] is None
-    expect(page.locator(".hit").first).to_contain_text("alike 0.9")
+    expect(page.locator(".hit").first).to_contain_text("0.90 alike")
     expect(page.locator(".hit").first.get_by_role("button", name="Right")).to_have_count(0)
     expect(page.get_by_label("Order")).to_be_hidden()
     expect(page.get_by_role("heading", name="People", exact=True)).to_be_focused()
@@ -209,16 +209,21 @@ def test_search_by_an_uploaded_picture(browser: Browser, address: str, stub: Stu
     picture, text = tmp_path / "crop.jpg", tmp_path / "list.txt"
     picture.write_bytes(draw(stub.people[0], 0))
     text.write_text("no picture")
+    stub.people += Stub(many=70).people[60:]
     with open_page(browser, address, refusals=frozenset({401, 415})) as visit:
         page = visit.page
         sign_in(page, "sal_search")
         page.locator("#camera-choice").get_by_label("door").check()
         page.get_by_text("last hour").click()
+        page.locator("#reason").fill("case 12")
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Search by picture").click()
         chooser.value.set_files(picture)
         expect(page.locator("#summary")).to_contain_text("like your picture")
-        assert stub.asked[-1] == {"picture": len(picture.read_bytes()), "cameras": ["door"]}
+        assert stub.asked[-1] == {"picture": len(picture.read_bytes()), "cameras": ["door"], "reason": "case 12"}
+        expect(page.locator(".hit")).to_have_count(60)
+        expect(page.get_by_role("button", name="More", exact=True)).to_be_hidden()
+        expect(page.locator("#end")).to_have_text("These are the 60 most alike.")
         expect(page.get_by_role("list", name="What to bear in mind")).to_contain_text("time is not a condition")
         page.locator("#picture").set_input_files(text)
         expect(page.get_by_role("alert")).to_contain_text("got a file that is no picture")
