@@ -231,6 +231,7 @@ class WatchBoard:
             self.store.record([], ended, self._clock())
             for key in ended:
                 self._forget(key)
+            self.store.erase()
 
     def _of_name(self, name: str) -> _Served:
         served = self._served.get(name)

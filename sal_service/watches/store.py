@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
+from sal_runtime.gallery.store.file import transaction
+from sal_runtime.gallery.store.scrub import scrub
 from sal_service.watches.following import Cursor
 from sal_service.watches.watch import (
     Message,
@@ -299,6 +301,23 @@ class WatchStore:
                 keys,
             )
             db.executemany("UPDATE message SET body = '', uri = '' WHERE gallery = ? AND uri = ?", keys)
+
+    def images(self, gallery: str) -> list[str]:
+        """The uris of a gallery's images that messages and tracks tell of."""
+        query = (
+            "SELECT uri FROM message WHERE gallery = ? AND body != '' UNION SELECT json_extract(best, '$.uri') "
+            "FROM track WHERE NOT ended AND json_extract(best, '$.gallery') = ?"
+        )
+        with self._reading() as db:
+            return [uri for (uri,) in db.execute(query, (gallery, gallery))]
+
+    def erase(self) -> None:
+        """Overwrite what is left of deleted texts in the file, and empty the log beside it."""
+        with self._turn, self._explained():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with transaction(self._connection):
+                scrub(self._connection, self.path)
+            self._connection.execute("PRAGMA shrink_memory")  # or pages in memory would bring the bytes back
 
     def lanes_due(self, now: float) -> list[str]:
         """The lanes (`lane_of`) that a message is due in."""
