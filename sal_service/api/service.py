@@ -131,6 +131,7 @@ class Service:
             )
             self._closers.append(served.close)
             self.galleries[name] = served
+            self._forget_removed(served)
             self._register(served)
         settings.policy.check_names(served.generation.bundle.schema for served in self.galleries.values())
         self.deliverer = Deliverer(self.store, self._delivery(), _secret(state / "webhook.key"), self.has_image)
@@ -179,6 +180,11 @@ class Service:
         """Let a bundle take over in a gallery; watches are evaluated with it from then on."""
         served.swap(bundle, lambda: self._register(served))
 
+    def forget_images(self, gallery: str, uris: Sequence[str]) -> None:
+        """Images were removed: when this returns, nothing more is told of them."""
+        self.board.forget_images(gallery, uris)
+        self.deliverer.wait_for(gallery, uris)
+
     def health(self) -> models.HealthAnswer:
         """The state of the service, and the devices that its parts really run on."""
         devices = []
@@ -219,6 +225,12 @@ class Service:
         now = served.generation
         self.board.register_gallery(served.name, now.bundle, now.gallery)
         self.board.catch_up(served.name)
+
+    def _forget_removed(self, served: ServedGallery) -> None:
+        """Forget images that were removed by a process that was killed then, or while no service ran."""
+        told_of = self.store.images(served.name)
+        there = served.gallery.find(told_of)
+        self.board.forget_images(served.name, [uri for uri in told_of if uri not in there])
 
     def _kept(self, name: str, kept: KeptCrop) -> None:
         self.board.see(name, kept)
@@ -275,7 +287,7 @@ class Service:
         overdue = [item.uri for items in due(gallery, policy, now).values() for item in items]
         if overdue:
             served.removing(lambda: purge_due(gallery, policy, now, self.audit), overdue)
-            self.board.forget_images(name, overdue)
+            self.forget_images(name, overdue)
 
 
 def _check_source(camera: Camera) -> None:

@@ -111,7 +111,7 @@ class ServedGallery:
         self.name = name
         self.swapping: str | None = None
         self._device = device
-        self._erase_due = False
+        self._erase_due = True  # a process may have been killed before it came to that
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
         self._swap_turn = threading.Lock()

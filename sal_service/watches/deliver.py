@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,8 @@ class Deliverer:
         self._failures: dict[str, int] = {}
         self._paused_until: dict[str, float] = {}
         self._busy: set[str] = set()
-        self._turn = threading.Lock()
+        self._sending: dict[str, tuple[str, str]] = {}
+        self._turn = threading.Condition()
         self._closing = threading.Event()
         # one for each host, with and without TLS, one for the broker, and one for targets that are not listed any more
         self._workers = ThreadPoolExecutor(2 * len(settings.webhooks) + 2, thread_name_prefix="sal-deliver")
@@ -116,6 +117,12 @@ class Deliverer:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+    def wait_for(self, gallery: str, uris: Iterable[str]) -> None:
+        """Wait until nothing is being sent of images that a gallery (its name) does not have any more."""
+        gone = {(gallery, uri) for uri in uris}
+        with self._turn:
+            self._turn.wait_for(lambda: gone.isdisjoint(self._sending.values()), 2 * self._settings.longest)
 
     def check(self, target: Target) -> None:
         """Refuse a target that no message may go to; for watches that are made.
@@ -164,8 +171,11 @@ class Deliverer:
 
     def _deliver(self, lane: str, delivery: Delivery) -> bool:
         """Try once; False if nobody answered there, so that the next message can wait as well."""
+        image = (delivery.message.gallery, delivery.message.uri)
+        with self._turn:
+            self._sending[lane] = image
         try:
-            if not self._is_still_there(delivery.message.gallery, delivery.message.uri):
+            if not self._is_still_there(*image):
                 self._store.settle(delivery, "withdrawn")
                 return True
             self._send(delivery)
@@ -183,6 +193,10 @@ class Deliverer:
             self._store.settle(delivery, "delivered")
             with self._turn:
                 self._failures.pop(lane, None)
+        finally:
+            with self._turn:
+                del self._sending[lane]
+                self._turn.notify_all()
         return True
 
     def _pause(self, lane: str) -> None:

@@ -169,7 +169,7 @@ def remove(gallery: str, asked: models.RemoveRequest, service: Held, principal: 
     what = {"gallery": gallery, **removed_images(names)}
     service.audit.append(principal.name, "remove", asked.reason, what)
     removed = served.remove(names)
-    service.board.forget_images(gallery, removed)
+    service.forget_images(gallery, removed)
     return models.RemovedAnswer(uris=removed, dry_run=False)
 
 
@@ -185,7 +185,7 @@ def purge(gallery: str, asked: models.PurgeRequest, service: Held, principal: Ad
         what = {"gallery": gallery, "conditions": conditions, **removed_images(names)}
         service.audit.append(principal.name, "purge", asked.reason, what)
         names = served.remove(names)
-        service.board.forget_images(gallery, names)
+        service.forget_images(gallery, names)
     return models.RemovedAnswer(uris=names, dry_run=asked.dry_run)
 
 

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -91,6 +92,17 @@ class Client:
 
     def post_picture(self, path: str, content: bytes) -> Answer:
         return self.request("POST", path, content, {"Content-Type": "image/jpeg"})
+
+    def post_batch(self, path: str, items: Sequence[Mapping[str, Any]], files: Mapping[str, bytes]) -> Answer:
+        """Post files, and one field `items`."""
+        mark = secrets.token_hex(16)
+        field = 'Content-Disposition: form-data; name="items"\r\n\r\n'
+        parts = [f"--{mark}\r\n{field}{json.dumps(items)}\r\n".encode()]
+        for name, content in files.items():
+            field = f'Content-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/jpeg\r\n'
+            parts += [f"--{mark}\r\n{field}\r\n".encode(), content, b"\r\n"]
+        body = b"".join([*parts, f"--{mark}--\r\n".encode()])
+        return self.request("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"})
 
     def delete(self, path: str) -> Answer:
         return self.request("DELETE", path)

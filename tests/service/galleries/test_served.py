@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from sal_runtime.arrays import Float32Array, UInt8Array
 from sal_runtime.bundle.bundle import open_bundle
-from sal_runtime.errors import BusyError, ConfigError, InputError, SchemaError
+from sal_runtime.errors import BusyError, ConfigError, InputError, SalError, SchemaError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.images.pixels import load_image
@@ -314,16 +315,17 @@ def test_images_are_removed_while_a_bundle_is_about_to_take_over(
     picture = load_image(yard.gallery.image_path(gone), SPEC)
     other = make_calibrated_bundle(tmp_path / "other.bundle", seed=5)
     before = vectors_of(yard.gallery, [gone.uri])[0]
-    encoder_of, removed = module.bulk_image_encoder, list[list[str]]()
+    encoder_of, removed, turn = module.bulk_image_encoder, list[list[str]](), threading.Lock()
     remover = threading.Thread(target=lambda: removed.append(yard.remove([gone.uri])))
 
     def slow(*given: Any, **named: Any) -> Any:
         encode = encoder_of(*given, **named).encode
 
         def encode_in_time(images: UInt8Array) -> Float32Array:
-            if remover.ident is None:
-                remover.start()
-                wait_until(lambda: yard._removals == 1)
+            with turn:  # two threads encode
+                if remover.ident is None:
+                    remover.start()
+                    wait_until(lambda: yard._removals == 1)
             return encode(images)
 
         return SimpleNamespace(encode=encode_in_time)
@@ -338,6 +340,27 @@ def test_images_are_removed_while_a_bundle_is_about_to_take_over(
     for vector, is_there in ((before, False), (after, False), (vectors_of(yard.gallery, [kept])[0], True)):
         files = [path for path in tmp_path.glob("*yard.sal*") if path.is_file()]
         assert any(vector.tobytes() in file.read_bytes() for file in files) is is_there
+
+
+def test_what_a_killed_service_had_yet_to_erase_is_erased(yard: ServedGallery) -> None:
+    """Somebody read the old bytes when an image was removed; then the process died."""
+    gone = yard.gallery.all_items()[7]
+    vector = vectors_of(yard.gallery, [gone.uri])[0].tobytes()
+    path, log = yard.gallery.path, yard.gallery.path.with_name("yard.sal-wal")
+    yard.close()
+    reader = sqlite3.connect(path)
+    with Gallery.open(path, "w") as gallery:
+        reader.execute("BEGIN").execute("SELECT count(*) FROM item").fetchone()
+        with pytest.raises(SalError, match="bytes remain"):
+            gallery.remove([gone.uri])
+        reader.execute("COMMIT")
+        assert vector in path.read_bytes() + log.read_bytes()
+        gallery._lock.release()  # type: ignore[union-attr]
+        again = ServedGallery("yard", path, bundle=yard.generation.bundle.path, detector_for=no_detector)
+        again.tidy()
+        assert vector not in path.read_bytes() + log.read_bytes()
+        again.close()
+    reader.close()
 
 
 def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,7 +323,10 @@ def test_removed_images_are_told_of_no_more(yard: Yard) -> None:
     assert yard.store.messages(watch.id, before=newest_first[0].id) == newest_first[1:]
     yard.board.tick(yard.now + QUIET)
     assert sorted(message.uri[-5] for message in yard.told if message.type == "end") == ["0", "2"]
-    assert not any(b"crop:door/1.jpg" in path.read_bytes() for path in yard.folder.glob("watches.db*"))
+    assert sorted(yard.store.images("yard")) == ["crop:door/0.jpg", "crop:door/2.jpg"]
+    files = list(yard.folder.glob("watches.db*"))
+    assert any(b"crop:door/0.jpg" in file.read_bytes() for file in files)
+    assert not any(b"crop:door/1.jpg" in file.read_bytes() for file in files)
     yard.begin()
     yard.see(1, yard.good[1], track="1")
     assert yard.store.counts(watch.id).fired == 3

@@ -274,6 +274,31 @@ def test_a_watch_that_is_removed_or_forgets_an_image_sends_nothing_more(store: W
     assert ids(found) == [first[0].id, second[0].id, second[2].id]
 
 
+def test_nothing_is_sent_any_more_of_an_image_whose_removal_was_waited_for(store: WatchStore) -> None:
+    sent, order = threading.Event(), list[str]()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        sent.set()
+        removing.join(0.2)  # it cannot end before this is answered
+        order.append("answered")
+        accept(handler)
+
+    with receiver(answer) as found:
+        outbox(store, 1, WebhookTarget(found.url))
+
+        def remove() -> None:
+            assert sent.wait(LONG)
+            deliverer.wait_for("yard", ["crop:door/0.jpg"])
+            order.append("removed")
+
+        removing = threading.Thread(target=remove)
+        with delivering(store, found.host, longest=LONG) as deliverer:
+            removing.start()
+            removing.join(LONG)
+            deliverer.wait_for("yard", ["crop:door/0.jpg"])
+    assert order == ["answered", "removed"]
+
+
 def test_a_target_that_may_not_be_sent_to_any_more_is_dead_at_once(store: WatchStore) -> None:
     """The policy changed after the watch was made."""
     with receiver() as found:
