@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,7 +31,7 @@ class Question:
     Attributes:
         description: in the query language or as a sentence; None for a search by likeness.
         like: uris of images of the gallery.
-        picture: embedding of a picture from elsewhere, unit vector float32 `[d]`.
+        picture: content of an image file from elsewhere, to be like.
         right: uris of images that were marked right; they refine a description.
         wrong: likewise those that were marked wrong.
         where: only these images are ranked.
@@ -44,7 +44,7 @@ class Question:
 
     description: str | None = None
     like: tuple[str, ...] = ()
-    picture: Float32Array | None = None
+    picture: bytes | None = None
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     where: ItemFilter = ItemFilter()  # noqa: RUF009 - it is frozen
@@ -89,6 +89,10 @@ class Page:
     next_offset: int | None
 
 
+class PictureError(InputError):
+    """The content of a picture to be like cannot be read as an image."""
+
+
 class LikenessSearch(PersonSearch):
     """Ranks a gallery by the cosine with a vector, where a `PersonSearch` is expected; nothing is told of likelihoods.
 
@@ -121,18 +125,22 @@ class LikenessSearch(PersonSearch):
         )
 
 
-def answer(search: RememberingSearch, gallery: Gallery, question: Question) -> Page:
+def answer(
+    search: RememberingSearch, gallery: Gallery, question: Question, encode: Callable[[bytes], Float32Array]
+) -> Page:
     """Answer a question.
 
     Args:
         search: of the gallery.
         gallery: open.
         question: what is asked.
+        encode: gives the embedding of a picture from elsewhere, unit vector float32 `[d]`, by the gallery's bundle.
 
     Raises:
         SchemaError: the description is unknown to the schema, or contradicts itself.
         InputError: an image to be like, or that was marked, is not in the gallery; or the question cannot be asked.
         ConfigError: a likelihood is asked for, and the bundle is not calibrated.
+        Exception: what `encode` raises.
     """
     where = question.where or None
     if question.description is not None:
@@ -146,9 +154,9 @@ def answer(search: RememberingSearch, gallery: Gallery, question: Question) -> P
         if question.newest_first:
             return _newest(asked, query, question)
         return _best(asked, query, question, where)
+    vector = None if question.picture is None else encode(question.picture)
     if len(gallery) == 0:
         return Page(_of_nobody(search, gallery, None), None)
-    vector = question.picture
     if vector is None:
         vector = mean_direction(vectors_of(gallery, question.like))
     return _best(LikenessSearch(search, vector), "", question, where)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.live import LiveEncoder
 from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.reindex import encode_generation, reindex
-from sal_service.galleries.answers import Page, Question, answer
+from sal_service.galleries.answers import Page, PictureError, Question, answer
 from sal_service.galleries.remembered import RememberingSearch
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
@@ -64,6 +63,23 @@ class Generation:
     search: RememberingSearch
     encoder: ImageEncoder
     pictures: LiveEncoder
+
+    def answer(self, question: Question) -> Page:
+        """Answer a question; errors are those of `answer`, and those of `encode`."""
+        return answer(self.search, self.gallery, question, self.encode)
+
+    def encode(self, content: bytes) -> Float32Array:
+        """The embedding of a picture to search with, unit vector float32 `[d]`.
+
+        Raises:
+            PictureError: it is no picture that can be read.
+            BusyError: too many are waiting.
+        """
+        encoded = self.pictures.submit(content, timeout=0)
+        try:
+            return encoded.result()
+        except InputError as error:
+            raise PictureError(str(error)) from error
 
     def close(self) -> None:
         """Free what it holds."""
@@ -161,8 +177,11 @@ class ServedGallery:
         return self._generation
 
     def ask(self, question: Question) -> Page:
-        """Answer a question; errors are those of `answer`."""
-        return self._with_generation(lambda now: answer(now.search, now.gallery, question))
+        """Answer a question; errors are those of `Generation.answer`.
+
+        A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
+        """
+        return self._with_generation(lambda now: now.answer(question))
 
     def unknown_values(self, where: ItemFilter) -> list[str]:
         """The cameras, tracks and metadata of a filter that no image has, a line each; nothing in an empty gallery.
@@ -176,16 +195,6 @@ class ServedGallery:
         if len(gallery) == 0 or (len(singles) <= FEW_VALUES and all(gallery.count(single) for single in singles)):
             return []
         return gallery.unknown_values(where)
-
-    def encode(self, content: bytes) -> Float32Array:
-        """The embedding of a picture to search with, unit vector float32 `[d]`.
-
-        Raises:
-            InputError: it is no picture that can be read.
-            BusyError: too many are waiting.
-        """
-        answered: Future[Float32Array] = self._generation.pictures.submit(content, timeout=0)
-        return answered.result()
 
     def remove(self, uris: Iterable[str]) -> list[str]:
         """Remove images for good, and give the uris of those that there were.

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
@@ -103,8 +103,9 @@ def crop_path(path: Path, uri: str) -> Path | None:
 
 def path_in(folder: Path, uri: str) -> Path | None:
     """As `crop_path`, given the folder of a gallery file's pictures, which takes longer to find than the rest."""
-    name = PurePosixPath(uri.removeprefix(CROP_SCHEME))
-    if not uri.startswith(CROP_SCHEME) or name.is_absolute() or ".." in name.parts or not name.parts or "\0" in uri:
+    name = uri.removeprefix(CROP_SCHEME)
+    parts = set(name.split("/"))
+    if not uri.startswith(CROP_SCHEME) or name.startswith("/") or ".." in parts or parts <= {"", "."} or "\0" in uri:
         return None
     return folder / name
 

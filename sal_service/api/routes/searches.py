@@ -8,8 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from sal_runtime.arrays import Float32Array
-from sal_runtime.errors import InputError
 from sal_runtime.gallery.items import ItemFilter
 from sal_service.api import models, present, values
 from sal_service.api.gate.access import Principal
@@ -18,7 +16,7 @@ from sal_service.api.held import Held, HeldMetrics, Searcher
 from sal_service.api.metrics import Metrics
 from sal_service.api.problems import RefusedError, problems
 from sal_service.api.service import Service
-from sal_service.galleries.answers import Page, Question
+from sal_service.galleries.answers import Page, PictureError, Question
 from sal_service.galleries.served import ServedGallery
 
 PICTURE = {"type": "string", "format": "binary", "description": "An image file: JPEG, PNG, WebP, BMP or TIFF."}
@@ -69,13 +67,17 @@ async def search_image(  # noqa: PLR0913 - the parameters of an address
     """People who are like somebody in a picture from elsewhere: the body is an image file."""
     served = service.gallery(gallery)
     content = await request.body()
+    if not content:
+        raise RefusedError(400, "The body is empty; expected an image file.")
     asked = models.SearchRequest(where=models.Where(cameras=camera), by_track=by_track, limit=limit, reason=reason)
 
     def work() -> models.SearchAnswer:
         service.settings.policy.check_query(None, served.generation.bundle.schema, reason, like=True)
         where = _known(service, served, asked.where)
-        question = Question(picture=_vector(served, content), where=where, by_track=by_track, limit=limit)
-        page = served.ask(question)
+        try:
+            page = served.ask(Question(picture=content, where=where, by_track=by_track, limit=limit))
+        except PictureError as error:
+            raise RefusedError(415, f"The body is no image that can be read: {error}") from error
         _note(service, metrics, principal, served, asked, page)
         return present.search(served, page)
 
@@ -114,16 +116,6 @@ def _known(service: Service, served: ServedGallery, where: models.Where) -> Item
     if unknown:
         raise RefusedError(400, "; ".join(unknown), parameter="where")
     return present.item_filter(where)
-
-
-def _vector(served: ServedGallery, content: bytes) -> Float32Array:
-    """The embedding of a picture from elsewhere."""
-    if not content:
-        raise RefusedError(400, "The body is empty; expected an image file.")
-    try:
-        return served.encode(content)
-    except InputError as error:
-        raise RefusedError(415, f"The body is no image that can be read: {error}") from error
 
 
 def _note(

@@ -22,9 +22,9 @@ from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.tracks import ask_by_track
 from sal_service.galleries import remembered
 from sal_service.galleries import served as module
-from sal_service.galleries.answers import Question
+from sal_service.galleries.answers import PictureError, Question
 from sal_service.galleries.feedback import RIGHT, WRONG, refine, vectors_of
-from sal_service.galleries.served import ServedGallery
+from sal_service.galleries.served import Generation, ServedGallery
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.intake import KeptCrop
@@ -148,11 +148,35 @@ def test_likeness_is_the_cosine_with_the_mean_and_leaves_out_what_is_known(yard:
 
 def test_a_picture_from_elsewhere(yard: ServedGallery) -> None:
     (item,) = yard.gallery.find([yard.gallery.all_items()[4].uri]).values()
-    vector = yard.encode(yard.gallery.image_path(item).read_bytes())
+    picture = yard.gallery.image_path(item).read_bytes()
+    vector = yard.generation.encode(picture)
     expected = embed_image(load_image(yard.gallery.image_path(item), SPEC)[None])[0]
     np.testing.assert_allclose(vector, expected, atol=1e-5)
-    best = yard.ask(Question(picture=vector, by_track=False, limit=1)).result.hits[0]
+    best = yard.ask(Question(picture=picture, by_track=False, limit=1)).result.hits[0]
     assert best.score == pytest.approx(1, abs=1e-5)
+    with pytest.raises(PictureError):
+        yard.ask(Question(picture=picture[:40]))
+
+
+def test_a_picture_is_encoded_by_the_bundle_that_answers(
+    yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another bundle takes over after the picture was encoded and before it is compared."""
+    other = make_calibrated_bundle(tmp_path / "other.bundle", seed=5)
+    item = yard.gallery.all_items()[4]
+    before, encode = yard.generation, Generation.encode
+
+    def encode_slowly(self: Generation, content: bytes) -> np.ndarray:
+        vector = encode(self, content)
+        if self is before:
+            yard.swap(other)
+        return vector
+
+    monkeypatch.setattr(Generation, "encode", encode_slowly)
+    picture = yard.gallery.image_path(item).read_bytes()
+    result = yard.ask(Question(picture=picture, by_track=False, limit=1)).result
+    assert result.bundle_fingerprint == open_bundle(other).fingerprint
+    assert result.hits[0].score == pytest.approx(1, abs=1e-5)
 
 
 def test_marks_move_the_query(yard: ServedGallery) -> None:
