@@ -51,11 +51,7 @@ ENVIRONMENT = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Options for the FFmpeg inside of OpenCV; what you name wins over what sal sets.",
     "OPENCV_FFMPEG_LOGLEVEL": "sal ingest hides FFmpeg's lines about damaged video; set a level to see them.",
     "OPENCV_LOG_LEVEL": "sal ingest hides OpenCV's warnings; set a level to see them.",
-<<<<<<< HEAD
-    "OPENBLAS_NUM_THREADS": "sal search and serve set it to 1: rankings have threads of their own; what you set stays.",
-=======
-    "OPENBLAS_NUM_THREADS": "sal search and serve set it to 1: rankings have own threads; what you set stays.",
->>>>>>> load
+    "OPENBLAS_NUM_THREADS": "sal search and serve set it to 1: ranking has its own threads; what you set stays.",
     "OMP_WAIT_POLICY": "sal train sets it to PASSIVE, so that waiting threads leave the processor; what you set stays.",
     "NOTIFY_SOCKET": "Set by systemd: sal serve says there that it answers, and that it stops.",
     "COLUMNS": "The width of tables and help on a terminal.",
