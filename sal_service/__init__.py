@@ -6,5 +6,6 @@ governance/ who may do what, for how long images are kept, and the log of all of
 watches/    standing queries, and where their messages go
 page/       the page to search with
 api/        all of it over HTTP
+client.py   the service from Python
 toml_file.py files of settings
 """

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from sal_service.api.values import Answer, Fraction, Moment, Name, Request, Text, Uri
+from sal_service.api.values import Answer, Fraction, Moment, Name, Request, Text, Uri, YesOrNo
 
 Role = Literal["search", "ingest", "admin"]
 MOST_HITS = 200
@@ -44,7 +44,7 @@ class TermRequest(Request):
     """One thing to look for, or not to see: any of `values`, such as `backpack` or `upper-colour=red`."""
 
     values: list[Text] = Field(min_length=1, max_length=50)
-    negated: bool = False
+    negated: YesOrNo = False
 
 
 class SearchRequest(Request):
@@ -60,7 +60,7 @@ class SearchRequest(Request):
     right: list[Uri] = Field(default=[], max_length=100)
     wrong: list[Uri] = Field(default=[], max_length=100)
     where: Where = Where()
-    by_track: bool = True
+    by_track: YesOrNo = True
     order: Literal["likelihood", "newest"] = "likelihood"
     min_likelihood: Fraction | None = None
     limit: int = Field(default=20, ge=1, le=MOST_HITS)
@@ -199,7 +199,7 @@ class PurgeRequest(Request):
 
     where: Where = Where()
     before: Moment | None = None
-    dry_run: bool = False
+    dry_run: YesOrNo = False
     reason: Text
 
 
@@ -228,7 +228,7 @@ class CameraRequest(Request):
     keep: int = Field(default=3, ge=1, le=20)
     min_height: int = Field(default=48, ge=1, le=10_000)
     min_score: Fraction = 0.4
-    join: bool = False
+    join: YesOrNo = False
 
 
 class CameraAnswer(Answer):
@@ -283,7 +283,7 @@ class WatchRequest(Request):
     description: Text
     cameras: list[Name] = Field(default=[], max_length=1000)
     min_likelihood: Fraction
-    once_per_track: bool = True
+    once_per_track: YesOrNo = True
     reason: Text
     expires_at: Moment
     deliver: list[Target] = Field(default=[], max_length=10)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -26,6 +26,7 @@ def _as_written(value: object) -> object:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_as_written)]
 """A moment in RFC 3339."""
+YesOrNo = Annotated[bool, Strict()]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -50,7 +50,7 @@ LANES: tuple[Lane, ...] = (
     Lane("session", r"POST /v1/session", times=5, window=60.0, body_bytes=4 * KB, at_once=8),
     Lane("events", r"GET /v1/events", times=30, window=60.0, seconds=None, at_once=500),
     Lane("image-search", rf"POST {_GALLERY}/search/image", times=10, body_bytes=16 * MB, at_once=16),
-    Lane("search", rf"POST {_GALLERY}/search", times=20, body_bytes=256 * KB, at_once=64),
+    Lane("search", rf"POST {_GALLERY}/search", times=20, body_bytes=MB, at_once=64),
     Lane("add-batch", rf"POST {_GALLERY}/crops/batch", times=20, body_bytes=128 * MB, seconds=120.0, at_once=8),
     Lane("add", rf"POST {_GALLERY}/crops", times=200, body_bytes=16 * MB, at_once=128),
     Lane("crops", rf"GET {_GALLERY}/crops/.+", times=200, at_once=128),
