@@ -49,7 +49,7 @@ function fillCamera(node, camera) {
     turn.setAttribute("aria-label", `${turn.textContent} camera ${camera.name}`);
   }
   const counts = [["newest frame", newestFrame(camera)], ["frames", camera.received], ["dropped", shareOf(camera.dropped, camera.received)],
-    ["people in frames", camera.people], ["tracks", camera.tracks], ["images kept", camera.kept],
+    ["detections", camera.people], ["tracks", camera.tracks], ["images kept", camera.kept],
     ["given up", camera.given_up], ["reconnects", camera.reconnects], ["lost", `${Math.round(camera.lost_seconds)} s`]];
   node.querySelector(".counts").replaceChildren(...counts.map(([name, value]) => el("div", {}, el("dt", {}, name),
     el("dd", {}, typeof value === "number" ? value.toLocaleString("en") : value))));

@@ -30,6 +30,12 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 // "2026-11-29 14:03:22" in the zone of the browser.
 const sortable = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 const moment = (text) => (text === null ? "" : sortable.format(new Date(text)));
+// Without the date, if it is today's.
+function clock(text) {
+  const [date, time] = moment(text).split(" ");
+  return date === moment(new Date()).slice(0, 10) ? time : moment(text);
+}
+
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 // The value of a field for date and time, in the zone of the browser.

@@ -40,7 +40,7 @@ function fillNotice(node, message) {
   node.dataset.message = message.id;
   node.querySelector(".thumb").replaceChildren(crop(message, ""));
   node.querySelector(".strong").textContent = `Watch ${text}`;
-  node.querySelector(".faint").textContent = `${TYPES[message.type]} · ${place(message)}`;
+  node.querySelector(".faint").textContent = `${TYPES[message.type]} · ${message.camera ?? "no camera"} · ${clock(message.captured_at)}`;
   for (const [name, verb] of [["thumb", "Open the image"], ["show", "Show"], ["dismiss", "Dismiss"]]) {
     node.querySelector(`.${name}`).setAttribute("aria-label", `${verb}: ${text}`);
   }
