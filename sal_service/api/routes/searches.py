@@ -62,6 +62,7 @@ async def search_image(  # noqa: PLR0913 - the parameters of an address
     camera: Annotated[list[values.Name], Query(max_length=1000)] = [],  # noqa: B006 - FastAPI copies it
     by_track: bool = True,
     limit: Annotated[int, Query(ge=1, le=models.MOST_HITS)] = 20,
+    offset: Annotated[int, Query(ge=0, le=models.FARTHEST_HIT)] = 0,
     reason: values.Text | None = None,
 ) -> models.SearchAnswer:
     """People who are like somebody in a picture from elsewhere: the body is an image file."""
@@ -69,13 +70,15 @@ async def search_image(  # noqa: PLR0913 - the parameters of an address
     content = await request.body()
     if not content:
         raise RefusedError(400, "The body is empty; expected an image file.")
-    asked = models.SearchRequest(where=models.Where(cameras=camera), by_track=by_track, limit=limit, reason=reason)
+    asked = models.SearchRequest(
+        where=models.Where(cameras=camera), by_track=by_track, limit=limit, offset=offset, reason=reason
+    )
 
     def work() -> models.SearchAnswer:
         service.settings.policy.check_query(None, served.generation.bundle.schema, reason, like=True)
         where = _known(service, served, asked.where)
         try:
-            page = served.ask(Question(picture=content, where=where, by_track=by_track, limit=limit))
+            page = served.ask(Question(picture=content, where=where, by_track=by_track, limit=limit, offset=offset))
         except PictureError as error:
             raise RefusedError(415, f"The body is no image that can be read: {error}") from error
         _note(service, metrics, principal, served, asked, page)
