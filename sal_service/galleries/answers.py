@@ -17,7 +17,7 @@ from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.result import Hit, SearchResult, asked_term
 from sal_runtime.matching.tracks import ask_by_track
 from sal_runtime.query.language import Query
-from sal_service.galleries.feedback import mean_direction, refine, vectors_of
+from sal_service.galleries.feedback import cosine_share, mean_direction, refine, vectors_of
 from sal_service.galleries.remembered import RememberingSearch
 
 NEWEST_OF = 2000
@@ -150,7 +150,8 @@ def answer(
         asked: PersonSearch = search
         if question.right or question.wrong:
             right, wrong = vectors_of(gallery, question.right), vectors_of(gallery, question.wrong)
-            asked = search.refined(refine(search.query_vector(query), right, wrong))
+            share = cosine_share(search.bundle, query)
+            asked = search.refined(refine(search.query_vector(query), right, wrong, share))
         if question.newest_first:
             return _newest(asked, query, question)
         return _best(asked, query, question, where)

@@ -12,8 +12,10 @@ import numpy as np
 
 from sal_runtime.arrays import Float32Array
 from sal_runtime.bundle.bundle import Bundle
+from sal_runtime.gallery.items import Neighbours
 from sal_runtime.gallery.protocol import SearchableGallery
 from sal_runtime.matching.person_search import PersonSearch
+from sal_runtime.matching.result import Hit
 from sal_runtime.query.language import Query, parse_query
 
 MOST_REMEMBERED = 1024
@@ -49,16 +51,24 @@ class RememberingSearch(PersonSearch):
         return self._remember(self._queries, description, lambda: parse_query(description, self.bundle.schema))
 
     def query_vector(self, query: Query) -> Float32Array:
-        """The unit vector float32 `[d]` that a query is ranked with."""
+        """The vector float32 `[d]` that a query is ranked with, of length 1 unless the search is refined."""
         if self._fixed is not None:
             return self._fixed
         return self._remember(self._vectors, query.text, lambda: super(RememberingSearch, self).query_vector(query))
 
     def refined(self, vector: Float32Array) -> RememberingSearch:
-        """The same search with this unit vector float32 `[d]` in the place of that of any description."""
+        """The same search with this vector float32 `[d]`, of any length, in the place of that of any description.
+
+        The `score` of a hit is the cosine with it.
+        """
         other = copy.copy(self)
         other._fixed = np.ascontiguousarray(vector, np.float32)
         return other
+
+    def _hits(self, query: Query, vector: Float32Array, found: Neighbours) -> tuple[Hit, ...]:
+        if self._fixed is not None:
+            vector = np.asarray(vector / np.linalg.norm(vector), np.float32)
+        return super()._hits(query, vector, found)
 
     def _remember(self, known: OrderedDict[str, Value], key: str, make: Callable[[], Value]) -> Value:
         with self._lock:

@@ -19,11 +19,12 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.images.pixels import load_image
 from sal_runtime.matching.person_search import PersonSearch
+from sal_runtime.matching.scoring import match_scoring, query_information
 from sal_runtime.matching.tracks import ask_by_track
 from sal_service.galleries import remembered
 from sal_service.galleries import served as module
 from sal_service.galleries.answers import PictureError, Question
-from sal_service.galleries.feedback import RIGHT, WRONG, refine, vectors_of
+from sal_service.galleries.feedback import EVIDENCE, RIGHT, WRONG, cosine_share, refine, vectors_of
 from sal_service.galleries.served import Generation, ServedGallery
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
@@ -179,19 +180,49 @@ def test_a_picture_is_encoded_by_the_bundle_that_answers(
     assert result.hits[0].score == pytest.approx(1, abs=1e-5)
 
 
-def test_marks_move_the_query(yard: ServedGallery) -> None:
+def test_marks_move_the_cosine_and_the_evidence(yard: ServedGallery) -> None:
     names = uris(yard, Question("hat", by_track=False, limit=30))
-    search = yard.generation.search
-    right, wrong = vectors_of(yard.gallery, names[10:12]), vectors_of(yard.gallery, names[:2])
-    moved = search.query_vector(search.parse("hat")) + RIGHT * right.mean(axis=0) - WRONG * wrong.mean(axis=0)
-    moved /= np.linalg.norm(moved)
-    np.testing.assert_allclose(refine(search.query_vector(search.parse("hat")), right, wrong), moved, atol=1e-6)
+    search, bundle = yard.generation.search, yard.generation.bundle
+    query = search.parse("hat")
+    vectors = vectors_of(yard.gallery, names)
+    moved = RIGHT * vectors[10:12].mean(axis=0) - WRONG * vectors[:2].mean(axis=0)
+    turned = search.query_vector(query) + moved
+    turned /= np.linalg.norm(turned)
+    share, information = cosine_share(bundle, query), query_information(query, bundle.statistics)
+    assert 0 < share < 1
+    plain = match_scoring(bundle, query, np.zeros_like(turned))  # only the evidence
+    evidence = plain.score(vectors @ plain.directions.T) / (1 - share)
+    scores = share * (vectors @ turned) + (1 - share) * (evidence + EVIDENCE * vectors @ moved)
+    expected = bundle.calibration.likelihood(scores, 1, information)  # type: ignore[union-attr]
     page = yard.ask(Question("hat", right=tuple(names[10:12]), wrong=tuple(names[:2]), by_track=False, limit=30))
-    scores = {hit.uri: hit.score for hit in page.result.hits}
-    vectors = dict(zip(names, vectors_of(yard.gallery, names), strict=True))
-    for name in names:
-        assert scores[name] == pytest.approx(float(vectors[name] @ moved), abs=1e-5)
+    assert [hit.uri for hit in page.result.hits] == [names[row] for row in np.argsort(-scores, kind="stable")]
+    found = {hit.uri: hit for hit in page.result.hits}
+    assert [found[name].likelihood for name in names] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert max(abs(hit.score) for hit in page.result.hits) <= 1 + 1e-6
     assert uris(yard, Question("hat", by_track=False, limit=30)) == names  # the next question knows nothing of it
+
+
+def test_without_a_calibration_only_the_cosine_learns(tmp_path: Path) -> None:
+    served = ServedGallery(
+        "door", tmp_path / "door.sal", bundle=make_tiny_bundle(tmp_path / "t.bundle"), detector_for=no_detector
+    )
+    fill(served, 12)
+    names = uris(served, Question("hat", by_track=False, limit=12))
+    search, vectors = served.generation.search, vectors_of(served.gallery, names)
+    turned = search.query_vector(search.parse("hat")) + RIGHT * vectors[5]
+    scores = vectors @ (turned / np.linalg.norm(turned))
+    hits = served.ask(Question("hat", right=(names[5],), by_track=False, limit=12)).result.hits
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores.tolist(), reverse=True), abs=1e-5)
+    served.close()
+
+
+def test_marks_of_a_description_that_fits_everybody_only_turn_it() -> None:
+    first, second, third = np.eye(3, dtype=np.float32)
+    turned = refine(first, second[None], third[None], 0.0)
+    assert turned.tolist() == pytest.approx(
+        (np.array([1, RIGHT, -WRONG]) / np.linalg.norm([1, RIGHT, -WRONG])).tolist()
+    )
+    assert refine(first, np.empty((0, 3), np.float32), np.empty((0, 3), np.float32), 0.5).tolist() == first.tolist()
 
 
 def test_a_description_is_encoded_once(yard: ServedGallery, monkeypatch: pytest.MonkeyPatch) -> None:
