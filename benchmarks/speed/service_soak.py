@@ -37,7 +37,7 @@ from benchmarks.speed.measurement import write_result
 from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import HEADS, MANIFEST
 from sal_runtime.bundle.shipped import default_bundle_path
-from sal_service.governance.audit import verify_log
+from sal_service.governance.audit import lines_forwards, verify_log
 from tests.service.api.running import Answer, RunningService
 from tests.service.page.drawn_people import draw, people
 from tests.service.video.simulated_camera import Line, SimulatedCamera
@@ -111,7 +111,7 @@ class Soak:
         """The client that adds crops, and the one that removes what it added."""
         adder, admin = self.service.client("ingest"), self.service.client("admin")
         pictures = itertools.cycle([draw(person, 0) for person in people(60, datetime.now(UTC))])
-        there: deque[str] = deque()
+        there: deque[str] = deque(maxlen=20)
         next_removal, next_purge = time.monotonic() + REMOVE_EVERY, time.monotonic() + PURGE_EVERY
         for number in itertools.count():
             now = datetime.now(UTC)
@@ -121,14 +121,15 @@ class Soak:
             there += [added["image"]["uri"]] if added else []
             if time.monotonic() >= next_removal:
                 next_removal += REMOVE_EVERY
-                asked: dict[str, Any] = {"uris": [there.popleft() for _ in range(min(3, len(there)))], "reason": "soak"}
-                if asked["uris"]:
-                    self.ask("remove", admin.post, f"{GALLERY}/remove", asked)
+                asked: dict[str, Any] = {"uris": [there.pop() for _ in range(min(3, len(there)))], "reason": "soak"}
+                removed = asked["uris"] and self.ask("remove", admin.post, f"{GALLERY}/remove", asked)
+                self.events["removed"] += len(removed["uris"]) if removed else 0
             if time.monotonic() >= next_purge:
                 next_purge += PURGE_EVERY
                 before = (now - timedelta(seconds=30)).isoformat()
                 asked = {"before": before, "where": {"cameras": ["gate"]}, "reason": "soak"}
-                self.ask("purge", admin.post, f"{GALLERY}/purge", asked)
+                purged = self.ask("purge", admin.post, f"{GALLERY}/purge", asked)
+                self.events["purged"] += len(purged["uris"]) if purged else 0
             if self.over.wait(1 / ADDED_A_SECOND):
                 return
 
@@ -280,7 +281,8 @@ def _result(soak: Soak, hook: Receiver, given: argparse.Namespace) -> dict[str, 
     age_of_oldest = (datetime.now(UTC) - oldest).total_seconds()
     status = soak.service.stop()
     log = [json.loads(line) for line in soak.service.printed().splitlines() if line.startswith("{")]
-    audit = verify_log(soak.service.state / "audit.jsonl")
+    log_path = soak.service.state / "audit.jsonl"
+    audit = verify_log(log_path)
     told = [json.loads(body) for _, _, body in hook.received]
     kept = ("received", "dropped", "detected", "kept", "given_up", "reconnects", "lost_seconds")
     return {
@@ -295,6 +297,10 @@ def _result(soak: Soak, hook: Receiver, given: argparse.Namespace) -> dict[str, 
         "milliseconds": {kind: _spread(soak.milliseconds[kind]) for kind in sorted(soak.milliseconds)},
         "age_seconds": _spread(soak.samples["age_seconds"]),
         "camera": {name: camera[name] for name in kept},
+        "images_removed": {
+            **{name: soak.events.pop(name) for name in ("removed", "purged")},
+            "retention": sum(line.what["images"] for line in lines_forwards(log_path) if line.action == "retention"),
+        },
         "images_left": gallery["images"],
         "age_of_the_oldest_image_seconds": round(age_of_oldest, 1),
         "swap_seconds": soak.swaps,

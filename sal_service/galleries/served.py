@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from sal_runtime.arrays import Encode, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder, bulk_image_encoder
 from sal_runtime.errors import BusyError, InputError, ReindexedError, SalError
+from sal_runtime.files import whole_file, write_synced
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import refuse_follower
 from sal_runtime.gallery.gallery import Gallery
@@ -128,6 +130,7 @@ class ServedGallery:
         self.swapping: str | None = None
         self._device = device
         self._erase_due = True  # a process may have been killed before it came to that
+        self._begun = path.with_name(f".{path.name}.removing")
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
         self._swap_turn = threading.Lock()
@@ -145,6 +148,7 @@ class ServedGallery:
             if opened is None:
                 opened = Gallery.create(path, loaded, precision=precision)
             self.gallery = opened
+            self._finish_removal()
             self._generation = self._open_generation(1, loaded, encoder)
         except BaseException:
             if opened is not None:
@@ -249,17 +253,35 @@ class ServedGallery:
             self._removals += 1
         try:
             with self._removal_turn:
-                remove()
-        except SalError:
-            if self.gallery.find(names):
-                raise
-            self._erase_due = True  # they are gone, but somebody was reading their bytes
+                self._remove(remove, names)
         finally:
             with self._changed:
                 self._removals -= 1
                 self._changed.notify_all()
 
+<<<<<<< HEAD
     def swap(self, bundle: Path, then: Callable[[], None] = lambda: None) -> Generation:
+=======
+    def _remove(self, remove: Callable[[], object], names: Sequence[str]) -> None:
+        """Pictures go before items do, so who is killed in between leaves a note, and the next process finishes it."""
+        with whole_file(self._begun) as temporary:
+            write_synced(temporary, json.dumps([*names]).encode(), 0o600)
+        try:
+            remove()
+        except SalError:
+            if self.gallery.find(names):
+                self._begun.unlink()
+                raise
+            self._erase_due = True  # they are gone, but somebody was reading their bytes
+        self._begun.unlink()
+
+    def _finish_removal(self) -> None:
+        if self._begun.exists():
+            names = json.loads(self._begun.read_bytes())
+            self._remove(lambda: self.gallery.remove(names), names)
+
+    def swap(self, bundle: Path) -> Generation:
+>>>>>>> torture
         """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
 
         Images are read from their files, so all of them must be there. Who adds images waits for the end of it.

@@ -17,6 +17,7 @@ from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.errors import BusyError, ConfigError, InputError, SalError, SchemaError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
+from sal_runtime.gallery.store.crops import delete_crops
 from sal_runtime.images.pixels import load_image
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.scoring import match_scoring, query_information
@@ -395,6 +396,30 @@ def test_images_are_removed_while_a_bundle_is_about_to_take_over(
     for vector, is_there in ((before, False), (after, False), (vectors_of(yard.gallery, [kept])[0], True)):
         files = [path for path in tmp_path.glob("*yard.sal*") if path.is_file()]
         assert any(vector.tobytes() in file.read_bytes() for file in files) is is_there
+
+
+def test_a_removal_that_a_killed_service_had_begun_is_finished(
+    yard: ServedGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its picture is gone already, so that no other bundle could take over."""
+
+    class KilledError(BaseException):
+        pass
+
+    def die(uris: list[str]) -> None:
+        delete_crops(path, uris)
+        raise KilledError
+
+    path, (gone, *kept) = yard.gallery.path, sorted(item.uri for item in yard.gallery.all_items())
+    monkeypatch.setattr(yard.gallery, "remove", die)
+    with pytest.raises(KilledError):
+        yard.remove([gone])
+    yard.close()
+    for _ in range(2):
+        again = ServedGallery("yard", path, bundle=yard.generation.bundle.path, detector_for=no_detector)
+        assert sorted(item.uri for item in again.gallery.all_items()) == kept
+        again.close()
+    assert [file.name for file in path.parent.glob(".yard*")] == []
 
 
 def test_what_a_killed_service_had_yet_to_erase_is_erased(yard: ServedGallery) -> None:
