@@ -259,9 +259,6 @@ class ServedGallery:
                 self._removals -= 1
                 self._changed.notify_all()
 
-<<<<<<< HEAD
-    def swap(self, bundle: Path, then: Callable[[], None] = lambda: None) -> Generation:
-=======
     def _remove(self, remove: Callable[[], object], names: Sequence[str]) -> None:
         """Pictures go before items do, so who is killed in between leaves a note, and the next process finishes it."""
         with whole_file(self._begun) as temporary:
@@ -280,8 +277,7 @@ class ServedGallery:
             names = json.loads(self._begun.read_bytes())
             self._remove(lambda: self.gallery.remove(names), names)
 
-    def swap(self, bundle: Path) -> Generation:
->>>>>>> torture
+    def swap(self, bundle: Path, then: Callable[[], None] = lambda: None) -> Generation:
         """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
 
         Images are read from their files, so all of them must be there. Who adds images waits for the end of it.
