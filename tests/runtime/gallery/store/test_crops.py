@@ -55,7 +55,9 @@ def test_removed_items_take_their_pictures_and_empty_folders_with_them(tmp_path:
         assert not crops_folder(gallery.path).exists()
 
 
-@pytest.mark.parametrize("uri", ["crop:../kept.jpg", "crop:/etc/kept", "crop:a/../../kept.jpg", "crop:", "crop:./.", "kept.jpg"])
+@pytest.mark.parametrize(
+    "uri", ["crop:../kept.jpg", "crop:/etc/kept", "crop:a/../../kept.jpg", "crop:", "crop:./.", "kept.jpg"]
+)
 def test_no_uri_leads_out_of_the_folder(tmp_path: Path, uri: str) -> None:
     kept = tmp_path / "kept.jpg"
     kept.write_bytes(b"not the gallery's")
