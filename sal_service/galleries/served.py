@@ -36,8 +36,6 @@ SWAP_SECONDS = 60.0
 """How long a search waits at most while another bundle takes over."""
 FEW_VALUES = 12
 """Of a filter; to look for more of them one by one takes longer than to read the file."""
-IMAGE_DELAY = 0.005
-"""Seconds that a picture to search with waits for others, to be encoded together."""
 
 Value = TypeVar("Value")
 
@@ -56,7 +54,7 @@ class Generation:
         gallery: open for reading.
         search: by descriptions.
         encoder: of images.
-        pictures: encodes pictures to search with, several at a time.
+        pictures: encodes pictures to search with; those that come while it works, together.
     """
 
     number: int
@@ -342,7 +340,7 @@ class ServedGallery:
     def _open_generation(self, number: int, bundle: Bundle, encoder: ImageEncoder) -> Generation:
         gallery = Gallery.open(self.gallery.path)
         search = RememberingSearch(bundle, gallery)
-        return Generation(number, bundle, gallery, search, encoder, LiveEncoder(encoder, max_delay=IMAGE_DELAY))
+        return Generation(number, bundle, gallery, search, encoder, LiveEncoder(encoder, max_delay=0))
 
     def _take_over(self, generation: Generation) -> None:
         with self._changed:
