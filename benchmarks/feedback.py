@@ -34,7 +34,7 @@ from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.bundle.calibration import Calibration
 from sal_runtime.encoding.encoders import AttributeEncoder
 from sal_runtime.errors import InputError
-from sal_runtime.files import cache_folder
+from sal_runtime.files import cache_folder, whole_file
 from sal_runtime.matching.scoring import match_scoring, query_information, query_vector
 from sal_runtime.query.language import Query
 from sal_service.galleries.feedback import EVIDENCE, RIGHT, WRONG, cosine_share, refine
@@ -202,9 +202,10 @@ def embeddings(subject: Subject, name: str, paths: Sequence[Path], labels: Label
     file = cache / f"feedback_{subject.identity['fingerprint'][:12]}_{name}.npz"
     if not file.is_file():
         encoded = encode_labelled(subject, paths, labels, cache, Console(stderr=True))
-        np.savez(file, embeddings=encoded.embeddings)
-    found: Float32Array = np.load(file)["embeddings"]
-    return found
+        with whole_file(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, embeddings=encoded.embeddings)
+    with np.load(file, allow_pickle=False) as stored:
+        return np.asarray(stored["embeddings"])
 
 
 def ask(

@@ -15,6 +15,7 @@ tables.py   functions that return a Markdown table: `full_queries`, `rankings`, 
             `operating_points`, `training`
 budget.py   `first_hits`, `known_groups`, `query_kinds`, `distances` of an error budget; `generated` of a generator
 verdict.py  `verdict`, the table of a plan whose rows are compared by paired tests; `paired`, two runs
+marks.py    `marked` and `mark_rules` of searches that learn from marks, and their plot
 pages.py    from a template to a document
 reference.py  `docs/api/*.md`, from the docstrings of the public names
 plots.py    `docs/images/*.svg`; needs matplotlib

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import budget, groups, tables, verdict
+from docs.build import budget, groups, marks, tables, verdict
 from docs.build.results import decimals, digits, percent, read_result, row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -60,6 +60,8 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 groups.gap,
                 groups.group_means,
                 groups.group_words,
+                marks.marked,
+                marks.mark_rules,
             )
         },
     }

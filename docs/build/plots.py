@@ -1,7 +1,7 @@
 """Plots of the documents, drawn from result files; needs matplotlib.
 
 Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `bundle_speed.json`, which
-`python -m benchmarks.speed.bundle_speed` measures of the same bundles.
+`python -m benchmarks.speed.bundle_speed` measures of the same bundles. The plot of marks is in marks.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docs.build.marks import draw_marks, marks
 from docs.build.results import read_result
 from docs.build.tables import DATASETS, RULES
 from sal_cli.show.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
@@ -147,6 +148,7 @@ PLOTS: Mapping[str, tuple[Callable[[Path], Panels], Callable[[Axes, Any], None]]
     "partial_queries": (partial_queries, draw_partial_queries),
     "reliability": (reliability, draw_reliability),
     "accuracy_latency": (accuracy_latency, draw_accuracy_latency),
+    "marks": (marks, draw_marks),
 }
 
 

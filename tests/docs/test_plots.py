@@ -40,6 +40,7 @@ def results(tmp_path: Path) -> Path:
         speed_row("older", "fp32", 9.0, 90.0),
     ]
     (tmp_path / "bundle_speed.json").write_text(json.dumps({"machine": {"cpu": "EPYC"}, "rows": rows}))
+    (tmp_path / "feedback.json").write_text((RESULTS / "feedback.json").read_text())
     report = json.loads(REPORT.read_text())
     report["record"]["subject"]["fingerprint"] = "edge's"
     (tmp_path / "eval_edge.json").write_text(json.dumps(report))
