@@ -169,12 +169,10 @@ class SearchResult:
         """
         tracks: dict[object, list[Hit]] = {}
         for hit in self.hits:
-            tracks.setdefault(track_of(hit), []).append(hit)
-        hits = tuple(
-            replace(best, rank=rank, others=tuple(replace(other, rank=rank) for other in others))
-            for rank, (best, *others) in enumerate(tracks.values(), 1)
-        )
-        return replace(self, hits=hits, grouped=True)
+            known = hit.item.uri if hit.item.track is None else (hit.item.camera, hit.item.track)
+            tracks.setdefault(known, []).append(hit)
+        ranked = [[replace(hit, rank=rank) for hit in hits] for rank, hits in enumerate(tracks.values(), 1)]
+        return replace(self, hits=tuple(replace(best, others=tuple(others)) for best, *others in ranked), grouped=True)
 
     def likely(self, minimum: float) -> SearchResult:
         """The same answer without images whose likelihood of match, 0..1, is below `minimum`.
@@ -207,11 +205,6 @@ class SearchResult:
             "hits": [hit.to_json() for hit in self.hits],
             "failed": [{"path": path, "reason": reason} for path, reason in self.failed],
         }
-
-
-def track_of(hit: Hit) -> object:
-    """Tells the track of a hit from others; an image without a track is one of its own."""
-    return hit.uri if hit.item.track is None else (hit.item.camera, hit.item.track)
 
 
 def _at_least(hits: Sequence[Hit], minimum: float) -> tuple[Hit, ...]:

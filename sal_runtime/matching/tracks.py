@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sal_runtime.gallery.items import ItemFilter
-from sal_runtime.matching.result import track_of
 
 if TYPE_CHECKING:
     from sal_runtime.matching.person_search import PersonSearch
@@ -37,17 +36,17 @@ def ask_by_track(search: PersonSearch, attrs: str | Query, k: int, where: ItemFi
         InputError: the gallery is empty, k is below 1, `search` is approximate, or more images have to be ranked than
             the gallery gives at once (Milvus, 16,384).
     """
-    grouped = _best(search, attrs, k * GROWTH, where, lambda found: len(set(map(track_of, found))) >= k).by_track()
+    grouped = _best(search, attrs, k * GROWTH, where, lambda found: _num_tracks(found) >= k).by_track()
     hits = grouped.hits[:k]
     tracks = {hit.item.track for hit in hits if hit.item.track is not None}
     if tracks:
         all_of_them = replace(where or ItemFilter(), tracks=sorted(tracks))
         every = _best(search, attrs, k * GROWTH, all_of_them, lambda _: False).by_track()
-        members = {track_of(hit): (hit, *hit.others) for hit in every}
+        members = {(hit.item.camera, hit.item.track): (hit, *hit.others) for hit in every}
         hits = tuple(
             replace(hit, others=tuple(replace(other, rank=hit.rank) for other in found if other.uri != hit.uri))
             for hit in hits
-            for found in [members.get(track_of(hit), ())]
+            for found in [members.get((hit.item.camera, hit.item.track), ())]
         )
     return replace(grouped, hits=hits)
 
@@ -65,3 +64,7 @@ def _best(
         if len(result) < count or is_enough(result):
             return result
         count *= GROWTH
+
+
+def _num_tracks(found: SearchResult) -> int:
+    return len({(hit.item.camera, hit.item.track, hit.item.track is None and hit.uri) for hit in found})
