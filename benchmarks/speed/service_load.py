@@ -53,6 +53,8 @@ START_SECONDS = 120
 WARM_SECONDS = 2.0
 REMEMBERED = 16
 """Descriptions that are asked again and again."""
+EXCLUDED = 0.3
+"""Share of the descriptions that exclude a word."""
 POLICY = """
 [attributes]
 sensitive = "allowed"
@@ -116,11 +118,11 @@ def _loads(
 
 
 def descriptions(bundle: Bundle) -> Iterator[str]:
-    """Descriptions of three words, each of which comes once."""
+    """Descriptions of three words, one of which is often excluded; each comes once."""
     words = [
         (group.name, f"{group.name}={state.name}" if group.kind == "exclusive" else state.name)
         for group in bundle.schema.groups
-        for state in group.states
+        for state in (group.states if group.kind == "exclusive" else group.states[1:])
         if state.name != "none"
     ]
     random, seen = np.random.default_rng(0), set[frozenset[str]]()
@@ -128,7 +130,8 @@ def descriptions(bundle: Bundle) -> Iterator[str]:
         chosen = dict(words[place] for place in random.choice(len(words), 3, replace=False))
         if len(chosen) == 3 and frozenset(chosen.values()) not in seen:
             seen.add(frozenset(chosen.values()))
-            yield ",".join(chosen.values())
+            first, *others = chosen.values()
+            yield ",".join([*others, "!" + first if random.random() < EXCLUDED else first])
 
 
 def searches(texts: Iterator[str]) -> Iterator[bytes]:

@@ -29,11 +29,11 @@ from sal_runtime.gallery.store.columns import read_values, vector_column
 from sal_runtime.gallery.store.connect import connect_current, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
+    crop_path,
     crops_folder,
     explained,
     generation_path,
     index_path,
-    path_in,
     read_counter,
     read_meta,
     resolved,
@@ -148,7 +148,7 @@ class Gallery:
 
     def image_path(self, item: GalleryItem) -> Path:
         """Where the image of an item should be."""
-        own = path_in(self._crops, item.uri)
+        own = crop_path(self.path, item.uri, self._crops)
         if own is not None:
             return own
         return Path(item.uri) if self.root is None else self.root / item.uri

@@ -36,7 +36,7 @@ def ask_by_track(search: PersonSearch, attrs: str | Query, k: int, where: ItemFi
         InputError: the gallery is empty, k is below 1, `search` is approximate, or more images have to be ranked than
             the gallery gives at once (Milvus, 16,384).
     """
-    grouped = _best(search, attrs, k * GROWTH, where, lambda found: len(found.by_track()) >= k).by_track()
+    grouped = _best(search, attrs, k * GROWTH, where, lambda found: _num_tracks(found) >= k).by_track()
     hits = grouped.hits[:k]
     tracks = {hit.item.track for hit in hits if hit.item.track is not None}
     if tracks:
@@ -64,3 +64,7 @@ def _best(
         if len(result) < count or is_enough(result):
             return result
         count *= GROWTH
+
+
+def _num_tracks(found: SearchResult) -> int:
+    return len({(hit.item.camera, hit.item.track, hit.item.track is None and hit.uri) for hit in found})
