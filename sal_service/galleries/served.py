@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import cpu_count
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,10 +119,10 @@ class ServedGallery:
         self.swapping: str | None = None
         self._device = device
         self._erase_due = False
+        self._room = threading.BoundedSemaphore(cpu_count() or 1)
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
         self._swap_turn = threading.Lock()
-        self._room = threading.BoundedSemaphore(os.cpu_count() or 1)
         is_new = not path.exists()
         opened = None if is_new else Gallery.open(path, "w")
         try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -352,12 +350,12 @@ def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: py
 def test_as_many_answers_are_computed_at_a_time_as_there_are_cores(
     yard: ServedGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cores = os.cpu_count() or 1
+    cores = module.cpu_count() or 1
     turn, is_full, is_more, over = threading.Lock(), threading.Event(), threading.Event(), threading.Event()
     computing: list[None] = []
     compute = module.answer
 
-    def slow(*arguments: Any) -> Any:
+    def slow(*arguments: object) -> object:
         with turn:
             computing.append(None)
             for event, count in ((is_full, cores), (is_more, cores + 1)):
