@@ -119,9 +119,9 @@ class ServedGallery:
         self.swapping: str | None = None
         self._device = device
         self._erase_due = False
-        self._room = threading.BoundedSemaphore(cpu_count() or 1)
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
+        self._room = threading.BoundedSemaphore(cpu_count() or 1)
         self._swap_turn = threading.Lock()
         is_new = not path.exists()
         opened = None if is_new else Gallery.open(path, "w")
