@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -126,7 +126,7 @@ class LikenessSearch(PersonSearch):
 
 
 def answer(
-    search: RememberingSearch, gallery: Gallery, question: Question, encode: Callable[[bytes], Float32Array]
+    search: RememberingSearch, gallery: Gallery, question: Question, picture: Float32Array | None = None
 ) -> Page:
     """Answer a question.
 
@@ -134,13 +134,12 @@ def answer(
         search: of the gallery.
         gallery: open.
         question: what is asked.
-        encode: gives the embedding of a picture from elsewhere, unit vector float32 `[d]`, by the gallery's bundle.
+        picture: embedding of the question's picture by the gallery's bundle, unit vector float32 `[d]`.
 
     Raises:
         SchemaError: the description is unknown to the schema, or contradicts itself.
         InputError: an image to be like, or that was marked, is not in the gallery; or the question cannot be asked.
         ConfigError: a likelihood is asked for, and the bundle is not calibrated.
-        Exception: what `encode` raises.
     """
     where = question.where or None
     if question.description is not None:
@@ -155,11 +154,9 @@ def answer(
         if question.newest_first:
             return _newest(asked, query, question)
         return _best(asked, query, question, where)
-    vector = None if question.picture is None else encode(question.picture)
     if len(gallery) == 0:
         return Page(_of_nobody(search, gallery, None), None)
-    if vector is None:
-        vector = mean_direction(vectors_of(gallery, question.like))
+    vector = mean_direction(vectors_of(gallery, question.like)) if picture is None else picture
     return _best(LikenessSearch(search, vector), "", question, where)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from os import cpu_count
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,10 +66,6 @@ class Generation:
     search: RememberingSearch
     encoder: ImageEncoder
     pictures: LiveEncoder
-
-    def answer(self, question: Question) -> Page:
-        """Answer a question; errors are those of `answer`, and those of `encode`."""
-        return answer(self.search, self.gallery, question, self.encode)
 
     def encode(self, content: bytes) -> Float32Array:
         """The embedding of a picture to search with, unit vector float32 `[d]`.
@@ -133,6 +130,7 @@ class ServedGallery:
         self._begun = path.with_name(f".{path.name}.removing")
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
+        self._room = threading.BoundedSemaphore(cpu_count() or 1)
         self._swap_turn = threading.Lock()
         self._removals = 0
         self._removal_turn = threading.Lock()  # images are not removed while they are encoded anew
@@ -181,11 +179,18 @@ class ServedGallery:
         return self._generation
 
     def ask(self, question: Question) -> Page:
-        """Answer a question; errors are those of `Generation.answer`.
+        """Answer a question; errors are those of `answer`, and those of `Generation.encode`.
 
         A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
+        As many answers are computed at a time as there are cores; more would only take turns, and each take longer.
         """
-        return self._with_generation(lambda now: now.answer(question))
+
+        def ask(now: Generation) -> Page:
+            picture = None if question.picture is None else now.encode(question.picture)
+            with self._room:
+                return answer(now.search, now.gallery, question, picture)
+
+        return self._with_generation(ask)
 
     def unknown_values(self, where: ItemFilter) -> list[str]:
         """The cameras, tracks and metadata of a filter that no image has, a line each; nothing in an empty gallery.
