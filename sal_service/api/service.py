@@ -131,7 +131,6 @@ class Service:
             )
             self._closers.append(served.close)
             self.galleries[name] = served
-            self._forget_removed(served)
             self._register(served)
         settings.policy.check_names(served.generation.bundle.schema for served in self.galleries.values())
         self.deliverer = Deliverer(self.store, self._delivery(), _secret(state / "webhook.key"), self.has_image)
@@ -178,7 +177,7 @@ class Service:
 
     def swap(self, served: ServedGallery, bundle: Path) -> None:
         """Let a bundle take over in a gallery; watches are evaluated with it from then on."""
-        served.swap(bundle, lambda: self._register(served))
+        served.swap(bundle, lambda: self._register(served), is_claimed=True)
 
     def forget_images(self, gallery: str, uris: Sequence[str]) -> None:
         """Images were removed: when this returns, nothing more is told of them."""
@@ -225,12 +224,6 @@ class Service:
         now = served.generation
         self.board.register_gallery(served.name, now.bundle, now.gallery)
         self.board.catch_up(served.name)
-
-    def _forget_removed(self, served: ServedGallery) -> None:
-        """Forget images that were removed by a process that was killed then, or while no service ran."""
-        told_of = self.store.images(served.name)
-        there = served.gallery.find(told_of)
-        self.board.forget_images(served.name, [uri for uri in told_of if uri not in there])
 
     def _kept(self, name: str, kept: KeptCrop) -> None:
         self.board.see(name, kept)

@@ -283,7 +283,17 @@ class ServedGallery:
             names = json.loads(self._begun.read_bytes())
             self._remove(lambda: self.gallery.remove(names), names)
 
-    def swap(self, bundle: Path, then: Callable[[], None] = lambda: None) -> Generation:
+    def claim_swap(self, bundle: Path) -> None:
+        """Keep the next swap for this bundle; `swap` with `is_claimed` carries it out, and must follow.
+
+        Raises:
+            BusyError: a swap is under way.
+        """
+        if not self._swap_turn.acquire(blocking=False):
+            raise BusyError(f"gallery {self.name}: bundle {self.swapping} is about to take over; wait for it")
+        self.swapping = bundle.name
+
+    def swap(self, bundle: Path, then: Callable[[], None] = lambda: None, *, is_claimed: bool = False) -> Generation:
         """Encode all images anew with another bundle, and let it take over; searches are answered all the while.
 
         Images are read from their files, so all of them must be there. Who adds images waits for the end of it.
@@ -291,18 +301,19 @@ class ServedGallery:
         Args:
             bundle: where the new bundle is.
             then: called when it has taken over, before anything is added again.
+            is_claimed: `claim_swap` was called for it.
 
         Raises:
             BundleError: it is missing or damaged.
             BackendError: it cannot run on the device.
-            InputError: an image cannot be read, or a swap is under way.
+            BusyError: a swap is under way.
+            InputError: an image cannot be read.
             SalError: writing failed. After any error the gallery is as before.
         """
-        if not self._swap_turn.acquire(blocking=False):
-            raise BusyError(f"gallery {self.name}: bundle {self.swapping} is about to take over; wait for it")
+        if not is_claimed:
+            self.claim_swap(bundle)
         try:
             loaded = open_bundle(bundle)
-            self.swapping = loaded.name
             precision = self.gallery.precision
             encoder = ImageEncoder(loaded, device=self._device, precision=precision, threads=1)
             encode = bulk_image_encoder(loaded, device=self._device, precision=precision).encode

@@ -197,9 +197,11 @@ def swap(gallery: str, asked: models.SwapRequest, service: Held, principal: Admi
     path = None if folder is None else folder / asked.bundle
     if path is None or not path.exists():
         raise RefusedError(404, f"The service's folder of bundles has no {asked.bundle}.", parameter="bundle")
-    if served.swapping is not None:
-        raise RefusedError(409, f"Bundle {served.swapping} is about to take over; wait for it.")
     service.audit.append(principal.name, "swap", asked.reason, {"gallery": gallery, "bundle": asked.bundle})
+    try:
+        served.claim_swap(path)
+    except BusyError as error:
+        raise RefusedError(409, str(error)) from error
     threading.Thread(target=_swap, args=(service, gallery, path), name="sal-swap", daemon=True).start()
     return present.gallery(served)
 

@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sal_runtime.bundle.bundle import open_bundle
+from sal_runtime.errors import SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.tracks import ask_by_track
@@ -265,11 +266,17 @@ def test_another_bundle_takes_over(yard: Caller, tmp_path: Path) -> None:
             400,
             404,
         )
-    begun = yard("admin", "POST", "/v1/galleries/yard/swap", json={"bundle": "other.bundle", "reason": "better"})
-    assert begun.status_code == 202
+    asked = {"bundle": "other.bundle", "reason": "better"}
+    yard.service.gallery("yard").claim_swap(tmp_path / "tiny.bundle")
+    assert yard("admin", "POST", "/v1/galleries/yard/swap", json=asked).status_code == 409
+    with pytest.raises(SalError):
+        yard.service.gallery("yard").swap(tmp_path / "yard.sal", is_claimed=True)  # ends it without a bundle
+    assert yard("admin", "POST", "/v1/galleries/yard/swap", json=asked).status_code == 202
     wait_until(lambda: yard.search(description="hat").json()["bundle"]["generation"] == 2)
     assert yard.search(description="hat").json()["bundle"]["name"] == "other"
-    wait_until(lambda: [line.what.get("done") for line in yard.audited() if line.action == "swap"] == [None, True])
+    wait_until(
+        lambda: [line.what.get("done") for line in yard.audited() if line.action == "swap"] == [None, None, True]
+    )
 
 
 def test_cameras_are_added_stopped_started_and_forgotten(start: Start, tmp_path: Path) -> None:

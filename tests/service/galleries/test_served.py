@@ -484,7 +484,7 @@ def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: py
     swapping = threading.Thread(target=yard.swap, args=(other,))
     swapping.start()
     assert entered.wait(SECONDS)
-    assert yard.swapping == "tiny"
+    assert yard.swapping == "other.bundle"
     with pytest.raises(BusyError, match="is about to take over"):
         yard.swap(other)
     released.set()
