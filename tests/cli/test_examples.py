@@ -23,6 +23,7 @@ ELSEWHERE = {
     "sal bundle engine|gallery index|gallery encode": "needs a GPU or an extra",
     "sal bench": "takes minutes",
     "doctor --service": "needs a running service",
+    "sal serve": "serves until it is stopped; tests/service/api/test_serve.py runs it",
     "crops/": "needs a folder of your own",
     "sal audit": "needs the log of a service; tests/cli/commands/test_audit.py runs them",
     "sal ingest|--by-track": "needs a video and a detector; tests/cli/commands/test_ingest.py runs them",
