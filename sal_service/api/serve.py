@@ -66,6 +66,9 @@ class Network:
             )
         if (self.tls_certificate is None) is not (self.tls_key is None):
             raise ConfigError("TLS needs a certificate and its key; name both", parameter="tls_key")
+        for file in (self.tls_certificate, self.tls_key):
+            if file is not None and not file.is_file():
+                raise ConfigError(f"{file}: there is no such file; TLS needs a certificate and its key (PEM)")
 
     @property
     def is_loopback(self) -> bool:

@@ -142,14 +142,14 @@ def _ingest(torture: IngestTorture, number: int, connection: Connection) -> None
             ImageEncoder(bundle),
             lambda _: cast(Any, DrawnDetector()),
         )
-        submit = ingest._intake.submit
+        submit = ingest.intake.submit
 
         def submit_and_tell(*given: Any, **named: Any) -> Future[KeptCrop]:
             answer = submit(*given, **named)
             answer.add_done_callback(lambda done: connection.send(done.result().item.uri))
             return answer
 
-        ingest._intake.submit = submit_and_tell  # type: ignore[method-assign]
+        ingest.intake.submit = submit_and_tell  # type: ignore[method-assign]
         connection.send("")  # the first sign of life
         ingest.run()
 

@@ -27,6 +27,8 @@ SHIPPED = Path(__file__).parents[3] / "bundles" / "edge"
 COLOURS = ["upper=red", "!upper=red", "male,upper=red|blue", "backpack|lower=blue", "man in a red jacket"]
 OTHERS = ["male", "backpack,!hat", "man with a backpack"]
 NOTE = "{} without colours (infrared, or black and white) {} left out; ask for no colour to search all images"
+MISSED = 5
+"""Images that an approximate index may miss here, at most."""
 
 
 def is_marked(item: GalleryItem) -> bool:
@@ -177,10 +179,12 @@ def test_an_index_proposes_them_and_they_are_left_out(mixed: Gallery, bundle: Bu
         asked = PersonSearch(bundle, mixed, approximate=True)
         for description in COLOURS:
             result = asked.ask(description, len(ITEMS))
-            assert [hit.rank for hit in result] == list(range(1, len(ITEMS) - MARKED + 1))
+            assert [hit.rank for hit in result] == list(range(1, len(result) + 1))
             assert not any(is_marked(hit.item) for hit in result)
+            # an index may miss some, and is built by threads: not the same ones each time
+            assert len(ITEMS) - MARKED - MISSED <= len(result) <= len(ITEMS) - MARKED
             assert sum("left out" in note for note in result.notes) == 1
-        assert len(asked.ask("male", len(ITEMS))) == len(ITEMS)
+        assert len(ITEMS) - MISSED <= len(asked.ask("male", len(ITEMS))) <= len(ITEMS)
 
 
 def test_nothing_is_claimed_of_one_that_came_after_they_were_counted(

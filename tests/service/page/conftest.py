@@ -1,4 +1,4 @@
-"""A browser for all tests of the page, and a stub of the service for each."""
+"""A browser for the tests of the page, and a stub of the service for each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tests.service.page.stub import Stub
 from tests.service.page.stub_service import served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file: while it is open, no other test can run asyncio in this thread."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
     with sync_playwright() as playwright:
