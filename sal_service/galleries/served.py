@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from os import cpu_count
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,7 +129,7 @@ class ServedGallery:
         self._begun = path.with_name(f".{path.name}.removing")
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
-        self._room = threading.BoundedSemaphore(cpu_count() or 1)
+        self._room = threading.Lock()
         self._swap_turn = threading.Lock()
         self._removals = 0
         self._removal_turn = threading.Lock()  # images are not removed while they are encoded anew
@@ -182,7 +181,8 @@ class ServedGallery:
         """Answer a question; errors are those of `answer`, and those of `Generation.encode`.
 
         A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
-        As many answers are computed at a time as there are cores; more would only take turns, and each take longer.
+        One answer is computed at a time: ranking uses all cores by itself, and what is left is Python's, which takes turns
+        anyway; side by side, all take longer (benchmarks/README.md, "The service").
         """
 
         def ask(now: Generation) -> Page:
