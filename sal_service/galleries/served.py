@@ -181,8 +181,8 @@ class ServedGallery:
         """Answer a question; errors are those of `answer`, and those of `Generation.encode`.
 
         A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
-        One answer is computed at a time: ranking uses all cores by itself, and what is left is Python's, which takes turns
-        anyway; side by side, all take longer (benchmarks/README.md, "The service").
+        One answer is computed at a time: ranking uses all cores by itself, and what is left is Python's, which takes
+        turns anyway; side by side, all take longer (benchmarks/README.md, "The service").
         """
 
         def ask(now: Generation) -> Page:
