@@ -28,7 +28,9 @@ if [ "$for_tests" = tests ]; then
     done
     [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
     [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
-    command -v chromium >/dev/null || missing+=(chromium)
+    for command in chromium caddy shellcheck yamllint; do
+        command -v "$command" >/dev/null || missing+=("$command")
+    done
     /usr/bin/python3 tests/service/video/simulated_camera.py check 2>/dev/null || missing+=(
         python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 glib-networking gstreamer1.0-libav
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly

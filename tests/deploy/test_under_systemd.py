@@ -9,18 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from sal_cli.app import COMMANDS
-
 REPOSITORY = Path(__file__).parents[2]
 LONG = 120
 
 
-@pytest.mark.skipif("serve" not in COMMANDS, reason="needs the command `sal serve`")
 def test_a_service_says_when_it_is_ready_and_stops_in_order(tmp_path: Path) -> None:
-    for module in ("fastapi", "onnxruntime", "uvicorn"):
-        pytest.importorskip(module)
     environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "PYTHONPATH": str(REPOSITORY)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(environment["NOTIFY_SOCKET"])
