@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from sal_service.api.values import Answer, Fraction, Moment, Name, Request, Text, Uri, YesOrNo
+from sal_service.governance.tokens import Role
 
-Role = Literal["search", "ingest", "admin"]
 MOST_HITS = 200
 FARTHEST_HIT = 10_000
 

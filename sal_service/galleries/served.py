@@ -182,7 +182,7 @@ class ServedGallery:
 
         A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
         One answer is computed at a time: ranking uses all cores by itself, and what is left is Python's, which takes
-        turns anyway; side by side, all take longer (benchmarks/README.md, "The service").
+        turns anyway.
         """
 
         def ask(now: Generation) -> Page:

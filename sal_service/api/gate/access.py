@@ -24,8 +24,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sal_service.api.gate.windows import Window, whole_seconds
-from sal_service.api.models import Role
 from sal_service.api.problems import RefusedError, problem_of
+from sal_service.governance.tokens import Role
 
 COOKIE = "sal_session"
 SESSION_SECONDS = 12 * 3600

@@ -12,12 +12,13 @@ from sal_service.api.gate.access import Access, Principal
 from sal_service.api.gate.json_bodies import StrictRoute
 from sal_service.api.held import Anybody, Held, HeldAccess
 from sal_service.api.problems import RefusedError
+from sal_service.governance.tokens import Role
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/session", tags=["sessions"])
 
 
 def _told(principal: Principal, access: Access) -> models.SessionAnswer:
-    roles = sorted(cast(set[models.Role], set(principal.roles)))
+    roles = sorted(cast(set[Role], set(principal.roles)))
     return models.SessionAnswer(name=principal.name, roles=roles, open_to_all=access.open_to_all)
 
 
