@@ -124,10 +124,14 @@ class SearchAnswer(Answer):
 
 
 class WordAnswer(Answer):
-    """A word that can be asked for; `value` is what a term takes. `recognised` is None where it was not measured."""
+    """A word of a schema; `value` is what a term takes. `recognised` is None where it was not measured.
+
+    Where a word of an exclusive group is not `allowed`, nothing of that group may be excluded, since it would be left.
+    """
 
     value: str
     word: str
+    allowed: bool
     recognised: float | None
     weak: bool
     synonyms: list[str]

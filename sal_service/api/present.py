@@ -113,7 +113,12 @@ def words(served: ServedGallery, policy: Policy) -> models.WordsAnswer:
     loaded = served.generation.bundle
     groups = []
     for listed, group in zip(list_words(loaded.schema, loaded.manifest["metrics"]), loaded.schema.groups, strict=True):
-        values = [value for value in listed["values"] if listed["kind"] == "exclusive" or value["word"] != "none"]
+        forbidden = policy.forbidden_states(group)
+        values = [
+            (value, number not in forbidden)
+            for number, value in enumerate(listed["values"])
+            if listed["kind"] == "exclusive" or value["word"] != "none"
+        ]
         groups.append(
             models.WordGroupAnswer(
                 name=group.name,
@@ -124,11 +129,12 @@ def words(served: ServedGallery, policy: Policy) -> models.WordsAnswer:
                     models.WordAnswer(
                         value=f"{group.name}={value['word']}" if group.kind == "exclusive" else value["word"],
                         word=value["word"],
+                        allowed=allowed,
                         recognised=value["recognised"],
                         weak=value["recognised"] is not None and value["recognised"] < WEAK,
                         synonyms=value["synonyms"],
                     )
-                    for value in values
+                    for value, allowed in values
                 ],
             )
         )

@@ -10,18 +10,28 @@ const SWATCHES = {
 async function readGroups() {
   app.groups = (await ask("GET", ofGallery("words"))).groups;
   app.wordsGeneration = app.galleries.get(app.gallery).bundle.generation;
-  const offered = new Map(app.groups.map((group) => [group.name, group.allowed === "no" ? [] : group.words.map((word) => word.value)]));
+  const groups = new Map(app.groups.map((group) => [group.name, group]));
   for (const [name, { values, negated }] of [...app.choices]) {
-    const kept = values.filter((value) => offered.get(name)?.includes(value));
-    if (kept.length === 0) app.choices.delete(name);
+    const group = groups.get(name);
+    const kept = group === undefined ? [] : offeredWords(group).map((word) => word.value).filter((value) => values.includes(value));
+    if (kept.length === 0 || (negated && !mayExclude(group))) app.choices.delete(name);
     else app.choices.set(name, { values: kept, negated });
   }
   drawAttributes();
 }
 
+const offeredWords = (group) => group.words.filter((word) => word.allowed);
+// What is left when others are excluded would be what the policy forbids.
+const mayExclude = (group) => group.words.every((word) => word.allowed);
+
+function withheldOf(group) {
+  if (offeredWords(group).length === 0) return [spaced(group.name)];
+  return group.words.filter((word) => !word.allowed).map((word) => `${spaced(group.name)} ${spaced(word.word)}`);
+}
+
 function drawAttributes() {
-  const offered = app.groups.filter((group) => group.allowed !== "no");
-  const withheld = app.groups.filter((group) => group.allowed === "no").map((group) => spaced(group.name));
+  const offered = app.groups.filter((group) => offeredWords(group).length > 0);
+  const withheld = app.groups.flatMap(withheldOf);
   $("attributes").replaceChildren(...offered.map((group) => (group.kind === "binary" ? binaryGroup(group) : exclusiveGroup(group))));
   $("withheld").textContent = withheld.length === 0 ? "" : `The policy does not allow: ${withheld.join(", ")}.`;
   keepWords();
@@ -64,13 +74,14 @@ function exclusiveGroup(group) {
     const values = choice().values.filter((value) => value !== word.value).concat(isTicked ? [word.value] : []);
     choose(values, values.length === 0 ? "any" : stance() === "not" ? "not" : "is");
   };
-  const chips = group.words.map((word) => {
+  const chips = offeredWords(group).map((word) => {
     const box = chip(spaced(word.word), word.value, choice().values.includes(word.value), tick(word), swatch(word));
     box.title = titleOf(word);
     if (word.weak) box.append(weakMark([word]));
     return box;
   });
-  const stances = segments(`${id}-stance`, [["any", "any"], ["is", "is"], ["not", "is not"]], stance(), (chosen) => choose(choice().values, chosen));
+  const options = [["any", "any"], ["is", "is"], ...(mayExclude(group) ? [["not", "is not"]] : [])];
+  const stances = segments(`${id}-stance`, options, stance(), (chosen) => choose(choice().values, chosen));
   const node = el("div", { class: "group exclusive", role: "group", "aria-labelledby": id, "data-words": wordsOf(group) },
     el("div", { class: "group-head" }, groupHead(group, id), el("div", { class: "segments", role: "radiogroup", "aria-labelledby": id }, ...stances)),
     el("div", { class: "chips" }, ...chips));
@@ -92,7 +103,7 @@ function titleOf(word) {
   return `${word.word}: ${rate}${word.synonyms.length === 0 ? "" : `; also: ${word.synonyms.slice(0, 8).join(", ")}`}`;
 }
 
-const wordsOf = (group) => [group.name, ...group.words.flatMap((word) => [word.word, ...word.synonyms])].join(" ").toLowerCase();
+const wordsOf = (group) => [group.name, ...offeredWords(group).flatMap((word) => [word.word, ...word.synonyms])].join(" ").toLowerCase();
 
 function keepWords() {
   const wanted = $("find-word").value.trim().toLowerCase();

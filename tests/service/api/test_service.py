@@ -192,6 +192,17 @@ def test_the_words_and_what_the_policy_says_of_them(yard: Caller) -> None:
             assert yard("search", "POST", "/v1/galleries/yard/search", json=asked).status_code == 200, word
 
 
+def test_a_word_is_allowed_where_it_may_be_asked_for(start: Start) -> None:
+    caller = start(policy=Policy("allowed", ("upper-colour=red", "hat")))
+    caller.add(0)
+    groups = caller("search", "GET", f"{G}/yard/words").json()["groups"]
+    words = {word["value"]: word["allowed"] for group in groups for word in group["words"]}
+    assert [value for value in words if not words[value]] == ["no-hat", "hat", "upper-colour=red"]
+    for value, is_allowed in words.items():
+        answer = caller.search(terms=[{"values": [value]}])
+        assert answer.status_code == (200 if is_allowed else 403), value
+
+
 def test_pictures_are_seen_by_those_who_may_and_that_is_written_down(yard: Caller) -> None:
     (hit, *_) = yard.search(description="hat").json()["hits"]
     answer = yard("search", "GET", hit["crop_url"])

@@ -38,6 +38,7 @@ class Stub:
     """A service whose answers a test can spoil.
 
     Attributes:
+        forbidden: values of words that the policy does not allow.
         suffix: put behind every string that people, cameras or files could have brought.
         is_open: nobody needs to sign in.
         asked: the bodies of the searches, as they came.
@@ -49,6 +50,7 @@ class Stub:
         self.suffix, self.is_open = suffix, is_open
         self.people = people(many, START)
         self.bundle, self.groups = BUNDLE, GROUPS
+        self.forbidden: set[str] = set()
         self.viewed: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.age = 41.0
@@ -243,6 +245,7 @@ class Stub:
                 models.WordAnswer(
                     value=word if kind == "binary" else f"{name}={word}",
                     word=word + (self.suffix if (name, word) == ("lower-colour", "green") else ""),
+                    allowed=(word if kind == "binary" else f"{name}={word}") not in self.forbidden,
                     recognised=WEAK.get(word, 0.81),
                     weak=word in WEAK,
                     synonyms=["rucksack"] if word == "backpack" else [],
@@ -253,7 +256,9 @@ class Stub:
             groups.append(
                 models.WordGroupAnswer(name=name, kind=kind, sensitive=sensitive, allowed=allowed, words=listed)  # type: ignore[arg-type]
             )
-        eyes = [models.WordAnswer(value="skin=dark", word="dark", recognised=None, weak=False, synonyms=[])]
+        eyes = [
+            models.WordAnswer(value="skin=dark", word="dark", allowed=False, recognised=None, weak=False, synonyms=[])
+        ]
         skin = models.WordGroupAnswer(name="skin", kind="exclusive", sensitive=True, allowed="no", words=eyes)
         return models.WordsAnswer(groups=[*groups, skin])
 

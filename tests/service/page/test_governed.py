@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.service.page.browsing import open_page, search_for, show_view, sign_in, wait_until_ready
-from tests.service.page.stub import Stub
+from tests.service.page.stub import GROUPS, Stub
 from tests.service.page.stub_service import served
 
 
@@ -106,6 +106,19 @@ def test_what_the_policy_forbids_is_not_offered(page: Page) -> None:
     expect(page.locator("#attributes .group")).to_have_count(7)
     expect(page.locator("#attributes")).not_to_contain_text("Skin")
     expect(page.locator("#withheld")).to_have_text("The policy does not allow: skin.")
+
+
+def test_a_single_word_that_the_policy_forbids_is_neither_offered_nor_left_over(browser: Browser) -> None:
+    stub = Stub(is_open=True)
+    stub.forbidden = {"age=under-15"}
+    with served(stub) as url, open_page(browser, url, refusals=frozenset()) as visit:
+        wait_until_ready(visit.page)
+        age = visit.page.get_by_role("group", name="Age")
+        assert age.locator("[type=checkbox]").count() == len(GROUPS[1][3]) - 1
+        expect(age.get_by_label("under 15")).to_have_count(0)
+        expect(age.get_by_text("is not")).to_have_count(0)
+        expect(visit.page.get_by_role("group", name="Upper colour").get_by_text("is not")).to_have_count(1)
+        expect(visit.page.locator("#withheld")).to_have_text("The policy does not allow: age under 15, skin.")
 
 
 def fill_watch(page: Page, name: str) -> None:
