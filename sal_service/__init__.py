@@ -7,5 +7,6 @@ watches/    standing queries, and where their messages go
 page/       the page to search with
 api/        all of it over HTTP
 client.py   the service from Python
+memory.py   how much of it the process keeps
 toml_file.py files of settings
 """

@@ -22,6 +22,7 @@ from sal_service.api.logs import log_as_json
 from sal_service.api.notify import notify
 from sal_service.api.service import Service, ServiceSettings
 from sal_service.governance.tokens import Tokens
+from sal_service.memory import share_one_heap
 
 GRACE_SECONDS = 10
 """How long a service that is stopped waits for what is still being answered."""
@@ -102,6 +103,7 @@ def run_service(settings: ServiceSettings, network: Network, ready: Callable[[Se
         ConfigError: the policy limits a kind of requests that there is not.
         SalError: something cannot be opened, or nothing can listen at the address.
     """
+    share_one_heap()
     tokens = None if network.tokens is None else Tokens.read(network.tokens)
     lanes = Lanes(lanes_of_policy(settings.policy.limits))
     log_as_json()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.reindex import encode_generation, reindex
 from sal_service.galleries.answers import Page, PictureError, Question, answer
 from sal_service.galleries.remembered import RememberingSearch
+from sal_service.memory import give_memory_back
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.ingest import Ingest
@@ -239,7 +238,7 @@ class ServedGallery:
         """Erase from the file what was removed while it was read, and free past generations; call it every minute."""
         while self._past and time.monotonic() - self._past[0][0] > SWAP_SECONDS:
             self._past.pop(0)[1].close()
-            _give_memory_back()
+            give_memory_back()
         if self._erase_due:
             self._erase_due = False
             try:
@@ -380,9 +379,3 @@ class ServedGallery:
 
     def _is_past(self, generation: Generation) -> bool:
         return self._generation is not generation
-
-
-def _give_memory_back() -> None:
-    """Give the system what encoders that went have left over: glibc keeps it, more with each bundle that takes over."""
-    with suppress(AttributeError):  # other C libraries have no such function
-        ctypes.CDLL(None).malloc_trim(0)
