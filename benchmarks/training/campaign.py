@@ -219,6 +219,8 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
         "epochs": config.epochs,
         "epoch": trained.provenance["epoch"],
         "train_seconds": trained.provenance["train_seconds"],
+        "embedding_dim": trained.networks.embedding_dim,
+        "is_pairwise": trained.networks.is_pairwise,
     }
     for name in MEASURES:
         wanted = name in run.measure and (name == "test" or config.data.validation_fraction > 0)

@@ -28,6 +28,8 @@ def main() -> int:
                 path.write_text(text, encoding="utf-8")
     for name, (panels_of, draw_panel) in PLOTS.items():
         path, panels = IMAGES / f"{name}.svg", panels_of(RESULTS)
+        if not panels and not path.is_file():  # nothing of it is measured yet
+            continue
         if not path.is_file() or stamp(panels) not in path.read_text(encoding="utf-8"):
             differing.append(f"docs/images/{name}.svg")
         if not check:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import budget, groups, marks, tables, verdict
+from docs.build import budget, groups, marks, table1, tables, verdict
 from docs.build.results import decimals, digits, percent, read_result, row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,6 +62,13 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 groups.group_words,
                 marks.marked,
                 marks.mark_rules,
+                table1.against_sal,
+                table1.beside_the_paper,
+                table1.common_counts,
+                table1.comparable,
+                table1.grid,
+                table1.is_measured,
+                table1.tried,
             )
         },
     }

@@ -1,7 +1,8 @@
 """Plots of the documents, drawn from result files; needs matplotlib.
 
 Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `bundle_speed.json`, which
-`python -m benchmarks.speed.bundle_speed` measures of the same bundles. The plot of marks is in marks.py.
+`python -m benchmarks.speed.bundle_speed` measures of the same bundles. The plot of marks is in marks.py, those of the
+paper's Table 1 are in table1_plots.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from docs.build.marks import draw_marks, marks
 from docs.build.results import read_result
+from docs.build.table1_plots import draw_table1_map, draw_table1_seen, table1_map, table1_seen
 from docs.build.tables import DATASETS, RULES
 from sal_cli.show.plots import COLOURS, GREY, MARKERS, STYLE, plain_ticks
 from sal_runtime.errors import InputError
@@ -149,6 +151,8 @@ PLOTS: Mapping[str, tuple[Callable[[Path], Panels], Callable[[Axes, Any], None]]
     "reliability": (reliability, draw_reliability),
     "accuracy_latency": (accuracy_latency, draw_accuracy_latency),
     "marks": (marks, draw_marks),
+    "table1_map": (table1_map, draw_table1_map),
+    "table1_seen": (table1_seen, draw_table1_seen),
 }
 
 

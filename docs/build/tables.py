@@ -178,34 +178,34 @@ def training(results: Path, plan: str, measure: str, plans: Path = PLANS) -> str
     last = "mAP to the first row" if measure == "held_out" else "paper, mAP / rank-1"
     heading = ["", *(f"{DATASETS[name]}: {column}" for name in datasets for column in ("mAP", "rank-1", last))]
     rows = [[run.get("title", run["name"])] for run in tree["runs"]]
-    machines = set()
+    everything: list[Any] = []
     for dataset in datasets:
         first: Sequence[float] = ()
         for number, (run, cells) in enumerate(zip(tree["runs"], rows, strict=True)):
-            records = _records(results / "training" / plan, f"{dataset}-{run['name']}", measure)
-            machines |= {_machine(record) for record in records}
-            values = [record[measure]["mAP"] for record in records]
-            cells += [over_seeds(values), over_seeds([record[measure]["rank1"] for record in records])]
+            found = records(results / "training" / plan, f"{dataset}-{run['name']}", measure)
+            everything += found
+            values = [record[measure]["mAP"] for record in found]
+            cells += [over_seeds(values), over_seeds([record[measure]["rank1"] for record in found])]
             cells.append(
                 _difference(values, first)
                 if measure == "held_out"
                 else published(results, dataset, f"{plan}/{run['name']}")
             )
             first = values if number == 0 else first
-    computed = ", ".join(sorted(machines)) or NOTHING
-    return (
-        f"{markdown(heading, rows)}\n\nMean ± standard deviation (number of seeds), percent. Computed on: {computed}."
-    )
+    seeds = "Mean ± standard deviation (number of seeds), percent."
+    return f"{markdown(heading, rows)}\n\n{seeds} {computed_on(everything)}"
 
 
-def _records(folder: Path, run: str, measure: str) -> list[Any]:
+def records(folder: Path, run: str, measure: str) -> list[Any]:
     """The result files of all seeds of a run for which this was measured."""
-    records = [read_result(file) for file in sorted(folder.glob(f"{run}-seed*.json"))]
-    return [record for record in records if record[measure] is not None]
+    found = [read_result(file) for file in sorted(folder.glob(f"{run}-seed*.json"))]
+    return [record for record in found if record[measure] is not None]
 
 
-def _machine(record: Mapping[str, Any]) -> str:
-    return str(record["machine"]["gpu"] if record["device"] == "cuda" else record["machine"]["cpu"])
+def computed_on(found: Iterable[Mapping[str, Any]]) -> str:
+    """A sentence with the processors that computed these results."""
+    machines = {record["machine"]["gpu" if record["device"] == "cuda" else "cpu"] for record in found}
+    return f"Computed on: {', '.join(sorted(machines)) or NOTHING}."
 
 
 def published(results: Path, dataset: str, run: str) -> str:

@@ -89,6 +89,7 @@ def test_every_run_leaves_a_result_and_is_not_made_twice(plan: Path, places: Pla
     assert sorted(results) == [run.file_name for run in runs]
     base, more = results["tiny-base-seed1"], results["tiny-more-seed2"]
     assert base["held_out"]["num_queries"] == 2
+    assert (base["embedding_dim"], base["is_pairwise"]) == (8, False)
     assert base["test"]["num_queries"] == 4
     assert len(base["test"]["first_rank"]) == 4
     assert base["test"]["is_seen"] == [0, 0, 0, 0]

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.speed.measurement import RESULTS
 from docs.build.plots import IMAGES, PLOTS, accuracy_latency, draw, partial_queries, stamp
 from sal_runtime.errors import InputError
+from tests.docs.table1_results import write_test_result
 
 REPORT = next(RESULTS.rglob("eval_market1501_edge.json"))
 """A report with everything that plots show, wherever it is kept."""
@@ -40,7 +41,11 @@ def results(tmp_path: Path) -> Path:
         speed_row("older", "fp32", 9.0, 90.0),
     ]
     (tmp_path / "bundle_speed.json").write_text(json.dumps({"machine": {"cpu": "EPYC"}, "rows": rows}))
-    (tmp_path / "feedback.json").write_text((RESULTS / "feedback.json").read_text())
+    for file in ("feedback.json", "published.json"):
+        (tmp_path / file).write_text((RESULTS / file).read_text())
+    for seed in (1, 2):
+        for recipe in ("dcca", "revise-like"):
+            write_test_result(tmp_path, "table1-osnet", "market1501", recipe, seed, [0.2, 0.1 * seed], [1, 0])
     report = json.loads(REPORT.read_text())
     report["record"]["subject"]["fingerprint"] = "edge's"
     (tmp_path / "eval_edge.json").write_text(json.dumps(report))
