@@ -227,18 +227,17 @@ def tried(results: Path) -> str:
     planned = load_plan(CHOICES)
     ranked, missing = rank_choices(planned, results / "training")
     by_run = {one.run.file_name: one for found in ranked.values() for one in found}
-    complete = ranked.keys() - {(run.dataset, run.recipe) for run in missing}
+    complete = ranked.keys() - {run.recipe for run in missing}
     best = {ranked[key][0].run.file_name for key in complete}
-    rows: dict[str, list[str]] = {}
-    for run in planned:
-        rows.setdefault(run.name, [f"`{run.recipe}`", run.title.partition(": ")[2]])
-    for dataset in QUERIES:
-        for run in planned:
-            if run.dataset == dataset:
-                rows[run.name].append(_held_out(by_run.get(run.file_name), run.file_name in best))
-    queries = {one.run.dataset: one.num_queries for one in by_run.values()}
-    heading = [f"{DATASETS[name]}{f', {queries[name]} queries' if name in queries else ''}" for name in QUERIES]
-    table = markdown(("recipe", "setting", *heading), rows.values())
+    rows = [
+        [
+            f"`{run.recipe}`",
+            run.title.partition(": ")[2],
+            _held_out(by_run.get(run.file_name), run.file_name in best),
+        ]
+        for run in planned
+    ]
+    table = markdown(("recipe", "setting", "held-out mAP"), rows)
     return f"{table}\n\n{len(missing)} of {len(planned)} trainings are not measured yet." if missing else table
 
 
