@@ -20,6 +20,6 @@ def share_one_heap() -> None:
 
 
 def give_memory_back() -> None:
-    """Give the system what was freed, such as encoders that went; glibc keeps it otherwise."""
+    """Give the system what was freed, such as encoders that went; glibc keeps it otherwise. Call it now and then."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

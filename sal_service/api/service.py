@@ -23,6 +23,7 @@ from sal_service.galleries.served import ServedGallery
 from sal_service.governance.audit import AuditLog
 from sal_service.governance.policy import Policy
 from sal_service.governance.retention import due, purge_due
+from sal_service.memory import give_memory_back
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.ingest import LOWEST_SCORE
@@ -274,6 +275,7 @@ class Service:
         for name, served in self.galleries.items():
             served.tidy()
             self._purge_overdue(name, served)
+        give_memory_back()
 
     def _purge_overdue(self, name: str, served: ServedGallery) -> None:
         gallery, policy, now = served.gallery, self.settings.policy, time.time()

@@ -25,7 +25,6 @@ from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.reindex import encode_generation, reindex
 from sal_service.galleries.answers import Page, PictureError, Question, answer
 from sal_service.galleries.remembered import RememberingSearch
-from sal_service.memory import give_memory_back
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
 from sal_service.video.ingest import Ingest
@@ -238,7 +237,6 @@ class ServedGallery:
         """Erase from the file what was removed while it was read, and free past generations; call it every minute."""
         while self._past and time.monotonic() - self._past[0][0] > SWAP_SECONDS:
             self._past.pop(0)[1].close()
-            give_memory_back()
         if self._erase_due:
             self._erase_due = False
             try:

@@ -1,12 +1,16 @@
-"""What glibc does with the memory of a process that serves, each time in a process of its own."""
+"""What glibc does with the memory of a process that serves."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from sal_service.memory import give_memory_back
 
 pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 
@@ -45,3 +49,21 @@ def heaps(shared: bool) -> int:
 def test_threads_share_one_heap() -> None:
     assert heaps(shared=False) >= 2
     assert heaps(shared=True) == 0
+
+
+def test_what_was_freed_below_something_in_use_goes_back_to_the_system() -> None:
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    library, size = ctypes.CDLL(None), 100_000
+    library.malloc.restype = ctypes.c_void_p
+    blocks = [ctypes.c_void_p(library.malloc(size)) for _ in range(2000)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks[:-1]:
+        library.free(block)
+    before = resident_mb()
+    give_memory_back()
+    after = resident_mb()
+    library.free(blocks[-1])
+    assert before - after > 100

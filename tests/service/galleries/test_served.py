@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -352,31 +350,6 @@ def test_another_bundle_takes_over_while_it_is_searched_and_filled(yard: ServedG
     encode = generation.encoder.encode
     expected = encode(np.stack([load_image(yard.gallery.image_path(item), SPEC) for item in items]))
     np.testing.assert_allclose(vectors_of(yard.gallery, [item.uri for item in items]), expected, atol=1e-5)
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
-def test_memory_goes_back_to_the_system_with_the_bundle_that_went(
-    yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was freed below something that is still in use stays with the process otherwise."""
-
-    def resident_mb() -> float:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-    library, size = ctypes.CDLL(None), 100_000
-    library.malloc.restype = ctypes.c_void_p
-    monkeypatch.setattr(module, "SWAP_SECONDS", 0.0)
-    yard.swap(make_calibrated_bundle(tmp_path / "other.bundle", seed=5))
-    blocks = [ctypes.c_void_p(library.malloc(size)) for _ in range(2000)]
-    for block in blocks:
-        ctypes.memset(block, 1, size)
-    for block in blocks[:-1]:
-        library.free(block)
-    before = resident_mb()
-    yard.tidy()
-    after = resident_mb()
-    library.free(blocks[-1])
-    assert before - after > 100
 
 
 def test_a_swap_that_fails_changes_nothing(yard: ServedGallery, tmp_path: Path) -> None:
