@@ -292,10 +292,14 @@ class WatchStore:
             db.execute("UPDATE message SET told = 1 WHERE id = ?", (message_id,))
 
     def images(self, gallery: str) -> list[str]:
-        """The uris of the images of a gallery that messages tell of."""
+        """The uris of the images of a gallery that messages tell of, or will tell of at the end of a track."""
         with self._reading() as db:
-            query = "SELECT DISTINCT uri FROM message WHERE gallery = ? AND uri != ''"
-            return [uri for (uri,) in db.execute(query, (gallery,))]
+            query = (
+                "SELECT uri FROM message WHERE gallery = :gallery AND uri != '' UNION "
+                "SELECT json_extract(best, '$.uri') FROM track "
+                "WHERE NOT ended AND json_extract(best, '$.gallery') = :gallery"
+            )
+            return [uri for (uri,) in db.execute(query, {"gallery": gallery})]
 
     def forget_images(self, gallery: str, uris: Iterable[str]) -> None:
         """Images were removed: their messages lose their texts, and are sent no more."""

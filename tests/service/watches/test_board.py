@@ -332,6 +332,19 @@ def test_removed_images_are_told_of_no_more(yard: Yard) -> None:
     assert yard.store.counts(watch.id).fired == 3
 
 
+def test_the_best_image_of_a_track_is_forgotten_although_no_message_told_of_it(yard: Yard) -> None:
+    """The process was killed after that image was removed, and before the board was told of it."""
+    yard.board.add(watch_for())
+    yard.see(0, yard.good[3])
+    yard.see(1, yard.good[9])
+    assert [message.uri for message in yard.told] == ["crop:door/0.jpg"]
+    yard.gallery.remove(["crop:door/1.jpg"])
+    yard.begin()
+    yard.board.tick(yard.now + QUIET)
+    assert [message.uri for message in yard.told if message.uri.endswith("1.jpg")] == []
+    assert not any(b"crop:door/1.jpg" in file.read_bytes() for file in yard.folder.glob("watches.db*"))
+
+
 def test_images_that_were_removed_while_nobody_looked_are_forgotten(yard: Yard) -> None:
     """The process was killed after an image was removed, and before the board was told of it."""
     watch = watch_for(deliver=(MqttTarget("sal/a"),))
