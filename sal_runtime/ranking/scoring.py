@@ -23,6 +23,8 @@ CHUNK_SCORES = 2**19
 CHUNK_ROWS = 2**14
 GATHER_SHARE = 0.3
 """Up to this share of allowed rows in a chunk, copying them together is cheaper than multiplying all rows."""
+CHUNKS_OF_A_THREAD = 8
+"""Starting a thread for fewer takes longer than it saves."""
 SCORED_ROWS = 1024
 """Rows scored at a time."""
 HEAD_ROWS = 256
@@ -102,7 +104,7 @@ def top_k_by_score(
             _rank_chunk(scored, products, chunk, k, scored_rows, found)
         return found
 
-    threads = min(os.cpu_count() or 1, len(chunks) // 2)  # starting one for less takes longer than it saves
+    threads = min(os.cpu_count() or 1, len(chunks) // CHUNKS_OF_A_THREAD)
     scores, rows = core.best_of_threads(work, threads, k)
     if scores.shape[1] < k or not np.isfinite(scores).all():
         raise InputError("the queries or the gallery hold numbers that are not finite")

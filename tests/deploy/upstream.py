@@ -42,7 +42,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def do_POST(self) -> None:
-        self._answer(str(len(self.rfile.read(int(self.headers["Content-Length"])))).encode())
+        length = int(self.headers["Content-Length"])
+        if len(self.rfile.read(length)) < length:  # the proxy has refused the rest
+            self.close_connection = True
+            return
+        self._answer(str(length).encode())
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)

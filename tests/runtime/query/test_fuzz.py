@@ -22,8 +22,8 @@ from tests.runtime.hostile_queries import Vocabulary, hostile_query, mostly_vali
 from tests.runtime.tiny_bundle import SCHEMA as SMALL
 
 BUNDLE = Path(__file__).parents[3] / "bundles" / "edge"
-NUM_QUERIES = 50_000
-NUM_ASKED, NUM_SCORED = 4_500, 2_000
+NUM_QUERIES = 20_000
+NUM_ASKED, NUM_SCORED = 2_000, 800
 LONGEST_MESSAGE = 1_000
 WIDE = AttributeSchema(
     "wide",

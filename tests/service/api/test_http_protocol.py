@@ -16,8 +16,8 @@ from tests.service.api.small_app import bearer, make_app, serving
 
 
 class Quick(DeadlineProtocol):
-    head_seconds = 0.3
-    request_seconds = 0.6
+    head_seconds = 0.6
+    request_seconds = 1.0
     write_seconds = 0.5
     linger_seconds = 0.3
 
@@ -137,7 +137,7 @@ def test_a_request_in_pieces_and_two_in_one_packet_are_answered(address: tuple[s
 
 def test_a_second_request_on_a_connection_has_its_own_time(address: tuple[str, int]) -> None:
     whole = head("Content-Length: 3") + b"abc"
-    answer = ask(address, *[whole] * 4, pause=0.25)
+    answer = ask(address, *[whole] * 4, pause=0.35)
     assert statuses(answer).count(201) == 4
     answer = ask(address, whole, b"GET /healthz HTTP/1.1\r\nHo", pause=0.05)
     assert statuses(answer).count(201) == 1

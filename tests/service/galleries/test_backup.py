@@ -266,6 +266,12 @@ def test_killed_backups_leave_whole_ones_only(tmp_path: Path) -> None:
     hashes = [{uri: sha256(content) for uri, content in state.items()} for state in states(7, 50_000)]
     assert known(report.path) in hashes
     assert len(backups_of("yard.sal", folder)) > 1
+    now = known(report.path)
+    for backup in backups_of("yard.sal", folder):  # pictures go before items do, and the next backup goes on
+        then, left = known(backup), pictures(backup)
+        assert left.keys() <= then.keys()
+        assert all(now.get(uri) != found for uri, found in then.items() if uri not in left)
+    back_up(path, folder, erase_removed=True)
     for backup in backups_of("yard.sal", folder):
         assert known(backup).keys() == pictures(backup).keys()
 
