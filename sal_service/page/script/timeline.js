@@ -2,6 +2,7 @@
 
 const LANE = 24;
 const MOST_LANES = 12;
+const HALF_A_NAME = 28; // pixels, so that the last one is not cut off
 const TICKS = [1e4, 3e4, 6e4, 3e5, 9e5, 3.6e6, 1.08e7, 4.32e7, 8.64e7, 6.048e8, 2.592e9]; // ms: ten seconds to thirty days
 
 function drawTimeline() {
@@ -26,7 +27,7 @@ function drawTimeline() {
     ...lanes.map((camera) => svg("g", {}, svg("line", { class: "lane", x1: label, x2: width, y1: y(camera), y2: y(camera) }),
       svg("text", { class: "lane-name", x: 0, y: y(camera) + 4 }, shortened(camera, Math.floor(label / 7.5))))),
     ...ticksBetween(start, end, (width - label) / 70).map((time) => svg("g", {}, svg("line", { class: "tick", x1: x(time), x2: x(time), y1: 0, y2: height }),
-      svg("text", { class: "tick-name", x: x(time), y: height + 15 }, tickName(time, end - start)))),
+      svg("text", { class: "tick-name", x: Math.min(x(time), width - HALF_A_NAME), y: height + 15 }, tickName(time, end - start)))),
     ...shown.map(({ hit, time, camera }) => dot(hit, x(time), y(camera)))));
 }
 
