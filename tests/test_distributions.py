@@ -108,8 +108,9 @@ def test_the_source_distribution_is_the_checkout_and_its_tests_run(clone: Path, 
     assert {name for name in names if name.endswith((".sal", ".pyc"))} == set()
     (source,) = tmp_path.iterdir()
     # a few, as it is the checkout: some read the code, some the shipped bundle
-    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/runtime/query", "tests/scripts"]
-    done = subprocess.run([*run, "-m", "not slow"], cwd=source, capture_output=True, text=True, check=False)
+    some = ["tests/runtime/query/test_language.py", "tests/docs/test_reference.py", "tests/scripts/release"]
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
+    done = subprocess.run([*run, *some], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert re.search(r"\d\d passed", done.stdout)
 
