@@ -17,33 +17,17 @@ from pathlib import Path
 import pytest
 
 from scripts.release.distributions import ReleaseError, build, version_of
+from tests.fresh_clone import git, make_clone
 
 REPOSITORY = Path(__file__).parents[1]
-NOBODY = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
-
-pytest.importorskip("build", reason="a source distribution and a wheel are built with it")
-pytest.importorskip("setuptools_scm", reason="the version comes from it")
 pytestmark = pytest.mark.slow
-
-
-def git(folder: Path, *arguments: str) -> str:
-    command = ["git", *NOBODY, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of one commit with the files that git knows here, changed ones as they are."""
+    """A repository of one commit, which is this checkout."""
     folder = tmp_path_factory.mktemp("clone")
-    if not (REPOSITORY / ".git").exists():
-        pytest.skip("not in a git repository")
-    for name in git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name)
-    git(folder, "init", "--quiet")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message", "all")
+    make_clone(folder)
     return folder
 
 

@@ -18,6 +18,7 @@ import pytest
 from scripts.release import wheelhouse
 from scripts.release.application import unpack
 from scripts.release.distributions import REPOSITORY, ReleaseError
+from tests.fresh_clone import make_clone
 
 GALLERY = REPOSITORY / "demo" / "gallery"
 CUT_OFF = ["unshare", "--net", "--map-root-user"]
@@ -44,15 +45,8 @@ def test_a_folder_with_files_is_not_filled(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A wheelhouse of this checkout, changed files as they are."""
-    pytest.importorskip("build", reason="the wheel is built with it")
-    pytest.importorskip("setuptools_scm", reason="the version comes from it")
     folder, clone = tmp_path_factory.mktemp("house"), tmp_path_factory.mktemp("clone")
-    if not (REPOSITORY / ".git").exists():
-        pytest.skip("not in a git repository")
-    shutil.copytree(REPOSITORY, clone, dirs_exist_ok=True, ignore=_what_is_made)
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
-        identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *identity, *command], cwd=clone, check=True)
+    make_clone(clone)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wheelhouse, "REPOSITORY", clone)
         wheelhouse.collect(folder, ["cpu"], platform.machine(), wheelhouse.THIS_PYTHON)
@@ -84,8 +78,7 @@ def test_a_box_without_a_network_installs_and_searches(collected: Path, tmp_path
     assert '"rank": 3' in done.stdout
     with tempfile.TemporaryDirectory() as folder:
         unpack(collected, Path(folder) / "sal")
-        sal = [sys.executable, "-I", f"{folder}/sal", *search]  # nothing of this environment's but its standard library
-        sal[1:1] = ["-S"]
+        sal = [sys.executable, "-S", "-I", f"{folder}/sal", *search]  # of this environment only the standard library
         again = subprocess.run(sal, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout)["hits"] == json.loads(done.stdout)["hits"]
 
@@ -106,9 +99,3 @@ def test_the_papers_of_a_wheelhouse_agree_with_its_wheels(collected: Path) -> No
     hashes = {line.partition("==")[0].partition("[")[0]: line.partition("sha256:")[2] for line in lines if "==" in line}
     assert hashes == {name: one["hashes"][0]["content"] for name, one in described.items()}
     assert len((collected / "licences.txt").read_text().splitlines()) == len(wheels)
-
-
-def _what_is_made(_folder: str, names: list[str]) -> list[str]:
-    return [
-        name for name in names if name in (".git", ".venv", "__pycache__", "build", "dist") or name.startswith(".venv")
-    ]
