@@ -2,6 +2,12 @@
 # make test    everything that CI checks: linters, types, all tests
 # make check   the same without the slow tests, for while you work
 # make lowest  search the demo gallery with the lowest versions of everything that the package accepts
+# make resolve prove that all extras resolve on every supported Python, with their lowest and newest versions
+# make dist    wheel and source distribution of this commit with their hashes, in dist/
+# make wheelhouse  what a box without a network installs from, in wheelhouse/; also EXTRAS=cpu,serve MACHINE=aarch64
+#              PYTHON_VERSION=3.12
+# make app     the same as a folder that Python runs, in sal-app/
+# make site    the documents as a site, in site/
 # make clean   remove what the others made
 # make help    print this text
 #
@@ -11,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check static lowest clean help
+.PHONY: demo test check static lowest resolve dist wheelhouse app site clean help
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -72,9 +78,35 @@ lowest: .venv-lowest/ready
 		--editable '.[$(LOWEST)]'
 	@touch $@
 
+resolve: .venv-release/ready
+	.venv-release/bin/python -m scripts.release.resolution
+
+dist: .venv-release/ready
+	.venv-release/bin/python -m scripts.release.distributions dist
+
+EXTRAS ?= cpu
+MACHINE ?= $(shell uname -m)
+wheelhouse: .venv-release/ready
+	rm -rf wheelhouse
+	.venv-release/bin/python -m scripts.release.wheelhouse wheelhouse --extras '$(EXTRAS)' --machine $(MACHINE) \
+		$(if $(PYTHON_VERSION),--python $(PYTHON_VERSION))
+
+app: wheelhouse
+	rm -rf sal-app
+	.venv-release/bin/python -m scripts.release.application wheelhouse sal-app
+
+# the tools of a release, and nothing of the package
+.venv-release/ready: constraints.txt
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/$(PIP) build packaging setuptools setuptools-scm uv
+	@touch $@
+
+site: .venv/ready
+	.venv/bin/python -m docs.build.site site
+
 help:
 	@sed '/^#/!Q; s/^# \?//' $(firstword $(MAKEFILE_LIST))
 
 clean:
-	rm -rf .venv .venv-demo .venv-lowest build *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-lowest .venv-release build dist wheelhouse sal-app site resolve.log *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sal_runtime.lazy import lazy_names
-from sal_runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle as Bundle
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
     from sal_runtime.query.language import Query as Query
     from sal_runtime.query.language import parse_query as parse_query
     from sal_runtime.query.schema import AttributeSchema as AttributeSchema
+    from sal_runtime.version import __version__ as __version__
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -96,5 +96,6 @@ else:
             "matching.result": ("AskedTerm", "Hit", "SearchResult"),
             "query.language": ("Query", "parse_query"),
             "query.schema": ("AttributeSchema",),
+            "version": ("__version__",),
         },
     )

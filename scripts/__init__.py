@@ -6,5 +6,7 @@ gpu_checks/           checks that need an NVIDIA GPU, recorded as JSON
 install_service.sh    installs what `sal serve` needs; deploy/Dockerfile.* run it
 make_bundle.sh        trains and exports a published bundle
 make_demo_gallery.py  cuts the demo crops out of a video
+lowest_versions.py    the lowest version that is accepted of every package
 prepare_system.sh     checks, or as root installs, the system packages that make needs
+release/              the wheel, the source distribution, and what goes to a box without a network
 """

@@ -18,7 +18,9 @@ verdict.py  `verdict`, the table of a plan whose rows are compared by paired tes
 marks.py    `marked` and `mark_rules` of searches that learn from marks, and their plot
 table1.py   `grid`, `common_counts`, `beside_the_paper`, `comparable`, `against_sal`, `is_measured` and `tried` of the
             systems of the paper's Table 1; their plots are in table1_plots.py
+licences.py `licences`, the table of what an installation brings along
 pages.py    from a template to a document
 reference.py  `docs/api/*.md`, from the docstrings of the public names
 plots.py    `docs/images/*.svg`; needs matplotlib
+site.py     all of it as a site; `python -m docs.build.site`, needs Zensical
 """

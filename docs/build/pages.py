@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.speed.measurement import RESULTS
-from docs.build import budget, groups, marks, table1, tables, verdict
+from docs.build import budget, groups, licences, marks, table1, tables, verdict
 from docs.build.results import decimals, digits, percent, read_result, row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         loader=FileSystemLoader(templates), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"decimals": decimals, "digits": digits, "percent": percent}
+    environment.globals["licences"] = licences.licences
     environment.globals |= {
         "result": lambda file: read_result(results / file),
         "row": row,

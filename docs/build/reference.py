@@ -91,7 +91,7 @@ def described_names() -> list[Described]:
             for home, name in _imported(parse(path)):
                 homes.setdefault((home, name), []).append(package)
         overview = ast.get_docstring(parse(REPOSITORY / top / "__init__.py")) or ""
-        order += re.findall(r"^(\w+)(?:/|\.py\b)", overview, flags=re.MULTILINE)
+        order += re.findall(r"\b(\w+)(?:/|\.py)(?=[, ])", overview)
     names = []
     for (home, name), packages in homes.items():
         package = home.rpartition(".")[0]

@@ -63,7 +63,7 @@ def test_the_checkout_that_an_image_sees_is_code_only() -> None:
     taken = {line[1:] for line in lines if line.startswith("!")}
     assert taken == {
         *("LICENSE", "NOTICE", "README.md", "bundles/edge", "constraints.txt", "pyproject.toml", "sal_*"),
-        *("scripts/install_service.sh", "scripts/prepare_system.sh"),
+        *("scripts/install_service.sh", "scripts/prepare_system.sh", "setup.py"),
     }
 
 
@@ -88,7 +88,7 @@ def test_the_script_installs_a_service_that_works(tmp_path: Path) -> None:
     """From a copy of the files that an image sees."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "sal_*", "bundles/edge", "LICENSE", "NOTICE",
-         "README.md", "constraints.txt", "pyproject.toml", "scripts/*.sh"],
+         "README.md", "constraints.txt", "pyproject.toml", "scripts/*.sh", "setup.py"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in listed.stdout.splitlines():
