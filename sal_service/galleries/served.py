@@ -198,6 +198,8 @@ class ServedGallery:
         singles = [ItemFilter(cameras=[name]) for name in where.cameras]
         singles += [ItemFilter(tracks=[name]) for name in where.tracks]
         singles += [ItemFilter(metadata={key: [text]}) for key, texts in where.metadata.items() for text in texts]
+        if not singles:
+            return []
         gallery = self._generation.gallery
         if len(gallery) == 0 or (len(singles) <= FEW_VALUES and all(gallery.count(single) for single in singles)):
             return []
