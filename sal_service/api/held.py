@@ -1,4 +1,7 @@
-"""What the routes of an app share: the service, who may ask, and the metrics."""
+"""What the routes of an app share: the service, who may ask, and the metrics.
+
+These functions wait for nothing, and are asynchronous so that FastAPI needs no thread to call them.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from sal_service.api.metrics import Metrics
 from sal_service.api.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-def _access(request: Request) -> Access:
+async def _access(request: Request) -> Access:
     return cast(Access, request.app.state.access)
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 from urllib.parse import unquote_plus, urlsplit
@@ -333,13 +333,13 @@ def may(principal: Principal, role: Role) -> bool:
     return role in principal.roles or "admin" in principal.roles
 
 
-def needs(*roles: Role) -> Callable[..., Principal]:
+def needs(*roles: Role) -> Callable[..., Awaitable[Principal]]:
     """A dependency that lets only those in who have one of the roles, and gives them; no roles: anybody with a token.
 
     `principal: Annotated[Principal, Depends(needs("search"))]`
     """
 
-    def dependency(
+    async def dependency(  # waits for nothing; of another function FastAPI would make a task of a thread
         request: Request,
         _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
         _cookie: Annotated[str | None, Security(_COOKIE)],
