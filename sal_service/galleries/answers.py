@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.result import Hit, SearchResult, asked_term
-from sal_runtime.matching.tracks import ask_by_track
+from sal_runtime.matching.tracks import ask_many_by_track
 from sal_runtime.query.language import Query
 from sal_service.galleries.feedback import cosine_share, mean_direction, refine, vectors_of
 from sal_service.galleries.remembered import RememberingSearch
@@ -75,6 +74,15 @@ class Question:
                 parameter="min_likelihood",
             )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a description without marks, best first."""
+        return self.description is not None and not (self.right or self.wrong or self.newest_first)
+
+    def is_alike(self, other: Question) -> bool:
+        """Whether both are plain and differ in their descriptions at most."""
+        return self.is_plain and other.is_plain and replace(self, description=other.description) == other
+
 
 @dataclass(frozen=True)
 class Page:
@@ -105,8 +113,13 @@ class LikenessSearch(PersonSearch):
         self.__dict__.update(copy.copy(search).__dict__)
         self._vector = np.ascontiguousarray(vector, np.float32)
 
-    def ask(self, attrs: str | Query, k: int = 20, *, where: ItemFilter | None = None) -> SearchResult:
-        """The images that are most like the vector; the description is not looked at."""
+    def ask_many(
+        self, descriptions: Sequence[str | Query], k: int = 20, *, where: ItemFilter | None = None
+    ) -> list[SearchResult]:
+        """The images that are most like the vector; the descriptions are not looked at."""
+        return [self._most_like(k, where)] * len(descriptions)
+
+    def _most_like(self, k: int, where: ItemFilter | None) -> SearchResult:
         gallery = self.gallery
         (found,) = gallery.nearest(self._vector[None], k, where)
         hits = tuple(
@@ -141,35 +154,51 @@ def answer(
         InputError: an image to be like, or that was marked, is not in the gallery; or the question cannot be asked.
         ConfigError: a likelihood is asked for, and the bundle is not calibrated.
     """
-    where = question.where or None
+    if question.is_plain:
+        return answer_alike(search, gallery, [question])[0]
     if question.description is not None:
         query = search.parse(question.description)
         if len(gallery) == 0:
             return Page(_of_nobody(search, gallery, query), None)
-        asked: PersonSearch = search
+        asked = search
         if question.right or question.wrong:
             right, wrong = vectors_of(gallery, question.right), vectors_of(gallery, question.wrong)
             share = cosine_share(search.bundle, query)
             asked = search.refined(refine(search.query_vector(query), right, wrong, share))
-        if question.newest_first:
-            return _newest(asked, query, question)
-        return _best(asked, query, question, where)
+        return _newest(asked, query, question) if question.newest_first else _best(asked, [query], question)[0]
     if len(gallery) == 0:
         return Page(_of_nobody(search, gallery, None), None)
     vector = mean_direction(vectors_of(gallery, question.like)) if picture is None else picture
-    return _best(LikenessSearch(search, vector), "", question, where)
+    return _best(LikenessSearch(search, vector), [""], question)[0]
 
 
-def _best(search: PersonSearch, query: Query | str, question: Question, where: ItemFilter | None) -> Page:
-    """The page of the hits, best first."""
+def answer_alike(search: RememberingSearch, gallery: Gallery, questions: Sequence[Question]) -> list[Page]:
+    """Answer plain questions that are alike, in one pass over the vectors; errors are those of `answer`."""
+    queries = [search.parse(question.description or "") for question in questions]
+    if len(gallery) == 0:
+        return [Page(_of_nobody(search, gallery, query), None) for query in queries]
+    return _best(search, queries, questions[0])
+
+
+def _best(search: PersonSearch, queries: Sequence[Query | str], question: Question) -> list[Page]:
+    """For each query, the page of the hits, best first."""
     known = set(question.like)
     wanted = question.offset + question.limit + len(known) + 1
-    ask = partial(ask_by_track, search) if question.by_track else search.ask
-    result = ask(query, wanted, where=where)
+    where = question.where or None
+    if question.by_track:
+        results = ask_many_by_track(search, queries, wanted, where)
+    else:
+        results = search.ask_many(queries, wanted, where=where)
     if question.min_likelihood is not None:
-        result = result.likely(question.min_likelihood)
-    hits = [hit for hit in result.hits if not known.intersection(other.uri for other in (hit, *hit.others))]
-    return _page(result, hits, question)
+        results = [result.likely(question.min_likelihood) for result in results]
+    return [
+        _page(
+            result,
+            [hit for hit in result.hits if not known.intersection(other.uri for other in (hit, *hit.others))],
+            question,
+        )
+        for result in results
+    ]
 
 
 def _newest(search: PersonSearch, query: Query, question: Question) -> Page:

@@ -23,7 +23,8 @@ from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.live import LiveEncoder
 from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.reindex import encode_generation, reindex
-from sal_service.galleries.answers import Page, PictureError, Question, answer
+from sal_service.galleries.answering import Answering
+from sal_service.galleries.answers import Page, PictureError, Question
 from sal_service.galleries.remembered import RememberingSearch
 from sal_service.video.cameras import Camera
 from sal_service.video.detector.detector import Detector
@@ -54,6 +55,7 @@ class Generation:
         gallery: open for reading.
         search: by descriptions.
         encoder: of images.
+        answering: answers questions.
         pictures: encodes pictures to search with; those that come while it works, together.
     """
 
@@ -61,6 +63,7 @@ class Generation:
     bundle: Bundle
     gallery: Gallery
     search: RememberingSearch
+    answering: Answering
     encoder: ImageEncoder
     pictures: LiveEncoder
 
@@ -79,6 +82,7 @@ class Generation:
 
     def close(self) -> None:
         """Free what it holds."""
+        self.answering.close()
         self.pictures.close()
         self.gallery.close()
 
@@ -127,7 +131,6 @@ class ServedGallery:
         self._begun = path.with_name(f".{path.name}.removing")
         self._past: list[tuple[float, Generation]] = []
         self._changed = threading.Condition()
-        self._room = threading.Lock()
         self._swap_turn = threading.Lock()
         self._removals = 0
         self._removal_turn = threading.Lock()  # images are not removed while they are encoded anew
@@ -179,14 +182,11 @@ class ServedGallery:
         """Answer a question; errors are those of `answer`, and those of `Generation.encode`.
 
         A picture is encoded by the bundle whose embeddings it is compared with, also while another one takes over.
-        One answer is computed at a time: ranking uses all cores by itself, and what is left is Python's, which takes
-        turns anyway.
         """
 
         def ask(now: Generation) -> Page:
             picture = None if question.picture is None else now.encode(question.picture)
-            with self._room:
-                return answer(now.search, now.gallery, question, picture)
+            return now.answering.ask(question, picture)
 
         return self._with_generation(ask)
 
@@ -358,7 +358,8 @@ class ServedGallery:
     def _open_generation(self, number: int, bundle: Bundle, encoder: ImageEncoder) -> Generation:
         gallery = Gallery.open(self.gallery.path)
         search = RememberingSearch(bundle, gallery)
-        return Generation(number, bundle, gallery, search, encoder, LiveEncoder(encoder, max_delay=0))
+        pictures = LiveEncoder(encoder, max_delay=0)
+        return Generation(number, bundle, gallery, search, Answering(search, gallery), encoder, pictures)
 
     def _take_over(self, generation: Generation) -> None:
         with self._changed:

@@ -22,7 +22,7 @@ from sal_runtime.images.pixels import load_image
 from sal_runtime.matching.person_search import PersonSearch
 from sal_runtime.matching.scoring import match_scoring, query_information
 from sal_runtime.matching.tracks import ask_by_track
-from sal_service.galleries import remembered
+from sal_service.galleries import answering, remembered
 from sal_service.galleries import served as module
 from sal_service.galleries.answers import PictureError, Question
 from sal_service.galleries.feedback import EVIDENCE, RIGHT, WRONG, cosine_share, refine, vectors_of
@@ -467,15 +467,16 @@ def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: py
 
 def test_one_answer_is_computed_at_a_time(yard: ServedGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, over = threading.Semaphore(0), threading.Event()
-    compute = module.answer
+    compute = answering.answer
 
     def slow(*arguments: object) -> object:
         entered.release()
         assert over.wait(SECONDS)
         return compute(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "answer", slow)
-    asking = [threading.Thread(target=yard.ask, args=[Question("hat")], daemon=True) for _ in range(3)]
+    monkeypatch.setattr(answering, "answer", slow)
+    newest = [Question("hat", newest_first=True, min_likelihood=share / 10) for share in range(3)]  # no two are alike
+    asking = [threading.Thread(target=yard.ask, args=[question], daemon=True) for question in newest]
     for thread in asking:
         thread.start()
     assert entered.acquire(timeout=SECONDS)
