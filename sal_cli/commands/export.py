@@ -20,6 +20,7 @@ from sal_cli.options import (
     refuse_options,
 )
 from sal_cli.parsing import CommandModule
+from sal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
@@ -49,8 +50,12 @@ app = CommandModule()
 
 @app.command("export", epilog="See also: sal eval --bundle BUNDLE, sal search --bundle BUNDLE")
 def export_bundle(  # noqa: PLR0913 - one parameter is one option
-    run: Annotated[Path, typer.Option("--run", help="The folder of a finished `sal train`.")],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write; an existing bundle is replaced whole.")],
+    run: Annotated[Path | None, typer.Option("--run", help="The folder of a finished `sal train`.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", "-b", help="In place of --run: a bundle to which --precision adds encoders."),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
@@ -78,16 +83,23 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     The gate refuses a precision that loses more than 0.5 points (fp16) or 1 point (int8) of mAP or rank-1 against fp32;
     with fewer than 200 queries, only if chance does not explain the loss. Then no bundle is written, unless you give
     --publish-passed. Engines go into the engine store of this machine, never into the bundle; `sal bundle engine`
-    builds them from a bundle.
+    builds them from a bundle. Where the run is not at hand, encoders are added to a bundle; all else in it stays:
+
+    ```
+    sal export --bundle market.bundle --out market.bundle \
+        --dataset market1501 --data DATA --precision int8-trt
+    ```
     """
     from sal_cli.show.terminal import console
     from sal_export.engines import check_engines_can_be_built
-    from sal_export.package import artefacts_for, export_run
+    from sal_export.package import add_precisions, artefacts_for, export_run
+    from sal_runtime.bundle.bundle import open_bundle
     from sal_train.checkpoint import load_finished_run
 
     engines = check_precisions("--trt", trt)
     choices = (*get_args(PrecisionChoice), "int8-trt")
     wanted = artefacts_for(check_words("--precision", precision, choices), engines)
+    _check_source(run, bundle, name, dataset, wanted)
     if wanted == ["fp32"]:
         refuse_options({"--publish-passed": publish_passed}, "a bundle always has fp32; add --precision")
     if dataset is None:
@@ -98,14 +110,32 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
         refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
     trained_on = None if dataset is None else dataset_from(dataset, data)
     steps = console(stderr=True)
-    bundle = export_run(
-        load_finished_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted, publish_passed
-    )
-    print(bundle.path)
+    folder = cache_or_default(cache)
+    if run is not None:
+        written = export_run(load_finished_run(run), out, trained_on, folder, steps, name, wanted, publish_passed)
+    elif bundle is not None and trained_on is not None:
+        written = add_precisions(open_bundle(bundle), out, trained_on, folder, steps, wanted, publish_passed)
+    print(written.path)
     if engines:
-        _build_engines(bundle, engines, compute_capability)
-    if bundle.manifest["refused"]:
+        _build_engines(written, engines, compute_capability)
+    if written.manifest["refused"]:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _check_source(
+    run: Path | None, bundle: Path | None, name: str | None, dataset: str | None, wanted: list[str]
+) -> None:
+    """Check that one of a run and a bundle is named, and that a bundle gets what it needs.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if (run is None) == (bundle is None):
+        raise ConfigError("name what to export: --run for a finished training, or --bundle for a bundle to add to")
+    if bundle is not None:
+        refuse_options({"--name": name}, "a bundle keeps its name; leave it out")
+        if wanted == ["fp32"] or dataset is None:
+            raise ConfigError("--bundle adds encoders that the gate has judged: add --precision and --dataset")
 
 
 def _build_engines(bundle: Bundle, precisions: list[PrecisionChoice], compute_capability: list[str] | None) -> None:
