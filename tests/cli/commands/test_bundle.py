@@ -34,10 +34,11 @@ def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         assert word in out
     assert f"mAP {100 * bundle.manifest['metrics']['mAP']:.1f}" in out
     rows = [line for line in lines if line.startswith("image ")]
-    for row, words in zip(rows, (["fp32", "cpu/cuda/trt"], ["int8", "cpu/cuda"]), strict=True):
-        precision = words[0]
-        assert row.split()[1:3] == words
-        assert f"{bundle.artefact('image_encoder', precision=precision).parity['max_abs']:.1e}" in row
+    shown = [("fp16", "cpu/cuda/trt"), ("fp32", "cpu/cuda/trt"), ("int8", "cpu/cuda"), ("int8", "trt")]
+    for row, (precision, devices) in zip(rows, shown, strict=True):
+        assert row.split()[1:3] == [precision, devices]
+        encoder = bundle.artefact("image_encoder", device=devices.rpartition("/")[2], precision=precision)
+        assert f"{encoder.parity['max_abs']:.1e}" in row
 
 
 def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
