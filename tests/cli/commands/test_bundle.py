@@ -179,6 +179,27 @@ def test_sign_and_verify(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     check_one_error(wrong, 2, "nothing.pem", "No such file")
 
 
+def test_verify_runs_the_gate_on_this_machine(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify = ("bundle", "verify", "--bundle", tiny)
+    gallery = Path(__file__).parents[3] / "demo" / "gallery"
+    code, out, err = run_sal(capsys, *verify, "--gate", gallery)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("processor ")
+    assert lines[1].split() == ["crops", "256"]
+    (row,) = [line.split() for line in lines if line.startswith("image_encoder.onnx")]
+    assert row[1:4] == ["cpu", "1.00000", "-"]
+    assert lines[-1] == "ok"
+    document = json.loads(run_sal(capsys, *verify, "--gate", gallery, "--json")[1])
+    assert (document["ok"], document["crops"], len(document["encoders"])) == (True, 256, 1)
+    check_one_error(run_sal(capsys, *verify), 2, "--key", "--gate")
+    check_one_error(run_sal(capsys, *verify, "--gate", tmp_path / "nowhere"), 2, "there is no such folder")
+    check_one_error(run_sal(capsys, *verify, "--key", tiny / "manifest.json", "--device", "cpu"), 2, "add --gate")
+    code, out, err = run_sal(capsys, *verify, "--gate", gallery, "--device", "cuda")
+    assert code == 1
+    assert "image_encoder.onnx on cuda: device cuda: this ONNX Runtime" in out
+
+
 def test_without_the_library_the_extra_is_named(
     tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
