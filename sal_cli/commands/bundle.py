@@ -120,7 +120,7 @@ def verify(
     every encoder for the device against fp32 on the CPU, on up to 256 of your crops, which need no labels (at least
     65). What it cannot say without labels is how many hits are right.
     """
-    from sal_cli.show.bundle_gate import print_gate
+    from sal_cli.show.bundle import print_gate
     from sal_cli.show.gallery import print_problems
     from sal_runtime.errors import ConfigError
 

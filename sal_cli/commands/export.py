@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -25,6 +27,17 @@ from sal_runtime.errors import ConfigError
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
 
+SourceOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="A bundle to which --precision adds encoders, in place of --run."),
+]
+TrainedOnOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder without .bundle.")
+]
 PrecisionsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,21 +65,13 @@ app = CommandModule()
 def export_bundle(  # noqa: PLR0913 - one parameter is one option
     out: Annotated[Path, typer.Option("--out", help="The bundle to write; an existing bundle is replaced whole.")],
     run: Annotated[Path | None, typer.Option("--run", help="The folder of a finished `sal train`.")] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="In place of --run: a bundle to which --precision adds encoders."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
-    ] = None,
+    bundle: SourceOption = None,
+    dataset: TrainedOnOption = None,
     data: DataOption = None,
     precision: PrecisionsOption = None,
     trt: EnginesOption = None,
     compute_capability: CapabilityOption = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder without .bundle.")
-    ] = None,
+    name: NameOption = None,
     publish_passed: PublishPassedOption = False,
     cache: CacheOption = None,
 ) -> None:
@@ -92,9 +97,7 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     """
     from sal_cli.show.terminal import console
     from sal_export.engines import check_engines_can_be_built
-    from sal_export.package import add_precisions, artefacts_for, export_run
-    from sal_runtime.bundle.bundle import open_bundle
-    from sal_train.checkpoint import load_finished_run
+    from sal_export.package import artefacts_for
 
     engines = check_precisions("--trt", trt)
     choices = (*get_args(PrecisionChoice), "int8-trt")
@@ -109,12 +112,10 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     else:
         refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
     trained_on = None if dataset is None else dataset_from(dataset, data)
-    steps = console(stderr=True)
-    folder = cache_or_default(cache)
-    if run is not None:
-        written = export_run(load_finished_run(run), out, trained_on, folder, steps, name, wanted, publish_passed)
-    elif bundle is not None and trained_on is not None:
-        written = add_precisions(open_bundle(bundle), out, trained_on, folder, steps, wanted, publish_passed)
+    export = _exporter(run, bundle, name)
+    written = export(
+        out, trained_on, cache_or_default(cache), console(stderr=True), precisions=wanted, publish_passed=publish_passed
+    )
     print(written.path)
     if engines:
         _build_engines(written, engines, compute_capability)
@@ -136,6 +137,17 @@ def _check_source(
         refuse_options({"--name": name}, "a bundle keeps its name; leave it out")
         if wanted == ["fp32"] or dataset is None:
             raise ConfigError("--bundle adds encoders that the gate has judged: add --precision and --dataset")
+
+
+def _exporter(run: Path | None, bundle: Path | None, name: str | None) -> Callable[..., Bundle]:
+    """The export of a run, or the one that adds to a bundle."""
+    from sal_export.package import add_precisions, export_run
+    from sal_runtime.bundle.bundle import open_bundle
+    from sal_train.checkpoint import load_finished_run
+
+    if run is not None:
+        return partial(export_run, load_finished_run(run), name=name)
+    return partial(add_precisions, open_bundle(bundle))
 
 
 def _build_engines(bundle: Bundle, precisions: list[PrecisionChoice], compute_capability: list[str] | None) -> None:
