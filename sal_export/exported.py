@@ -68,6 +68,24 @@ class ExportedEncoder:
         return entry | {key: value for key, value in optional.items() if value}
 
 
+def encoder_from_manifest(entry: Mapping[str, Any], content: bytes) -> ExportedEncoder:
+    """An encoder of a bundle, to make others from.
+
+    Args:
+        entry: in `artefacts` of the manifest.
+        content: of its file.
+    """
+    return ExportedEncoder(
+        role=entry["role"],
+        file=entry["file"],
+        precision=entry["precision"],
+        devices=tuple(entry["devices"]),
+        content=content,
+        producer=entry["producer"],
+        parity=Parity(**entry["parity"]),
+    )
+
+
 def print_gate(encoders: Sequence[ExportedEncoder], console: Console) -> None:
     """Print the findings of the gates, one column for each image encoder, and what the verdicts rest on."""
     table = Table(title="export gate", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

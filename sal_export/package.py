@@ -1,4 +1,4 @@
-"""`sal export`: a trained run to a bundle, through the gates."""
+"""`sal export`: a trained run to a bundle, or a bundle to one with further encoders, through the gates."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rich.console import Console
 from sal_export.bundle_writing import check_destination
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
 from sal_export.engines import MADE_BY
-from sal_export.exported import ExportedEncoder, print_gate
-from sal_export.gates.inputs import GateInputs, drawn_crops, gate_inputs
+from sal_export.exported import ExportedEncoder, encoder_from_manifest, print_gate
+from sal_export.gates.inputs import GateCrops, drawn_crops, gate_crops, gate_inputs
 from sal_export.gates.parity import Comparison, compare_with, measure_parity, missed_limits
 from sal_export.heads import UnitHead, unit_head
 from sal_export.onnx_export import OPSET, export_onnx
 from sal_export.precisions.reduced_precision import reduced_encoders, retrieval_task
 from sal_export.publish import publish
 from sal_runtime.arrays import AnyArray, Float32Array, Precision, UInt8Array
-from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, Bundle
+from sal_runtime.bundle.bundle import ATTRIBUTE_ROLE, GOLDEN, HEADS, IMAGE_ROLE, MODEL_CARD, Bundle
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError, ParityError
 from sal_runtime.images.spec import ImageSpec
@@ -77,14 +77,14 @@ def export_run(
     """
     _check_before_work(run, out, dataset, precisions)
     spec = ImageSpec(run.config.model.height, run.config.model.width)
-    inputs = gate_inputs(run, spec, dataset)
-    attribute, images = _judged_encoders(run, spec, inputs, dataset, cache_dir, precisions, console)
-    print_gate(images, console)
-    refused = [encoder for encoder in images if encoder.refusals]
-    passed = [encoder for encoder in images if not encoder.refusals]
-    if refused and not publish_passed:
-        raise _refusal(refused, passed)
-    head = unit_head(run.networks, _embed(run, inputs.crops))
+    crops, vectors = gate_inputs(run, spec, dataset)
+    attribute, image = fp32_encoders(run, spec, crops, vectors, console)
+    images = [image]
+    if dataset is not None and not set(precisions) <= {"fp32"}:
+        task = retrieval_task(dataset, run.statistics, spec, attribute.content, cache_dir)
+        images = reduced_encoders(image, crops, task, precisions, console)
+    passed, refused = _verdicts(images, publish_passed, console)
+    head = unit_head(run.networks, _embed(run, crops.crops))
     same = 100 * head.error["same_decision"]
     console.print(f"attribute head on unit vectors: {same:.2f} % of the decisions of C_att", highlight=False)
     manifest = build_manifest(run, spec, [attribute, *passed], head, name or bundle_name(out))
@@ -116,21 +116,75 @@ def _check_before_work(run: Run, out: Path, dataset: SearchDataset | None, preci
     check_destination(out)
 
 
-def _judged_encoders(
-    run: Run,
-    spec: ImageSpec,
-    inputs: GateInputs,
-    dataset: SearchDataset | None,
+def add_precisions(
+    bundle: Bundle,
+    out: Path,
+    dataset: SearchDataset,
     cache_dir: Path,
-    precisions: Sequence[str],
     console: Console,
-) -> tuple[ExportedEncoder, list[ExportedEncoder]]:
-    """The attribute encoder, and the image encoders in all precisions, with the findings of the gates."""
-    attribute, image = fp32_encoders(run, spec, inputs, console)
-    if dataset is None or set(precisions) <= {"fp32"}:
-        return attribute, [image]
-    task = retrieval_task(dataset, run.statistics, spec, attribute.content, cache_dir)
-    return attribute, reduced_encoders(run, image, inputs, task, precisions, console)
+    precisions: Sequence[str],
+    publish_passed: bool = False,
+) -> Bundle:
+    """Write a bundle again with further image encoders, made of its fp32 encoder; its run is not needed.
+
+    All else stays as it is, the fingerprint and the other encoders among it.
+
+    Args:
+        bundle: opened.
+        out: as for `export_run`; it may be the bundle itself.
+        dataset: the data that the bundle was trained on.
+        cache_dir: of decoded images.
+        console: for progress and the table of the gates; standard error.
+        precisions: any of `fp16`, `int8` and `int8-trt`; replaces encoders that are there.
+        publish_passed: as for `export_run`.
+
+    Raises:
+        ParityError: a precision is refused; nothing is written.
+        InputError: the data set does not have the words of the bundle.
+        BundleError: `out` cannot be written.
+    """
+    check_destination(out)
+    spec, training = bundle.image_spec, bundle.manifest["training"]
+    entries = bundle.manifest["artefacts"]
+    reference = next(
+        encoder_from_manifest(entry, bundle.read_bytes(entry["file"]))
+        for entry in entries
+        if (entry["role"], entry["precision"]) == (IMAGE_ROLE, "fp32")
+    )
+    task = retrieval_task(
+        dataset, bundle.statistics, spec, bundle.read_bytes(bundle.artefact(ATTRIBUTE_ROLE).file), cache_dir
+    )
+    encoders = reduced_encoders(reference, gate_crops(training, spec, dataset), task, precisions, console)
+    passed, refused = _verdicts(encoders, publish_passed, console)
+    tried = {encoder.file for encoder in encoders[1:]}
+    manifest = {key: value for key, value in bundle.manifest.items() if key not in ("files", "fingerprint")}
+    manifest["artefacts"] = [
+        *(entry for entry in entries if entry["file"] not in tried),
+        *(encoder.manifest_entry() for encoder in passed[1:]),
+    ]
+    manifest["refused"] = [
+        *(entry for entry in bundle.manifest.get("refused", []) if entry["file"] not in tried),
+        *(encoder.manifest_entry() for encoder in refused),
+    ]
+    kept = [file for file in bundle.manifest["files"] if file not in {*tried, MODEL_CARD}]
+    files = {file: bundle.read_bytes(file) for file in kept} | {encoder.file: encoder.content for encoder in passed[1:]}
+    return publish(out, manifest, files, bundle.schema)
+
+
+def _verdicts(
+    images: Sequence[ExportedEncoder], publish_passed: bool, console: Console
+) -> tuple[list[ExportedEncoder], list[ExportedEncoder]]:
+    """The encoders that passed and those that are refused, both printed.
+
+    Raises:
+        ParityError: one is refused, and not `publish_passed`.
+    """
+    print_gate(images, console)
+    refused = [encoder for encoder in images if encoder.refusals]
+    passed = [encoder for encoder in images if not encoder.refusals]
+    if refused and not publish_passed:
+        raise _refusal(refused, passed)
+    return passed, refused
 
 
 def bundle_name(out: Path) -> str:
@@ -157,7 +211,7 @@ def artefacts_for(precisions: Sequence[str], engines: Sequence[Precision]) -> li
 
 
 def fp32_encoders(
-    run: Run, spec: ImageSpec, inputs: GateInputs, console: Console
+    run: Run, spec: ImageSpec, crops: GateCrops, vectors: Float32Array, console: Console
 ) -> tuple[ExportedEncoder, ExportedEncoder]:
     """Export the attribute and the image encoder in fp32, and compare them with PyTorch.
 
@@ -168,11 +222,10 @@ def fp32_encoders(
     console.print("exporting fp32")
     attribute = export_onnx(attribute_module, torch.zeros(2, run.schema.num_bits), "attributes")
     image = export_onnx(image_module, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8), "images")
-    vectors = inputs.vectors
     torch_attribute, torch_image = _torch_encode(attribute_module.eval()), _torch_encode(image_module.eval())
-    console.print(f"comparing with PyTorch on {inputs.described.partition(',')[0]}", highlight=False)
+    console.print(f"comparing with PyTorch on {crops.described.partition(',')[0]}", highlight=False)
     attribute_source = compare_with(torch_attribute, "PyTorch", vectors, None, "training category vectors")
-    image_source = compare_with(torch_image, "PyTorch", inputs.crops, attribute_source.reference, inputs.described)
+    image_source = compare_with(torch_image, "PyTorch", crops.crops, attribute_source.reference, crops.described)
     return _fp32(ATTRIBUTE_ROLE, attribute, attribute_source), _fp32(IMAGE_ROLE, image, image_source)
 
 

@@ -220,6 +220,7 @@ def test_small_data_passes_the_gate_in_every_precision(
     cosines = calibration["mean_cosine_by_method"]
     assert set(cosines) == {"minmax", "percentile", "entropy", "mse"}
     assert cosines[calibration["method"]] == max(cosines.values())
+    check_encoders_added(capsys, world, out, tmp_path / "added")
     report = evaluate(capsys, world, "--bundle", out, "--no-partial", "--precision", "int8")
     assert report["mAP"] == pytest.approx(images[2].metrics["mAP"], abs=1e-6)
     # the engine lies in the store, and its line says what was proven
@@ -232,6 +233,37 @@ def test_small_data_passes_the_gate_in_every_precision(
     )
     assert code == 0
     assert [engine["path"] for engine in json.loads(again)["engines"]] == [str(plan)]
+
+
+def check_encoders_added(capsys: Capsys, world: World, exported: Path, out: Path) -> None:
+    """A bundle without a run gets the encoders that an export of the run makes, and keeps all else."""
+    command = ("export", "--bundle", world.bundle, "--out", out, "--dataset", world.data, "--cache", world.cache)
+    code, printed, err = run_sal(capsys, *command, "--precision", "fp16", "--precision", "int8-trt")
+    assert (code, printed) == (0, f"{out}\n"), err
+    wanted, before, added = (open_bundle(path) for path in (exported, world.bundle, out))
+    assert (added.name, added.fingerprint) == (before.name, before.fingerprint)
+    for key in ("calibration", "metrics", "training"):
+        assert added.manifest[key] == before.manifest[key]
+    assert [artefact.file for artefact in added.artefacts] == [
+        *(artefact.file for artefact in before.artefacts),
+        "image_encoder.fp16.onnx",
+        "image_encoder.int8.trt.onnx",
+    ]
+    for file in ("image_encoder.fp16.onnx", "image_encoder.int8.trt.onnx"):
+        assert added.read_bytes(file) == wanted.read_bytes(file)
+        entries = [entry for entry in wanted.manifest["artefacts"] if entry["file"] == file]
+        assert [entry for entry in added.manifest["artefacts"] if entry["file"] == file] == entries
+
+
+def test_a_bundle_gets_only_encoders_that_the_gate_can_judge(world: World, tmp_path: Path, capsys: Capsys) -> None:
+    export = ("export", "--out", tmp_path / "b")
+    check_one_error(run_sal(capsys, *export), 2, "--run", "--bundle")
+    check_one_error(run_sal(capsys, *export, "--run", world.run, "--bundle", world.bundle), 2, "name what to export")
+    add = (*export, "--bundle", world.bundle)
+    check_one_error(run_sal(capsys, *add, "--precision", "fp16"), 2, "--precision and --dataset")
+    check_one_error(run_sal(capsys, *add, "--dataset", world.data), 2, "--precision and --dataset")
+    check_one_error(run_sal(capsys, *add, "--name", "other"), 2, "a bundle keeps its name")
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_cannot_be_written_is_refused_before_the_work(

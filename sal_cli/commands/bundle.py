@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from sal_cli.options import COMPUTE, EXIT_FAILED, CapabilityOption, JsonOption, PrecisionChoice, check_precisions
+from sal_cli.options import (
+    COMPUTE,
+    EXIT_FAILED,
+    CapabilityOption,
+    JsonOption,
+    PrecisionChoice,
+    check_precisions,
+    refuse_options,
+)
 from sal_cli.parsing import CommandModule
 
 app = CommandModule(help="Look into a bundle, sign it, and hand it to other inference servers.")
@@ -83,25 +91,58 @@ def sign(
         print(signature)
 
 
-@app.command(epilog="See also: sal bundle sign --bundle BUNDLE --key private.pem")
+@app.command(epilog="See also: sal bundle sign --bundle BUNDLE --key private.pem, sal doctor, docs/edge_box.md")
 def verify(
     bundle: SignedOption,
-    key: Annotated[Path, typer.Option("--key", help="The file of the public key of the signer (PEM).")],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Check the signature with the signer's public key, a file (PEM).")
+    ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option("--gate", metavar="CROPS", help="Compare the encoders with fp32 on a folder of crops of people."),
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda", "trt"] | None,
+        typer.Option("--device", rich_help_panel=COMPUTE, help="With --gate: run the encoders here. Default: cpu."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a bundle is exactly what the owner of a key signed.
+    """Check that a bundle is what the owner of a key signed, and that its encoders do on this machine what they should.
 
-    The exit code is 1 if the bundle differs or is not signed:
+    The exit code is 1 if the bundle differs or is not signed, or if an encoder misses a limit of the gate:
 
     ```
     sal bundle verify --bundle market.bundle --key public.pem
+    sal bundle verify --bundle bundles/edge --gate demo/gallery
     ```
-    """
-    from sal_cli.show.gallery import print_problems
-    from sal_export.interop.signing import verify_bundle
 
-    problems = verify_bundle(bundle, key)
-    print_problems(problems, as_json=as_json)
+    The numbers of a reduced precision depend on the processor. --gate measures them here, beside those of the export:
+    every encoder for the device against fp32 on the CPU, on up to 256 of your crops, which need no labels (at least
+    65). What it cannot say without labels is how many hits are right.
+    """
+    from sal_cli.show.bundle import print_gate
+    from sal_cli.show.gallery import print_problems
+    from sal_runtime.errors import ConfigError
+
+    if key is None and gate is None:
+        raise ConfigError("name what to check: --key for the signature, --gate for the encoders on this machine")
+    if gate is None:
+        refuse_options({"--device": device}, "no encoder is run; add --gate")
+    problems: list[str] = []
+    if key is not None:
+        from sal_export.interop.signing import verify_bundle
+
+        problems = verify_bundle(bundle, key)
+    if gate is None or problems:  # what is not what was signed is not run
+        print_problems(problems, as_json=as_json)
+    else:
+        from sal_export.gates.on_box import gate_crops_of, judge_on_box
+        from sal_runtime.bundle.bundle import open_bundle
+
+        opened = open_bundle(bundle)
+        report = judge_on_box(opened, gate_crops_of(opened, gate), device or "cpu")
+        print_gate(report, as_json=as_json)
+        problems = report.problems
     if problems:
         raise typer.Exit(EXIT_FAILED)
 

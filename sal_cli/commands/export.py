@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -20,10 +22,22 @@ from sal_cli.options import (
     refuse_options,
 )
 from sal_cli.parsing import CommandModule
+from sal_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from sal_runtime.bundle.bundle import Bundle
 
+SourceOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="A bundle to which --precision adds encoders, in place of --run."),
+]
+TrainedOnOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder without .bundle.")
+]
 PrecisionsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,19 +63,15 @@ app = CommandModule()
 
 @app.command("export", epilog="See also: sal eval --bundle BUNDLE, sal search --bundle BUNDLE")
 def export_bundle(  # noqa: PLR0913 - one parameter is one option
-    run: Annotated[Path, typer.Option("--run", help="The folder of a finished `sal train`.")],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write; an existing bundle is replaced whole.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", help="The data set of the run. Without it the gate compares on drawn pedestrians."),
-    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="The folder of a finished `sal train`.")] = None,
+    bundle: SourceOption = None,
+    dataset: TrainedOnOption = None,
     data: DataOption = None,
     precision: PrecisionsOption = None,
     trt: EnginesOption = None,
     compute_capability: CapabilityOption = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="The name of the bundle. Default: that of its folder without .bundle.")
-    ] = None,
+    name: NameOption = None,
     publish_passed: PublishPassedOption = False,
     cache: CacheOption = None,
 ) -> None:
@@ -78,16 +88,21 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     The gate refuses a precision that loses more than 0.5 points (fp16) or 1 point (int8) of mAP or rank-1 against fp32;
     with fewer than 200 queries, only if chance does not explain the loss. Then no bundle is written, unless you give
     --publish-passed. Engines go into the engine store of this machine, never into the bundle; `sal bundle engine`
-    builds them from a bundle.
+    builds them from a bundle. Where the run is not at hand, encoders are added to a bundle; all else in it stays:
+
+    ```
+    sal export --bundle market.bundle --out market.bundle \
+        --dataset market1501 --data DATA --precision int8-trt
+    ```
     """
     from sal_cli.show.terminal import console
     from sal_export.engines import check_engines_can_be_built
-    from sal_export.package import artefacts_for, export_run
-    from sal_train.checkpoint import load_finished_run
+    from sal_export.package import artefacts_for
 
     engines = check_precisions("--trt", trt)
     choices = (*get_args(PrecisionChoice), "int8-trt")
     wanted = artefacts_for(check_words("--precision", precision, choices), engines)
+    _check_source(run, bundle, name, dataset, wanted)
     if wanted == ["fp32"]:
         refuse_options({"--publish-passed": publish_passed}, "a bundle always has fp32; add --precision")
     if dataset is None:
@@ -97,15 +112,42 @@ def export_bundle(  # noqa: PLR0913 - one parameter is one option
     else:
         refuse_options({"--compute-capability": compute_capability}, "no engine is built; add --trt")
     trained_on = None if dataset is None else dataset_from(dataset, data)
-    steps = console(stderr=True)
-    bundle = export_run(
-        load_finished_run(run), out, trained_on, cache_or_default(cache), steps, name, wanted, publish_passed
+    export = _exporter(run, bundle, name)
+    written = export(
+        out, trained_on, cache_or_default(cache), console(stderr=True), precisions=wanted, publish_passed=publish_passed
     )
-    print(bundle.path)
+    print(written.path)
     if engines:
-        _build_engines(bundle, engines, compute_capability)
-    if bundle.manifest["refused"]:
+        _build_engines(written, engines, compute_capability)
+    if written.manifest["refused"]:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _check_source(
+    run: Path | None, bundle: Path | None, name: str | None, dataset: str | None, wanted: list[str]
+) -> None:
+    """Check that one of a run and a bundle is named, and that a bundle gets what it needs.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if (run is None) == (bundle is None):
+        raise ConfigError("name what to export: --run for a finished training, or --bundle for a bundle to add to")
+    if bundle is not None:
+        refuse_options({"--name": name}, "a bundle keeps its name; leave it out")
+        if wanted == ["fp32"] or dataset is None:
+            raise ConfigError("--bundle adds encoders that the gate has judged: add --precision and --dataset")
+
+
+def _exporter(run: Path | None, bundle: Path | None, name: str | None) -> Callable[..., Bundle]:
+    """The export of a run, or the one that adds to a bundle."""
+    from sal_export.package import add_precisions, export_run
+    from sal_runtime.bundle.bundle import open_bundle
+    from sal_train.checkpoint import load_finished_run
+
+    if run is not None:
+        return partial(export_run, load_finished_run(run), name=name)
+    return partial(add_precisions, open_bundle(bundle))
 
 
 def _build_engines(bundle: Bundle, precisions: list[PrecisionChoice], compute_capability: list[str] | None) -> None:

@@ -181,6 +181,23 @@ def missed_limits(parity: Parity, precision: Precision) -> tuple[str, ...]:
     return tuple(missed)
 
 
+def share_of_limits(parity: Parity, precision: Precision) -> float:
+    """Largest share of a limit of its precision that an encoder uses up: 0 for the source itself, above 1 is a miss."""
+    limits = LIMITS[precision]
+    shares = [0.0 if limits.max_abs is None else parity.max_abs / limits.max_abs]
+    shares += [
+        (1.0 - value) / (1.0 - limit)
+        for value, limit in (
+            (parity.min_cosine, limits.min_cosine),
+            (parity.p1_cosine, limits.p1_cosine),
+            (parity.mean_cosine, limits.mean_cosine),
+            (parity.top10_agreement, limits.top10_agreement),
+        )
+        if value is not None and limit is not None
+    ]
+    return max(shares)
+
+
 def in_chunks(encode: EncodeBatch, inputs: AnyArray) -> Float32Array:
     """Encode any number of inputs, at most `MAX_BATCH` at a time."""
     return np.concatenate([encode(inputs[start : start + MAX_BATCH]) for start in range(0, len(inputs), MAX_BATCH)])

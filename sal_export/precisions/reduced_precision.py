@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from sal_export.exported import ExportedEncoder
-from sal_export.gates.inputs import GateInputs
+from sal_export.gates.inputs import GateCrops
 from sal_export.gates.parity import Comparison, compare_with, in_chunks, measure_parity, missed_limits
 from sal_export.gates.retrieval import Retrieval, Task, loss_of, measure_retrieval, refusals
-from sal_export.onnx_export import export_onnx
-from sal_export.precisions.half_precision import half_image_encoder
+from sal_export.precisions.half_precision import half_precision
 from sal_export.precisions.int8 import (
     CALIBRATION_BATCH,
     METHODS,
@@ -32,14 +30,13 @@ from sal_runtime.engines.devices import open_backend
 from sal_runtime.errors import ConfigError, ParityError
 from sal_runtime.images.spec import ImageSpec
 from sal_runtime.query.statistics import AttributeStatistics
-from sal_train.checkpoint import Run
 from sal_train.datasets.splits import SearchDataset
 from sal_train.datasets.street import in_words_of
 from sal_train.evaluation.full_queries import encode_descriptions
 from sal_train.evaluation.protocol import protocol_of_test_split
 from sal_train.images.cache import load_images
 
-FP16_NOTE = "torch, backbone fp16; ONNX Runtime computes it in fp32 on a CPU, so only a GPU proves its numerics"
+FP16_NOTE = "{} with its trunk in fp16; ONNX Runtime computes it in fp32 on a CPU, so only a GPU proves its numerics"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +87,13 @@ def retrieval_task(
 
 
 def reduced_encoders(
-    run: Run, reference: ExportedEncoder, inputs: GateInputs, task: Task, precisions: Sequence[str], console: Console
+    reference: ExportedEncoder, crops: GateCrops, task: Task, precisions: Sequence[str], console: Console
 ) -> list[ExportedEncoder]:
     """Make the image encoders of reduced precision and judge them by the gates.
 
     Args:
-        run: gives the networks.
         reference: the exported fp32 image encoder.
-        inputs: crops of the training split.
+        crops: of the training split.
         task: gallery and queries of the retrieval gate.
         precisions: any of `fp16`, `int8` and `int8-trt`.
         console: for progress; standard error.
@@ -110,47 +106,42 @@ def reduced_encoders(
     """
     backend = open_backend(reference.content)
     retrieval = measure_retrieval(reference.file, backend.run, task, console)
-    comparison = compare_with(backend.run, reference.file, inputs.crops, task.queries, inputs.described)
+    comparison = compare_with(backend.run, reference.file, crops.crops, task.queries, crops.described)
     gate = Gate(comparison, task, retrieval, console)
     encoders = [dataclasses.replace(reference, retrieval=retrieval)]
     if "fp16" in precisions:
-        console.print("exporting fp16")
-        encoders.append(gate.judged(_fp16(run, reference)))
+        encoders.append(gate.judged(_fp16(reference)))
     for precision, layout in (("int8", U8S8), ("int8-trt", S8S8)):
         if precision in precisions:
-            encoders.append(gate.judged(_int8(reference, inputs, comparison, layout, console)))
+            encoders.append(gate.judged(_int8(reference, crops, comparison, layout, console)))
     return encoders
 
 
-def _fp16(run: Run, reference: ExportedEncoder) -> ExportedEncoder:
-    model = run.config.model
-    example = torch.zeros(2, model.height, model.width, 3, dtype=torch.uint8)
-    content = export_onnx(half_image_encoder(run.networks), example, "images")
+def _fp16(reference: ExportedEncoder) -> ExportedEncoder:
     return dataclasses.replace(
         reference,
         file="image_encoder.fp16.onnx",
         precision="fp16",
-        devices=("cpu", "cuda", "trt"),
-        content=content,
-        producer=FP16_NOTE,
+        content=half_precision(reference.content),
+        producer=FP16_NOTE.format(reference.file),
     )
 
 
 def _int8(
-    reference: ExportedEncoder, inputs: GateInputs, comparison: Comparison, layout: Layout, console: Console
+    reference: ExportedEncoder, crops: GateCrops, comparison: Comparison, layout: Layout, console: Console
 ) -> ExportedEncoder:
     """The calibration whose embeddings are closest to fp32's, measured on crops that it was not calibrated on."""
-    usable = len(inputs.calibration) // CALIBRATION_BATCH * CALIBRATION_BATCH
+    usable = len(crops.calibration) // CALIBRATION_BATCH * CALIBRATION_BATCH
     if not usable:
         raise ConfigError(
             f"int8 needs {CALIBRATION_BATCH} training crops to calibrate on, apart from those of the gates; got "
-            f"{len(inputs.calibration)}; leave int8 out or train on more images"
+            f"{len(crops.calibration)}; leave int8 out or train on more images"
         )
-    crops = inputs.calibration[:usable]
+    calibration_crops = crops.calibration[:usable]
     candidates = {}
     for number, method in enumerate(METHODS, 1):
         console.print(f"calibrating int8 {layout.name} on {usable} crops: {method} ({number} of {len(METHODS)})")
-        candidates[method] = quantise(reference.content, crops, method, layout)
+        candidates[method] = quantise(reference.content, calibration_crops, method, layout)
     cosines = {method: _mean_cosine(content, comparison) for method, content in candidates.items()}
     best = max(cosines, key=lambda method: cosines[method])
     calibration: dict[str, Any] = {
@@ -158,8 +149,8 @@ def _int8(
         "method": best,
         "mean_cosine_by_method": cosines,
         "crops": usable,
-        "crops_sha256": calibration_hash(crops),
-        "data": inputs.described.partition(",")[0],
+        "crops_sha256": calibration_hash(calibration_crops),
+        "data": crops.described.partition(",")[0],
         "processor": {"name": cpu_name(), "int8_instructions": int8_instructions()},
     }
     return dataclasses.replace(

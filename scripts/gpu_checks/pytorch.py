@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sal_export.encoders import DeployedImageEncoder
-from sal_export.precisions.half_precision import half_image_encoder
 from sal_runtime.errors import BackendError
 from sal_train.checkpoint import load_run
+from scripts.gpu_checks.half_network import half_image_encoder
 from scripts.gpu_checks.measures import CheckedEncoder
 
 WARM_UP = 3

@@ -15,6 +15,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.release.bill import Package, bill_of_materials, needed_by, read_wheel
@@ -48,7 +49,7 @@ def collect(out: Path, extras: list[str], machine: str, python: str) -> list[Pac
         raise ReleaseError(f"{out} holds files; give an empty folder, so that nothing else is taken along")
     wheel, sdist = build(REPOSITORY, out)
     sdist.unlink()
-    _download(f"{wheel}[{','.join(extras)}]", out, machine, python)
+    download([f"{wheel}[{','.join(extras)}]"], out, machine, python)
     wheels = {path: read_wheel(path) for path in sorted(out.glob("*.whl"))}
     packages = {package.name: package for package in wheels.values()}
     ours = packages.pop(wheels[wheel].name)
@@ -65,11 +66,15 @@ def collect(out: Path, extras: list[str], machine: str, python: str) -> list[Pac
     return list(packages.values())
 
 
-def _download(requirement: str, out: Path, machine: str, python: str) -> None:
-    """Let pip choose and download wheels."""
+def download(requirements: Sequence[str], out: Path, machine: str, python: str) -> None:
+    """Let pip choose and download the wheels of requirements and of what they need; arguments as for `collect`.
+
+    Raises:
+        subprocess.CalledProcessError: pip found no wheel for such a box; it has said which.
+    """
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--dest", str(out)]
     command += ["--constraint", str(REPOSITORY / "constraints.txt"), "--only-binary=:all:"]
-    subprocess.run([*command, *_options_for(machine, python), requirement], check=True)
+    subprocess.run([*command, *_options_for(machine, python), *requirements], check=True)
 
 
 def _options_for(machine: str, python: str) -> list[str]:

@@ -9,7 +9,6 @@ import torch
 
 from sal_export.encoders import DeployedImageEncoder
 from sal_export.onnx_export import export_onnx
-from sal_export.precisions.half_precision import half_image_encoder
 from sal_train.backbones.pretrained import load_pretrained
 from sal_train.config import ModelConfig
 from sal_train.networks import Networks
@@ -54,12 +53,11 @@ def lively(name: str) -> Networks:
 
 
 @functools.cache
-def exported_image_encoder(name: str, half: bool = False) -> bytes:
-    """The .onnx file of `lively(name)`, in fp32 or fp16."""
+def exported_image_encoder(name: str) -> bytes:
+    """The .onnx file of `lively(name)` in fp32."""
     networks = lively(name)
-    module = half_image_encoder(networks) if half else DeployedImageEncoder(networks)
     size = (2, networks.config.height, networks.config.width, 3)
-    return export_onnx(module, torch.zeros(size, dtype=torch.uint8), "images")
+    return export_onnx(DeployedImageEncoder(networks), torch.zeros(size, dtype=torch.uint8), "images")
 
 
 def smooth_crops(count: int, seed: int = 0) -> np.ndarray:

@@ -34,10 +34,11 @@ def test_show_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         assert word in out
     assert f"mAP {100 * bundle.manifest['metrics']['mAP']:.1f}" in out
     rows = [line for line in lines if line.startswith("image ")]
-    for row, words in zip(rows, (["fp32", "cpu/cuda/trt"], ["int8", "cpu/cuda"]), strict=True):
-        precision = words[0]
-        assert row.split()[1:3] == words
-        assert f"{bundle.artefact('image_encoder', precision=precision).parity['max_abs']:.1e}" in row
+    shown = [("fp16", "cpu/cuda/trt"), ("fp32", "cpu/cuda/trt"), ("int8", "cpu/cuda"), ("int8", "trt")]
+    for row, (precision, devices) in zip(rows, shown, strict=True):
+        assert row.split()[1:3] == [precision, devices]
+        encoder = bundle.artefact("image_encoder", device=devices.rpartition("/")[2], precision=precision)
+        assert f"{encoder.parity['max_abs']:.1e}" in row
 
 
 def test_show_of_a_bundle_of_which_little_is_known(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +177,27 @@ def test_sign_and_verify(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "heads.npz" in document["problems"][0]
     wrong = run_sal(capsys, "bundle", "verify", "--bundle", tiny, "--key", tmp_path / "nothing.pem")
     check_one_error(wrong, 2, "nothing.pem", "No such file")
+
+
+def test_verify_runs_the_gate_on_this_machine(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify = ("bundle", "verify", "--bundle", tiny)
+    gallery = Path(__file__).parents[3] / "demo" / "gallery"
+    code, out, err = run_sal(capsys, *verify, "--gate", gallery)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("processor ")
+    assert lines[1].split() == ["crops", "256"]
+    (row,) = [line.split() for line in lines if line.startswith("image_encoder.onnx")]
+    assert row[1:4] == ["cpu", "1.00000", "-"]
+    assert lines[-1] == "ok"
+    document = json.loads(run_sal(capsys, *verify, "--gate", gallery, "--json")[1])
+    assert (document["ok"], document["crops"], len(document["encoders"])) == (True, 256, 1)
+    check_one_error(run_sal(capsys, *verify), 2, "--key", "--gate")
+    check_one_error(run_sal(capsys, *verify, "--gate", tmp_path / "nowhere"), 2, "there is no such folder")
+    check_one_error(run_sal(capsys, *verify, "--key", tiny / "manifest.json", "--device", "cpu"), 2, "add --gate")
+    code, out, err = run_sal(capsys, *verify, "--gate", gallery, "--device", "cuda")
+    assert code == 1
+    assert "image_encoder.onnx on cuda: device cuda: this ONNX Runtime" in out
 
 
 def test_without_the_library_the_extra_is_named(
