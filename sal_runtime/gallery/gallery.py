@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +23,10 @@ import numpy as np
 from sal_runtime.arrays import Float32Array, Int64Array, Precision
 from sal_runtime.errors import InputError, ReindexedError, SalError
 from sal_runtime.gallery.items import GalleryItem, Neighbours, check_embeddings
-from sal_runtime.gallery.nearest import Ranker
+from sal_runtime.gallery.nearest import Ranked, Ranker
 from sal_runtime.gallery.store import rows
-from sal_runtime.gallery.store.columns import read_values, vector_column
-from sal_runtime.gallery.store.connect import connect_current, up_to_date
+from sal_runtime.gallery.store.columns import values_at, vector_column
+from sal_runtime.gallery.store.connect import connect_current, connect_writer, up_to_date
 from sal_runtime.gallery.store.file import (
     Mode,
     crop_path,
@@ -40,7 +40,7 @@ from sal_runtime.gallery.store.file import (
     snapshot,
     transaction,
 )
-from sal_runtime.gallery.store.memory import LoadedGallery, read_chunks
+from sal_runtime.gallery.store.memory import VECTOR_MEMORY, LoadedGallery, read_chunks
 from sal_runtime.gallery.store.rows import condition
 
 if TYPE_CHECKING:
@@ -69,16 +69,21 @@ class Gallery:
         embedding_dim: d, the length of an embedding.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: WriterLock | None, vector_memory: int) -> None:
         """Use `Gallery.open` or `Gallery.create`."""
         self.path = path
+        self._vector_memory = vector_memory
         self.title = str(path)
         self._connection = connection
         self._lock = lock
         self._turn = threading.RLock()
         self._ranker = Ranker(index_path(path))
         self._crops = crops_folder(path)
-        self._read_meta()
+        try:
+            self._read_meta()
+        except BaseException:
+            self.close()
+            raise
 
     def _read_meta(self) -> None:
         self.meta = read_meta(self._connection, self.path)
@@ -86,7 +91,7 @@ class Gallery:
         self.embedding_dim = int(self.meta["embedding_dim"])
         self.bundle_name = self.meta["bundle_name"]
         self.precision = cast(Precision, self.meta.get("precision", "fp32"))
-        self._loaded = LoadedGallery(self.embedding_dim)
+        self._loaded = LoadedGallery(self.embedding_dim, self._vector_memory)
 
     @staticmethod
     def create(path: Path | str, bundle: Bundle, root: Path | None = None, precision: str = "fp32") -> Gallery:
@@ -105,11 +110,17 @@ class Gallery:
         from sal_runtime.gallery.store.whole import new_meta
 
         path = resolved(Path(path))
-        return _open_locked(path, new_meta(path, bundle, root, precision))
+        return Gallery(path, *connect_writer(path, new_meta(path, bundle, root, precision)), VECTOR_MEMORY)
 
     @staticmethod
-    def open(path: Path | str, mode: Mode = "r") -> Gallery:
+    def open(path: Path | str, mode: Mode = "r", *, vector_memory: int = VECTOR_MEMORY) -> Gallery:
         """Open a gallery file.
+
+        Args:
+            path: the file.
+            mode: `r`, or `w` to change it.
+            vector_memory: bytes that the vectors may take in memory. If they would take more, searches hold codes of a
+                quarter of that, and read the few vectors that decide from the file; the answers are the same.
 
         Raises:
             InputError: there is no such gallery, or (mode `w`) another process writes it.
@@ -117,7 +128,8 @@ class Gallery:
         path = resolved(Path(path))
         if not path.is_file():
             raise InputError(f"{path}: there is no such gallery file; Gallery.create makes one")
-        return _open_locked(path) if mode == "w" else Gallery(path, connect_current(path, "r"), None)
+        connection, lock = connect_writer(path) if mode == "w" else (connect_current(path, "r"), None)
+        return Gallery(path, connection, lock, vector_memory)
 
     def close(self) -> None:
         """Close the file; the gallery cannot be used after it."""
@@ -169,7 +181,8 @@ class Gallery:
         """The items whose embeddings answer each query best, exactly, at one moment.
 
         Vectors stay in memory, and only what has changed in the file is read again. From 8 queries at a time on, 8-bit
-        codes of the vectors stay there, too. Searches in several threads rank beside each other.
+        codes of the vectors stay there, too. Where the vectors have no room (`vector_memory` of `open`), only the codes
+        do, and the few vectors that decide are read. Searches in several threads rank beside each other.
 
         Args:
             queries: unit vectors float32 `[Q, d]`, ranked by the cosine; or the scoring of each, at most 256.
@@ -188,28 +201,28 @@ class Gallery:
         if approximate and where:
             raise InputError(f"gallery {self.path}: its approximate index knows no conditions; search without it")
         while True:
-            with self._reading() as connection:
-                self._check_not_reindexed(connection)
-                change = read_counter(connection, "change")
-                state = None if approximate else self._loaded.state(connection, where)
-            if state is None:
-                ids, scores = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
-                embeddings = self._embeddings(ids)
+            if approximate:
+                ranked = self._propose(queries, k)
             else:
-                slots, scores = self._ranker.top_k(queries, k, state)
-                ids, embeddings = state.ids_at(slots), state.vectors_at(slots).reshape(*slots.shape, self.embedding_dim)
+                ranked = self._ranker.nearest(self._searching, self._loaded, queries, k, where)
             with self._reading() as connection:
-                found = rows.read_items(connection, ids.ravel())
+                found = rows.read_items(connection, ranked.ids.ravel())
                 items = [item for item in found if item is not None]
                 if len(items) == len(found):
                     break
-                if read_counter(connection, "change") == change:  # else one was removed since: rank what is left
+                if read_counter(connection, "change") == ranked.change:  # else one was removed since: rank what is left
                     raise InputError(f"gallery {self.path}: is damaged, a vector has no item; restore it")
-        count = ids.shape[1]
+        count = ranked.ids.shape[1]
         return [
-            Neighbours(tuple(items[row * count : (row + 1) * count]), scores[row], embeddings[row])
-            for row in range(len(ids))
+            Neighbours(tuple(items[row * count : (row + 1) * count]), scores, embeddings)
+            for row, (scores, embeddings) in enumerate(zip(ranked.scores, ranked.embeddings, strict=True))
         ]
+
+    def _propose(self, queries: Queries, k: int) -> Ranked:
+        with self._searching() as connection:
+            change = read_counter(connection, "change")
+        ids, scores = self._ranker.propose(queries, k, self.stamp(), self._embeddings)
+        return Ranked(change, ids, scores, self._embeddings(ids))
 
     def rank_on(self, device: str | None) -> None:
         """Keep a copy of the vectors in the memory of a device from now on, and rank there. Experimental.
@@ -284,8 +297,7 @@ class Gallery:
         """What is wrong with the file, a line each; an empty list if nothing is. Reads everything."""
         from sal_runtime.gallery.store.checks import find_problems
 
-        with self._reading() as connection:
-            self._check_not_reindexed(connection)
+        with self._searching() as connection:
             return find_problems(connection, self.embedding_dim)
 
     def stamp(self) -> GalleryVersion:
@@ -399,9 +411,7 @@ class Gallery:
         """The unit vectors float32 `[..., d]` of the items with ids int64 `[...]`."""
         with self._reading() as connection:
             slots = self._present(rows.read_slots(connection, ids.ravel()))
-            distinct, places = np.unique(np.array(slots, np.int64), return_inverse=True)
-            vectors: Float32Array = read_values(connection, vector_column(self.embedding_dim), distinct)[places]
-        return vectors.reshape(*ids.shape, self.embedding_dim)
+            return values_at(connection, vector_column(self.embedding_dim), np.reshape(slots, ids.shape))
 
     def _check_not_reindexed(self, connection: sqlite3.Connection) -> None:
         (fingerprint,) = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
@@ -423,6 +433,13 @@ class Gallery:
                 yield self._connection
 
     @contextmanager
+    def _searching(self) -> Iterator[sqlite3.Connection]:
+        """As `_reading`, of embeddings that this handle knows the bundle of."""
+        with self._reading() as connection:
+            self._check_not_reindexed(connection)
+            yield connection
+
+    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """The connection, for all of a change or nothing of it."""
         if self._lock is None:
@@ -431,18 +448,3 @@ class Gallery:
             raise InputError(f"gallery {self.path}: was opened by the parent process; open it again in this process")
         with self._turn, explained(self.path), transaction(self._connection):
             yield self._connection
-
-
-def _open_locked(path: Path, meta: Mapping[str, str] | None = None) -> Gallery:
-    """The gallery file, open for writing; it is made first where `meta` is given."""
-    from sal_runtime.gallery.store.lock import WriterLock
-    from sal_runtime.gallery.store.whole import create_file
-
-    lock = WriterLock(path)
-    try:
-        if meta is not None:
-            create_file(path, meta)
-        return Gallery(path, connect_current(path, "w"), lock)
-    except BaseException:
-        lock.release()
-        raise

@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sal_runtime.arrays import Float32Array, Int64Array
+from sal_runtime.gallery.store.columns import IDS, read_values, values_at, vector_column
+from sal_runtime.gallery.store.file import read_counter
+from sal_runtime.ranking.core import check_allowed
 from sal_runtime.ranking.scoring import Queries, best_proposed, num_proposed, top_k_by_score
 
 if TYPE_CHECKING:
-    from sal_runtime.gallery.store.memory import LoadedState
+    from sal_runtime.gallery.items import ItemFilter
+    from sal_runtime.gallery.store.memory import CodedState, LoadedGallery, LoadedState
     from sal_runtime.ranking.approximate import ApproximateIndex, GalleryVersion
+    from sal_runtime.ranking.bounded import Asked, Promising
     from sal_runtime.ranking.on_device import DeviceRanking
     from sal_runtime.ranking.screened import ScreenedRanking
 
 SCREENED_QUERIES = 8
 """With this many queries in one search it pays to keep codes of the vectors, which take a quarter of their memory."""
+UNDISTURBED = 2
+"""How often a search by codes is tried without keeping the state of the file, before it keeps it."""
+
+Reading = Callable[[], AbstractContextManager[sqlite3.Connection]]
+"""Gives a connection on one consistent state of the gallery."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The answers to Q queries, at one moment.
+
+    Attributes:
+        change: change number of the gallery then.
+        ids: int64 `[Q, k]`, best first.
+        scores: float32 `[Q, k]`.
+        embeddings: float32 `[Q, k, d]`.
+    """
+
+    change: int
+    ids: Int64Array
+    scores: Float32Array
+    embeddings: Float32Array
 
 
 class Ranker:
@@ -36,6 +67,33 @@ class Ranker:
         self._on_device: tuple[tuple[Float32Array, ...], DeviceRanking] | None = None
         self._screened: tuple[tuple[Float32Array, ...], ScreenedRanking] | None = None
         self._index: tuple[GalleryVersion, ApproximateIndex] | None = None
+
+    def nearest(
+        self, reading: Reading, loaded: LoadedGallery, queries: Queries, k: int, where: ItemFilter | None
+    ) -> Ranked:
+        """Rank by the vectors in memory; where they have no room there, by their codes, and read the few that decide.
+
+        Args:
+            reading: of the gallery.
+            loaded: what is in memory of it.
+            queries: unit vectors float32 `[Q, d]`, or the scoring of each.
+            k: at least 1.
+            where: which items compete; None for all.
+
+        Raises:
+            InputError: shapes do not fit, or k is below 1.
+        """
+        with reading() as connection:
+            change, by_codes = read_counter(connection, "change"), False
+            if self._device is None and not loaded.has_room(connection):
+                by_codes, self._screened = True, None
+            else:
+                state = loaded.state(connection, where)
+        if by_codes:
+            return _nearest_by_codes(reading, loaded, queries, k, where)
+        slots, scores = self.top_k(queries, k, state)
+        embeddings = state.vectors_at(slots).reshape(*slots.shape, loaded.embedding_dim)
+        return Ranked(change, state.ids_at(slots), scores, embeddings)
 
     def top_k(self, queries: Queries, k: int, state: LoadedState) -> tuple[Int64Array, Float32Array]:
         """The best slots int64 and their scores float32, both `[Q, min(k, allowed slots)]`, best first.
@@ -118,6 +176,55 @@ class Ranker:
                 earlier = None if self._screened is None else self._screened[1]
                 self._screened = (state.vectors, ScreenedRanking(state.vectors, earlier))
             return self._screened[1]
+
+
+def _nearest_by_codes(
+    reading: Reading, loaded: LoadedGallery, queries: Queries, k: int, where: ItemFilter | None
+) -> Ranked:
+    """No transaction is open while codes are multiplied, so that whoever removes items can empty the log.
+
+    If the gallery has changed meanwhile, all is done again; the last time in one transaction.
+    """
+    for attempt in count():
+        with reading() as connection:
+            state = loaded.coded_state(connection, where)
+            if attempt >= UNDISTURBED:
+                return _settle(connection, loaded, state, _promising(queries, k, state, loaded.embedding_dim))
+        found = _promising(queries, k, state, loaded.embedding_dim)
+        with reading() as connection:
+            if read_counter(connection, "change") == state.change:
+                return _settle(connection, loaded, state, found)
+    raise AssertionError
+
+
+def _promising(
+    queries: Queries, k: int, state: CodedState, embedding_dim: int
+) -> tuple[int, list[tuple[Asked, Promising]]]:
+    """How many can be found of the k wanted, and what can be among them."""
+    from sal_runtime.ranking.bounded import ask, find_promising
+
+    k = min(k, check_allowed(len(state), k, state.allowed))
+    found = [(asked, find_promising(asked, state.parts, k, state.allowed)) for asked in ask(queries, embedding_dim)]
+    return k, found
+
+
+def _settle(
+    connection: sqlite3.Connection,
+    loaded: LoadedGallery,
+    state: CodedState,
+    found: tuple[int, list[tuple[Asked, Promising]]],
+) -> Ranked:
+    """Read what decides, and the ids and vectors of the best."""
+    from sal_runtime.ranking.bounded import settle
+
+    k, blocks = found
+    column = vector_column(loaded.embedding_dim)
+    settled = [
+        settle(asked, promising, k, lambda rows: read_values(connection, column, rows)) for asked, promising in blocks
+    ]
+    nothing = np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+    slots, scores = (np.concatenate(arrays) for arrays in zip(nothing, *settled, strict=True))
+    return Ranked(state.change, values_at(connection, IDS, slots), scores, values_at(connection, column, slots))
 
 
 def _best(

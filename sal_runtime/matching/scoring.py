@@ -46,6 +46,8 @@ MOST_BOUNDS = 64
 """With more, it is cheaper to score everything."""
 BOUND_SLACK = 1e-4
 """Added to bounds, relative to the sizes of their numbers, for the rounding of float32."""
+SCORE_ROUNDING = 1e-7
+"""Largest error of a float32 score for each step of its sums, relative to the sizes of their numbers."""
 
 EncodeAttributes = Callable[[UInt8Array], Float32Array]
 """Attribute vectors uint8 `[Q, A]` to unit vectors float32 `[Q, d]`."""
@@ -93,12 +95,15 @@ def match_scoring(bundle: Bundle, query: Query, vector: Float32Array) -> Scoring
     bounds = share * vector + (1.0 - share) * forms[:, :-1]
     slack = BOUND_SLACK * (1.0 + np.abs(forms).sum(axis=1))
     lengths = np.linalg.norm(bounds, axis=1)
+    sizes = np.linalg.norm(weight[bits], axis=1) + np.abs(bias[bits])
     return Scoring(
         bounds=bounds.astype(np.float32),
         offsets=((1.0 - share) * forms[:, -1] + slack).astype(np.float32),
         directions=np.concatenate([vector[None], weight[bits]]),
         score=score,
         nearest=(bounds[0] / lengths[0]).astype(np.float32) if len(bounds) == 1 and lengths[0] > 0 else vector,
+        slope=share * float(np.linalg.norm(vector)) + (1.0 - share) * evidence_slope(query, schema, weight),
+        slack=SCORE_ROUNDING * (100 + len(vector)) * (1.0 + float(sizes.sum())),
     )
 
 
@@ -220,6 +225,23 @@ def evidence_bounds(query: Query, schema: AttributeSchema, weight: Float32Array,
     """
     head = np.column_stack([weight, bias]).astype(np.float64)
     return _bounds_of_all([_term_bounds(term, schema, head) for term in query.terms])
+
+
+def evidence_slope(query: Query, schema: AttributeSchema, weight: Float32Array) -> float:
+    """The most by which the logit of the joint evidence changes for each unit that an image's vector moves.
+
+    The joint logit changes by at most as much as the logits of all groups together. That of a group is a difference of
+    two LSE, and the gradient of an LSE is a mean of the weights in it; so the gradient of the difference is not longer
+    than the longest difference of a weight of either side. Arguments are those of `evidence_bounds`.
+    """
+    total = 0.0
+    for term in query.terms:
+        for group, named in term.states:
+            states = schema.groups[group].states
+            rows = np.array([np.zeros(weight.shape[1]) if state.bit is None else weight[state.bit] for state in states])
+            holding = np.isin(np.arange(len(states)), list(named))
+            total += float(np.linalg.norm(rows[holding][:, None] - rows[~holding][None], axis=2).max())
+    return total
 
 
 def _term_bounds(term: Term, schema: AttributeSchema, head: Float64Array) -> Float64Array:

@@ -4,6 +4,8 @@ core.py         chunks, products and best candidates, for the exact rankings
 exact.py        exact ranking by inner product, on all cores
 scoring.py      exact ranking by a score that is a function of inner products
 screened.py     exact ranking of many queries, screened with 8-bit codes first
+codes.py        8-bit codes of vectors, and how much they leave out
+bounded.py      exact ranking by codes in memory, with few vectors read
 on_device.py    exact ranking on a GPU (experimental: has not run on one yet)
 approximate.py  an approximate index for vectors that do not fit into memory
 """

@@ -48,6 +48,8 @@ class Scoring:
         score: takes products float32 `[n, R]`, which it may overwrite, and gives finite scores float32 `[n]`. Threads
             call it at once.
         nearest: unit vector float32 `[d]`; an index that can only find the nearest vectors finds those of this one.
+        slope: the score changes by at most so much for each unit that a vector moves, ...
+        slack: ... and by so much more, for the rounding of float32.
     """
 
     bounds: Float32Array
@@ -55,6 +57,8 @@ class Scoring:
     directions: Float32Array
     score: Callable[[Float32Array], Float32Array]
     nearest: Float32Array
+    slope: float
+    slack: float
 
 
 Queries = Float32Array | Sequence[Scoring]

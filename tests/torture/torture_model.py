@@ -23,6 +23,7 @@ from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.reindex import reindex
 from sal_runtime.gallery.update import load_item
 from sal_runtime.images.spec import ImageSpec
+from sal_runtime.ranking.codes import encode
 from tests.runtime.filter_oracle import matches
 
 POOL = 1500
@@ -33,7 +34,16 @@ DIM = 4 * GROUP
 IMAGE = ImageSpec(4, 4)
 MARK = np.array([0.0987654, 0.1234567], np.float32)
 """The first two of every eight numbers of a vector."""
-NEEDLE = re.compile(re.escape(MARK.tobytes()) + rb"([\x00-\xff]{24})|(?:track|note|photo)-[0-9a-z]{12}", re.DOTALL)
+LARGEST = np.float32(0.625)
+"""The third number of a vector, and the largest, so that the codes of the marks are always the same."""
+CODED_MARK = encode(np.array([[*MARK, LARGEST]]))[0, :2].tobytes()
+NEEDLE = re.compile(
+    re.escape(MARK.tobytes())
+    + rb"([\x00-\xff]{24})|(?:"
+    + re.escape(CODED_MARK)
+    + rb"[\x00-\xff]{6}){2}|(?:track|note|photo)-[0-9a-z]{12}",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,9 @@ class Entry:
     @cached_property
     def needles(self) -> frozenset[bytes]:
         """What is found in a file that holds it."""
-        return frozenset(match[0] for match in NEEDLE.finditer(self.vector + repr(self.item).encode()))
+        coded = encode(np.frombuffer(self.vector, np.float32)[None]).tobytes()
+        parts = (self.vector, coded, repr(self.item).encode())
+        return frozenset(match[0] for part in parts for match in NEEDLE.finditer(part))
 
 
 @dataclass(frozen=True)
@@ -105,12 +117,14 @@ def bundle_of(fingerprint: str) -> Any:
 def marked_vectors(random: np.random.Generator, count: int) -> Float32Array:
     """Unit vectors float32 `[count, DIM]` that are found in a file."""
     groups = random.standard_normal((count, DIM // GROUP, GROUP))
-    groups[..., :2] = 0
-    groups *= (
-        np.sqrt(1 - DIM // GROUP * (MARK.astype(float) ** 2).sum()) / np.linalg.norm(groups, axis=(1, 2))[:, None, None]
-    )
+    groups[..., :2] = groups[:, 0, 2] = 0
+    left = 1 - DIM // GROUP * (MARK.astype(float) ** 2).sum() - LARGEST**2
+    groups *= np.sqrt(left) / np.linalg.norm(groups, axis=(1, 2))[:, None, None]
     groups[..., :2] = MARK
-    return groups.reshape(count, DIM).astype(np.float32)
+    groups[:, 0, 2] = LARGEST
+    vectors = groups.reshape(count, DIM).astype(np.float32)
+    assert (np.abs(vectors).max(axis=1, initial=LARGEST) == LARGEST).all()
+    return vectors
 
 
 def draw_operation(
@@ -199,7 +213,9 @@ def needles_of(model: Model) -> set[bytes]:
 def generation_needles(uris: Iterable[str], fingerprint: str, pool: Pool) -> set[bytes]:
     """What a run of reindex that was stopped may leave of these images."""
     vectors = (pool.vector(uri, later) for uri in uris for later in next_fingerprints(fingerprint))
-    return {match[0] for match in NEEDLE.finditer(b"".join(vectors))}
+    joined = b"".join(vectors)
+    coded = encode(np.frombuffer(joined, np.float32).reshape(-1, DIM)).tobytes()
+    return {match[0] for part in (joined, coded) for match in NEEDLE.finditer(part)}
 
 
 def needles_in(files: Iterable[Path]) -> set[bytes]:

@@ -17,6 +17,7 @@ from sal_runtime.gallery.store import columns
 from sal_runtime.gallery.store.file import read_counter, write_counter
 from sal_runtime.gallery.store.rows import describe_items, find_slots, insert_items, replace_items
 from sal_runtime.gallery.store.tombstones import add_tombstones, lift_tombstones
+from sal_runtime.ranking.codes import encode
 
 GENERATION_KEYS = ("fingerprint", "embedding_dim", "bundle_name", "bundle_path", "precision", "count", "next_id")
 """The entries of `meta` that describe the embeddings; the others describe the gallery."""
@@ -40,6 +41,7 @@ def add_items(connection: sqlite3.Connection, items: Mapping[str, GalleryItem], 
     ids = insert_items(connection, sorted_items[old:], checksums[old:], count)
     columns.write_values(connection, columns.IDS, slots[old:], np.array(ids, np.int64), change)
     columns.write_values(connection, columns.vector_column(vectors.shape[1]), slots, sorted_vectors, change)
+    columns.write_values(connection, columns.code_column(vectors.shape[1]), slots, encode(sorted_vectors), change)
     _write_descriptions(connection, slots, sorted_items, change)
     write_counter(connection, "count", count + len(ids))
     lift_tombstones(connection, (item.content_hash for item in sorted_items))

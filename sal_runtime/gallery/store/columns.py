@@ -67,6 +67,13 @@ def vector_column(embedding_dim: int) -> Column:
     return Column(1, "<f4", embedding_dim, required=True)
 
 
+def code_column(embedding_dim: int) -> Column:
+    """The column of codes of vectors, int8 `[slots, embedding_dim + 4]` (`sal_runtime.ranking.codes`)."""
+    from sal_runtime.ranking.codes import HEADER_BYTES  # most searches need no codes
+
+    return Column(5, "|i1", embedding_dim + HEADER_BYTES, required=True)
+
+
 def text_hash(text: str | None) -> int:
     """The text hash of a text, int64; 0 for None only."""
     if text is None:
@@ -110,7 +117,7 @@ def forget_empty_metadata(connection: sqlite3.Connection) -> None:
 
 def all_columns(connection: sqlite3.Connection, embedding_dim: int) -> list[Column]:
     """Every column of a gallery."""
-    fixed = [IDS, vector_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT]
+    fixed = [IDS, vector_column(embedding_dim), code_column(embedding_dim), CAMERA, TRACK, CAPTURED_AT]
     return [*fixed, *metadata_columns(connection).values()]
 
 
@@ -176,10 +183,19 @@ def read_values(connection: sqlite3.Connection, column: Column, slots: Int64Arra
     """
     values = column.empty(len(slots))
     for number, rows in _by_block(slots):
-        for run in _runs(slots, rows):
-            first = int(slots[run.start] % BLOCK_SLOTS)
-            values[run] = read_block(connection, column, number, first, first + run.stop - run.start)
+        runs = list(_runs(slots, rows))
+        firsts = (slots[[run.start for run in runs]] % BLOCK_SLOTS).tolist()
+        wanted = [(first, first + run.stop - run.start) for first, run in zip(firsts, runs, strict=True)]
+        for run, found in zip(runs, _read_runs(connection, column, number, wanted), strict=True):
+            values[run] = found
     return values
+
+
+def values_at(connection: sqlite3.Connection, column: Column, slots: Int64Array) -> AnyArray:
+    """As `read_values`, of slots int64 of any shape and in any order."""
+    distinct, places = np.unique(slots, return_inverse=True)
+    values: AnyArray = read_values(connection, column, distinct)[places.ravel()]
+    return values.reshape(*slots.shape, *values.shape[1:])
 
 
 def read_block(connection: sqlite3.Connection, column: Column, number: int, first: int, stop: int) -> AnyArray:
@@ -188,21 +204,32 @@ def read_block(connection: sqlite3.Connection, column: Column, number: int, firs
     Raises:
         sqlite3.DatabaseError: the block is too short, or missing from a required column.
     """
+    (values,) = _read_runs(connection, column, number, [(first, stop)])
+    return values
+
+
+def _read_runs(
+    connection: sqlite3.Connection, column: Column, number: int, runs: Sequence[tuple[int, int]]
+) -> Iterator[AnyArray]:
+    """The values of slots from a first to before another, of a block that is opened once."""
     block_id = _block_id(column, number)
     if not column.required and not _has_block(connection, block_id):
-        return column.empty(stop - first)
-    length = (stop - first) * column.value_bytes
+        yield from (column.empty(stop - first) for first, stop in runs)
+        return
     try:
         # Opened as a blob: SQLite then reads its pages directly, many times faster than through a SELECT.
         with connection.blobopen("block", "data", block_id, readonly=True) as blob:
-            blob.seek(first * column.value_bytes)
-            data = blob.read(length)
+            found = []
+            for first, stop in runs:
+                blob.seek(first * column.value_bytes)
+                found.append(blob.read((stop - first) * column.value_bytes))
     except (sqlite3.OperationalError, ValueError) as error:  # no such row; an offset beyond the end
         raise sqlite3.DatabaseError(f"block {number} of column {column.number} cannot be read ({error})") from error
-    if len(data) != length:
-        raise sqlite3.DatabaseError(f"block {number} of column {column.number} is too short")
-    values = np.frombuffer(data, column.dtype)
-    return values if column.width == 1 else values.reshape(-1, column.width)
+    for data, (first, stop) in zip(found, runs, strict=True):
+        if len(data) != (stop - first) * column.value_bytes:
+            raise sqlite3.DatabaseError(f"block {number} of column {column.number} is too short")
+        values = np.frombuffer(data, column.dtype)
+        yield values if column.width == 1 else values.reshape(-1, column.width)
 
 
 def changed_blocks(connection: sqlite3.Connection, column: Column, since: int, count: int) -> list[int]:

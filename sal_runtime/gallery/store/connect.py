@@ -1,39 +1,56 @@
-"""Connections that show the present state: of files of format 2, and of files that others write.
+"""Connections that show the present state: of files of old formats, and of files that others write.
 
-A file of format 2 is brought to format 3, in place, when it is first opened. The formats differ in the ids of blocks
-only, which had 64 bits (`column << 32 | number`) and have 31 now.
+A file of format 2 or 3 is brought to format 4, in place, when it is first opened. In format 2 the ids of blocks had 64
+bits (`column << 32 | number`) and not 31. Neither has a column of codes.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sal_runtime.gallery.store.columns import NUMBER_BITS
+import numpy as np
+
+from sal_runtime.gallery.store.columns import (
+    BLOCK_SLOTS,
+    NUMBER_BITS,
+    code_column,
+    num_blocks,
+    read_block,
+    vector_column,
+    write_values,
+)
 from sal_runtime.gallery.store.file import (
     FORMAT_VERSION,
-    OLD_FORMAT_VERSION,
+    OLD_FORMAT_VERSIONS,
     Mode,
     OldFormatError,
     WatchingConnection,
     can_be_written,
     connect_file,
     explained,
+    read_counter,
+    read_meta,
     resolved,
     transaction,
 )
+
+if TYPE_CHECKING:
+    from sal_runtime.gallery.store.lock import WriterLock
 
 OLD_NUMBER_BITS = 32
 
 
 def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
-    """As `connect_file`, after bringing a file of the old format to the present one.
+    """As `connect_file`, after bringing a file of an old format to the present one.
 
     In mode `w` the caller holds the `WriterLock`; in mode `r` it is taken for as long as the file is rewritten.
 
     Raises:
-        InputError: the file cannot be opened; or it has the old format, and cannot be written, or another process
+        InputError: the file cannot be opened; or it has an old format, and cannot be written, or another process
             writes it.
     """
     try:
@@ -52,6 +69,26 @@ def connect_current(path: Path, mode: Mode) -> sqlite3.Connection:
     return connect_file(path, mode)
 
 
+def connect_writer(path: Path, meta: Mapping[str, str] | None = None) -> tuple[sqlite3.Connection, WriterLock]:
+    """A connection to write a gallery file with, and the lock for it; the file is made first where `meta` is given.
+
+    Raises:
+        InputError: the file cannot be opened, or another process writes it.
+        SalError: it cannot be written there.
+    """
+    from sal_runtime.gallery.store.lock import WriterLock
+    from sal_runtime.gallery.store.whole import create_file
+
+    lock = WriterLock(path)
+    try:
+        if meta is not None:
+            create_file(path, meta)
+        return connect_current(path, "w"), lock
+    except BaseException:
+        lock.release()
+        raise
+
+
 def up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """The connection of a reader, or a new one in place of one that would show an old state of the file."""
     if not isinstance(connection, WatchingConnection) or not connection.is_outdated():
@@ -61,16 +98,33 @@ def up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection
 
 
 def _upgrade(path: Path) -> None:
-    """Give every block its new id, in one transaction; has no effect on a file of the present format."""
-    number_mask = (1 << OLD_NUMBER_BITS) - 1
+    """Bring a file to the present format in one transaction; has no effect on one that has it already."""
     with explained(path), closing(connect_file(path, "w", allow_old=True)) as connection:
         with transaction(connection):
-            if connection.execute("PRAGMA user_version").fetchone() != (OLD_FORMAT_VERSION,):
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version not in OLD_FORMAT_VERSIONS:
                 return
-            for table in ("block", "block_change"):  # no new id is an old one: column 0 keeps its ids, others shrink
-                connection.execute(
-                    f"UPDATE {table} SET id = (id >> {OLD_NUMBER_BITS} << {NUMBER_BITS}) + (id & {number_mask}) "
-                    f"WHERE id > {number_mask}"
-                )
+            if version == OLD_FORMAT_VERSIONS[0]:
+                _shorten_block_ids(connection)
+            _add_codes(connection, int(read_meta(connection, path)["embedding_dim"]))
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # empties the log, unless somebody is reading
+
+
+def _shorten_block_ids(connection: sqlite3.Connection) -> None:
+    number_mask = (1 << OLD_NUMBER_BITS) - 1
+    for table in ("block", "block_change"):  # no new id is an old one: column 0 keeps its ids, others shrink
+        connection.execute(
+            f"UPDATE {table} SET id = (id >> {OLD_NUMBER_BITS} << {NUMBER_BITS}) + (id & {number_mask}) "
+            f"WHERE id > {number_mask}"
+        )
+
+
+def _add_codes(connection: sqlite3.Connection, embedding_dim: int) -> None:
+    from sal_runtime.ranking.codes import encode
+
+    count, change = read_counter(connection, "count"), read_counter(connection, "change")
+    for number in range(num_blocks(count)):
+        slots = np.arange(number * BLOCK_SLOTS, min(count, (number + 1) * BLOCK_SLOTS))
+        vectors = read_block(connection, vector_column(embedding_dim), number, 0, len(slots))
+        write_values(connection, code_column(embedding_dim), slots, encode(vectors), change)

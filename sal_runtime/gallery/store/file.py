@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from sal_runtime.errors import InputError, SalError
+from sal_runtime.errors import InputError, SalError, first_line
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the tables, kept in `user_version`."""
-OLD_FORMAT_VERSION = 2
-"""Version that `connect.py` can bring to the present one."""
+OLD_FORMAT_VERSIONS = (2, 3)
+"""Versions that `connect.py` can bring to the present one."""
 APPLICATION_ID = 0x53414C31
 """`SAL1`: tells a gallery from any other SQLite file."""
 BUSY_SECONDS = 10.0
@@ -60,7 +60,7 @@ class WatchingConnection(sqlite3.Connection):
 
 
 class OldFormatError(InputError):
-    """A gallery file has `OLD_FORMAT_VERSION`."""
+    """A gallery file has one of `OLD_FORMAT_VERSIONS`."""
 
 
 def resolved(path: Path | str) -> Path:
@@ -116,10 +116,10 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def connect_file(path: Path, mode: Mode, *, allow_old: bool = False) -> sqlite3.Connection:
-    """Open a gallery file in autocommit mode, for use by one thread at a time; `allow_old` takes the old format, too.
+    """Open a gallery file in autocommit mode, for use by one thread at a time; `allow_old` takes old formats, too.
 
     Raises:
-        OldFormatError: its format is the one before this version's.
+        OldFormatError: its format is one before this version's.
         InputError: there is no such file, it is not a gallery, or its format is another one.
     """
     file = resolved(path)
@@ -162,12 +162,12 @@ def _check_format(connection: sqlite3.Connection, path: Path, allow_old: bool) -
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
         raise InputError(_not_a_gallery(path))
-    if version == OLD_FORMAT_VERSION and not allow_old:
+    if version in OLD_FORMAT_VERSIONS and not allow_old:
         raise OldFormatError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; open the gallery "
             "once where the file and its folder can be written, and it is brought to the new format"
         )
-    if version not in (OLD_FORMAT_VERSION, FORMAT_VERSION):
+    if version not in (*OLD_FORMAT_VERSIONS, FORMAT_VERSION):
         raise InputError(
             f"{path}: gallery format {version}, this version of sal reads format {FORMAT_VERSION}; "
             "move the file away and encode the images again"
@@ -225,14 +225,16 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise SalError(f"gallery {path}: {error}") from error
+        raise SalError(f"gallery {path}: {first_line(error)}") from error
     except sqlite3.ProgrammingError as error:  # such as a gallery that was closed
         raise InputError(f"gallery {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         # our own errors have no code
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise InputError(_not_a_gallery(path)) from error
-        raise InputError(f"gallery {path}: {error}; restore it, or move it away and encode the images again") from error
+        raise InputError(
+            f"gallery {path}: {first_line(error)}; restore it, or move it away and encode the images again"
+        ) from error
     except OSError as error:
         raise SalError(f"gallery {path}: {error.strerror or error}") from error
 

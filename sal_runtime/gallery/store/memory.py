@@ -1,4 +1,4 @@
-"""The vectors of a gallery in memory, and what filters ask for; kept up to date block by block.
+"""The vectors of a gallery in memory, or their codes, and what filters ask for; kept up to date block by block.
 
 Values are in parts of `PART_SLOTS`, so that a gallery grows without being copied. What a search holds never changes:
 new items go behind what it sees, and a part in which something visible has changed is copied.
@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from sal_runtime.gallery.store.columns import (
     TRACK,
     Column,
     changed_blocks,
+    code_column,
     existing_blocks,
     metadata_columns,
     num_blocks,
@@ -32,6 +34,11 @@ from sal_runtime.gallery.store.columns import (
 )
 from sal_runtime.gallery.store.file import read_counter
 
+if TYPE_CHECKING:
+    from sal_runtime.ranking.codes import CodedPart
+
+VECTOR_MEMORY = 1 << 30
+"""Bytes that the vectors of a gallery may take in memory, unless a caller says otherwise: 2,097,152 with d = 128."""
 PART_BLOCKS = 32
 PART_SLOTS = PART_BLOCKS * BLOCK_SLOTS
 
@@ -60,6 +67,25 @@ class LoadedState:
         return _values_at(self.vectors, slots, np.empty((*slots.shape, dim), np.float32))
 
 
+@dataclass(frozen=True)
+class CodedState:
+    """A gallery as it was at one moment, as codes. Later changes may alter the codes.
+
+    Attributes:
+        change: the change number. Another one later means that what was found by the codes may be wrong.
+        parts: codes in the order of slots.
+        allowed: bool `[N]`, the slots that a filter lets through; None without a filter.
+    """
+
+    change: int
+    parts: tuple[CodedPart, ...]
+    allowed: BoolArray | None
+
+    def __len__(self) -> int:
+        """Number of slots."""
+        return sum(part.size for part in self.parts)
+
+
 def _values_at(parts: Sequence[AnyArray], slots: Int64Array, found: AnyArray) -> AnyArray:
     """Fill `found` with the values of slots."""
     numbers, offsets = np.divmod(slots, PART_SLOTS)
@@ -70,15 +96,39 @@ def _values_at(parts: Sequence[AnyArray], slots: Int64Array, found: AnyArray) ->
 
 
 class LoadedGallery:
-    """The columns of one gallery in memory."""
+    """The columns of one gallery in memory.
 
-    def __init__(self, embedding_dim: int) -> None:
+    Args:
+        embedding_dim: length of a vector.
+        vector_memory: bytes that vectors may take; if they would take more, codes are held and vectors are read.
+    """
+
+    def __init__(self, embedding_dim: int, vector_memory: int = VECTOR_MEMORY) -> None:
+        self.embedding_dim = embedding_dim
         self._vectors = vector_column(embedding_dim)
+        self._vector_memory = vector_memory
         self._columns: dict[int, LoadedColumn] = {}
+
+    def has_room(self, connection: sqlite3.Connection) -> bool:
+        """Whether the vectors may be held in memory."""
+        return read_counter(connection, "count") * self._vectors.value_bytes <= self._vector_memory
+
+    def coded_state(self, connection: sqlite3.Connection, where: ItemFilter | None) -> CodedState:
+        """As `state`, with codes in place of vectors, and without ids."""
+        for column in (IDS, self._vectors):
+            self._columns.pop(column.number, None)
+        column = code_column(self._vectors.width)
+        codes = self._columns.setdefault(column.number, LoadedCodes(column))
+        assert isinstance(codes, LoadedCodes)
+        read = self._reader(connection)
+        read(column)
+        mask = filter_mask(connection, where, read) if where else None
+        return CodedState(read_counter(connection, "change"), codes.coded(), mask)
 
     def state(self, connection: sqlite3.Connection, where: ItemFilter | None) -> LoadedState:
         """The gallery as the transaction sees it; a column that filters ask for is loaded when one first does."""
         read = self._reader(connection)
+        self._columns.pop(code_column(self._vectors.width).number, None)
         return LoadedState(read(IDS), read(self._vectors), filter_mask(connection, where, read) if where else None)
 
     def count(self, connection: sqlite3.Connection, where: ItemFilter) -> int:
@@ -184,6 +234,41 @@ class LoadedColumn:
         # a required column needs no nulls, and memory that nobody has written to takes no room
         shape = PART_SLOTS if self.column.width == 1 else (PART_SLOTS, self.column.width)
         return np.empty(shape, self.column.dtype) if self.column.required else self.column.empty(PART_SLOTS)
+
+
+class LoadedCodes(LoadedColumn):
+    """The codes of vectors in memory, turned as `CodedPart` wants them, and changed where they are.
+
+    So they never take twice the memory. A search compares the change number afterwards.
+    """
+
+    def __init__(self, column: Column) -> None:
+        super().__init__(column)
+        self._coded: list[CodedPart] = []
+        self._written: set[int] = set()  # parts that `_coded` lacks, or knows in an older state
+
+    def coded(self) -> tuple[CodedPart, ...]:
+        """The parts with all codes."""
+        from sal_runtime.ranking.codes import CodedPart
+
+        views = self.parts()
+        for number, view in enumerate(views):
+            known = self._coded[number : number + 1]
+            if number in self._written or not known or known[0].size != len(view):
+                self._coded[number : number + 1] = [CodedPart.of(self._parts[number].T, len(view))]
+        del self._coded[len(views) :]
+        self._written.clear()
+        return tuple(self._coded)
+
+    def _put(self, first_slot: int, values: AnyArray, copied: set[int]) -> None:
+        number, start = divmod(first_slot, PART_SLOTS)
+        while len(self._parts) <= number:
+            self._append_part()
+        self._parts[number][start : start + len(values)] = values
+        self._written.add(number)
+
+    def _new_part(self) -> AnyArray:
+        return np.empty((self.column.width, PART_SLOTS), self.column.dtype).T
 
 
 def filter_mask(

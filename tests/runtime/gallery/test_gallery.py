@@ -282,9 +282,9 @@ def test_files_that_are_no_galleries(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "other.sal")
     filled(tmp_path / "newer.sal", 1)
     newer = sqlite3.connect(tmp_path / "newer.sal")
-    newer.execute("PRAGMA user_version = 4")
+    newer.execute("PRAGMA user_version = 5")
     newer.close()
-    with pytest.raises(InputError, match="gallery format 4"):
+    with pytest.raises(InputError, match="gallery format 5"):
         Gallery.open(tmp_path / "newer.sal")
     with pytest.raises(InputError, match="exists already"):
         Gallery.create(tmp_path / "other.sal", fake_bundle())

@@ -20,7 +20,7 @@ from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.store import memory
 from sal_runtime.gallery.store.file import connect_file, snapshot
 from sal_runtime.gallery.store.memory import LoadedGallery, LoadedState
-from sal_runtime.ranking import on_device
+from sal_runtime.ranking import bounded, on_device
 from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery.test_gallery import DIM, fake_bundle, filled, small_blocks, unit_vectors
 from tests.runtime.gallery_contents import uris
@@ -79,12 +79,16 @@ def test_filters_find_what_brute_force_finds(
     query = unit_vectors(1, seed=1234)
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch)
-        with Gallery.create(path, fake_bundle()) as writer, Gallery.open(path) as reader:
+        with (
+            Gallery.create(path, fake_bundle()) as writer,
+            Gallery.open(path) as reader,
+            Gallery.open(path, vector_memory=0) as by_codes,
+        ):
 
             def check() -> None:
                 for asked in (where, ItemFilter()):
                     expected = brute_force(stored, query[0], asked)
-                    for gallery in (writer, reader):
+                    for gallery in (writer, reader, by_codes):
                         (found,) = gallery.nearest(query, 30, asked)
                         assert uris(found) == expected
                         vectors = np.array([stored[uri][1] for uri in expected], np.float32).reshape(-1, DIM)
@@ -166,7 +170,8 @@ def test_what_a_search_has_in_hand_does_not_change_under_it(tmp_path: Path) -> N
         np.testing.assert_array_equal(np.concatenate(state.vectors), before)
 
 
-def test_threads_search_while_another_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("vector_memory", [0, 2**30])
+def test_threads_search_while_another_writes(vector_memory: int, tmp_path: Path) -> None:
     """Every answer is one that the gallery could give at some moment: whole vectors, all of items that were there."""
     path = tmp_path / "g.sal"
     filled(path, 2000)
@@ -184,7 +189,7 @@ def test_threads_search_while_another_writes(tmp_path: Path) -> None:
         except BaseException as error:
             wrong.append(error)
 
-    with Gallery.open(path, "w") as gallery:
+    with Gallery.open(path, "w", vector_memory=vector_memory) as gallery:
         threads = [threading.Thread(target=look, args=(seed,)) for seed in range(4)]
         for thread in threads:
             thread.start()
@@ -273,13 +278,78 @@ def test_many_queries_find_what_each_finds_alone(tmp_path: Path) -> None:
         check()
 
 
-@pytest.mark.parametrize("ranked_on", [None, "cpu", "index"])
+@pytest.mark.parametrize("queries", [1, 3, 12])
+def test_what_is_found_by_codes_is_what_is_found_by_vectors(queries: int, tmp_path: Path) -> None:
+    path = tmp_path / "g.sal"
+    filled(path, 6000)
+    asked = unit_vectors(queries, seed=5)
+    with (
+        Gallery.open(path, "w") as gallery,
+        Gallery.open(path, vector_memory=0) as by_codes,
+        Gallery.open(path, vector_memory=6010 * 4 * DIM) as at_the_edge,
+    ):
+
+        def check() -> None:
+            for where in (None, ItemFilter(cameras=["c1"])):
+                expected = gallery.nearest(asked, 5, where)
+                for other in (by_codes, at_the_edge):
+                    for best, found in zip(expected, other.nearest(asked, 5, where), strict=True):
+                        assert uris(found) == uris(best)
+                        np.testing.assert_allclose(found.scores, best.scores, atol=1e-6)
+                        np.testing.assert_array_equal(found.embeddings, best.embeddings)
+
+        check()
+        gallery.add([GalleryItem(f"new {n}.jpg", camera="c1") for n in range(20)], unit_vectors(20, seed=5))
+        check()  # one of them has no room any more
+        gallery.remove([f"{number:05}.jpg" for number in range(100, 3000)])
+        check()
+        gallery.add([GalleryItem("05000.jpg")], asked[:1])
+        check()
+
+
+def test_codes_hold_neither_vectors_nor_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction is open while codes are multiplied, unless the gallery changes again and again."""
+    path = tmp_path / "g.sal"
+    filled(path, 3000)
+    query = unit_vectors(1, seed=5)
+    with Gallery.open(path, "w") as writer, Gallery.open(path, vector_memory=0) as reader:
+        read: list[int] = []
+        read_block, find_promising = memory.read_block, bounded.find_promising
+
+        def noted(connection: Any, column: Any, *rest: int) -> Any:
+            read.append(column.number)
+            return read_block(connection, column, *rest)
+
+        monkeypatch.setattr(memory, "read_block", noted)
+        reader.nearest(query, 3)
+        assert set(read) == {5}
+
+        held: list[bool] = []
+
+        def disturbed(*arguments: Any) -> Any:
+            found = find_promising(*arguments)
+            held.append(reader._connection.in_transaction)
+            writer.add([GalleryItem(f"{len(held)}.jpg")], query)
+            if not held[-1]:
+                writer.remove([f"{len(held) - 1:05}.jpg"])  # and its bytes, although a search is on its way
+            return found
+
+        monkeypatch.setattr(bounded, "find_promising", disturbed)
+        (found,) = reader.nearest(query, 3)
+        assert held == [False, False, True]
+        assert set(uris(found)[:2]) == {"1.jpg", "2.jpg"}
+        held.clear()
+        (found,) = reader.nearest(query, 4)
+        assert uris(found)[2] == "3.jpg"
+
+
+@pytest.mark.parametrize("ranked_on", [None, "cpu", "index", "codes"])
 def test_the_best_by_a_score(tmp_path: Path, ranked_on: str | None) -> None:
     """Few enough that all are proposed where only the nearest can be found; so the answer is exact everywhere."""
     path = tmp_path / "g.sal"
     vectors = filled(path, 400)
     rules = [lesser_of_two(*unit_vectors(2, seed=seed), bound) for seed, bound in ((5, "first"), (6, "both"))]
-    with Gallery.open(path, "w") as gallery:
+    with Gallery.open(path, "w", vector_memory=0 if ranked_on == "codes" else 2**30) as gallery:
         build_gallery_index(gallery)
         if ranked_on == "cpu":
             gallery.rank_on("cpu")

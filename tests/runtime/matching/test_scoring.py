@@ -270,6 +270,22 @@ def test_bounds_hold_and_are_close_for_what_fits_best(text: str) -> None:
         assert (upper >= np.sort(scores)[-10]).mean() < 0.5
 
 
+@pytest.mark.parametrize("text", [*QUERIES, "male,hat", "male,hat,red|blue,!old", *SEVERAL_BOUNDS])
+def test_a_score_changes_no_faster_than_its_slope(text: str) -> None:
+    bundle, query = make_bundle(CALIBRATION), parse_query(text, SCHEMA)
+    rule = match_scoring(bundle, query, query_vector(query, bundle.statistics, encode))
+    steepest = 0.0
+    for seed, step in enumerate((1e-3, 1e-2, 0.1, 1.0)):
+        before, moves = unit_rows(3000, 2 * seed), unit_rows(3000, 2 * seed + 1)
+        after = before + np.float32(step) * moves
+        change = np.abs(rule.score(before @ rule.directions.T) - rule.score(after @ rule.directions.T))
+        distance = np.linalg.norm(after.astype(np.float64) - before, axis=1)
+        assert (change <= rule.slope * distance + rule.slack).all()
+        steepest = max(steepest, float((change / (rule.slope * distance + rule.slack)).max()))
+    assert steepest > 0.1  # the slope is not far from what happens
+    assert rule.slack < 0.01 * rule.slope
+
+
 @pytest.mark.parametrize("text", [*QUERIES, "male,hat", "male,hat,red|blue,!old"])
 def test_no_word_is_less_likely_than_the_whole_description(text: str) -> None:
     bundle, gallery, query = make_bundle(CALIBRATION), unit_rows(200, 10), parse_query(text, SCHEMA)

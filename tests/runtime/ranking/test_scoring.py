@@ -54,7 +54,7 @@ def test_a_score_is_computed_only_where_the_bound_allows() -> None:
         scored += len(products)
         return products[:, 0] - 0.01
 
-    rule = Scoring(query[None], np.zeros(1, np.float32), query[None], score, query)
+    rule = Scoring(query[None], np.zeros(1, np.float32), query[None], score, query, 1.001, 1e-5)
     rows, _ = top_k_by_score([rule], [gallery], 5)
     assert rows[0].tolist() == np.argsort(-(gallery @ query), kind="stable")[:5].tolist()
     assert scored < 4000

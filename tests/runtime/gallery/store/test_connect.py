@@ -1,6 +1,6 @@
-"""Readers see the present state: of files that others write, and of files of format 2, which are brought up to date.
+"""Readers see the present state: of files that others write, and of files of old formats, which are brought up to date.
 
-Block ids fit into 31 bits; those of format 2 had more.
+Block ids fit into 31 bits; those of format 2 had more. Formats 2 and 3 had no codes.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ def build(path: Path) -> None:
         gallery.add(items, unit_vectors(COUNT))
 
 
-def make_old(path: Path) -> None:
-    """Write the block ids of format 2, `column << 32 | number`, row by row."""
+def make_old(path: Path, version: int = 2) -> None:
+    """Leave out the codes; write the block ids of format 2, `column << 32 | number`, row by row."""
     with closing(sqlite3.connect(path)) as connection:
         for table in ("block", "block_change"):
-            rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+            rows = connection.execute(f"SELECT * FROM {table} WHERE id / {2**20} != 5").fetchall()
             connection.execute(f"DELETE FROM {table}")
-            old = [((block_id // 2**20) * 2**32 + block_id % 2**20, data) for block_id, data in rows]
+            width = 2**32 if version == 2 else 2**20
+            old = [((block_id // 2**20) * width + block_id % 2**20, data) for block_id, data in rows]
             connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", old)
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {version}")
         connection.commit()
 
 
@@ -60,22 +61,23 @@ def block_ids(path: Path) -> list[int]:
         return [block_id for (block_id,) in connection.execute("SELECT id FROM block")]
 
 
+@pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("mode", ["r", "w"])
-def test_a_gallery_of_format_2_answers_as_before(mode: str, tmp_path: Path) -> None:
+def test_a_gallery_of_an_old_format_answers_as_before(mode: str, version: int, tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     build(path)
     query, where = unit_vectors(3, seed=1), ItemFilter(cameras=("c1",), metadata={"key2": ("v3",)})
     with Gallery.open(path) as gallery:
         expected, found, stamp = contents(gallery), gallery.nearest(query, 20, where), gallery.stamp()
-    make_old(path)
-    assert max(block_ids(path)) > 2**32
-    with Gallery.open(path, mode) as gallery:  # type: ignore[arg-type]
+    make_old(path, version)
+    assert (max(block_ids(path)) > 2**32) == (version == 2)
+    with Gallery.open(path, mode, vector_memory=0) as gallery:  # type: ignore[arg-type]
         assert gallery.verify() == []
         assert contents(gallery) == expected
         assert gallery.stamp() == stamp  # an approximate index stays good
         for now, before in zip(gallery.nearest(query, 20, where), found, strict=True):
             assert now.items == before.items
-            np.testing.assert_array_equal(now.scores, before.scores)
+            np.testing.assert_allclose(now.scores, before.scores, atol=1e-6)
     assert max(block_ids(path)) < 2**31
     assert [file.name for file in tmp_path.iterdir()] == ["g.sal"]
 
@@ -119,7 +121,7 @@ def test_a_gallery_of_format_2_that_cannot_be_written_is_refused_with_the_remedy
     before = path.read_bytes()
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     with pytest.raises(
-        InputError, match=r"gallery format 2, .* format 3; open the gallery once where .* can be written"
+        InputError, match=r"gallery format 2, .* format 4; open the gallery once where .* can be written"
     ):
         Gallery.open(path)
     assert path.read_bytes() == before

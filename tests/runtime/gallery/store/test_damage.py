@@ -55,6 +55,8 @@ def answers(path: Path) -> tuple[list[str], list[object]]:
             note(lambda: gallery.items(range(1, ITEMS + 1, 7)))
             note(lambda: [gallery.find(["00007.jpg"]), len(gallery)])
             problems = gallery.verify()
+        with Gallery.open(path, vector_memory=0) as gallery:  # by codes
+            note(lambda: [(uris(found), found.scores.tolist()) for found in gallery.nearest(query, 20)])
     except SalError as error:
         said.append(error)
     assert not any("\n" in str(one) for one in said if isinstance(one, SalError))
@@ -108,7 +110,7 @@ def test_a_lost_block_is_one_line_everywhere(tmp_path: Path) -> None:
         connection.execute("DELETE FROM block WHERE id = ?", (1 << 20 | 1,))
     problems, said = answers(path)
     assert problems == ["damaged file: block 1 of column 1 cannot be read (no such rowid: 1048577)"]
-    assert sum(isinstance(one, SalError) for one in said) == 3
+    assert sum(isinstance(one, SalError) for one in said) == 4
 
 
 def test_a_lost_note_of_a_block_is_noticed(tmp_path: Path) -> None:
