@@ -179,13 +179,13 @@ def _message(why: str) -> str:
 
 
 def _files(root: Path, tests: list[str]) -> list[str]:
-    """Test files in the emulated checkout, by their names there."""
+    """Test files in the emulated checkout, by their names there, in the order in which they are named."""
     checkout = Path(str(root) + CHECKOUT)
     found: list[Path] = []
     for name in tests:
         place = checkout / name
         found += sorted(place.rglob("test_*.py")) if place.is_dir() else [place]
-    return [str(path.relative_to(checkout)) for path in found]
+    return list(dict.fromkeys(str(path.relative_to(checkout)) for path in found))
 
 
 def _first_line(command: list[str]) -> str:

@@ -156,17 +156,20 @@ def test_json_document_of_the_shipped_bundle(build: Path, tmp_path: Path) -> Non
     assert document["settings"] == {"warmup_ms": 200.0, "min_seconds": 0.05, "min_iterations": 10}
     assert list(document["machine"]) == ["cpu", "cores", "gpu", "os"]
     assert f"onnxruntime {document['versions']['onnxruntime']}" in done.stdout
-    assert list(document["golden"]) == ["attribute_encoder.onnx", "image_encoder.int8.onnx", "image_encoder.onnx"]
+    files = {"fp32": "image_encoder.onnx", "fp16": "image_encoder.fp16.onnx", "int8": "image_encoder.int8.onnx"}
+    limits = {"attribute_encoder.onnx": (1e-4, 0.99999), files["fp32"]: (1e-4, 0.99999)}
+    limits |= {files["fp16"]: (1e-2, 0.999), files["int8"]: (0.1, 0.95)}
+    assert list(document["golden"]) == sorted(limits)
     for file, agreement in document["golden"].items():
-        assert 0 <= agreement["max_abs"] <= (0.1 if "int8" in file else 1e-4)
-        assert agreement["min_cosine"] > (0.95 if "int8" in file else 0.99999)
+        assert 0 <= agreement["max_abs"] <= limits[file][0]
+        assert agreement["min_cosine"] > limits[file][1]
 
     keys = (
         "artefact precision device engine batch threads streams iterations seconds throughput latency_ms "
         "coefficient_of_variation stable"
     )
     settings = {(row["artefact"], row["batch"], row["threads"], row["streams"]) for row in document["rows"]}
-    assert len(settings) == len(document["rows"]) == 3 * 2 * 2 * 2
+    assert len(settings) == len(document["rows"]) == (1 + len(files)) * 2 * 2 * 2
     for row in document["rows"]:
         assert list(row) == keys.split()
         assert row["iterations"] >= 10 * row["streams"]
