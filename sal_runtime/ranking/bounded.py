@@ -32,6 +32,8 @@ FEW_PAIRS = 512
 """With so few pairs of a query and an allowed row in a part, these are bounded without multiplying the part."""
 HEAD_ROWS = 64
 """Rows of the largest products that are bounded first, to find a bar for the others."""
+BAR_SCORES = 2**18
+"""Products among which these are looked for."""
 READ_ROWS = 2048
 """Vectors read at a time."""
 MORE_READ = 3
@@ -209,13 +211,14 @@ def _set_bars(
     mask: BoolArray | None,
     found: _Found,
 ) -> None:
-    """Raise the bars by the rows of a part that score best by their codes."""
+    """Raise the bars by those of the first rows of a part that score best by their codes."""
     head = max(2 * found.k, HEAD_ROWS)
-    scores = products * (forms.steps[:, None] * part.row_scales()).astype(np.float32)
-    scores += asked.offsets[:, None]
-    scores = np.maximum.reduceat(scores, np.searchsorted(asked.owners, np.arange(len(asked.slopes))), axis=0)
     rows = np.arange(part.size) if mask is None else np.flatnonzero(mask)
-    scores = scores[:, rows]
+    rows = rows[: max(2 * head, BAR_SCORES // len(products))]
+    scores = products[:, rows] * (forms.steps[:, None] * part.row_scales()[rows]).astype(np.float32)
+    scores += asked.offsets[:, None]
+    if len(asked.owners) > len(asked.slopes):
+        scores = np.maximum.reduceat(scores, np.searchsorted(asked.owners, np.arange(len(asked.slopes))), axis=0)
     best = np.argpartition(-scores, head, axis=1)[:, :head] if head < len(rows) else np.argsort(-scores, axis=1)
     numbers, rows = np.repeat(np.arange(len(best)), best.shape[1]), rows[best.ravel()]
     tried = _Found(asked, found.k, found.bars)

@@ -28,6 +28,8 @@ VECTOR_CODES, QUERY_CODES = 127, 63
 """Largest code."""
 SHIFT = 64
 """Added to codes of queries, which are multiplied as unsigned numbers."""
+SMALLEST_SCALE = 6e-8
+"""Of a float16 above 0."""
 HEADER_BYTES = 4
 """Of a record behind its codes: scale and error as float16."""
 LONGEST_VECTOR = 1.02
@@ -164,10 +166,8 @@ class CodedForms:
         slack = self.errors * (LONGEST_VECTOR + part.error) + self.lengths * part.error
         least = values - slack
         scales = np.where(least > 0, part.scales[1], part.scales[0])  # of the vector that needs the smallest product
-        with np.errstate(divide="ignore", invalid="ignore"):
-            limits = np.floor(least / (self.steps * scales)) - 1
-        lowest, highest = np.iinfo(np.int32).min, np.iinfo(np.int32).max
-        return np.asarray(np.clip(np.nan_to_num(limits, nan=lowest), lowest, highest).astype(np.int32))
+        limits = np.floor(least / (self.steps * np.maximum(scales, SMALLEST_SCALE))) - 1
+        return np.asarray(np.clip(limits, np.iinfo(np.int32).min, np.iinfo(np.int32).max).astype(np.int32))
 
 
 def _run(forms: NDArray[np.uint8], zero_point: int, turned: Records) -> NDArray[np.int32]:

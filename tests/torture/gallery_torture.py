@@ -4,8 +4,9 @@
 
 A child process changes one gallery file and says before and after each change what it does; it is killed at a random
 moment. The file, opened as always, must hold all that was acknowledged, of the change in flight all or nothing, and in
-no byte what was removed. The next round goes on with the same file. In every fourth round a second process searches
-meanwhile. This proves what a killed process does to a file, not what a power cut does: the kernel lives on.
+no byte what was removed: no vector, no code, no text. The next round goes on with the same file. In every fourth round
+a second process searches meanwhile. Half of the searches are by vectors in memory, half by codes. This proves what a
+killed process does to a file, not what a power cut does: the kernel lives on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sal_runtime.doctor.machine import machine
 from sal_runtime.errors import InputError, SalError
 from sal_runtime.gallery.gallery import Gallery
 from sal_runtime.gallery.items import ItemFilter
+from sal_runtime.gallery.store.memory import VECTOR_MEMORY
 from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery_contents import stored_vectors, uris
 from tests.torture.torture_model import (
@@ -100,7 +102,7 @@ class Torture:
             TortureError: something was lost, came back, or is half there.
         """
         random = np.random.default_rng([self.seed, number])
-        reader = Process(_read_on, self.path) if number % 4 == 3 else None
+        reader = Process(_read_on, self.path, VECTOR_MEMORY if number % 8 == 3 else 0) if number % 4 == 3 else None
         writer = Process(_change_on, self, random)
         deadline = time.monotonic() + random.uniform(0, LONGEST_SECONDS)
         messages = []
@@ -150,7 +152,7 @@ class Torture:
 
     def _check(self, in_flight: Operation | None) -> None:
         self._check_bytes(self.removed - self.overwritten, in_flight)
-        with Gallery.open(self.path) as gallery:
+        with Gallery.open(self.path, vector_memory=self._vector_memory()) as gallery:
             problems = gallery.verify()
             if problems:
                 raise TortureError(f"verify: {problems}")
@@ -167,6 +169,10 @@ class Torture:
                 raise TortureError(f"{len(held_back ^ self.tombstones)} tombstones differ, in flight {in_flight}")
             self._check_filters(gallery)
         self._check_bytes(self.removed - self.overwritten, None)
+
+    def _vector_memory(self) -> int:
+        """Room for vectors; every other round there is none, and codes are searched."""
+        return VECTOR_MEMORY if self.counts["rounds"] % 2 else 0
 
     def _settle(self, in_flight: Operation, found: dict[str, Entry], fingerprint: str) -> None:
         """Decide whether the operation in flight happened."""
@@ -258,11 +264,11 @@ def _change_on(connection: Connection, torture: Torture, random: np.random.Gener
             model, fingerprint = applied(operation, model, pool), operation.fingerprint or fingerprint
 
 
-def _read_on(connection: Connection, path: Path) -> None:
+def _read_on(connection: Connection, path: Path, vector_memory: int) -> None:
     """The reader: searches until it is told to stop; sends how often it searched."""
     random = np.random.default_rng(0)
     searches = 0
-    gallery = Gallery.open(path)
+    gallery = Gallery.open(path, vector_memory=vector_memory)
     while not connection.poll(0.001):
         try:
             _search(gallery, marked_vectors(random, 1), f"c{random.integers(CAMERAS)}")
@@ -271,7 +277,7 @@ def _read_on(connection: Connection, path: Path) -> None:
             if not any(text in str(error) for text in MEANWHILE):
                 raise
             gallery.close()
-            gallery = Gallery.open(path)
+            gallery = Gallery.open(path, vector_memory=vector_memory)
     try:
         ids, vectors = stored_vectors(gallery)
     except InputError:
