@@ -15,7 +15,7 @@ from sal_runtime.arrays import Encode, Float32Array, Precision, UInt8Array
 from sal_runtime.bundle.bundle import Bundle, open_bundle
 from sal_runtime.encoding.encoders import ImageEncoder, bulk_image_encoder
 from sal_runtime.errors import BusyError, InputError, ReindexedError, SalError
-from sal_runtime.files import whole_file, write_synced
+from sal_runtime.files import temporaries, whole_file, write_synced
 from sal_runtime.gallery.choices import choose_bundle_path, choose_precision
 from sal_runtime.gallery.folder import refuse_follower
 from sal_runtime.gallery.gallery import Gallery
@@ -278,6 +278,9 @@ class ServedGallery:
         self._begun.unlink()
 
     def _finish_removal(self) -> None:
+        """Do what a killed process had written down, and forget what it was about to write down."""
+        for left in temporaries(self._begun):
+            left.unlink()
         if self._begun.exists():
             names = json.loads(self._begun.read_bytes())
             self._remove(lambda: self.gallery.remove(names), names)

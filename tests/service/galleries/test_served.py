@@ -443,6 +443,17 @@ def test_what_a_killed_service_had_yet_to_erase_is_erased(yard: ServedGallery) -
     reader.close()
 
 
+def test_names_that_a_killed_removal_was_writing_down_are_gone(yard: ServedGallery) -> None:
+    path = yard.gallery.path
+    yard.close()
+    left = path.with_name(f"..{path.name}.removing.9493-140368678360768.partial")
+    left.write_text('["crop:c0/2026-11-29/171741.438-track-1.jpg"]')
+    again = ServedGallery("yard", path, bundle=yard.generation.bundle.path, detector_for=no_detector)
+    assert not left.exists()
+    assert len(again.gallery) == 30
+    again.close()
+
+
 def test_one_swap_at_a_time(yard: ServedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = make_calibrated_bundle(tmp_path / "other.bundle", seed=5)
     entered, released = threading.Event(), threading.Event()
