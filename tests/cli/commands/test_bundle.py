@@ -95,6 +95,27 @@ def test_engine_builds_what_the_bundle_has(
     assert [engine["key"]["precision"] for engine in json.loads(out)["engines"]] == ["fp32"]
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx, which builds engines without a GPU, is not installed",
+)
+def test_the_shipped_bundle_becomes_an_engine_in_every_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVIDIA's parser takes what was written without a GPU, and finds the products in their precision."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = ("bundle", "engine", "--bundle", default_bundle_path(), "--compute-capability", "8.6", "--json")
+    code, out, _ = run_sal(capsys, *command)
+    assert code == 0
+    counts = {engine["key"]["precision"]: engine["proof"]["graph"] for engine in json.loads(out)["engines"]}
+    assert list(counts) == ["fp32", "fp16", "int8"]
+    products = sum(counts["fp32"].values())
+    for precision, found in counts.items():
+        assert max(found, key=lambda kind: found[kind]) == precision
+        assert found[precision] > 0.7 * products
+    assert counts["fp32"] == {"fp32": products}
+
+
 def test_triton(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out_path = tmp_path / "repository"
     arguments = ("bundle", "triton", "--bundle", tiny, "--out", out_path)
