@@ -193,12 +193,16 @@ def _look_through(
     products = forms.multiply(part)[:, : part.size]
     if competing >= found.k and not np.isfinite(found.bars).all():
         _set_bars(asked, forms, part, products, mask, found)
-    passing = products > forms.limits(part, (found.bars - asked.slacks)[asked.owners] - asked.offsets)[:, None]
+    values = (found.bars - asked.slacks)[asked.owners] - asked.offsets
+    passing = products > forms.limits(part, values)[:, None]
     if mask is not None:
         passing &= mask
     owned, rows = np.divmod(np.flatnonzero(passing), part.size)
-    numbers = asked.owners[owned]
-    if len(asked.owners) > len(asked.slopes) and len(rows):  # a row may pass by several forms of a query
+    if not len(rows):
+        return
+    close = forms.can_reach(part, values, owned, rows, products[owned, rows])
+    numbers, rows = asked.owners[owned[close]], rows[close]
+    if len(asked.owners) > len(asked.slopes):  # a row may pass by several forms of a query
         numbers, rows = np.divmod(np.unique(numbers * part.size + rows), part.size)
     _bound(asked, part, first, numbers, rows, found)
 

@@ -120,6 +120,10 @@ class CodedPart:
         """The scale of each row, float32 `[size]`."""
         return np.asarray(_headers(self.turned[:, : self.size].T)[0].astype(np.float32))
 
+    def headers(self, rows: Int64Array) -> AnyArray:
+        """Scales and errors of rows of the part, float64 `[2, n]`."""
+        return _headers(self.turned[-HEADER_BYTES:].take(rows, axis=1).T).astype(np.float64)
+
     def records(self, rows: Int64Array) -> Records:
         """The records of rows of the part."""
         return np.asarray(self.turned.take(rows, axis=1).T)
@@ -167,7 +171,24 @@ class CodedForms:
         least = values - slack
         scales = np.where(least > 0, part.scales[1], part.scales[0])  # of the vector that needs the smallest product
         limits = np.floor(least / (self.steps * np.maximum(scales, SMALLEST_SCALE))) - 1
-        return np.asarray(np.clip(limits, np.iinfo(np.int32).min, np.iinfo(np.int32).max).astype(np.int32))
+        return np.asarray(np.clip(limits, -(2.0**31), 2.0**31 - 1).astype(np.int32))
+
+    def can_reach(
+        self, part: CodedPart, values: Float64Array, numbers: Int64Array, rows: Int64Array, products: NDArray[np.int32]
+    ) -> BoolArray:
+        """As `limits`, more closely: whether the product of a form and a row of a part may be at least a value.
+
+        Args:
+            part: of the rows.
+            values: `[M]`.
+            numbers: of the forms, int64 `[n]`.
+            rows: of the part, int64 `[n]`.
+            products: of the codes of these forms and rows, int32 `[n]`.
+        """
+        scales, errors = part.headers(rows)
+        upper = products * (self.steps[numbers] * scales)
+        upper += self.errors[numbers] * (LONGEST_VECTOR + errors) + self.lengths[numbers] * (errors + ROUNDING)
+        return np.asarray(upper >= values[numbers])
 
 
 def _run(forms: NDArray[np.uint8], zero_point: int, turned: Records) -> NDArray[np.int32]:

@@ -6,10 +6,11 @@ new items go behind what it sees, and a part in which something visible has chan
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 VECTOR_MEMORY = 1 << 30
 """Bytes that the vectors of a gallery may take in memory, unless a caller says otherwise: 2,097,152 with d = 128."""
+FEW_VALUES = 8
+"""So many values are compared one by one, which is faster than `np.isin`."""
+PARTS_OF_A_THREAD = 16
+"""Filters over fewer parts run in the calling thread."""
 PART_BLOCKS = 32
 PART_SLOTS = PART_BLOCKS * BLOCK_SLOTS
 
@@ -108,6 +113,7 @@ class LoadedGallery:
         self._vectors = vector_column(embedding_dim)
         self._vector_memory = vector_memory
         self._columns: dict[int, LoadedColumn] = {}
+        self._last_mask: tuple[int, ItemFilter, BoolArray | None] | None = None
 
     def has_room(self, connection: sqlite3.Connection) -> bool:
         """Whether the vectors may be held in memory."""
@@ -120,23 +126,30 @@ class LoadedGallery:
         column = code_column(self._vectors.width)
         codes = self._columns.setdefault(column.number, LoadedCodes(column))
         assert isinstance(codes, LoadedCodes)
-        read = self._reader(connection)
-        read(column)
-        mask = filter_mask(connection, where, read) if where else None
-        return CodedState(read_counter(connection, "change"), codes.coded(), mask)
+        self._reader(connection)(column)
+        return CodedState(read_counter(connection, "change"), codes.coded(), self._mask(connection, where))
 
     def state(self, connection: sqlite3.Connection, where: ItemFilter | None) -> LoadedState:
         """The gallery as the transaction sees it; a column that filters ask for is loaded when one first does."""
         read = self._reader(connection)
         self._columns.pop(code_column(self._vectors.width).number, None)
-        return LoadedState(read(IDS), read(self._vectors), filter_mask(connection, where, read) if where else None)
+        return LoadedState(read(IDS), read(self._vectors), self._mask(connection, where))
 
     def count(self, connection: sqlite3.Connection, where: ItemFilter) -> int:
         """Number of items that a filter lets through; loads no vectors."""
         if where.metadata.keys() - metadata_columns(connection).keys():
             return 0
-        mask = filter_mask(connection, where, self._reader(connection))
+        mask = self._mask(connection, where)
         return read_counter(connection, "count") if mask is None else int(np.count_nonzero(mask))
+
+    def _mask(self, connection: sqlite3.Connection, where: ItemFilter | None) -> BoolArray | None:
+        """The slots that a filter lets through; the last answer is kept, because filters are asked for again."""
+        if not where:
+            return None
+        change = read_counter(connection, "change")
+        if self._last_mask is None or self._last_mask[:2] != (change, where):
+            self._last_mask = (change, where, filter_mask(connection, where, self._reader(connection)))
+        return self._last_mask[2]
 
     def _reader(self, connection: sqlite3.Connection) -> Callable[[Column], tuple[AnyArray, ...]]:
         """A function that gives the parts of a column as the transaction sees them."""
@@ -281,17 +294,29 @@ def filter_mask(
     texts += [(keys.get(key, Column(-1)), values, False) for key, values in where.metadata.items()]
     texts += [(keys[key], values, True) for key, values in where.without_metadata.items() if key in keys]
     masks = [
-        np.concatenate(
-            [np.isin(part, list(map(text_hash, values)), invert=negated) for part in read(column)] or [_NOTHING]
-        )
+        _mask_of(partial(_is_one_of, hashes=list(map(text_hash, values)), negated=negated), read(column))
         for column, values, negated in texts
         if values
     ]
     if where.captured_from is not None or where.captured_until is not None:
         start = -np.inf if where.captured_from is None else where.captured_from
         stop = np.inf if where.captured_until is None else where.captured_until
-        masks.append(np.concatenate([(part >= start) & (part < stop) for part in read(CAPTURED_AT)] or [_NOTHING]))
-    return np.asarray(np.logical_and.reduce(masks)) if masks else None
+        masks.append(_mask_of(lambda part: (part >= start) & (part < stop), read(CAPTURED_AT)))
+    return reduce(np.logical_and, masks) if masks else None
 
 
-_NOTHING = np.empty(0, np.bool_)
+def _is_one_of(part: AnyArray, hashes: Sequence[int], negated: bool) -> BoolArray:
+    if len(hashes) > FEW_VALUES:
+        return np.isin(part, hashes, invert=negated)
+    found = np.asarray(reduce(np.logical_or, (part == value for value in hashes)))
+    return ~found if negated else found
+
+
+def _mask_of(pick: Callable[[AnyArray], BoolArray], parts: Sequence[AnyArray]) -> BoolArray:
+    """The values of all parts that are picked; on all cores where it is worth it."""
+    if len(parts) < PARTS_OF_A_THREAD:
+        return np.concatenate([np.empty(0, np.bool_), *map(pick, parts)])
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(os.cpu_count(), "sal-filter") as pool:
+        return np.concatenate(list(pool.map(pick, parts)))
