@@ -105,6 +105,15 @@ def verify(
         Literal["cpu", "cuda", "trt"] | None,
         typer.Option("--device", rich_help_panel=COMPUTE, help="With --gate: run the encoders here. Default: cpu."),
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            metavar="fp32|fp16|int8",
+            rich_help_panel=COMPUTE,
+            help="With --gate: compare the encoder in this precision; repeatable. Default: all.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a bundle is what the owner of a key signed, and that its encoders do on this machine what they should.
@@ -127,7 +136,8 @@ def verify(
     if key is None and gate is None:
         raise ConfigError("name what to check: --key for the signature, --gate for the encoders on this machine")
     if gate is None:
-        refuse_options({"--device": device}, "no encoder is run; add --gate")
+        refuse_options({"--device": device, "--precision": precision}, "no encoder is run; add --gate")
+    precisions = check_precisions("--precision", precision)
     problems: list[str] = []
     if key is not None:
         from sal_export.interop.signing import verify_bundle
@@ -136,11 +146,11 @@ def verify(
     if gate is None or problems:  # what is not what was signed is not run
         print_problems(problems, as_json=as_json)
     else:
-        from sal_export.gates.on_box import gate_crops_of, judge_on_box
+        from sal_export.gates.on_box import PRECISIONS, gate_crops_of, judge_on_box
         from sal_runtime.bundle.bundle import open_bundle
 
         opened = open_bundle(bundle)
-        report = judge_on_box(opened, gate_crops_of(opened, gate), device or "cpu")
+        report = judge_on_box(opened, gate_crops_of(opened, gate), device or "cpu", precisions or PRECISIONS)
         print_gate(report, as_json=as_json)
         problems = report.problems
     if problems:

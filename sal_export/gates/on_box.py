@@ -6,10 +6,10 @@ share of common hits among the first ten stands for that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from sal_export.gates.parity import (
     missed_limits,
     share_of_limits,
 )
-from sal_runtime.arrays import UInt8Array
+from sal_runtime.arrays import Precision, UInt8Array
 from sal_runtime.bundle.bundle import IMAGE_ROLE, Artefact, Bundle
 from sal_runtime.bundle.golden import check_golden
 from sal_runtime.doctor.machine import cpu_name, int8_instructions
@@ -36,6 +36,7 @@ from sal_runtime.images.pixels import load_image
 NUM_CROPS = 256
 """Crops to compare on, as many as at the export."""
 NUM_QUERIES = 64
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -89,22 +90,27 @@ class BoxReport:
         return {"ok": not self.problems, "problems": self.problems, **asdict(self)}
 
 
-def judge_on_box(bundle: Bundle, crops: UInt8Array, device: str) -> BoxReport:
+def judge_on_box(
+    bundle: Bundle, crops: UInt8Array, device: str, precisions: Sequence[Precision] = PRECISIONS
+) -> BoxReport:
     """Compare the image encoders of a bundle that are meant for a device with fp32 on this machine's CPU.
 
     Args:
         bundle: opened.
         crops: from `gate_crops_of`.
         device: `cpu`, `cuda` or `trt`.
+        precisions: of the encoders to compare.
 
     Raises:
         BackendError: fp32 does not run on the CPU.
         ParityError: fp32 on the CPU does not give the golden embeddings, so there is nothing to compare with.
-        InputError: the bundle has no image encoder for the device.
+        BundleError: the bundle has no image encoder for the device in one of the precisions that are named.
     """
-    wanted = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
-    if not wanted:
-        raise InputError(f"bundle {bundle.path}: no image encoder for {device}; export one, or name another device")
+    there = [one for one in bundle.artefacts if one.role == IMAGE_ROLE and device in one.devices]
+    wanted = [one for one in there if one.precision in precisions]
+    if not wanted or (precisions != PRECISIONS and len(wanted) < len(precisions)):
+        for precision in precisions:
+            bundle.artefact(IMAGE_ROLE, device=device, precision=precision)  # says what there is
     exact = bundle.artefact(IMAGE_ROLE)
     run = open_backend(bundle.read_bytes(exact.file)).run
     check_golden(bundle, IMAGE_ROLE, "fp32", run, f"{exact.file} on cpu")

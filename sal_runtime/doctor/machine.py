@@ -113,11 +113,13 @@ def _without_folder(argument: str) -> str:
     return option + separator + (Path(value).name if Path(value).is_absolute() else value)
 
 
-def cpu_name() -> str:
-    """Model of the processor, or its architecture where the system does not say."""
-    cpuinfo = Path("/proc/cpuinfo")
+def cpu_name(proc: Path = Path("/proc")) -> str:
+    """Model of the processor; of the board, where Linux names only that, as on ARM; or else the architecture."""
+    cpuinfo, board = proc / "cpuinfo", proc / "device-tree" / "model"
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    if board.is_file():
+        return board.read_text(encoding="utf-8").strip("\0 \n")
     return platform.processor() or platform.machine()

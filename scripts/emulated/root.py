@@ -29,6 +29,8 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 REGISTRATION = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 CHECKOUT = "/root/sal"
 VENV = "/root/venv"
+INSTALLED = "/root/wheels/installed"
+"""Exists once the wheels beside it are installed."""
 NAMESPACE = """
 mount -t proc proc "$ROOT/proc"; mount --bind "$CPUINFO" "$ROOT/proc/cpuinfo"
 mount --rbind /dev "$ROOT/dev"; mount --rbind /sys "$ROOT/sys"; mount -t tmpfs tmpfs "$ROOT/tmp"
@@ -58,7 +60,8 @@ def make_root(root: Path, update: bool) -> None:
         subprocess.run([*command, SUITE, str(root), "http://deb.debian.org/debian"], check=True)
     if update or not Path(str(root) + CHECKOUT).exists():
         _check_out(root)
-    if not (root / f".{VENV}/ready").exists():
+        shutil.rmtree(root / "root/wheels", ignore_errors=True)
+    if not Path(str(root) + INSTALLED).exists():
         _install(root)
 
 
@@ -143,16 +146,15 @@ def _check_out(root: Path) -> None:
 def _install(root: Path) -> None:
     """Install as a box without a network does: from the wheelhouse of this commit; then the tools of the tests."""
     wheels, tools = root / "root/wheels", root / "root/tools"
-    for folder in (wheels, tools):
-        shutil.rmtree(folder, ignore_errors=True)
     collect(wheels, list(EXTRAS), "aarch64", PYTHON)
-    download(TOOLS, tools, "aarch64", PYTHON)
+    if not tools.exists():
+        download(TOOLS, tools, "aarch64", PYTHON)
     install = [f"{VENV}/bin/python", "-m", "pip", "install", "--quiet", "--no-index"]
     for step in (
         ["/usr/bin/python3", "-m", "venv", VENV],
         [*install, "--requirement", "/root/wheels/requirements.txt"],
         [*install, "--find-links", "/root/wheels", "--find-links", "/root/tools", *TOOLS],
-        ["/usr/bin/touch", f"{VENV}/ready"],
+        ["/usr/bin/touch", INSTALLED],
     ):
         done = run_in(root, "neoverse-n1", step)
         if done.returncode:

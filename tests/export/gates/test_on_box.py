@@ -14,7 +14,7 @@ from sal_export.bundle_writing import write_bundle
 from sal_export.gates.on_box import NUM_CROPS, gate_crops_of, judge_on_box
 from sal_export.gates.parity import LIMITS, Limits, Parity, missed_limits, share_of_limits
 from sal_runtime.bundle.bundle import Bundle, open_bundle
-from sal_runtime.errors import InputError, ParityError
+from sal_runtime.errors import BundleError, InputError, ParityError
 from tests.runtime.tiny_bundle import SPEC, make_tiny_bundle
 
 CROPS = np.random.default_rng(3).integers(0, 256, (80, SPEC.height, SPEC.width, 3), dtype=np.uint8)
@@ -79,8 +79,15 @@ def test_a_device_that_the_bundle_has_nothing_for(tmp_path: Path) -> None:
     del manifest["fingerprint"]
     for entry in manifest["artefacts"]:
         entry["devices"] = ["cpu"]
-    with pytest.raises(InputError, match="no image encoder for cuda"):
+    with pytest.raises(BundleError, match="no image_encoder in fp32 for cuda; there is fp32 for cpu"):
         judge_on_box(write_bundle(bundle, manifest, files), CROPS, "cuda")
+
+
+def test_one_precision_may_be_compared_alone(tmp_path: Path) -> None:
+    bundle = with_int8(tmp_path / "b", 0.02)
+    assert [one.precision for one in judge_on_box(bundle, CROPS, "cpu", ["int8"]).encoders] == ["int8"]
+    with pytest.raises(BundleError, match="no image_encoder in fp16 for cpu; there is fp32"):
+        judge_on_box(bundle, CROPS, "cpu", ["int8", "fp16"])
 
 
 @pytest.mark.parametrize("precision", LIMITS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from sal_export.bundle_writing import write_bundle
 from sal_runtime.bundle.bundle import open_bundle
 from sal_runtime.bundle.shipped import default_bundle_path
 from sal_runtime.doctor.doctor import DeviceCheck, DoctorReport, PlaceCheck, check_cache, examine
-from sal_runtime.doctor.machine import Gpu
+from sal_runtime.doctor.machine import Gpu, cpu_name
 from sal_runtime.engines.devices import DEVICE_ENTRIES, DeviceEntry
 from tests.runtime.gallery_images import make_folder
 from tests.runtime.tiny_bundle import make_tiny_bundle
@@ -303,3 +304,20 @@ def test_the_doctor_does_not_load_torch(tiny: Path) -> None:
         [sys.executable, "-c", code, str(tiny)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n"}, "Some CPU @ 2 GHz"),
+        ({"cpuinfo": "processor\t: 0\nCPU part\t: 0xd42\n", "device-tree/model": "A Board\0"}, "A Board"),
+        ({"cpuinfo": "processor\t: 0\n"}, platform.processor() or platform.machine()),
+    ],
+)
+def test_a_processor_is_named_by_itself_by_its_board_or_by_its_architecture(
+    tmp_path: Path, files: dict[str, str], name: str
+) -> None:
+    (tmp_path / "device-tree").mkdir()
+    for file, content in files.items():
+        (tmp_path / file).write_text(content)
+    assert cpu_name(tmp_path) == name
