@@ -93,7 +93,7 @@ def measure(processor: str, data: Path) -> dict[str, Any]:
         command = [*emulator, sys.executable, "-m", "benchmarks.int8_without_vnni"]
         command += ["--encode", f"{folder}/crops.npy", f"{folder}/embeddings.npz"]
         subprocess.run(command, check=True, cwd=REPOSITORY)
-        with np.load(Path(folder, "embeddings.npz")) as arrays:
+        with np.load(Path(folder, "embeddings.npz"), allow_pickle=False) as arrays:
             embeddings = dict(arrays)
     console = Console(stderr=True)
     backend = open_backend(bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file))

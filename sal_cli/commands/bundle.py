@@ -105,15 +105,7 @@ def verify(
         Literal["cpu", "cuda", "trt"] | None,
         typer.Option("--device", rich_help_panel=COMPUTE, help="With --gate: run the encoders here. Default: cpu."),
     ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            metavar="fp32|fp16|int8",
-            rich_help_panel=COMPUTE,
-            help="With --gate: compare the encoder in this precision; repeatable. Default: all.",
-        ),
-    ] = None,
+    precision: GatePrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a bundle is what the owner of a key signed, and that its encoders do on this machine what they should.
@@ -169,7 +161,16 @@ def engine(
             "TensorRT.",
         ),
     ] = None,
-    compute_capability: CapabilityOption = None,
+    compute_capability: GatePrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8",
+        rich_help_panel=COMPUTE,
+        help="With --gate: compare the encoder in this precision; repeatable. Default: all.",
+    ),
+]
+CapabilityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build TensorRT engines of the image encoder into the engine store, before they are needed.
