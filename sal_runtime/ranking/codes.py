@@ -202,7 +202,7 @@ class CodedForms:
 
 
 def _run(forms: NDArray[np.uint8], zero_point: int, turned: Records, room: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Products of codes int32 `[M, slots]`; those of many forms lie in `room`, or ONNX Runtime would hold them twice."""
+    """Products of codes int32 `[M, slots]`; those of many forms lie in `room`: ONNX Runtime would hold them twice."""
     inputs = {"forms": forms, "zero_point": np.array(zero_point, np.uint8), "codes": turned[:-HEADER_BYTES]}
     if len(forms) == 1:
         return np.asarray(_session().run(None, inputs)[0])
