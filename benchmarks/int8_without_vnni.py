@@ -57,7 +57,7 @@ def encode(crops: Path, out: Path) -> None:
     """Embeddings of crops by the int8 encoder on this processor, with default and with exact products."""
     bundle = open_bundle(default_bundle_path())
     model = bundle.read_bytes(bundle.artefact(IMAGE_ROLE, precision="int8").file)
-    images = np.load(crops)
+    images = np.load(crops, allow_pickle=False)
     embeddings: dict[str, Any] = {name: embed(model, images, exact=exact) for name, exact in SESSIONS.items()}
     np.savez(out, **embeddings)
 
@@ -93,7 +93,7 @@ def measure(processor: str, data: Path) -> dict[str, Any]:
         command = [*emulator, sys.executable, "-m", "benchmarks.int8_without_vnni"]
         command += ["--encode", f"{folder}/crops.npy", f"{folder}/embeddings.npz"]
         subprocess.run(command, check=True, cwd=REPOSITORY)
-        with np.load(Path(folder, "embeddings.npz")) as arrays:
+        with np.load(Path(folder, "embeddings.npz"), allow_pickle=False) as arrays:
             embeddings = dict(arrays)
     console = Console(stderr=True)
     backend = open_backend(bundle.read_bytes(bundle.artefact(IMAGE_ROLE).file))

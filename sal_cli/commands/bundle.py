@@ -23,6 +23,15 @@ app = CommandModule(help="Look into a bundle, sign it, and hand it to other infe
 ShownOption = Annotated[
     Path | None, typer.Option("--bundle", "-b", help="The bundle. Default: $SAL_BUNDLE, else the shipped one.")
 ]
+GatePrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8",
+        rich_help_panel=COMPUTE,
+        help="With --gate: compare the encoder in this precision; repeatable. Default: all.",
+    ),
+]
 SignedOption = Annotated[Path, typer.Option("--bundle", "-b", help="The folder of the bundle.")]
 MaxBatchOption = Annotated[
     int, typer.Option("--max-batch", min=1, max=1024, help="Encode at most this many crops in one run.")
@@ -105,15 +114,7 @@ def verify(
         Literal["cpu", "cuda", "trt"] | None,
         typer.Option("--device", rich_help_panel=COMPUTE, help="With --gate: run the encoders here. Default: cpu."),
     ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            metavar="fp32|fp16|int8",
-            rich_help_panel=COMPUTE,
-            help="With --gate: compare the encoder in this precision; repeatable. Default: all.",
-        ),
-    ] = None,
+    precision: GatePrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a bundle is what the owner of a key signed, and that its encoders do on this machine what they should.

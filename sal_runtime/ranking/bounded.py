@@ -26,7 +26,7 @@ from sal_runtime.ranking.scoring import Queries, Scoring
 
 FORMS = 64
 """Linear forms multiplied at a time, unless one query has more."""
-PAIRS = 4096
+PAIRS = 2048
 """Pairs of a query and a row that are bounded at a time."""
 FEW_PAIRS = 512
 """With so few pairs of a query and an allowed row in a part, these are bounded without multiplying the part."""
@@ -156,12 +156,12 @@ def find_promising(asked: Asked, parts: Sequence[CodedPart], k: int, allowed: Bo
     waiting = iter(list(zip(parts, firsts, strict=False)))
 
     def work() -> Promising:
-        found = _Found(asked, k, bars)
+        found, room = _Found(asked, k, bars), forms.room(parts)
         for part, first in waiting:  # shared by the threads
             mask = None if allowed is None else allowed[first : first + part.size]
             competing = part.size if mask is None else int(np.count_nonzero(mask))
             if competing:
-                _look_through(asked, forms, part, first, mask, competing, found)
+                _look_through(asked, forms, part, first, mask, competing, found, room)
         return found.sorted_out()
 
     threads = min(os.cpu_count() or 1, len(parts)) if k else 0
@@ -183,6 +183,7 @@ def _look_through(
     mask: BoolArray | None,
     competing: int,
     found: _Found,
+    room: AnyArray,
 ) -> None:
     """Add what a part holds; `mask` bool `[part.size]` lets `competing` of its rows compete."""
     if competing * len(asked.slopes) <= FEW_PAIRS:
@@ -190,7 +191,7 @@ def _look_through(
         numbers = np.repeat(np.arange(len(asked.slopes)), competing)
         _bound(asked, part, first, numbers, np.tile(rows, len(asked.slopes)), found)
         return
-    products = forms.multiply(part)[:, : part.size]
+    products = forms.multiply(part, room)[:, : part.size]
     if competing >= found.k and not np.isfinite(found.bars).all():
         _set_bars(asked, forms, part, products, mask, found)
     values = (found.bars - asked.slacks)[asked.owners] - asked.offsets

@@ -11,6 +11,7 @@ because a sum of two products of 8-bit codes overflows on processors without VNN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -112,7 +113,9 @@ class CodedPart:
         if not np.isfinite(headers).all():
             raise InputError("the gallery holds codes that are damaged")
         every = np.ones((1, dim), np.uint8)
-        sums = _run(every, 0, turned)[0].astype(np.int16 if dim * VECTOR_CODES < 2**15 else np.int32)
+        sums = _run(every, 0, turned, np.empty(0, np.int32))[0].astype(
+            np.int16 if dim * VECTOR_CODES < 2**15 else np.int32
+        )
         ends = float(scales.min(initial=np.inf)), float(scales.max(initial=0.0))
         return CodedPart(turned, size, ends, float(errors.max(initial=0.0)), sums)
 
@@ -155,12 +158,19 @@ class CodedForms:
         errors = np.linalg.norm(exact - steps[:, None] * codes, axis=1)
         return CodedForms((codes + SHIFT).astype(np.uint8), steps, np.linalg.norm(exact, axis=1), errors)
 
-    def multiply(self, part: CodedPart) -> NDArray[np.int32]:
-        """Products of codes int32 `[M, slots]`, without the shift."""
+    def room(self, parts: Sequence[CodedPart]) -> NDArray[np.int32]:
+        """Memory for the products with any of the parts, to be used again."""
+        return np.empty(len(self.codes) * max((part.turned.shape[1] for part in parts), default=0), np.int32)
+
+    def multiply(self, part: CodedPart, room: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Products of codes int32 `[M, slots]`, without the shift; they may lie in `room`."""
         if len(self.codes) > 1:
-            return _run(self.codes, SHIFT, part.turned)
-        products = _run(self.codes, 0, part.turned)  # only without a zero point is one row as fast as memory is read
-        return np.asarray(products - np.multiply(part.sums, SHIFT, dtype=np.int32))
+            return _run(self.codes, SHIFT, part.turned, room)
+        # only without a zero point is one row multiplied as fast as memory is read
+        products = _run(self.codes, 0, part.turned, room)
+        shifted = part.sums.astype(np.int32)
+        shifted *= SHIFT
+        return np.subtract(products, shifted, out=products, dtype=np.int32)
 
     def limits(self, part: CodedPart, values: Float64Array) -> NDArray[np.int32]:
         """The product of codes `[M]` that is exceeded by every vector whose product is at least a value, `[M]`.
@@ -191,10 +201,19 @@ class CodedForms:
         return np.asarray(upper >= values[numbers])
 
 
-def _run(forms: NDArray[np.uint8], zero_point: int, turned: Records) -> NDArray[np.int32]:
-    point = np.array(zero_point, np.uint8)
-    (products,) = _session().run(None, {"forms": forms, "zero_point": point, "codes": turned[:-HEADER_BYTES]})
-    return np.asarray(products)
+def _run(forms: NDArray[np.uint8], zero_point: int, turned: Records, room: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Products of codes int32 `[M, slots]`; those of many forms lie in `room`: ONNX Runtime would hold them twice."""
+    inputs = {"forms": forms, "zero_point": np.array(zero_point, np.uint8), "codes": turned[:-HEADER_BYTES]}
+    if len(forms) == 1:
+        return np.asarray(_session().run(None, inputs)[0])
+    shape = (len(forms), turned.shape[1])
+    products = room[: shape[0] * shape[1]].reshape(shape)
+    binding = _session().io_binding()
+    for name, array in inputs.items():
+        binding.bind_cpu_input(name, array)
+    binding.bind_output("products", "cpu", 0, np.int32, shape, products.ctypes.data)
+    _session().run_with_iobinding(binding)
+    return products
 
 
 @cache

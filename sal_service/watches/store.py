@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from sal_runtime.errors import InputError, SalError
+from sal_runtime.gallery.store.scrub import overwrite_deleted
 from sal_service.watches.following import Cursor
 from sal_service.watches.watch import (
     Message,
@@ -374,9 +375,9 @@ class WatchStore:
             self._changed.notify_all()
 
     def _empty_log(self) -> None:
-        """What was deleted is in no file afterwards."""
+        """What was deleted is in no file afterwards; where another process reads them, not until it is called again."""
         with self._reading() as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            overwrite_deleted(db, self.path)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

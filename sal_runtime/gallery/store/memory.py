@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,7 +114,7 @@ class LoadedGallery:
         self._vectors = vector_column(embedding_dim)
         self._vector_memory = vector_memory
         self._columns: dict[int, LoadedColumn] = {}
-        self._last_mask: tuple[int, ItemFilter, BoolArray | None] | None = None
+        self._last_mask: tuple[tuple[int, str], BoolArray | None] | None = None
 
     def has_room(self, connection: sqlite3.Connection) -> bool:
         """Whether the vectors may be held in memory."""
@@ -146,10 +147,10 @@ class LoadedGallery:
         """The slots that a filter lets through; the last answer is kept, because filters are asked for again."""
         if not where:
             return None
-        change = read_counter(connection, "change")
-        if self._last_mask is None or self._last_mask[:2] != (change, where):
-            self._last_mask = (change, where, filter_mask(connection, where, self._reader(connection)))
-        return self._last_mask[2]
+        key = (read_counter(connection, "change"), repr(where))
+        if self._last_mask is None or self._last_mask[0] != key:
+            self._last_mask = key, filter_mask(connection, where, self._reader(connection))
+        return self._last_mask[1]
 
     def _reader(self, connection: sqlite3.Connection) -> Callable[[Column], tuple[AnyArray, ...]]:
         """A function that gives the parts of a column as the transaction sees them."""
@@ -314,9 +315,18 @@ def _is_one_of(part: AnyArray, hashes: Sequence[int], negated: bool) -> BoolArra
 
 def _mask_of(pick: Callable[[AnyArray], BoolArray], parts: Sequence[AnyArray]) -> BoolArray:
     """The values of all parts that are picked; on all cores where it is worth it."""
+    ends = list(accumulate((len(part) for part in parts), initial=0))
+    mask = np.empty(ends[-1], np.bool_)
+
+    def fill(number: int) -> None:
+        mask[ends[number] : ends[number + 1]] = pick(parts[number])
+
     if len(parts) < PARTS_OF_A_THREAD:
-        return np.concatenate([np.empty(0, np.bool_), *map(pick, parts)])
+        for number in range(len(parts)):
+            fill(number)
+        return mask
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(os.cpu_count(), "sal-filter") as pool:
-        return np.concatenate(list(pool.map(pick, parts)))
+        list(pool.map(fill, range(len(parts))))
+    return mask

@@ -38,6 +38,21 @@ def erase_removed(connection: sqlite3.Connection, path: Path) -> bool:
         file.unlink(missing_ok=True)
     # As a script: this statement steps once per freed page, and execute() would free one only.
     connection.executescript("PRAGMA incremental_vacuum")
+    return overwrite_deleted(connection, path)
+
+
+def overwrite_deleted(connection: sqlite3.Connection, path: Path) -> bool:
+    """Take what was deleted out of the bytes of an SQLite file with a write-ahead log, and out of the log.
+
+    The connection is that of its writer, outside of a transaction, with `secure_delete`.
+
+    Returns:
+        Whether it is gone; False while another connection reads an older state, which keeps the log.
+
+    Raises:
+        sqlite3.DatabaseError: a page is damaged, or writing failed.
+        OSError: writing failed.
+    """
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if not busy:
         with transaction(connection):
@@ -47,7 +62,7 @@ def erase_removed(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def scrub(connection: sqlite3.Connection, path: Path) -> None:
-    """Zero the unused bytes of all tables and indices of a gallery file.
+    """Zero the unused bytes of all tables and indices of an SQLite file.
 
     The connection belongs to its writer, in a transaction that keeps others from writing, with an empty log.
 

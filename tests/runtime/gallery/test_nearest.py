@@ -127,6 +127,32 @@ def test_updated_items_are_filtered_by_what_is_known_now(tmp_path: Path) -> None
         assert gallery.verify() == []
 
 
+@pytest.mark.parametrize("values", [2, 20])
+def test_a_filter_asked_again_sees_what_has_changed(
+    values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch)
+    monkeypatch.setattr(memory, "PARTS_OF_A_THREAD", 2)
+    cameras = ["c1", *(f"other {number}" for number in range(values - 1))]
+    where, none_of_them = ItemFilter(cameras=cameras), ItemFilter(without_metadata={"zone": cameras})
+    with Gallery.create(tmp_path / "g.sal", fake_bundle()) as gallery:
+        known = [GalleryItem(f"{n:02}.jpg", camera=f"c{n % 3}", metadata={"zone": f"c{n % 3}"}) for n in range(20)]
+        gallery.add(known, unit_vectors(20))
+
+        def check() -> None:
+            for asked in (where, none_of_them):
+                for _ in range(2):
+                    (found,) = gallery.nearest(unit_vectors(1), 30, asked)
+                    assert set(uris(found)) == {item.uri for item in gallery.all_items() if matches(asked, item)}
+                    assert gallery.count(asked) == len(found)
+
+        check()
+        gallery.update([GalleryItem("01.jpg", camera="c2", metadata={"zone": "c2"})])
+        check()
+        cameras[0] = "c2"  # the same object, with other contents
+        check()
+
+
 def test_new_items_are_found_without_reading_the_others_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "g.sal"
     filled(path, 5000)

@@ -96,7 +96,7 @@ def test_no_product_is_above_what_its_codes_allow(
     turned[:, :count] = codes.encode(vectors).T
     part = CodedPart.of(turned, count)
     coded = CodedForms.of(forms)
-    products = coded.multiply(part)
+    products = coded.multiply(part, coded.room([part]))
     expected = (coded.codes.astype(int) - codes.SHIFT) @ turned[:-4].astype(int)
     np.testing.assert_array_equal(products, expected)
     np.testing.assert_array_equal(part.records(np.array([0, count - 1])), turned.T[[0, count - 1]])
@@ -111,7 +111,8 @@ def test_products_of_the_largest_codes_do_not_overflow(forms: int) -> None:
     for code in (-127, 127):
         part = CodedPart.of(np.full((516, 40), code, np.int8), 0)
         for sign in (-1, 1):
-            products = CodedForms.of(np.full((forms, 512), sign, np.float32)).multiply(part)
+            coded = CodedForms.of(np.full((forms, 512), sign, np.float32))
+            products = coded.multiply(part, coded.room([part]))
             np.testing.assert_array_equal(products, np.full((forms, 40), 63 * sign * code * 512))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,38 @@ def test_a_folder_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> N
     store.close()
     with pytest.raises(SalError, match="closed"):
         store.watches()
+
+
+def test_nothing_is_left_of_images_that_were_removed(tmp_path: Path) -> None:
+    """Not even what SQLite leaves behind when it moves rows from page to page."""
+    chance, path, target = random.Random(3), tmp_path / "watches.db", WebhookTarget("http://127.0.0.1:1234/x")
+    watches: list[str] = []
+    there, gone = set[str](), set[str]()
+    with WatchStore(path) as store:
+        for turn in range(100):
+            if turn % 5 == 0:
+                watches.append(watch_for().id)
+                store.add(watch_for(id=watches[-1]))
+            for watch in [*watches] * 3:
+                key = (watch, "c", chance.randbytes(6).hex())
+                for image in range(3):  # of which each is better than the one before
+                    uri = f"crop:c/{chance.randbytes(12).hex()}.jpg"
+                    evidence = {f"term {number}": 0.5 for number in range(chance.randrange(6))}
+                    best = replace(MESSAGE, id=chance.randbytes(16).hex(), watch=watch, uri=uri, evidence=evidence)
+                    store.record([] if image else [(best, (target,))], {key: FittingTrack(best, NOON)}, NOON)
+                    there.add(uri)
+            for message in store.untold():
+                store.mark_told(message.id)
+            removed = chance.sample(sorted(there), 8)
+            tracks = store.open_tracks().items()
+            ended = {key: replace(track, ended=True) for key, track in tracks if track.best.uri in removed}
+            store.record([], ended, NOON)
+            store.forget_images(MESSAGE.gallery, removed)
+            there -= {*removed}
+            gone |= {*removed}
+            if len(watches) > 4:
+                store.remove(watches.pop(chance.randrange(3)))
+            if turn % 10 == 9:
+                content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+                assert [uri for uri in sorted(gone) if uri.encode() in content] == []
+                assert any(uri.encode() in content for uri in there)
