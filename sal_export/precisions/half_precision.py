@@ -15,9 +15,10 @@ from sal_export.onnx_export import OPSET
 from sal_export.precisions.int8 import gates
 from sal_export.precisions.observed_graph import constants_of
 
-HALF = ("Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "AveragePool", "Concat")
-"""Operators that compute in fp16 on the maps of convolutions."""
-MAP_TO_MAP = (*HALF, "InstanceNormalization")
+HALF = ("Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "Concat")
+"""Operators that compute in fp16 on the maps of convolutions. AveragePool is none of them: on an ARM processor that
+computes in fp16, ONNX Runtime (1.32) has no kernel for that of opset 19 and refuses the whole graph."""
+MAP_TO_MAP = (*HALF, "AveragePool", "InstanceNormalization")
 """Operators whose result on a map is a map again."""
 
 

@@ -36,7 +36,7 @@ from sal_train.evaluation.full_queries import encode_descriptions
 from sal_train.evaluation.protocol import protocol_of_test_split
 from sal_train.images.cache import load_images
 
-FP16_NOTE = "{} with its trunk in fp16; ONNX Runtime computes it in fp32 on a CPU, so only a GPU proves its numerics"
+FP16_NOTE = "{} with its trunk in fp16; ONNX Runtime computes it in fp32 on an x86 CPU, so that proves no numerics"
 
 
 @dataclasses.dataclass(frozen=True)

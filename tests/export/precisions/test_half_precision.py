@@ -26,7 +26,9 @@ def test_the_fp16_graph_is_half_where_it_may_be(name: str) -> None:
     kinds = {value.name: value.data_type for value in inferred.initializer}
     kinds |= {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.input)}
     wanted = {"Conv": TensorProto.FLOAT16, "MaxPool": TensorProto.FLOAT16}
-    wanted |= dict.fromkeys(("Gemm", "ReduceMean", "InstanceNormalization", "Sigmoid", "ReduceL2"), TensorProto.FLOAT)
+    wanted |= dict.fromkeys(
+        ("Gemm", "ReduceMean", "AveragePool", "InstanceNormalization", "Sigmoid", "ReduceL2"), TensorProto.FLOAT
+    )
     for node in inferred.node:
         if node.op_type in wanted:
             floats = {kinds[name] for name in node.input if kinds[name] != TensorProto.INT64}
