@@ -43,7 +43,7 @@ LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
 LARGEST_ROOM = 18
 LONGEST_RUNTIME = 14_300
-LONGEST_SEARCH = 5_980
+LONGEST_SEARCH = 6_020
 SOURCES = sorted(
     path
     for folder in (*PACKAGES, "benchmarks", "scripts", "docs", "cli.py")
