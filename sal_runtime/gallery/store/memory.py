@@ -318,15 +318,17 @@ def _mask_of(pick: Callable[[AnyArray], BoolArray], parts: Sequence[AnyArray]) -
     ends = list(accumulate((len(part) for part in parts), initial=0))
     mask = np.empty(ends[-1], np.bool_)
 
-    def fill(number: int) -> None:
-        mask[ends[number] : ends[number + 1]] = pick(parts[number])
+    threads = (os.cpu_count() or 1) if len(parts) >= PARTS_OF_A_THREAD else 1
 
-    if len(parts) < PARTS_OF_A_THREAD:
-        for number in range(len(parts)):
-            fill(number)
+    def fill(first: int) -> None:
+        for number in range(first, len(parts), threads):
+            mask[ends[number] : ends[number + 1]] = pick(parts[number])
+
+    if threads == 1:
+        fill(0)
         return mask
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(os.cpu_count(), "sal-filter") as pool:
-        list(pool.map(fill, range(len(parts))))
+    with ThreadPoolExecutor(threads, "sal-filter") as pool:
+        list(pool.map(fill, range(threads)))
     return mask
