@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sal_runtime.arrays import BoolArray
 from sal_runtime.errors import InputError
 from sal_runtime.ranking import bounded, codes
 from sal_runtime.ranking.codes import CodedPart
@@ -82,6 +83,12 @@ def shrink(patch: pytest.MonkeyPatch, small: bool) -> None:
             patch.setattr(bounded, name, value)
 
 
+def drawn_filter(rng: np.random.Generator, size: int, share: float | None, k: int) -> tuple[BoolArray | None, int]:
+    """The rows that compete, about that share of all, and as many of k as there are."""
+    allowed = None if share is None else rng.random(size) < share
+    return allowed, min(k, size if allowed is None else int(allowed.sum()))
+
+
 @settings(max_examples=60, deadline=None)
 @given(dim=st.integers(1, 40), k=st.integers(1, 12) | st.integers(100, 9000), **drawn)
 def test_the_nearest_are_those_of_a_full_ranking(
@@ -91,8 +98,7 @@ def test_the_nearest_are_those_of_a_full_ranking(
     gallery = drawn_gallery(kind, size, dim, seed)
     queries = rng.standard_normal((num, dim), dtype=np.float32) * np.float32(rng.choice([1, 1e-3, 30]))
     queries[0] = gallery[0]
-    allowed = None if share is None else rng.random(size) < share
-    k = min(k, size if allowed is None else int(allowed.sum()))
+    allowed, k = drawn_filter(rng, size, share, k)
     if k == 0:
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -120,8 +126,7 @@ def test_the_best_by_a_score_are_those_of_a_full_ranking(
     gallery = drawn_gallery(kind, size, 8, seed)
     drawn_queries = drawn_gallery("spread", 2 * len(bounds), 8, seed + 1)
     rules = [lesser_of_two(*drawn_queries[2 * n : 2 * n + 2], bound) for n, bound in enumerate(bounds)]
-    allowed = None if share is None else rng.random(size) < share
-    k = min(k, size if allowed is None else int(allowed.sum()))
+    allowed, k = drawn_filter(rng, size, share, k)
     if k == 0:
         return
     with pytest.MonkeyPatch.context() as patch:
