@@ -30,7 +30,7 @@ class Answering:
     """Answers questions to a gallery in a thread of its own. Threads may share it.
 
     One answer is computed at a time, because most of it is Python's, which takes turns anyway. While that goes on,
-    others wait; those of them that differ in their descriptions only share a pass over the vectors.
+    others wait; those that differ in nothing but their descriptions share a pass over the vectors.
 
     Args:
         search: of the gallery.
