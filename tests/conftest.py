@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from sal_runtime.engines.installed import forbid_telemetry
 from tests.research_data import find_data
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore Ctrl-C, and so do their children
 forbid_telemetry()  # tests import ONNX Runtime themselves
 
 DATA_FIXTURES = {"market1501_root", "peta_root"}

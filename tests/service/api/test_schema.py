@@ -28,7 +28,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         served_app(create_app(service, Access(None, secure_cookies=False), lanes=PATIENT)) as address,
     ):
         command = [Path(sys.executable).with_name("schemathesis"), "run", f"{address}/openapi.json"]
-        given = ["--max-examples", "8", "--checks", CHECKS, "--no-color", "--generation-deterministic"]
+        given = ["--max-examples", "4", "--checks", CHECKS, "--no-color", "--generation-deterministic"]
         done = subprocess.run([*command, *given], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert "31/31" in done.stdout

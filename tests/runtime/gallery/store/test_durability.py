@@ -29,13 +29,16 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.mark.slow
-def test_200_killed_writers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    """Of processes, not of power: what the kernel has not yet written is not lost here."""
+def test_killed_writers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    """Of processes, not of power: what the kernel has not yet written is not lost here.
+
+    `python -m tests.torture.gallery_torture` kills as many as it is told.
+    """
     torture = Torture(tmp_path, seed=0)
-    for number in range(200):
+    for number in range(80):
         torture.round(number)
-    assert torture.counts["rounds"] == 200
-    assert sum(count for what, count in torture.counts.items() if what.startswith("killed in")) > 100
+    assert torture.counts["rounds"] == 80
+    assert sum(count for what, count in torture.counts.items() if what.startswith("killed in")) > 40
 
 
 def try_to_write(path: Path, answers: Any) -> None:
