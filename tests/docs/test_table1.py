@@ -177,15 +177,19 @@ def test_the_chosen_setting_is_bold_once_all_of_a_system_are_measured(results: P
     assert table.endswith(f"\n\n{count - len(planned) + 1} of {count} trainings are not measured yet.")
 
 
+def write_choices(results: Path) -> None:
+    for number, run in enumerate(load_plan(CHOICES)):
+        write_choice(results, run, 0.2 + 0.001 * number)
+
+
 def write_everything(results: Path) -> None:
+    write_choices(results)
     for plan in FINAL_PLANS:
         for number, recipe in enumerate(RECIPES):
             for seed in (1, 2, 3):
                 value = 0.1 + 0.02 * number + 0.01 * seed
                 write_test_result(results, plan, "market1501", recipe, seed, [value, value / 2], [1, 0])
                 write_test_result(results, plan, "peta", recipe, seed, [value, value / 2], [0, 0])
-    for number, run in enumerate(load_plan(CHOICES)):
-        write_choice(results, run, 0.2 + 0.001 * number)
 
 
 def test_the_page_without_any_result(results: Path) -> None:
@@ -193,18 +197,20 @@ def test_the_page_without_any_result(results: Path) -> None:
     assert "**No system is measured on a test split yet.**" in page
     assert page.count("None of our rows is measured yet.") == 4
     assert ".svg" not in page
-    assert "What surprised" not in page
+    assert "What surprised:" not in page
     assert not is_measured(results)
     assert not table1_map(results)
     assert not table1_seen(results)
 
 
 def test_the_page_with_some_results(results: Path) -> None:
+    write_choices(results)
     write_test_result(results, OSNET, "peta", "dcca", 1, [0.2, 0.4], [0, 0])
     page = render("docs/table1.md", results=results)
     assert "images/table1_map.svg" in page
     assert "images/table1_seen.svg" not in page  # PETA has no seen categories
     assert page.count("None of our rows is measured yet.") == 3
+    assert page.count("What surprised:") == 1
     assert is_measured(results, "dcca")
     assert not is_measured(results, "sal")
 
@@ -213,6 +219,7 @@ def test_the_page_with_all_results(results: Path) -> None:
     write_everything(results)
     page = render("docs/table1.md", results=results)
     assert "ot measured yet" not in page
+    assert page.count("What surprised:") == len(RECIPES) - 1  # one for both recipes of SAL
     dashes = {
         cells[0]: cells.count("-") for cells in cells_of(page.partition("### PETA, OSNet")[2].partition("##")[0])[2:]
     }
