@@ -38,7 +38,8 @@ def test_killed_writers_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     for number in range(80):
         torture.round(number)
     assert torture.counts["rounds"] == 80
-    assert sum(count for what, count in torture.counts.items() if what.startswith("killed in")) > 40
+    met_a_writer = sum(count for what, count in torture.counts.items() if what.startswith("killed in"))
+    assert met_a_writer > 20  # on a slow machine many die before they write
 
 
 def try_to_write(path: Path, answers: Any) -> None:
