@@ -108,6 +108,14 @@ class ImageBackbone(nn.Module):
         """Output of `pool` -> f_v float32 [B, 512]."""
         return cast(Tensor, self.norm(self.fc(self.dropout(pooled)).float()))
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """The output of `pool` for any input that `forward` takes."""
+        if images.ndim == 2:
+            return images
+        if images.dtype == torch.float16:
+            return self._average(self.trunk.run_trained(images.permute(0, 3, 1, 2).float()))
+        return self.pool(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """f_v, float32 [B, 512].
 
@@ -115,11 +123,7 @@ class ImageBackbone(nn.Module):
             images: RGB in 0..255, uint8 or float32 [B, H, W, 3]; or the output of `pool`, [B, channels]; or that of the
                 frozen blocks, float16 [B, h, w, channels].
         """
-        if images.ndim == 2:
-            return self.features(images)
-        if images.dtype == torch.float16:
-            return self.features(self._average(self.trunk.run_trained(images.permute(0, 3, 1, 2).float())))
-        return self.features(self.pool(images))
+        return self.features(self.pooled(images))
 
 
 class SearchNetworks(nn.Module):

@@ -67,6 +67,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 table1.beside_the_paper,
                 table1.common_counts,
                 table1.comparable,
+                table1.end_to_end,
                 table1.grid,
                 table1.is_measured,
                 table1.tried,

@@ -17,6 +17,8 @@ from sal_train.recipe import TABLE_1, load_config
 
 FINAL_PLANS = {"table1-osnet": "OSNet", "table1-imagenet": "ImageNet"}
 """The plans of the test split, and how pictures call their trunks."""
+END_TO_END = "table1-end-to-end"
+"""The plan of PETA in which the last stage of OSNet is trained, too."""
 CHOICES = PLANS / "table1-choices.toml"
 MODELS = {
     "dcca": "DeepCCA",
@@ -142,6 +144,23 @@ def beside_the_paper(results: Path, plan: str, dataset: str) -> str:
     sentences += [f"Not measured yet: {', '.join(missing)}."] if missing else []
     sentences += [computed_on(record for found in ours.values() for record in found)]
     return f"{table}\n\n{' '.join(sentences)}"
+
+
+def end_to_end(results: Path) -> str:
+    """The mAP and rank-1 on PETA with a frozen trunk, and with one whose last stage is trained."""
+    frozen, trained = (measured(results, plan, "peta") for plan in ("table1-osnet", END_TO_END))
+    names = dict.fromkeys(run.name for run in load_plan(PLANS / f"{END_TO_END}.toml"))
+    rows = [
+        [f"`{name}`"]
+        + [
+            over_seeds([record["test"][metric] for record in found[name]])
+            for found in (frozen, trained)
+            for metric in ("mAP", "rank1")
+        ]
+        + [_seconds(trained[name])]
+        for name in names
+    ]
+    return markdown(("", "F: mAP", "F: rank-1", "E: mAP", "E: rank-1", "E: training, s"), rows)
 
 
 def _regime(found: Sequence[Row]) -> str:

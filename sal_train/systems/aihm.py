@@ -180,6 +180,6 @@ def _equal(own: Tensor, others: Tensor) -> Tensor:
 
 AIHM = System(
     build=AihmNetworks,
-    phases=by_name(Phase("match_pairs", AihmNetworks.names[1:], match_pairs)),
+    phases=by_name(Phase("match_pairs", AihmNetworks.names, match_pairs)),
     prepare=standardise,
 )

@@ -110,6 +110,6 @@ def recognise(nets: DeepmarNetworks, batch: Batch, features: Features, settings:
 
 DEEPMAR = System(
     build=DeepmarNetworks,
-    phases=by_name(Phase("recognise", ("E_V",), recognise)),
+    phases=by_name(Phase("recognise", DeepmarNetworks.names, recognise)),
     prepare=prepare,
 )

@@ -42,10 +42,6 @@ class PooledFeatures(ImageBackbone):
         self.fc = nn.Identity()  # type: ignore[assignment]
         self.norm = Standardise(self.size)
 
-    def raw(self, images: Tensor) -> Tensor:
-        """Images or the output of `pool` -> the output of `pool`."""
-        return images if images.ndim == 2 else self.pool(images)
-
     def features(self, pooled: Tensor) -> Tensor:
         """Output of `pool` -> f_v float32 [B, size]."""
         standardised: Tensor = self.norm(pooled.float())
@@ -56,7 +52,7 @@ def standardise(networks: SearchNetworks, data: TrainingSet) -> None:
     """Give every coordinate of f_v mean 0 and variance 1 over the training images; constant ones become 0."""
     backbone = networks.image_backbone
     assert isinstance(backbone, PooledFeatures)
-    pooled = data.outputs(networks, backbone.raw)
+    pooled = data.outputs(networks, backbone.pooled)
     deviation = pooled.std(dim=0)
     _set(backbone, pooled.mean(dim=0), torch.where(deviation > CONSTANT, 1.0 / deviation, 0.0))
 
@@ -69,7 +65,7 @@ def scale_to_mean(networks: SearchNetworks, data: TrainingSet, mean: float) -> N
     """
     backbone = networks.image_backbone
     assert isinstance(backbone, PooledFeatures)
-    pooled = data.outputs(networks, backbone.raw)
+    pooled = data.outputs(networks, backbone.pooled)
     if pooled.min() < 0:
         raise InputError(
             f"model.backbone {backbone.config.backbone} gives negative features (down to {pooled.min():.2g}); this "

@@ -85,7 +85,7 @@ def embed_and_restore(nets: ReviseNetworks, batch: Batch, features: Features, se
     a = features.f_a[: len(x)]
     h_v, h_a = torch.tanh(nets.code_V(x)), torch.tanh(nets.code_A(a))
     prototypes = nets.embed_attributes(batch.category_vectors)
-    restored = functional.mse_loss(nets.decoder_V(h_v), x) + functional.binary_cross_entropy_with_logits(
+    restored = functional.mse_loss(nets.decoder_V(h_v), x.detach()) + functional.binary_cross_entropy_with_logits(
         nets.decoder_A(h_a), a
     )
     contraction = weights.contraction * contraction_loss(h_v, nets.code_V.weight)
@@ -98,6 +98,6 @@ def embed_and_restore(nets: ReviseNetworks, batch: Batch, features: Features, se
 
 REVISE = System(
     build=ReviseNetworks,
-    phases=by_name(Phase("embed_and_restore", ReviseNetworks.names[1:], embed_and_restore)),
+    phases=by_name(Phase("embed_and_restore", ReviseNetworks.names, embed_and_restore)),
     prepare=standardise,
 )

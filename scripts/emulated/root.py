@@ -21,10 +21,10 @@ from scripts.release.wheelhouse import collect, download
 REPOSITORY = Path(__file__).parents[2]
 SUITE = "bookworm"
 PYTHON = "3.11"
-PACKAGES = ("python3", "python3-venv", "ca-certificates", "git", "libgl1", "libglib2.0-0", "procps")
+PACKAGES = ("python3", "python3-venv", "ca-certificates", "git", "libgl1", "libglib2.0-0", "make", "procps")
 TOOLS = ("pytest", "hypothesis", "onnx", "pandas", "safetensors", "scipy", "jinja2")
 """What tests of the runtime and of the command import beside the package; PyTorch is left out, a box has none."""
-EXTRAS = ("cpu", "arrow", "ann", "sign", "serve")
+EXTRAS = ("cpu", "arrow", "ann", "sign", "serve", "bench", "plot")
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 REGISTRATION = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 CHECKOUT = "/root/sal"
@@ -58,6 +58,7 @@ def make_root(root: Path, update: bool) -> None:
     if not (root / "usr/bin/python3").exists():
         command = ["mmdebstrap", "--architectures=arm64", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
         subprocess.run([*command, SUITE, str(root), "http://deb.debian.org/debian"], check=True)
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")  # an installer of Debian writes it
     if update or not Path(str(root) + CHECKOUT).exists():
         _check_out(root)
         shutil.rmtree(root / "root/wheels", ignore_errors=True)

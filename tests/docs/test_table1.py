@@ -16,6 +16,7 @@ from benchmarks.training.choose_settings import RECIPES
 from docs.build.pages import render
 from docs.build.table1 import (
     CHOICES,
+    END_TO_END,
     FINAL_PLANS,
     MODELS,
     QUERIES,
@@ -24,6 +25,7 @@ from docs.build.table1 import (
     chance,
     common_counts,
     comparable,
+    end_to_end,
     fits,
     grid,
     is_measured,
@@ -154,6 +156,16 @@ def test_a_baseline_that_beats_sal_is_named(results: Path) -> None:
         "* PETA, `sal`: exceeded in mAP by **`cmce-like` by 10.3 ± 0.3**, `mmcc` by 0.3 ± 32.1"
         " (3 of 9 systems compared)."
     )
+
+
+def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
+    for seed, value in ((1, 0.2), (2, 0.4)):
+        write_test_result(results, OSNET, "peta", "deepmar", seed, [value, value], [0, 0])
+    write_test_result(results, END_TO_END, "peta", "deepmar", 1, [0.5, 0.6], [0, 0])
+    found = {cells[0]: cells[1:] for cells in cells_of(end_to_end(results))[2:]}
+    assert found["`deepmar`"][::2] == ["30.0 ± 14.1 (2)", "55.0", found["`deepmar`"][4]]
+    assert found["`sal`"] == ["-"] * 5
+    assert set(found) <= {f"`{name}`" for name in RECIPES}
 
 
 def write_choice(results: Path, run: PlannedRun, m_ap: float) -> None:

@@ -23,6 +23,7 @@ from sal_train.evaluation.evaluate import Options, evaluate_bundle, evaluate_run
 from sal_train.recipe import TABLE_1, load_config
 from sal_train.report.measure import measure_held_out
 from sal_train.systems import fitting
+from sal_train.systems.features import PooledFeatures
 from sal_train.systems.system import System
 from sal_train.systems.table import SYSTEMS, build_networks, system_of
 from sal_train.train import train
@@ -44,6 +45,8 @@ RATES = {
     "mmcc": ("stages.1.learning_rate=1e-3",),
     "aaipr-like": ("stages.1.learning_rate=1e-2", "stages.1.learning_rates={}"),
 }
+END_TO_END = ("deepmar", "cmce-like", "revise-like", "aaipr-like", "aihm-like")
+"""Systems whose papers train the trunk."""
 STEPS = {"mmcc": 100, "aaipr-like": 60, "aihm-like": 60}
 
 
@@ -83,6 +86,8 @@ def test_a_phase_moves_exactly_what_it_declares(name: str, phase: str) -> None:
     iteration.run_iteration(state, phases, images, batch, config)
     moved = {key.split(".")[0] for key, value in networks.state_dict().items() if not value.equal(before[key])}
     expected = set(phases[0].trains) - {"C_att"} | ({"stored"} if name == "cmce-like" else set())
+    if isinstance(networks.image_backbone, PooledFeatures):  # its only parameters are those of the trunk
+        expected -= {"image_backbone"}
     assert moved == expected - ({"E_V"} if phase == "alignment_E" else set())  # without synthetic features
 
 
@@ -144,6 +149,17 @@ def test_a_run_is_resumed_exactly_and_evaluated(name: str, images: Path, tmp_pat
             evaluate_run(tmp_path / "run", dataset, Options(cache), console)
         with pytest.raises(ConfigError, match="can only be evaluated"):
             export_run(run, tmp_path / "bundle", None, cache, console)
+
+
+@pytest.mark.parametrize("name", END_TO_END)
+def test_a_trunk_can_learn_behind_frozen_blocks(name: str, images: Path, tmp_path: Path) -> None:
+    learns = ("frozen_trunk=false", "frozen_blocks=6", "cache_frozen=true")
+    frozen = [f"stages.{stage}.{key}" for stage in range(len(load_config(name).stages)) for key in learns]
+    config = load_config(name, [*tiny_run_settings(name), "model.backbone=efficientnet_lite0", *frozen])
+    assert train(config, tiny_dataset(images), tmp_path / "run", images / "cache")
+    trunk = load_run(tmp_path / "run").networks.image_backbone.trunk.state_dict()
+    assert int(trunk["stem.1.num_batches_tracked"]) == 0
+    assert int(trunk["head.1.num_batches_tracked"]) > 0
 
 
 @pytest.mark.parametrize("name", ["deepmar", "2waynet"])
