@@ -70,6 +70,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 table1.end_to_end,
                 table1.grid,
                 table1.is_measured,
+                table1.mean_map,
                 table1.tried,
             )
         },

@@ -146,6 +146,12 @@ def beside_the_paper(results: Path, plan: str, dataset: str) -> str:
     return f"{table}\n\n{' '.join(sentences)}"
 
 
+def mean_map(results: Path, plan: str, dataset: str, recipe: str) -> str:
+    """The mean mAP over the seeds of a recipe, percent; a dash if it is not measured."""
+    found = measured(results, plan, dataset)[recipe]
+    return percent(statistics.mean(record["test"]["mAP"] for record in found)) if found else NOTHING
+
+
 def end_to_end(results: Path) -> str:
     """The mAP and rank-1 on PETA with a frozen trunk, and with one whose last stage is trained."""
     frozen, trained = (measured(results, plan, "peta") for plan in ("table1-osnet", END_TO_END))
