@@ -46,7 +46,7 @@ RATES = {
     "aaipr-like": ("stages.1.learning_rate=1e-2", "stages.1.learning_rates={}"),
 }
 END_TO_END = ("deepmar", "cmce-like", "revise-like", "aaipr-like", "aihm-like")
-"""Systems whose papers train the trunk."""
+"""Systems that can train the trunk."""
 STEPS = {"mmcc": 100, "aaipr-like": 60, "aihm-like": 60}
 
 
