@@ -108,5 +108,5 @@ help:
 	@sed '/^#/!Q; s/^# \?//' $(firstword $(MAKEFILE_LIST))
 
 clean:
-	rm -rf .venv .venv-demo .venv-lowest .venv-release build dist wheelhouse sal-app site resolve.log *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-lowest .venv-release build dist wheelhouse sal-app site lowest.log resolve.log *.egg-info demo/out demo/gallery.sal* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
