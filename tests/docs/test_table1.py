@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.training.choose_settings import RECIPES
 from docs.build.pages import render
 from docs.build.table1 import (
     CHOICES,
+    CONTROL,
     END_TO_END,
     FINAL_PLANS,
     MODELS,
@@ -32,6 +34,7 @@ from docs.build.table1 import (
     tried,
 )
 from docs.build.table1_plots import draw_table1_map, draw_table1_seen, table1_map, table1_seen
+from docs.build.tables import PLANS
 from sal_train.recipe import TABLE_1
 from tests.docs.table1_results import write_test_result
 
@@ -161,11 +164,30 @@ def test_a_baseline_that_beats_sal_is_named(results: Path) -> None:
 def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
     for seed, value in ((1, 0.2), (2, 0.4)):
         write_test_result(results, OSNET, "peta", "deepmar", seed, [value, value], [0, 0])
+    write_test_result(results, CONTROL, "peta", "deepmar", 1, [0.25, 0.25], [0, 0])
     write_test_result(results, END_TO_END, "peta", "deepmar", 1, [0.5, 0.6], [0, 0])
     found = {cells[0]: cells[1:] for cells in cells_of(end_to_end(results))[2:]}
-    assert found["`deepmar`"][::2] == ["30.0 ± 14.1 (2)", "55.0", "100"]
-    assert found["`sal`"] == ["-"] * 5
+    assert found["`deepmar`"][::2] == ["8", "15.0 ± 7.1 (2)", "12.5", "27.5"]
+    assert found["`deepmar`"][1::2] == ["30.0 ± 14.1 (2)", "25.0", "55.0", "100"]
+    assert found["`aihm-like`"] == ["4", *["-"] * 7]
     assert set(found) <= {f"`{name}`" for name in RECIPES}
+
+
+def test_the_control_of_trained_trunks_differs_in_the_trunk_alone() -> None:
+    trained, control = (
+        {run.file_name: run for run in load_plan(PLANS / f"{name}.toml")} for name in (END_TO_END, CONTROL)
+    )
+    assert list(trained) == list(control)
+    for name, run in trained.items():
+        config, frozen = run.config(Path("runs")), control[name].config(Path("runs"))
+        assert any(stage.epochs and not stage.frozen_trunk for stage in config.stages)
+        for stage, other in zip(config.stages, frozen.stages, strict=True):
+            rates = {network: rate for network, rate in stage.learning_rates.items() if network != "trunk"}
+            kept = dataclasses.replace(
+                stage, frozen_trunk=True, frozen_blocks=0, cache_frozen=False, learning_rates=rates
+            )
+            assert kept == other
+        assert dataclasses.replace(config, stages=frozen.stages) == frozen
 
 
 def write_choice(results: Path, run: PlannedRun, m_ap: float) -> None:
