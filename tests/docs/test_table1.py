@@ -199,7 +199,9 @@ def write_choice(results: Path, run: PlannedRun, m_ap: float) -> None:
 
 def test_the_chosen_setting_is_bold_once_all_of_a_system_are_measured(results: Path) -> None:
     planned = [run for run in load_plan(CHOICES) if run.recipe in ("paper", "sal")]
-    for run in planned[:-1]:
+    for run in planned:
+        if run.name == "sal-12-dropout":
+            continue
         write_choice(results, run, 0.4 if run.name in ("paper-30", "sal-12-no-unseen") else 0.3)
     table = tried(results)
     found = {cells[1]: cells[2] for cells in cells_of(table)[2:] if cells[0] in ("`paper`", "`sal`")}
