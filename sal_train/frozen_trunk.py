@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,13 +46,18 @@ def pool_images(
 
 
 def run_frozen_blocks(
-    backbone: ImageBackbone, images: UInt8Array | Tensor, cache_dir: Path, console: Console
+    backbone: ImageBackbone,
+    images: UInt8Array | Tensor,
+    precision: Literal["fp32", "bf16"],
+    cache_dir: Path,
+    console: Console,
 ) -> Tensor:
     """The output of the trunk's frozen blocks for all images and their mirror images.
 
     Args:
-        backbone: its frozen blocks run in evaluation mode, in bfloat16 on a CPU.
+        backbone: its frozen blocks run in evaluation mode.
         images: uint8 RGB [N, H, W, 3].
+        precision: in which they run.
         cache_dir: folder of the result, which is large: some 100 kB an image behind the second stage of an OSNet.
         console: shows the progress.
 
@@ -60,12 +66,12 @@ def run_frozen_blocks(
     """
     # not of the other blocks: they train, and a continued run would find nothing under their present weights
     frozen = backbone.trunk.sequence()[: backbone.trunk.frozen_blocks]
-    digest = _digest(backbone, frozen) + bytes([backbone.trunk.frozen_blocks])
+    digest = _digest(backbone, frozen) + bytes([backbone.trunk.frozen_blocks]) + precision.encode()
     device = next(backbone.parameters()).device
     rows = np.arange(len(images))
 
     def run(batch: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             return backbone.trunk.run_frozen(backbone.normalise(batch)).permute(0, 2, 3, 1).half()
 
     return compute_mirrored(run, digest, images, rows, (cache_dir, "blocks"), device, console)

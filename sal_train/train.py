@@ -322,7 +322,7 @@ def _prepare_run(
             checkpoint.write_text(out / checkpoint.CONFIG_FILE, config_to_toml(config))
         if not (resume and (out / checkpoint.DATA_FILE).is_file()):
             _write_data_manifest(out, config, dataset, statistics, part, provenance)
-        print_start(console, config, dataset, part, batches)
+        print_start(console, config, dataset, part, batches, device)
     at = _position(out) if resume else Position()
     log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
     return Training(config, system_of(config), dataset.train, part, data, state, out, cache_dir, log, at)
@@ -372,7 +372,8 @@ def _computed(run: Training, stage: StageConfig) -> Tensor | None:
         rows = np.union1d(run.part.train, run.part.validation)
         return pool_images(backbone, run.data.images, rows, run.cache_dir, run.log.console)
     if stage.cache_frozen:
-        return run_frozen_blocks(backbone, run.data.images, run.cache_dir, run.log.console)
+        precision = run.config.run.precision
+        return run_frozen_blocks(backbone, run.data.images, precision, run.cache_dir, run.log.console)
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,8 +24,14 @@ ESTIMATE_AFTER = 10.0
 """Seconds of training after which the time of a whole run is estimated for the first time."""
 
 
-def print_start(console: Console, config: Config, dataset: SearchDataset, part: Partition, batches: int) -> None:
-    """Say what will be trained on, and what a person should know about the data."""
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16")
+"""Capabilities of CPUs that compute in bfloat16, under PyTorch's names; the last is Arm's."""
+
+
+def print_start(
+    console: Console, config: Config, dataset: SearchDataset, part: Partition, batches: int, device: torch.device
+) -> None:
+    """Say what will be trained on, and what a person should know about the data and the machine."""
     for note in dataset.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     shared = people_on_both_sides(dataset)
@@ -36,11 +43,23 @@ def print_start(console: Console, config: Config, dataset: SearchDataset, part: 
             markup=False,
             soft_wrap=True,
         )
+    if config.run.precision == "bf16" and device.type == "cpu" and not _computes_bfloat16():
+        console.print(
+            "warning: this CPU has no instructions for bfloat16 and emulates it, which takes some ten times as long as "
+            "float32; stop, and start a new run with run.precision=fp32",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"{len(part.train):,} training images in {len(part.train_categories):,} categories; "
         f"{config.epochs} epochs of {batches:,} iterations",
         highlight=False,
     )
+
+
+def _computes_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in BFLOAT16)
 
 
 def duration(seconds: float) -> str:

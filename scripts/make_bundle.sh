@@ -7,7 +7,8 @@
 # osnet_0277.safetensors for `accurate`, which the others learn from and which is trained first; and for these
 # resnet50.safetensors, of ImageNet, or osnet_0287.safetensors. Runs are written to runs/, bundles to bundles/, those of
 # other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a finished one is
-# skipped. On two CPU cores `accurate` takes an hour, `edge` an hour more, and `resnet50` two hours more.
+# skipped. On two CPU cores `accurate` takes an hour, `edge` an hour more, and `resnet50` two hours more; they compute in
+# bfloat16, and PRECISION=fp32 before the command is for CPUs without instructions for that.
 set -euo pipefail
 
 if [[ $# -lt 3 || $# -gt 4 || ! $1 =~ ^(accurate|resnet50|edge)$ ]]; then
@@ -20,7 +21,7 @@ suffix=$([[ $seed = 1 ]] || echo "-seed$seed")
 train() { # RUN RECIPE SETTING ...
     local run=$1 recipe=$2 resume=() settings=()
     shift 2
-    for setting in "$@" "run.seed=$seed"; do settings+=(--set "$setting"); done
+    for setting in "$@" "run.seed=$seed" "run.precision=${PRECISION:-bf16}"; do settings+=(--set "$setting"); done
     [[ -e $run/config.toml ]] && resume=(--resume)
     sal train --recipe "$recipe" --dataset street --data "$data" --out "$run" "${resume[@]}" "${settings[@]}"
 }

@@ -362,6 +362,30 @@ def test_the_log_says_what_is_wrong_with_the_data_and_how_long_it_takes(
 
 
 @pytest.mark.parametrize(
+    ("precision", "capabilities", "warns"),
+    [
+        ("bf16", {"avx2": True, "avx512_bf16": False, "l2_cache_size": 524288}, True),
+        ("bf16", {"avx2": True, "avx512_bf16": True}, False),
+        ("bf16", {"neon": True, "bf16": True}, False),
+        ("fp32", {}, False),
+    ],
+)
+def test_the_log_warns_of_bfloat16_on_a_cpu_that_emulates_it(
+    precision: str,
+    capabilities: dict[str, object],
+    warns: bool,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    config = full_config(0, run={"precision": precision})
+    train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    assert ("warning: this CPU has no instructions for bfloat16" in capsys.readouterr().err) == warns
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (100, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")]
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
