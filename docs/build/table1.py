@@ -132,20 +132,35 @@ def beside_the_paper(results: Path, plan: str, dataset: str) -> str:
     for name, found in ours.items():
         row, of_test = published.get((dataset, MODELS[name])), [record["test"] for record in found]
         cells = [f"`{name}`", NOTHING if row is None else f"{decimals(row['mAP'], 1)} / {decimals(row['rank1'], 1)}"]
-        cells += [_fits(row, QUERIES[dataset][0]), _regime(found)]
+        cells += [_fits(row, QUERIES[dataset][0]), _regime(found), str(found[0]["epochs"]) if found else NOTHING]
         cells += [over_seeds([test[metric] for test in of_test]) for metric in METRICS]
         for part in ("seen", "unseen"):
             cells.append(over_seeds([test[part]["mAP"] for test in of_test if test.get(part)]))
         rows.append([*cells, _seconds(found), _cost(found)])
-    heading = ("", "paper: mAP / rank-1", f"fits {QUERIES[dataset][0]}", "regime", "mAP", "rank-1", "rank-5", "rank-10")
-    table = markdown((*heading, "seen: mAP", "unseen: mAP", "training, s", "a search compares"), rows)
+    heading = ("", "paper: mAP / rank-1", f"fits {QUERIES[dataset][0]}", "regime", "epochs")
+    metrics = ("mAP", "rank-1", "rank-5", "rank-10", "seen: mAP", "unseen: mAP")
+    table = markdown((*heading, *metrics, "training, s", "a search compares"), rows)
     missing = [f"`{name}`" for name, found in ours.items() if not found]
     if len(missing) == len(ours):
         return f"{table}\n\nNone of our rows is measured yet."
     sentences = ["Mean ± standard deviation (number of seeds), percent."]
     sentences += [f"Not measured yet: {', '.join(missing)}."] if missing else []
+    earlier = [f"`{name}`" for name in _earlier_settings(ours, plan, dataset)]
+    sentences += (
+        [f"Measured before the choice of epochs, and still to be measured anew: {', '.join(earlier)}."]
+        if earlier
+        else []
+    )
     sentences += [computed_on(record for found in ours.values() for record in found)]
     return f"{table}\n\n{' '.join(sentences)}"
+
+
+def _earlier_settings(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str) -> list[str]:
+    """The systems that were measured with other settings than those which the plan has now."""
+    planned = {(run.dataset, run.name): list(run.settings) for run in load_plan(PLANS / f"{plan}.toml")}
+    return [
+        name for name, found in ours.items() if any(record["settings"] != planned[dataset, name] for record in found)
+    ]
 
 
 def mean_map(results: Path, plan: str, dataset: str, recipe: str) -> str:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-FROZEN = {"paper": 3, "sal": 2}
-"""Stages of recipes whose trunk is frozen by settings."""
+from benchmarks.training.campaign import load_plan
+from docs.build.tables import PLANS
+
+
+@cache
+def planned_settings(plan: str, dataset: str, recipe: str) -> list[str]:
+    """The settings that a plan of Table 1 has for a recipe."""
+    runs = load_plan(PLANS / f"{plan}.toml")
+    return next(list(run.settings) for run in runs if (run.dataset, run.name) == (dataset, recipe))
 
 
 def write_test_result(
@@ -37,7 +45,8 @@ def write_test_result(
     document = {
         "seed": seed,
         "recipe": recipe,
-        "settings": [f"stages.{stage}.frozen_trunk=true" for stage in range(FROZEN.get(recipe, 0))],
+        "settings": planned_settings(plan, dataset, recipe),
+        "epochs": 20,
         "device": "cpu",
         "machine": {"cpu": "EPYC", "gpu": None},
         "train_seconds": 100.0 * seed,

@@ -108,6 +108,7 @@ def test_our_row_beside_the_papers(results: Path) -> None:
         "22.2 / 34.9",
         "yes",
         "F",
+        "20",
         "30.0 ± 10.0 (3)",
         *["15.0 ± 5.0 (3)"] * 3,
         "20.0 ± 10.0 (3)",
@@ -115,11 +116,18 @@ def test_our_row_beside_the_papers(results: Path) -> None:
         "200",
         "2,560 numbers by a cosine",
     ]
-    assert rows["`aihm-like`"][:4] == ["24.3 / 43.3", "no", "F", "60.0"]
-    assert rows["`aihm-like`"][7:] == ["-", "60.0", "100", "2,560 numbers by a network"]
+    assert rows["`aihm-like`"][:5] == ["24.3 / 43.3", "no", "F", "20", "60.0"]
+    assert rows["`aihm-like`"][8:] == ["-", "60.0", "100", "2,560 numbers by a network"]
     assert set(rows["`dcca`"][2:]) == {"-"}
     assert "Not measured yet: `dcca`, `deepmar`," in table
     assert table.endswith("Computed on: EPYC.")
+
+
+def test_a_row_of_other_settings_than_the_plans_is_named(results: Path) -> None:
+    write_test_result(results, OSNET, "market1501", "mmcc", 1, [0.1], [1])
+    write_test_result(results, OSNET, "market1501", "sal", 1, [0.1], [1], settings=["stages.0.frozen_trunk=true"])
+    table = beside_the_paper(results, OSNET, "market1501")
+    assert "before the choice of epochs, and still to be measured anew: `sal`." in table
 
 
 def test_a_trunk_that_is_trained_is_another_regime(results: Path) -> None:
