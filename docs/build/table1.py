@@ -145,22 +145,20 @@ def beside_the_paper(results: Path, plan: str, dataset: str) -> str:
         return f"{table}\n\nNone of our rows is measured yet."
     sentences = ["Mean ± standard deviation (number of seeds), percent."]
     sentences += [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    earlier = [f"`{name}`" for name in _earlier_settings(ours, plan, dataset)]
-    sentences += (
-        [f"Measured before the choice of epochs, and still to be measured anew: {', '.join(earlier)}."]
-        if earlier
-        else []
-    )
+    sentences += _to_measure_anew(ours, plan, dataset)
     sentences += [computed_on(record for found in ours.values() for record in found)]
     return f"{table}\n\n{' '.join(sentences)}"
 
 
-def _earlier_settings(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str) -> list[str]:
-    """The systems that were measured with other settings than those which the plan has now."""
+def _to_measure_anew(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str) -> list[str]:
+    """A sentence on the systems that were measured with other settings than those which the plan has now."""
     planned = {(run.dataset, run.name): list(run.settings) for run in load_plan(PLANS / f"{plan}.toml")}
-    return [
-        name for name, found in ours.items() if any(record["settings"] != planned[dataset, name] for record in found)
+    names = [
+        f"`{name}`"
+        for name, found in ours.items()
+        if any(record["settings"] != planned[dataset, name] for record in found)
     ]
+    return [f"Measured before epochs were chosen, and still to be measured anew: {', '.join(names)}."] if names else []
 
 
 def mean_map(results: Path, plan: str, dataset: str, recipe: str) -> str:
@@ -177,12 +175,19 @@ def end_to_end(results: Path) -> str:
     for run in load_plan(PLANS / f"{END_TO_END}.toml"):
         if run.seed != 1:
             continue
-        cells = [f"`{run.name}`", str(run.config(results).epochs)]
+        learning = sum(stage.epochs for stage in run.config(results).stages if not stage.frozen_trunk)
+        cells = [f"`{run.name}`", str(learning)]
         for found in by_plan:
             cells += [over_seeds([record["test"][metric] for record in found[run.name]]) for metric in ("mAP", "rank1")]
         rows.append([*cells, _seconds(by_plan[-1][run.name])])
     of = [f"{regime}: {metric}" for regime in ("F", "F, these epochs", "E") for metric in ("mAP", "rank-1")]
-    return markdown(("", "epochs of E", *of, "E: training, s"), rows)
+    table = markdown(("", "epochs of E", *of, "E: training, s"), rows)
+    anew = [
+        f"{heading}: {sentence}"
+        for heading, plan, ours in zip(("F", "F, these epochs", "E"), plans, by_plan, strict=True)
+        for sentence in _to_measure_anew(ours, plan, "peta")
+    ]
+    return "\n\n".join([table, *anew])
 
 
 def _regime(found: Sequence[Row]) -> str:

@@ -127,7 +127,7 @@ def test_a_row_of_other_settings_than_the_plans_is_named(results: Path) -> None:
     write_test_result(results, OSNET, "market1501", "mmcc", 1, [0.1], [1])
     write_test_result(results, OSNET, "market1501", "sal", 1, [0.1], [1], settings=["stages.0.frozen_trunk=true"])
     table = beside_the_paper(results, OSNET, "market1501")
-    assert "before the choice of epochs, and still to be measured anew: `sal`." in table
+    assert "before epochs were chosen, and still to be measured anew: `sal`." in table
 
 
 def test_a_trunk_that_is_trained_is_another_regime(results: Path) -> None:
@@ -177,7 +177,13 @@ def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
     found = {cells[0]: cells[1:] for cells in cells_of(end_to_end(results))[2:]}
     assert found["`deepmar`"][::2] == ["8", "15.0 ± 7.1 (2)", "12.5", "27.5"]
     assert found["`deepmar`"][1::2] == ["30.0 ± 14.1 (2)", "25.0", "55.0", "100"]
-    assert found["`aihm-like`"] == ["4", *["-"] * 7]
+    assert found["`aihm-like`"] == ["8", *["-"] * 7]
+    assert found["`paper`"][0] == "8"  # its pre-training leaves the trunk alone
+    assert "measured anew" not in end_to_end(results)
+    write_test_result(results, CONTROL, "peta", "sal", 1, [0.1], [0], settings=[])
+    assert "F, these epochs: Measured before epochs were chosen, and still to be measured anew: `sal`." in (
+        end_to_end(results)
+    )
     assert set(found) <= {f"`{name}`" for name in RECIPES}
 
 
