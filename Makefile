@@ -56,11 +56,14 @@ static: .venv/ready
 	@.venv-demo/$(PIP) '.[cpu]'
 	@touch $@
 
+# what only tests need of the system is fetched while pip fetches
 .venv/ready: pyproject.toml constraints.txt
-	@bash scripts/prepare_system.sh $(PYTHON) tests
+	@bash scripts/prepare_system.sh $(PYTHON)
 	@echo "setting up .venv: the above, PyTorch, ONNX and the tools (some 300 MB to download)"
-	@$(PYTHON) -m venv .venv
-	@.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,video,serve,dev]'
+	@bash scripts/prepare_system.sh $(PYTHON) tests & \
+		$(PYTHON) -m venv .venv && \
+		.venv/$(PIP) --editable '.[cpu,train,export,plot,sign,milvus,ray,bench,video,serve,dev]' && \
+		wait $$!
 	@touch $@
 
 # LOWEST=cpu,train,export,plot,sign,milvus,ray,bench,video installs more; then the tests can run there (CONTRIBUTING.md)
