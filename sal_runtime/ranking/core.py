@@ -93,8 +93,8 @@ def cut_chunks(parts: Sequence[Float32Array], chunk_rows: int, allowed: BoolArra
 def rows_are_alike() -> bool:
     """Whether BLAS gives a vector the same products in each row of a block.
 
-    OpenBLAS does with AVX-512. Its kernels for AVX2 do not, but give them to the 16 columns of a small product, which
-    takes half as long again.
+    OpenBLAS's kernels for Haswell and Zen do not. They treat 16 columns alike, so products of 16 columns serve there,
+    which take half as long again.
     """
     random = np.random.default_rng(0)
     rows = np.tile(random.standard_normal(128, dtype=np.float32), (96, 1))

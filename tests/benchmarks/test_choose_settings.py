@@ -55,7 +55,10 @@ def test_the_best_held_out_map_is_first(tmp_path: Path) -> None:
     ranked, missing = rank_choices(planned, tmp_path)
     assert list(ranked) == ["dcca"]
     names = [one.run.name for one in ranked["dcca"]]
-    assert names[:6] == ["dcca-64", "dcca-16", "dcca-32", "dcca-32-power", "dcca-64-power", "dcca-64-linear"]
+    assert names == [
+        *("dcca-64", "dcca-16", "dcca-32", "dcca-32-power", "dcca-64-power", "dcca-64-linear"),
+        *("dcca-half", "dcca-quarter", "dcca-eighth", "dcca-sixteenth", "dcca-double"),
+    ]
     assert ranked["dcca"][0].m_ap == 0.5
     assert {run.name for run in missing} == {"dcca-64-ridge", *(run.name for run in planned if run.recipe == "sal")}
 

@@ -74,7 +74,7 @@ def test_large_chunks(num: int, window: slice | None) -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-@pytest.mark.parametrize("num", [1, 5, 64])
+@pytest.mark.parametrize("num", [1, 5, 12, 64])
 @pytest.mark.parametrize("share", [None, 0.05, 0.9])
 def test_one_vector_many_times_is_ranked_by_row(num: int, share: float | None) -> None:
     """Its score is the same to the last bit wherever it is, although these sums are not exact."""
