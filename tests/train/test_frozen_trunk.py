@@ -172,7 +172,7 @@ def test_a_run_on_the_output_of_frozen_blocks_is_that_on_images(images: Path, tm
     dataset = tiny_dataset(images)
     losses = []
     for cached in (False, True):
-        stage = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-3, "frozen_blocks": 6, "cache_frozen": cached}
+        stage = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-6, "frozen_blocks": 6, "cache_frozen": cached}
         tree = config_to_tree(tiny_config(JOINT, model={"linear_query": True}))
         out = tmp_path / f"cached-{cached}"
         assert train(config_from_tree({**tree, "stages": [stage]}), dataset, out, tmp_path / "cache")
@@ -181,7 +181,7 @@ def test_a_run_on_the_output_of_frozen_blocks_is_that_on_images(images: Path, tm
         trunk = load_run(out).networks.image_backbone.trunk
         assert int(trunk.state_dict()["stem.1.num_batches_tracked"]) == 0
         assert int(trunk.state_dict()["head.1.num_batches_tracked"]) > 0
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] == pytest.approx(losses[0], rel=0.005)  # a larger rate would multiply the difference
 
 
 def test_the_output_of_frozen_blocks_is_kept_for_images_and_mirror_images(images: Path, tmp_path: Path) -> None:
