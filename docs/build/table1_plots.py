@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docs.build.table1 import FINAL_PLANS, MODELS, QUERIES, fits, measured, published_rows
+from docs.build.table1 import MODELS, QUERIES, TRUNKS, fits, measured, published_rows
 from docs.build.tables import DATASETS
 from sal_cli.show.plots import COLOURS, GREY, MARKERS
 
@@ -21,7 +21,7 @@ def table1_map(results: Path) -> dict[str, Any]:
     panels: dict[str, Any] = {}
     published = published_rows(results)
     for dataset, counts in QUERIES.items():
-        for plan, trunk in FINAL_PLANS.items():
+        for plan, trunk in TRUNKS.items():
             for name, found in measured(results, plan, dataset).items():
                 if found:
                     row = published.get((dataset, MODELS[name]))
@@ -53,7 +53,7 @@ def table1_seen(results: Path) -> dict[str, Any]:
     """The mAP of every seed on seen and on unseen categories, by panel and measured system."""
     panels: dict[str, Any] = {}
     for dataset in QUERIES:
-        for plan, trunk in FINAL_PLANS.items():
+        for plan, trunk in TRUNKS.items():
             for name, found in measured(results, plan, dataset).items():
                 tests = [record["test"] for record in found if record["test"].get("seen")]
                 if tests:
