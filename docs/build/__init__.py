@@ -16,8 +16,8 @@ tables.py   functions that return a Markdown table: `full_queries`, `rankings`, 
 budget.py   `first_hits`, `known_groups`, `query_kinds`, `distances` of an error budget; `generated` of a generator
 verdict.py  `verdict`, the table of a plan whose rows are compared by paired tests; `paired`, two runs
 marks.py    `marked` and `mark_rules` of searches that learn from marks, and their plot
-table1.py   `grid`, `common_counts`, `beside_the_paper`, `comparable`, `against_sal`, `is_measured` and `tried` of the
-            systems of the paper's Table 1; their plots are in table1_plots.py
+table1.py   `grid`, `common_counts`, `beside_the_paper`, `end_to_end`, `comparable`, `against_sal`, `ahead`, `mean_map`,
+            `is_measured` and `tried` of the systems of the paper's Table 1; their plots are in table1_plots.py
 licences.py `licences`, the table of what an installation brings along
 pages.py    from a template to a document
 reference.py  `docs/api/*.md`, from the docstrings of the public names

@@ -64,6 +64,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
                 marks.marked,
                 marks.mark_rules,
                 table1.against_sal,
+                table1.ahead,
                 table1.beside_the_paper,
                 table1.common_counts,
                 table1.comparable,

@@ -163,33 +163,43 @@ def _to_measure_anew(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str)
     return [f"Measured before epochs were chosen, and still to be measured anew: {', '.join(names)}."] if names else []
 
 
-def mean_map(results: Path, plan: str, dataset: str, recipe: str) -> str:
-    """The mean mAP over the seeds of a recipe, percent; a dash if it is not measured."""
-    found = measured(results, plan, dataset)[recipe]
+def mean_map(results: Path, plan: str, dataset: str, run: str) -> str:
+    """The mean mAP over the seeds of a run, percent; a dash if it is not measured."""
+    found = records(results / "training" / plan, f"{dataset}-{run}", "test")
     return percent(statistics.mean(record["test"]["mAP"] for record in found)) if found else NOTHING
 
 
+def ahead(results: Path, plan: str, dataset: str, run: str, other: str) -> str:
+    """Points of mAP by which a run exceeds another over the same seeds and queries, ± their standard error."""
+    one, two = (records(results / "training" / plan, f"{dataset}-{name}", "test") for name in (run, other))
+    if not {record["seed"] for record in one} & {record["seed"] for record in two}:
+        return NOTHING
+    found = compare(one, two, "test")
+    return f"{percent(found.over_seeds.mean)} ± {percent(found.standard_error)}"
+
+
 def end_to_end(results: Path) -> str:
-    """On PETA: the frozen trunk, the same after as few epochs as E has, and a trunk whose last stage is trained."""
-    plans = ("table1-osnet", CONTROL, END_TO_END)
-    by_plan = [measured(results, plan, "peta") for plan in plans]
+    """On PETA: the frozen trunk, the same with the epochs that E has, and a trunk whose last stage is trained."""
+    plans = {"F": "table1-osnet", "F, these epochs": CONTROL, "E": END_TO_END}
+    runs = [run for run in load_plan(PLANS / f"{END_TO_END}.toml") if run.seed == 1 and run.measure]
+    measurements = {
+        regime: {run.name: records(results / "training" / plan, f"peta-{run.name}", "test") for run in runs}
+        for regime, plan in plans.items()
+    }
     rows = []
-    for run in load_plan(PLANS / f"{END_TO_END}.toml"):
-        if run.seed != 1 or not run.measure:  # what others start from is not measured
-            continue
+    for run in runs:
         learning = sum(stage.epochs for stage in run.config(results).stages if not stage.frozen_trunk)
         cells = [f"`{run.name}`", str(learning)]
-        for found in by_plan:
+        for found in measurements.values():
             cells += [over_seeds([record["test"][metric] for record in found[run.name]]) for metric in ("mAP", "rank1")]
-        rows.append([*cells, _seconds(by_plan[-1][run.name])])
-    of = [f"{regime}: {metric}" for regime in ("F", "F, these epochs", "E") for metric in ("mAP", "rank-1")]
-    table = markdown(("", "epochs of E", *of, "E: training, s"), rows)
+        rows.append([*cells, _seconds(measurements["E"][run.name])])
+    columns = [f"{regime}: {metric}" for regime in plans for metric in ("mAP", "rank-1")]
     anew = [
-        f"{heading}: {sentence}"
-        for heading, plan, ours in zip(("F", "F, these epochs", "E"), plans, by_plan, strict=True)
-        for sentence in _to_measure_anew(ours, plan, "peta")
+        f"{regime}: {sentence}"
+        for regime, plan in plans.items()
+        for sentence in _to_measure_anew(measurements[regime], plan, "peta")
     ]
-    return "\n\n".join([table, *anew])
+    return "\n\n".join([markdown(("", "epochs of E", *columns, "E: training, s"), rows), *anew])
 
 
 def _regime(found: Sequence[Row]) -> str:
