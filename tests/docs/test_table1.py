@@ -305,14 +305,16 @@ def test_every_point_is_inside_the_picture(results: Path, panels_of: Any, draw: 
     from matplotlib.figure import Figure
 
     write_everything(results)
-    for panel in panels_of(results).values():
+    trained = {run.name for run in load_plan(PLANS / f"{END_TO_END}.toml")}
+    for title, panel in panels_of(results).items():
+        names = [name for name in RECIPES if name in trained or not title.endswith("trained")]
         axes = Figure().add_subplot()
         draw(axes, panel)
         drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata())]
         x, y = np.concatenate(drawn).T
         assert 0 == axes.get_xlim()[0] <= x.min() <= x.max() <= axes.get_xlim()[1]
-        assert set(y) == set(range(len(panel)))
-        assert [label.get_text() for label in axes.get_yticklabels()] == [name for name in RECIPES if name in panel]
+        assert set(y) == set(range(len(names)))
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
         wanted = [100 * value for system in panel.values() for value in _means(system)]
         assert all(np.isclose(x, value).any() for value in wanted)
 
