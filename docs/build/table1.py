@@ -18,7 +18,7 @@ from sal_train.recipe import TABLE_1, load_config
 FINAL_PLANS = {"table1-osnet": "OSNet", "table1-imagenet": "ImageNet"}
 """The plans of the test split, and how pictures call their trunks."""
 END_TO_END = "table1-end-to-end"
-"""The plan of PETA in which the last stage of OSNet is trained, too."""
+"""The plan in which the last stage of OSNet is trained, too."""
 TRUNKS = {**FINAL_PLANS, END_TO_END: "OSNet, trained"}
 """The plans of both regimes, and how pictures and tables call their trunks."""
 CONTROL = "table1-eight-epochs"
@@ -178,14 +178,22 @@ def ahead(results: Path, plan: str, dataset: str, run: str, other: str) -> str:
     return f"{percent(found.over_seeds.mean)} ± {percent(found.standard_error)}"
 
 
-def end_to_end(results: Path) -> str:
-    """On PETA: the frozen trunk, the same with the epochs that E has, and a trunk whose last stage is trained."""
+def end_to_end(results: Path, dataset: str) -> str:
+    """The frozen trunk, the same with the epochs that E has, and a trunk whose last stage is trained.
+
+    Args:
+        results: folder of the result files.
+        dataset: a key of `QUERIES`.
+    """
     plans = {"F": "table1-osnet", "F, these epochs": CONTROL, "E": END_TO_END}
-    runs = [run for run in load_plan(PLANS / f"{END_TO_END}.toml") if run.seed == 1 and run.measure]
+    planned = load_plan(PLANS / f"{END_TO_END}.toml")
+    runs = [run for run in planned if run.dataset == dataset and run.seed == 1 and run.measure]
     measurements = {
-        regime: {run.name: records(results / "training" / plan, f"peta-{run.name}", "test") for run in runs}
+        regime: {run.name: records(results / "training" / plan, f"{dataset}-{run.name}", "test") for run in runs}
         for regime, plan in plans.items()
     }
+    if not any(measurements["E"].values()):
+        return "Not measured yet."
     rows = []
     for run in runs:
         learning = sum(stage.epochs for stage in run.config(results).stages if not stage.frozen_trunk)
@@ -197,7 +205,7 @@ def end_to_end(results: Path) -> str:
     anew = [
         f"{regime}: {sentence}"
         for regime, plan in plans.items()
-        for sentence in _to_measure_anew(measurements[regime], plan, "peta")
+        for sentence in _to_measure_anew(measurements[regime], plan, dataset)
     ]
     return "\n\n".join([markdown(("", "epochs of E", *columns, "E: training, s"), rows), *anew])
 

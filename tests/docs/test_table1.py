@@ -177,16 +177,18 @@ def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
     for seed, value in ((1, 0.2), (2, 0.4)):
         write_test_result(results, OSNET, "peta", "deepmar", seed, [value, value], [0, 0])
     write_test_result(results, CONTROL, "peta", "deepmar", 1, [0.25, 0.25], [0, 0])
+    assert end_to_end(results, "peta") == "Not measured yet."
     write_test_result(results, END_TO_END, "peta", "deepmar", 1, [0.5, 0.6], [0, 0])
-    found = {cells[0]: cells[1:] for cells in cells_of(end_to_end(results))[2:]}
+    assert end_to_end(results, "market1501") == "Not measured yet."
+    found = {cells[0]: cells[1:] for cells in cells_of(end_to_end(results, "peta"))[2:]}
     assert found["`deepmar`"][::2] == ["8", "15.0 ± 7.1 (2)", "12.5", "27.5"]
     assert found["`deepmar`"][1::2] == ["30.0 ± 14.1 (2)", "25.0", "55.0", "100"]
     assert found["`aihm-like`"] == ["8", *["-"] * 7]
     assert found["`paper`"][0] == "8"  # its pre-training leaves the trunk alone
-    assert "measured anew" not in end_to_end(results)
+    assert "measured anew" not in end_to_end(results, "peta")
     write_test_result(results, CONTROL, "peta", "sal", 1, [0.1], [0], settings=[])
     assert "F, these epochs: Measured before epochs were chosen, and still to be measured anew: `sal`." in (
-        end_to_end(results)
+        end_to_end(results, "peta")
     )
     assert set(found) - {"`deepmar-eight`", "`sal-eight`"} <= {f"`{name}`" for name in RECIPES}
 
