@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sal_runtime.arrays import Int64Array, UInt8Array
-from sal_train.images.mirrored import compute_mirrored
+from sal_train.images.mirrored import BOTH, compute_mirrored
 from sal_train.networks import ImageBackbone
 
 
@@ -23,6 +23,7 @@ def pool_images(
     rows: Int64Array,
     cache_dir: Path,
     console: Console,
+    flips: tuple[bool, ...] = BOTH,
 ) -> Tensor:
     """The averages of the trunk's output (`ImageBackbone.pool`) for the images `rows` and their mirror images.
 
@@ -32,15 +33,16 @@ def pool_images(
         rows: images to train on and to validate on.
         cache_dir: folder of the result, whose name depends on the trunk, its weights, the stripes and the images.
         console: shows the progress.
+        flips: whether each of V views is the mirror image.
 
     Returns:
-        float32 [N, 2, channels] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`.
+        float32 [N, V, channels] on the CPU, zeros for images not in `rows`.
     """
     digest = _digest(backbone, backbone.trunk.sequence()) + bytes([backbone.config.stripes])
     device = next(backbone.parameters()).device
     training = backbone.training
     backbone.eval()
-    pooled = compute_mirrored(backbone.pool, digest, images, rows, (cache_dir, "pooled"), device, console)
+    pooled = compute_mirrored(backbone.pool, digest, images, rows, (cache_dir, "pooled"), device, console, flips)
     backbone.train(training)
     return pooled
 

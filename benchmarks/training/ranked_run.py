@@ -27,6 +27,7 @@ from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import compare, encode_attributes, encode_images, partition
 from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
+from sal_train.images.mirrored import BOTH
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def rank_run(run: Run, dataset: SearchDataset, cache: Path, device: torch.device
     images: UInt8Array | Tensor
     images = load_images(split.image_paths, ImageSpec(run.config.model.height, run.config.model.width), cache)
     if all(stage.frozen_trunk for stage in run.config.stages if stage.epochs):
-        everything = np.arange(len(images))
-        images = pool_images(networks.image_backbone, images, everything, cache, Console(stderr=True))[:, 0]
+        everything, console = np.arange(len(images)), Console(stderr=True)
+        flips = BOTH if held_out else (False,)  # of training images, both are there already
+        images = pool_images(networks.image_backbone, images, everything, cache, console, flips)[:, 0]
     queried, categories = np.unique(split.categories[rows], return_inverse=True)
     vectors = split.category_vectors[queried]
     embeddings, queries = encode_images(networks, images, rows), encode_attributes(networks, vectors)

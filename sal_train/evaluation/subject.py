@@ -47,9 +47,9 @@ class Subject:
         compare: of a pairwise run, whose embeddings are no unit vectors: those of queries `[Q, d]` and of images
             `[N, d]` -> scores float32 `[Q, N]`. None: the cosine.
         calibration: of a bundle; None for a run.
-        pool: for a run with a frozen trunk: images uint8 `[N, H, W, 3]`, the folder of cached features, and a console
-            for the progress -> pooled features of the images and of their mirror images, float32 `[N, 2, channels]`,
-            which `encode_images` takes in place of images.
+        pool: for a run with a frozen trunk: images uint8 `[N, H, W, 3]`, the folder of cached features, a console for
+            the progress, and whether to mirror the images -> their pooled features, float32 `[N, channels]`, which
+            `encode_images` takes in place of images.
     """
 
     identity: dict[str, Any]
@@ -59,7 +59,7 @@ class Subject:
     encode_attributes: EncodeAttributes
     encode_images: Callable[[AnyArray], tuple[Float32Array, Float32Array]]
     calibration: Calibration | None = None
-    pool: Callable[[UInt8Array, Path, Console], Float32Array] | None = None
+    pool: Callable[[UInt8Array, Path, Console, bool], Float32Array] | None = None
     compare: Callable[[Float32Array, Float32Array], Float32Array] | None = None
 
     def scores(self, queries: Float32Array, images: Float32Array) -> Float32Array:
@@ -111,9 +111,9 @@ def run_subject(run: Run, device: str) -> Subject:
     def compare_pairs(queries: Float32Array, images: Float32Array) -> Float32Array:
         return compare(networks, torch.as_tensor(queries), torch.as_tensor(images)).numpy()
 
-    def pool(images: UInt8Array, cache_dir: Path, console: Console) -> Float32Array:
+    def pool(images: UInt8Array, cache_dir: Path, console: Console, mirrored: bool) -> Float32Array:
         rows = np.arange(len(images))
-        return pool_images(networks.image_backbone, images, rows, cache_dir, console).numpy()
+        return pool_images(networks.image_backbone, images, rows, cache_dir, console, (mirrored,))[:, 0].numpy()
 
     recipe = hashlib.sha256((run.path / CONFIG_FILE).read_bytes()).hexdigest()
     return Subject(
@@ -194,7 +194,7 @@ def encode_labelled(
     starts = range(0, len(images), ENCODE_BATCH)
     inputs: AnyArray
     if subject.pool is not None:
-        inputs = subject.pool(images, cache_dir, console)[:, int(mirrored)]
+        inputs = subject.pool(images, cache_dir, console, mirrored)
     else:
         inputs = images[:, :, ::-1] if mirrored else images
     parts = [

@@ -17,6 +17,8 @@ from sal_runtime.arrays import Int64Array, UInt8Array
 from sal_runtime.files import make_cache, whole_file
 
 BATCH = 128
+BOTH = (False, True)
+"""An image as it is, then its mirror image."""
 
 
 def compute_mirrored(
@@ -27,8 +29,9 @@ def compute_mirrored(
     cache: tuple[Path, str],
     device: torch.device,
     console: Console,
+    flips: tuple[bool, ...] = BOTH,
 ) -> Tensor:
-    """The output of a network for the images `rows` and for their mirror images.
+    """The output of a network for the images `rows`, and for their mirror images.
 
     Args:
         network: RGB images [B, H, W, 3] -> float32 or float16 [B, ...], in evaluation mode.
@@ -39,19 +42,19 @@ def compute_mirrored(
         cache: folder of the result, and the first word of its name; weights and pixels give the rest of the name.
         device: of the network.
         console: shows the progress.
+        flips: whether each of V views is the mirror image.
 
     Returns:
-        [N, 2, ...] on the CPU; [:, 0] images, [:, 1] mirror images, zeros for images not in `rows`. If `rows` are all
-        images, it is mapped from the file.
+        [N, V, ...] on the CPU, zeros for images not in `rows`. If `rows` are all images, it is mapped from the file.
     """
     folder, word = cache
-    path = folder / f"{word}-{_key(weights, images, rows)}.npy"
+    path = folder / f"{word}-{_key(weights + bytes(flips), images, rows)}.npy"
     if not path.is_file():
         make_cache(folder)
         with whole_file(path) as temporary:
-            _compute(network, images, rows, device, console, temporary)
+            _compute(network, images, rows, device, console, temporary, flips)
     # copy on write: torch takes no read-only arrays, and the file stays as it is
-    kept = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # [len(rows), 2, ...]
+    kept = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # [len(rows), V, ...]
     if np.array_equal(rows, np.arange(len(images))):
         return kept
     everything = torch.zeros(len(images), *kept.shape[1:], dtype=kept.dtype)
@@ -67,17 +70,18 @@ def _compute(
     device: torch.device,
     console: Console,
     path: Path,
+    flips: tuple[bool, ...],
 ) -> None:
     """Write the outputs batch by batch, because they may be larger than the memory."""
     outputs: np.memmap[Any, Any] | None = None
     starts = range(0, len(rows), BATCH)
     for start in track(starts, "running the fixed network", console=console, disable=not console.is_terminal):
         batch = torch.as_tensor(images[rows[start : start + BATCH]]).to(device)
-        both = torch.stack([network(batch), network(batch.flip(2))], dim=1).cpu().numpy()
+        views = torch.stack([network(batch.flip(2) if flip else batch) for flip in flips], dim=1).cpu().numpy()
         if outputs is None:
-            shape = (len(rows), *both.shape[1:])
-            outputs = np.lib.format.open_memmap(path, mode="w+", dtype=both.dtype, shape=shape)
-        outputs[start : start + BATCH] = both
+            shape = (len(rows), *views.shape[1:])
+            outputs = np.lib.format.open_memmap(path, mode="w+", dtype=views.dtype, shape=shape)
+        outputs[start : start + BATCH] = views
 
 
 def _key(weights: bytes, images: UInt8Array | Tensor, rows: Int64Array) -> str:

@@ -12,13 +12,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import METRICS_FILE, MODEL_FILE, load_run
 from sal_train.config import Config
 from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
-from sal_train.networks import Networks
+from sal_train.networks import ImageBackbone, Networks
 from sal_train.recipe import config_from_tree, config_to_tree
 from sal_train.train import train
 from tests.train.tiny_training import SCHEMA, tiny_config, tiny_dataset
@@ -37,10 +38,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images")
 
 
+def fresh_backbone(pixels: UInt8Array, **model: object) -> ImageBackbone:
+    """Random weights, and the statistics of the images, without which its outputs would be close to zero."""
+    backbone = Networks(tiny_config(JOINT, model=model).model, SCHEMA.num_bits, 5).image_backbone
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        backbone.pool(torch.tensor(pixels))
+    return backbone
+
+
 def test_pooled_is_what_the_trunk_gives_for_the_image_and_its_mirror(images: Path, tmp_path: Path) -> None:
     dataset = tiny_dataset(images)
     pixels = load_images(dataset.train.image_paths, ImageSpec(32, 16), tmp_path)
-    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    backbone = fresh_backbone(pixels)
     rows = np.array([7, 2, 30])
     pooled = pool_images(backbone, pixels, rows, tmp_path, Console(stderr=True))
     assert pooled.shape == (40, 2, 1280)
@@ -50,14 +62,26 @@ def test_pooled_is_what_the_trunk_gives_for_the_image_and_its_mirror(images: Pat
         for row in rows:
             image = torch.tensor(pixels[row])
             direct = torch.cat([backbone.pool(side[None]) for side in (image, image.flip(1))])
-            torch.testing.assert_close(pooled[row], direct, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(pooled[row], direct, rtol=1e-4, atol=1e-4)
     assert not pooled[[0, 1, 3]].any()
+
+
+def test_one_side_is_pooled_alone_and_kept_apart(images: Path, tmp_path: Path) -> None:
+    pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(32, 16), tmp_path)
+    backbone = fresh_backbone(pixels)
+    rows, console = np.arange(6), Console(stderr=True)
+    both = pool_images(backbone, pixels, rows, tmp_path, console)
+    for side in (0, 1):
+        alone = pool_images(backbone, pixels, rows, tmp_path, console, (bool(side),))
+        assert alone.shape == (40, 1, 1280)
+        torch.testing.assert_close(alone[:, 0], both[:, side], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(both[:6, 0], both[:6, 1])
 
 
 def test_other_pooling_of_the_same_weights_is_computed_anew(images: Path, tmp_path: Path) -> None:
     pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
     rows, console = np.arange(3), Console(stderr=True)
-    plain = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone
+    plain = fresh_backbone(pixels)
     whole = pool_images(plain, pixels, rows, tmp_path, console)
     for changed in ({"stripes": 2}, {"last_stride": 1}):
         other = Networks(tiny_config(JOINT, model=changed).model, SCHEMA.num_bits, 5).image_backbone
@@ -91,12 +115,12 @@ def test_pooled_is_kept_for_the_same_stripes_and_strides_only(images: Path, tmp_
     shapes = []
     for model in ({}, {"stripes": 2}, {"last_stride": 1, "stripes": 2}):
         torch.manual_seed(1)  # the same weights
-        backbone = Networks(tiny_config(JOINT, model=model).model, SCHEMA.num_bits, 5).image_backbone
+        backbone = fresh_backbone(pixels, **model)
         pooled = pool_images(backbone, pixels, np.arange(40), tmp_path, console)
         shapes.append(tuple(pooled.shape))
         with torch.no_grad():
             direct = backbone.eval().pool(torch.tensor(pixels[:2]))
-        torch.testing.assert_close(pooled[:2, 0], direct, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(pooled[:2, 0], direct, rtol=1e-4, atol=1e-4)
     assert shapes == [(40, 2, 1280), (40, 2, 3840), (40, 2, 3840)]
 
 
@@ -186,14 +210,16 @@ def test_a_run_on_the_output_of_frozen_blocks_is_that_on_images(images: Path, tm
 
 def test_the_output_of_frozen_blocks_is_kept_for_images_and_mirror_images(images: Path, tmp_path: Path) -> None:
     pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
-    backbone = Networks(tiny_config(JOINT).model, SCHEMA.num_bits, 5).image_backbone.eval()
+    backbone = fresh_backbone(pixels).eval()
     backbone.trunk.frozen_blocks = 5
     kept = run_frozen_blocks(backbone, pixels, "fp32", tmp_path, Console(stderr=True))
     assert kept.dtype == torch.float16
     some = torch.tensor(pixels[[3, 30]])
     with torch.no_grad():
-        for side, batch in enumerate((some, some.flip(2))):
-            torch.testing.assert_close(backbone(kept[[3, 30], side]), backbone(batch), rtol=1e-3, atol=1e-3)
+        expected = torch.stack([backbone(some), backbone(some.flip(2))])
+        found = torch.stack([backbone(kept[[3, 30], side]) for side in (0, 1)])
+    tolerance = 0.1 * float((expected[0] - expected[1]).abs().max())  # far less than what a mirror image changes
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 def test_frozen_blocks_run_in_the_precision_of_the_run(images: Path, tmp_path: Path) -> None:
