@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sal_runtime.arrays import Int64Array, UInt8Array
-from sal_train.images.mirrored import BOTH, compute_mirrored
+from sal_train.images.views import BOTH, compute_views
 from sal_train.networks import ImageBackbone
 
 
@@ -25,15 +25,16 @@ def pool_images(
     console: Console,
     flips: tuple[bool, ...] = BOTH,
 ) -> Tensor:
-    """The averages of the trunk's output (`ImageBackbone.pool`) for the images `rows` and their mirror images.
+    """The averages of the trunk's output (`ImageBackbone.pool`) for views of the images `rows`.
 
     Args:
         backbone: its trunk runs in evaluation mode.
         images: uint8 RGB [N, H, W, 3].
-        rows: images to train on and to validate on.
-        cache_dir: folder of the result, whose name depends on the trunk, its weights, the stripes and the images.
+        rows: images to pool.
+        cache_dir: folder of the result, whose name depends on the trunk, its weights, the stripes, the images and the
+            views.
         console: shows the progress.
-        flips: whether each of V views is the mirror image.
+        flips: of each of V views, whether it is the mirror image.
 
     Returns:
         float32 [N, V, channels] on the CPU, zeros for images not in `rows`.
@@ -42,7 +43,7 @@ def pool_images(
     device = next(backbone.parameters()).device
     training = backbone.training
     backbone.eval()
-    pooled = compute_mirrored(backbone.pool, digest, images, rows, (cache_dir, "pooled"), device, console, flips)
+    pooled = compute_views(backbone.pool, digest, images, rows, (cache_dir, "pooled"), device, console, flips)
     backbone.train(training)
     return pooled
 
@@ -76,7 +77,7 @@ def run_frozen_blocks(
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             return backbone.trunk.run_frozen(backbone.normalise(batch)).permute(0, 2, 3, 1).half()
 
-    return compute_mirrored(run, digest, images, rows, (cache_dir, "blocks"), device, console)
+    return compute_views(run, digest, images, rows, (cache_dir, "blocks"), device, console)
 
 
 def _digest(backbone: ImageBackbone, blocks: Sequence[nn.Module]) -> bytes:

@@ -22,7 +22,7 @@ from sal_train.checkpoint import MODEL_FILE, Run, load_finished_run
 from sal_train.config import Config
 from sal_train.datasets.splits import Split
 from sal_train.images.cache import load_images
-from sal_train.images.mirrored import compute_mirrored
+from sal_train.images.views import compute_views
 from sal_train.networks import SearchNetworks
 
 TAKEN = ("attribute_backbone", "E_A", "C_att", "C_cat", "linear_query", "head_scale")
@@ -97,5 +97,5 @@ def embed_for_student(
     def embed(batch: Tensor) -> Tensor:
         return torch.nn.functional.normalize(networks.embed_images(batch))
 
-    both = compute_mirrored(embed, weights, images, rows, (cache_dir, "taught"), device, console)
+    both = compute_views(embed, weights, images, rows, (cache_dir, "taught"), device, console)
     return torch.nn.functional.normalize(both.sum(dim=1))

@@ -27,7 +27,7 @@ from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import compare, encode_attributes, encode_images, partition
 from sal_train.frozen_trunk import pool_images
 from sal_train.images.cache import load_images
-from sal_train.images.mirrored import BOTH
+from sal_train.images.views import BOTH
 
 
 @dataclass(frozen=True)

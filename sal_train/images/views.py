@@ -1,4 +1,4 @@
-"""Outputs of a fixed network for training images and their mirror images, computed once and kept on disk."""
+"""Outputs of a fixed network for views of images, which are as they are or mirrored, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOTH = (False, True)
 """An image as it is, then its mirror image."""
 
 
-def compute_mirrored(
+def compute_views(
     network: Callable[[Tensor], Tensor],
     weights: bytes,
     images: UInt8Array | Tensor,
@@ -31,18 +31,19 @@ def compute_mirrored(
     console: Console,
     flips: tuple[bool, ...] = BOTH,
 ) -> Tensor:
-    """The output of a network for the images `rows`, and for their mirror images.
+    """The output of a network for views of the images `rows`.
 
     Args:
         network: RGB images [B, H, W, 3] -> float32 or float16 [B, ...], in evaluation mode.
         weights: identify the network: its weights or a digest of them.
         images: uint8 RGB [N, H, W, 3]. Mapped images (`images.cache`) are identified by the name of their file, which
             is that of their content; others by their pixels.
-        rows: images to train on.
-        cache: folder of the result, and the first word of its name; weights and pixels give the rest of the name.
+        rows: images to run the network on.
+        cache: folder of the result, and the first word of its name; weights, views and pixels give the rest of the
+            name.
         device: of the network.
         console: shows the progress.
-        flips: whether each of V views is the mirror image.
+        flips: of each of V views, whether it is the mirror image.
 
     Returns:
         [N, V, ...] on the CPU, zeros for images not in `rows`. If `rows` are all images, it is mapped from the file.
