@@ -171,7 +171,8 @@ class ApproximateIndex:
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
-            count: ids wanted, at least 1. Rarely a query gets fewer although the index has more items.
+            count: ids wanted, at least 1. All items are proposed if it is their number or more; below that, a query
+                rarely gets fewer ids than it wanted.
 
         Raises:
             InputError: the queries do not fit, or the count is below 1.
@@ -183,7 +184,9 @@ class ApproximateIndex:
         if len(self) == 0 or len(queries) == 0:
             return [np.empty(0, np.int64) for _ in queries]
         with self._turn:
-            found = self._index.search(np.ascontiguousarray(queries), min(count, len(self)))
+            # the graph may not lead to every item, so that who wants all of them goes without it
+            wants_all = count >= len(self)
+            found = self._index.search(np.ascontiguousarray(queries), min(count, len(self)), exact=wants_all)
         if len(queries) == 1:
             return [found.keys.astype(np.int64)]  # usearch has another class for a single one
         return [keys[:number].astype(np.int64) for keys, number in zip(found.keys, found.counts, strict=True)]

@@ -99,6 +99,16 @@ def test_equal_vectors_by_id_and_more_hits_than_items(tmp_path: Path) -> None:
     assert ids.tolist() == [[1, 3, 5, 7, 9]]
 
 
+def test_who_wants_all_gets_all(tmp_path: Path) -> None:
+    """The graph alone leads to some half of these: among equal vectors few links lead on."""
+    vectors = np.concatenate([np.tile(GALLERY[:1], (300, 1)), GALLERY[1:101]])
+    build_index(tmp_path / "index", [(np.arange(400), vectors)], VERSION)
+    index = open_index(tmp_path / "index", VERSION)
+    for queries in (QUERIES[:1], QUERIES[:3]):
+        for count in (400, 1000):
+            assert [np.sort(ids).tolist() for ids in index.propose(queries, count)] == [[*range(400)]] * len(queries)
+
+
 def test_threads_take_turns(index: ApproximateIndex) -> None:
     expected, _ = index.search(QUERIES, 3, stored)
     with ThreadPoolExecutor(8) as pool:
