@@ -147,20 +147,20 @@ def beside_the_paper(results: Path, plan: str, dataset: str) -> str:
         return f"{table}\n\nNone of our rows is measured yet."
     sentences = ["Mean ± standard deviation (number of seeds), percent."]
     sentences += [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    sentences += _to_measure_anew(ours, plan, dataset)
+    sentences += _with_other_settings(ours, plan, dataset)
     sentences += [computed_on(record for found in ours.values() for record in found)]
     return f"{table}\n\n{' '.join(sentences)}"
 
 
-def _to_measure_anew(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str) -> list[str]:
-    """A sentence on the systems that were measured with other settings than those which the plan has now."""
+def _with_other_settings(ours: Mapping[str, Sequence[Row]], plan: str, dataset: str) -> list[str]:
+    """A sentence on the systems whose results are older than the settings of the plan."""
     planned = {(run.dataset, run.name): list(run.settings) for run in load_plan(PLANS / f"{plan}.toml")}
     names = [
         f"`{name}`"
         for name, found in ours.items()
         if any(record["settings"] != planned[dataset, name] for record in found)
     ]
-    return [f"Measured before epochs were chosen, and still to be measured anew: {', '.join(names)}."] if names else []
+    return [f"Measured with other settings than the plan has now: {', '.join(names)}."] if names else []
 
 
 def mean_map(results: Path, plan: str, dataset: str, run: str) -> str:
@@ -205,7 +205,7 @@ def end_to_end(results: Path, dataset: str) -> str:
     anew = [
         f"{regime}: {sentence}"
         for regime, plan in plans.items()
-        for sentence in _to_measure_anew(measurements[regime], plan, dataset)
+        for sentence in _with_other_settings(measurements[regime], plan, dataset)
     ]
     return "\n\n".join([markdown(("", "epochs of E", *columns, "E: training, s"), rows), *anew])
 

@@ -128,7 +128,7 @@ def test_a_row_of_other_settings_than_the_plans_is_named(results: Path) -> None:
     write_test_result(results, OSNET, "market1501", "mmcc", 1, [0.1], [1])
     write_test_result(results, OSNET, "market1501", "sal", 1, [0.1], [1], settings=["stages.0.frozen_trunk=true"])
     table = beside_the_paper(results, OSNET, "market1501")
-    assert "before epochs were chosen, and still to be measured anew: `sal`." in table
+    assert "Measured with other settings than the plan has now: `sal`." in table
 
 
 def test_a_trunk_that_is_trained_is_another_regime(results: Path) -> None:
@@ -185,9 +185,9 @@ def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
     assert found["`deepmar`"][1::2] == ["30.0 ± 14.1 (2)", "25.0", "55.0", "100"]
     assert found["`aihm-like`"] == ["8", *["-"] * 7]
     assert found["`paper`"][0] == "8"  # its pre-training leaves the trunk alone
-    assert "measured anew" not in end_to_end(results, "peta")
+    assert "other settings" not in end_to_end(results, "peta")
     write_test_result(results, CONTROL, "peta", "sal", 1, [0.1], [0], settings=[])
-    assert "F, these epochs: Measured before epochs were chosen, and still to be measured anew: `sal`." in (
+    assert "F, these epochs: Measured with other settings than the plan has now: `sal`." in (
         end_to_end(results, "peta")
     )
     assert set(found) - {"`deepmar-eight`", "`sal-eight`"} <= {f"`{name}`" for name in RECIPES}
