@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from docs.build.results import decimals, percent, read_result, row
+from docs.build.results import decimals, percent, read_result
 from sal_runtime.errors import InputError
 from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.words import list_words
@@ -62,10 +62,10 @@ def full_queries(results: Path, *entries: str | tuple[str, str]) -> str:
             cells = [f"{percent(metrics[name])} ±{percent(metrics['standard_error'][name])}" for name in METRICS]
             parts = [_pair(metrics.get(part)) for part in ("seen", "unseen")]
             rows.append((_subject(report, file), RANKINGS[ranking], *cells, *parts))
-    for paper in read_result(results / "published.json")["rows"]:
-        if paper["table"] == 1 and paper["dataset"] in datasets and paper["model"] in ("SAL (Ours)", "DeepMAR"):
-            cells = [decimals(paper[name], 1) for name in METRICS]
-            rows.append((f"paper, Table 1: {paper['model']}", NOTHING, *cells, NOTHING, NOTHING))
+    for row in read_result(results / "published.json")["rows"]:
+        if row["table"] == 1 and row["dataset"] in datasets and row["model"] in ("SAL (Ours)", "DeepMAR"):
+            cells = [decimals(row[name], 1) for name in METRICS]
+            rows.append((f"paper, Table 1: {row['model']}", NOTHING, *cells, NOTHING, NOTHING))
     return markdown(heading, rows)
 
 
@@ -83,48 +83,23 @@ def seeds_of_bundles(results: Path, *bundles: str, ranking: str = "match") -> st
             files = [results / f"eval_street_{name}.json", *sorted(results.glob(f"seeds/eval_street_{name}_*.json"))]
             reports = [read_result(file) for file in files]
             metrics = [(one if ranking == "cosine" else one[ranking])["by_source"][dataset] for one in reports]
-            rows.append((DATASETS[dataset], f"`{name}`", *_all_metrics(metrics)))
-        rows.append(_paper(results, dataset))
-    return _beside_the_paper(rows)
-
-
-def seeds_of_runs(results: Path, plan: str, plans: Path = PLANS) -> str:
-    """As `seeds_of_bundles`, for the runs of a plan.
-
-    Args:
-        results: folder of the result files.
-        plan: name of the plan.
-        plans: folder of the plans.
-    """
-    tree = tomllib.loads((plans / f"{plan}.toml").read_text(encoding="utf-8"))
-    rows = []
-    for dataset in tree["datasets"]:
-        for run in tree["runs"]:
-            found = records(results / "training" / plan, f"{dataset}-{run['name']}", "test")
-            rows.append((DATASETS[dataset], run["title"], *_all_metrics([record["test"] for record in found])))
-        rows.append(_paper(results, dataset))
-    return _beside_the_paper(rows)
-
-
-def _all_metrics(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Cells: each of `METRICS`, then mAP and rank-1 on seen and on unseen categories."""
-    parts = [
-        " / ".join(over_seeds([one[part][key] for one in metrics]) for key in ("mAP", "rank1"))
-        if metrics and metrics[0].get(part)
-        else NOTHING
-        for part in ("seen", "unseen")
-    ]
-    return [*(over_seeds([one[key] for one in metrics]) for key in METRICS), *parts]
-
-
-def _paper(results: Path, dataset: str) -> tuple[str, ...]:
-    wanted = {"table": 1, "dataset": dataset, "model": "SAL (Ours)"}
-    published_row = row(read_result(results / "published.json")["rows"], **wanted)
-    cells = (decimals(published_row[key], 1) for key in METRICS)
-    return (DATASETS[dataset], "paper: SAL", *cells, NOTHING, NOTHING)
-
-
-def _beside_the_paper(rows: Iterable[Sequence[str]]) -> str:
+            cells = [over_seeds([one[key] for one in metrics]) for key in METRICS]
+            parts = [
+                " / ".join(over_seeds([one[part][key] for one in metrics]) for key in ("mAP", "rank1"))
+                if metrics[0].get(part)
+                else NOTHING
+                for part in ("seen", "unseen")
+            ]
+            rows.append((DATASETS[dataset], f"`{name}`", *cells, *parts))
+        paper = [
+            row
+            for row in read_result(results / "published.json")["rows"]
+            if row["table"] == 1 and row["dataset"] == dataset and row["model"] == "SAL (Ours)"
+        ]
+        rows += [
+            (DATASETS[dataset], "paper: SAL", *(decimals(row[key], 1) for key in METRICS), NOTHING, NOTHING)
+            for row in paper
+        ]
     heading = ("test split", "", "mAP", "rank-1", "rank-5", "rank-10", "seen: mAP / rank-1", "unseen: mAP / rank-1")
     return f"{markdown(heading, rows)}\n\nMean ± standard deviation (number of seeds), percent."
 
@@ -235,9 +210,9 @@ def computed_on(found: Iterable[Mapping[str, Any]]) -> str:
 
 def published(results: Path, dataset: str, run: str) -> str:
     """The paper's mAP and rank-1 for one of our runs."""
-    for paper in read_result(results / "published.json")["rows"]:
-        if paper["dataset"] == dataset and run in paper["runs"]:
-            return f"{decimals(paper['mAP'], 1)} / {decimals(paper['rank1'], 1)}"
+    for row in read_result(results / "published.json")["rows"]:
+        if row["dataset"] == dataset and run in row["runs"]:
+            return f"{decimals(row['mAP'], 1)} / {decimals(row['rank1'], 1)}"
     return NOTHING
 
 
