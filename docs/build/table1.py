@@ -202,12 +202,12 @@ def end_to_end(results: Path, dataset: str) -> str:
             cells += [over_seeds([record["test"][metric] for record in found[run.name]]) for metric in ("mAP", "rank1")]
         rows.append([*cells, _seconds(measurements["E"][run.name])])
     columns = [f"{regime}: {metric}" for regime in plans for metric in ("mAP", "rank-1")]
-    anew = [
+    older = [
         f"{regime}: {sentence}"
         for regime, plan in plans.items()
         for sentence in _with_other_settings(measurements[regime], plan, dataset)
     ]
-    return "\n\n".join([markdown(("", "epochs of E", *columns, "E: training, s"), rows), *anew])
+    return "\n\n".join([markdown(("", "epochs of E", *columns, "E: training, s"), rows), *older])
 
 
 def _regime(found: Sequence[Row]) -> str:

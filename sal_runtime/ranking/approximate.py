@@ -171,8 +171,8 @@ class ApproximateIndex:
 
         Args:
             queries: unit vectors float32 `[Q, d]`.
-            count: ids wanted, at least 1. All items are proposed if it is their number or more; below that, a query
-                rarely gets fewer ids than it wanted.
+            count: ids wanted, at least 1. If the index has no more items, all are proposed. If it has more, a query may
+                get fewer, though rarely.
 
         Raises:
             InputError: the queries do not fit, or the count is below 1.
@@ -184,7 +184,7 @@ class ApproximateIndex:
         if len(self) == 0 or len(queries) == 0:
             return [np.empty(0, np.int64) for _ in queries]
         with self._turn:
-            # the graph may not lead to every item, so that who wants all of them goes without it
+            # the graph does not always lead to every item, so a search for all of them compares them one by one
             wants_all = count >= len(self)
             found = self._index.search(np.ascontiguousarray(queries), min(count, len(self)), exact=wants_all)
         if len(queries) == 1:

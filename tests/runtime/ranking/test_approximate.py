@@ -99,8 +99,8 @@ def test_equal_vectors_by_id_and_more_hits_than_items(tmp_path: Path) -> None:
     assert ids.tolist() == [[1, 3, 5, 7, 9]]
 
 
-def test_who_wants_all_gets_all(tmp_path: Path) -> None:
-    """The graph alone leads to some half of these: among equal vectors few links lead on."""
+def test_all_items_are_proposed_if_all_are_wanted(tmp_path: Path) -> None:
+    """The graph does not lead to all of these, because equal vectors mostly link to each other."""
     vectors = np.concatenate([np.tile(GALLERY[:1], (300, 1)), GALLERY[1:101]])
     build_index(tmp_path / "index", [(np.arange(400), vectors)], VERSION)
     index = open_index(tmp_path / "index", VERSION)
