@@ -43,7 +43,7 @@ from benchmarks.speed.measurement import RESULTS
 from benchmarks.training.ranked_run import rank_run
 from sal_cli.bench.record import commit
 from sal_runtime.doctor.machine import command_line, machine, versions
-from sal_runtime.errors import ConfigError
+from sal_runtime.errors import ConfigError, SalError
 from sal_runtime.files import cache_folder, whole_file
 from sal_train.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, load_run
 from sal_train.config import Config
@@ -243,7 +243,7 @@ def _metrics(folder: Path, dataset: SearchDataset, cache: Path, device: str, hel
 
 
 def main() -> int:
-    """Carry out a plan; 0 if all runs have a result, 3 if time ran out first."""
+    """Carry out a plan; 0 if all runs have a result, 1 if something is wrong with it, 3 if time ran out first."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training.campaign", description="Train and evaluate every run of a plan."
     )
@@ -259,10 +259,14 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     places = Places(options.data, options.runs, options.results, options.cache)
-    planned = [run for run in load_plan(options.plan) if re.search(options.only, run.file_name)]
-    places.runs.mkdir(parents=True, exist_ok=True)
     deadline = None if options.minutes is None else started + 60 * options.minutes
-    return 0 if carry_out(planned, places, deadline) else 3
+    try:
+        planned = [run for run in load_plan(options.plan) if re.search(options.only, run.file_name)]
+        places.runs.mkdir(parents=True, exist_ok=True)
+        return 0 if carry_out(planned, places, deadline) else 3
+    except SalError as error:
+        print(f"campaign: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -118,3 +118,15 @@ def test_time_that_runs_out_leaves_what_the_next_call_goes_on_with(plan: Path, p
 
 def _with_epochs(run: PlannedRun, epochs: int) -> PlannedRun:
     return dataclasses.replace(run, settings=(*run.settings, f"stages.1.epochs={epochs}"))
+
+
+def test_weights_that_are_missing_are_named_in_one_line(
+    plan: Path, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.write_text(TINY.replace("model.weights=none", "model.weights=gone.safetensors"), encoding="utf-8")
+    folders = [f"--{name}={getattr(places, name)}" for name in ("data", "runs", "results", "cache")]
+    monkeypatch.setattr("sys.argv", ["campaign", f"--plan={plan}", *folders])
+    assert campaign.main() == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("campaign: ")
+    assert "gone.safetensors" in last
