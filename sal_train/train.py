@@ -382,9 +382,10 @@ def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
     if not stage.frozen_trunk or run.data.computed is None:
         raise ConfigError(f"stage {stage.name!r}: linear_generator is fitted to pooled features; set frozen_trunk too")
     rows = own_train_rows(run.split, run.part)
+    index = torch.as_tensor(rows)
     encoders = fit_linear_encoders(
-        run.data.computed[torch.as_tensor(rows), 0],
-        run.split.attributes[rows],
+        run.data.computed[index, 0],
+        run.data.attributes[index],
         run.split.categories[rows],
         run.config.model.embedding_dim,
     )

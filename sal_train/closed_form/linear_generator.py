@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sal_runtime.arrays import Int64Array, UInt8Array
+from sal_runtime.arrays import Int64Array
 from sal_runtime.errors import ConfigError, InputError
 from sal_train.closed_form.linear_query import RIDGE
 from sal_train.networks import Networks, SearchNetworks
@@ -48,12 +48,12 @@ class LinearEncoders:
     query_bias: Tensor
 
 
-def fit_linear_encoders(features: Tensor, attributes: UInt8Array, categories: Int64Array, size: int) -> LinearEncoders:
+def fit_linear_encoders(features: Tensor, attributes: Tensor, categories: Int64Array, size: int) -> LinearEncoders:
     """Fit the generator and give its encoders. Each category counts once, whatever its number of images.
 
     Args:
         features: of the training images, float32 [N, F].
-        attributes: of the same images, uint8 [N, A].
+        attributes: of the same images, float32 [N, A]; 0 or 1, or the probability of what is unknown.
         categories: of the same images, int64 [N], any numbering.
         size: d, length of the embedding; with more than A, the last axes are zero.
 
@@ -64,11 +64,10 @@ def fit_linear_encoders(features: Tensor, attributes: UInt8Array, categories: In
     if len(counts) < 2:
         raise InputError("the linear generator needs images of two categories or more, got one")
     weight = torch.as_tensor(1.0 / counts[inverse], dtype=torch.float32)[:, None]
-    a = torch.as_tensor(attributes, dtype=torch.float32)
     scale = features.std(dim=0).clamp_min(1e-6)
     x = features / scale
-    a_mean, x_mean = (weight * a).sum(0) / len(counts), (weight * x).sum(0) / len(counts)
-    a, x = a - a_mean, x - x_mean
+    a_mean, x_mean = (weight * attributes).sum(0) / len(counts), (weight * x).sum(0) / len(counts)
+    a, x = attributes - a_mean, x - x_mean
     of_attributes = a.T @ (weight * a)
     effects = torch.linalg.solve(of_attributes + RIDGE * torch.eye(a.shape[1]), a.T @ (weight * x))  # W, [A, F]
     noise = x - a @ effects

@@ -12,8 +12,10 @@ from torch.nn.functional import normalize
 
 from sal_runtime.errors import ConfigError, InputError
 from sal_train.checkpoint import load_run
-from sal_train.closed_form.linear_generator import fit_linear_encoders, set_linear_encoders
+from sal_train.closed_form.linear_generator import LinearEncoders, fit_linear_encoders, set_linear_encoders
 from sal_train.config import Config
+from sal_train.datasets.attribute_tree import fill_unknown, fit_statistics
+from sal_train.evaluation.held_out import partition
 from sal_train.networks import Networks
 from sal_train.recipe import config_from_tree, config_to_tree
 from sal_train.train import train
@@ -28,7 +30,7 @@ MODEL = {
 }
 
 
-def generated(seed: int, count: int, noise: float) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+def generated(seed: int, count: int, noise: float) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """Features [count, 20], attributes [count, 6] and categories of random people; the effects are always the same."""
     effects = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
@@ -36,16 +38,19 @@ def generated(seed: int, count: int, noise: float) -> tuple[torch.Tensor, np.nda
     loud = torch.ones(20)
     loud[:5] = 10.0  # some features are nearly all noise
     features = 3.0 + attributes.float() @ effects + noise * loud * torch.randn(count, 20, generator=generator)
-    vectors = attributes.numpy().astype(np.uint8)
-    return features, vectors, np.unique(vectors, axis=0, return_inverse=True)[1]
+    return features, attributes.float(), np.unique(attributes.numpy(), axis=0, return_inverse=True)[1]
 
 
-def test_descriptions_that_nobody_had_find_their_images() -> None:
+@pytest.mark.parametrize("unknown", [0.0, 0.5])
+def test_descriptions_that_nobody_had_find_their_images(unknown: float) -> None:
+    """Also if half of the attributes are unknown: then each has its probability, which is 1/2."""
     features, attributes, categories = generated(1, 4000, noise=0.5)
     new = np.isin(categories, np.unique(categories)[::8])
-    encoders = fit_linear_encoders(features[~new], attributes[~new], categories[~new], 6)
+    is_unknown = torch.rand(attributes.shape, generator=torch.Generator().manual_seed(9)) < unknown
+    labels = torch.where(is_unknown, 0.5, attributes)
+    encoders = fit_linear_encoders(features[~new], labels[~new], categories[~new], 6)
     wanted, of_image = np.unique(categories[new], return_inverse=True)
-    vectors = torch.tensor(np.stack([attributes[categories == number][0] for number in wanted])).float()
+    vectors = torch.stack([attributes[categories == number][0] for number in wanted])
     images = normalize(features[new] @ encoders.image_weight.T + encoders.image_bias)
     queries = normalize(vectors @ encoders.query_weight.T + encoders.query_bias)
     found = (images @ queries.T).argmax(dim=1).numpy() == of_image
@@ -56,7 +61,7 @@ def test_the_image_side_is_the_expected_signal() -> None:
     """Against a ridge-free least squares regression of the queries on the features: the best linear estimate."""
     features, attributes, categories = generated(2, 60_000, noise=1.0)
     encoders = fit_linear_encoders(features, attributes, categories, 6)
-    queries = torch.tensor(attributes).float() @ encoders.query_weight.T + encoders.query_bias
+    queries = attributes @ encoders.query_weight.T + encoders.query_bias
     design = torch.cat([features, torch.ones(len(features), 1)], dim=1).double()
     # not torch's lstsq: on a CPU it gives other solutions from call to call
     solution, *_ = np.linalg.lstsq(design.numpy(), queries.double().numpy(), rcond=None)
@@ -85,21 +90,21 @@ def test_networks_embed_with_the_maps() -> None:
     networks = Networks(config.model, SCHEMA.num_bits, 5).eval()
     channels = networks.image_backbone.fc.in_features
     features = torch.randn(50, channels, generator=torch.Generator().manual_seed(1))
-    attributes = torch.randint(0, 2, (50, SCHEMA.num_bits), generator=torch.Generator().manual_seed(2))
-    encoders = fit_linear_encoders(features, attributes.numpy().astype(np.uint8), np.arange(50) // 2, 8)
+    attributes = torch.randint(0, 2, (50, SCHEMA.num_bits), generator=torch.Generator().manual_seed(2)).float()
+    encoders = fit_linear_encoders(features, attributes, np.arange(50) // 2, 8)
     set_linear_encoders(networks, encoders)
     with torch.no_grad():
-        images, queries = networks.embed_images(features), networks.embed_attributes(attributes.float())
+        images, queries = networks.embed_images(features), networks.embed_attributes(attributes)
     expected = features @ encoders.image_weight.T + encoders.image_bias
     torch.testing.assert_close(images, expected, rtol=1e-3, atol=1e-4)
-    direct = normalize(attributes.float() @ encoders.query_weight.T + encoders.query_bias)
+    direct = normalize(attributes @ encoders.query_weight.T + encoders.query_bias)
     torch.testing.assert_close(queries, direct, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"encoders": "mlp"}, {"linear_query": False}, {"embedding_output": "tanh"}])
 def test_networks_that_cannot_hold_it_are_refused(change: dict[str, object]) -> None:
     networks = Networks(tiny_config(("heads",), model=MODEL | change).model, SCHEMA.num_bits, 5)
-    features, attributes, categories = torch.randn(8, 1280), np.eye(8, 5, dtype=np.uint8), np.arange(8)
+    features, attributes, categories = torch.randn(8, 1280), torch.eye(8, 5), np.arange(8)
     with pytest.raises(ConfigError, match=r"model\.encoders = linear"):
         set_linear_encoders(networks, fit_linear_encoders(features, attributes, categories, 8))
 
@@ -120,6 +125,29 @@ def test_a_run_trains_its_heads_only_and_keeps_the_solution(tmp_path: Path) -> N
         states = [getattr(each.networks, name).state_dict() for each in (run, shorter)]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0]), name
     assert not torch.equal(run.networks.C_att.weight, shorter.networks.C_att.weight)
+
+
+def test_a_run_fits_to_the_probabilities_of_what_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = tiny_dataset(tmp_path)
+    split = dataset.train
+    unknown = np.zeros(split.attributes.shape, dtype=np.bool_)
+    unknown[split.categories % 2 == 1, 0] = True
+    attributes = np.where(unknown, 0, split.attributes).astype(np.uint8)
+    gappy = dataclasses.replace(split, attributes=attributes, unknown=unknown)
+    fitted_to: list[torch.Tensor] = []
+
+    def fit(features: torch.Tensor, attributes: torch.Tensor, categories: np.ndarray, size: int) -> LinearEncoders:
+        fitted_to.append(attributes)
+        return fit_linear_encoders(features, attributes, categories, size)
+
+    monkeypatch.setattr("sal_train.train.fit_linear_encoders", fit)
+    assert train(generator_config(), dataclasses.replace(dataset, train=gappy), tmp_path / "run", tmp_path / "cache")
+    (labels,) = fitted_to
+    statistics = fit_statistics(SCHEMA, gappy.attributes, gappy.known)
+    expected = fill_unknown(statistics, gappy.attributes, gappy.known)
+    rows = partition(gappy, generator_config().data.validation_fraction, generator_config().data.validation_seed).train
+    torch.testing.assert_close(labels, torch.as_tensor(expected[rows]))
+    assert ((labels > 0) & (labels < 1)).any()
 
 
 def test_a_trunk_that_trains_has_no_features_to_fit_to(tmp_path: Path) -> None:
