@@ -333,7 +333,7 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
     checkpoint_path = run.out / checkpoint.CHECKPOINT_FILE
     to_restore = run.at.total_epochs > 0
     for number, stage in enumerate(run.config.stages):
-        if number < run.at.stage:
+        if number < run.at.stage or not (stage.epochs or stage.linear_generator):
             continue
         phases = iteration.stage_phases(stage, run.system.phases)
         for networks in run.state.both:

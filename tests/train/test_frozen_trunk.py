@@ -152,6 +152,25 @@ def test_a_frozen_trunk_stays_and_the_rest_learns(images: Path, tmp_path: Path) 
     assert load_run(tmp_path / "run").provenance["start_from"] == "base"
 
 
+def test_a_stage_without_epochs_does_not_bring_the_images_back(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The linear query is fitted after the last stage. To run the trunk on all images for it would take minutes."""
+    tree = config_to_tree(frozen_config(1, linear_query=True, encoders="linear", embedding_output="batchnorm"))
+    empty = {"phases": list(JOINT), "epochs": 0, "learning_rate": 1e-2}
+    config = config_from_tree({**tree, "stages": [*tree["stages"], empty]})  # type: ignore[misc]
+    ranks: list[int] = []
+
+    def pooled(backbone: ImageBackbone, inputs: torch.Tensor) -> torch.Tensor:
+        ranks.append(inputs.ndim)
+        return original(backbone, inputs)
+
+    original = ImageBackbone.pooled
+    monkeypatch.setattr(ImageBackbone, "pooled", pooled)
+    assert train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    assert set(ranks) == {2}
+
+
 def test_a_run_starts_only_from_one_of_the_same_networks(images: Path, tmp_path: Path) -> None:
     dataset = tiny_dataset(images)
     train(tiny_config(JOINT, 1), dataset, tmp_path / "base", tmp_path / "cache")
