@@ -169,9 +169,21 @@ def mean_map(results: Path, plan: str, dataset: str, run: str) -> str:
     return percent(statistics.mean(record["test"]["mAP"] for record in found)) if found else NOTHING
 
 
-def ahead(results: Path, plan: str, dataset: str, run: str, other: str) -> str:
-    """Points of mAP by which a run exceeds another over the same seeds and queries, ± their standard error."""
-    one, two = (records(results / "training" / plan, f"{dataset}-{name}", "test") for name in (run, other))
+def ahead(results: Path, plan: str, dataset: str, run: str, other: str, other_plan: str | None = None) -> str:
+    """Points of mAP by which a run exceeds another over the same seeds and queries, ± their standard error.
+
+    Args:
+        results: folder of the result files.
+        plan: of the run.
+        dataset: a key of `QUERIES`.
+        run: name of a run.
+        other: name of another one.
+        other_plan: its plan; None if it is the same.
+    """
+    folders = (results / "training" / plan, results / "training" / (other_plan or plan))
+    one, two = (
+        records(folder, f"{dataset}-{name}", "test") for folder, name in zip(folders, (run, other), strict=True)
+    )
     if not {record["seed"] for record in one} & {record["seed"] for record in two}:
         return NOTHING
     found = compare(one, two, "test")

@@ -40,6 +40,7 @@ from sal_train.recipe import TABLE_1
 from tests.docs.table1_results import write_test_result
 
 OSNET = "table1-osnet"
+GENERATOR = "table1-generator"
 PUBLISHED = [row for row in json.loads((RESULTS / "published.json").read_text())["rows"] if row["table"] == 1]
 FITTING = {
     484: {"ReViSE", "MMCC", "SAL (Ours)"},
@@ -171,6 +172,9 @@ def test_a_baseline_that_beats_sal_is_named(results: Path) -> None:
     assert ahead(results, OSNET, "peta", "cmce-like", "sal") == "10.3 ± 0.3"
     assert ahead(results, OSNET, "peta", "sal", "cmce-like") == "-10.3 ± 0.3"
     assert ahead(results, OSNET, "peta", "deepmar", "sal") == "-"  # no seed in common
+    for seed in (1, 2):
+        write_test_result(results, GENERATOR, "peta", "linear-generator", seed, [0.6, 0.8, 0.7], [0, 0, 0])
+    assert ahead(results, GENERATOR, "peta", "linear-generator", "sal", OSNET) == "30.0 ± 0.0"
 
 
 def test_trained_trunks_stand_beside_frozen_ones(results: Path) -> None:
