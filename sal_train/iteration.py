@@ -82,6 +82,18 @@ def freeze_blocks(networks: SearchNetworks, stage: StageConfig) -> None:
     trunk.train(trunk.training)  # puts them into evaluation mode
 
 
+def freeze_the_average(state: TrainState, stage: StageConfig) -> None:
+    """Give the networks the averaged weights of what the stage freezes of the trunk, for these are deployed.
+
+    They differ where an earlier stage trained the trunk.
+    """
+    if state.average is not None:
+        own, averaged = (networks.image_backbone.trunk.sequence() for networks in state.both)
+        frozen = len(own) if stage.frozen_trunk else stage.frozen_blocks
+        for block, average in zip(own[:frozen], averaged[:frozen], strict=True):
+            block.load_state_dict(average.state_dict())
+
+
 def place_networks(networks: SearchNetworks, device: torch.device) -> None:
     """Move the networks. On CUDA the kernels become channels-last like the images, so no convolution converts them."""
     networks.to(device)

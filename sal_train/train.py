@@ -342,6 +342,7 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
+        iteration.freeze_the_average(run.state, stage)
         run.data = dataclasses.replace(run.data, computed=_computed(run, stage))
         if run.at.total_epochs == 0:
             fitting.prepare(run.system, run.state.both, _training_set(run))
@@ -382,13 +383,9 @@ def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
     if not stage.frozen_trunk or run.data.computed is None:
         raise ConfigError(f"stage {stage.name!r}: linear_generator is fitted to pooled features; set frozen_trunk too")
     rows = own_train_rows(run.split, run.part)
-    index = torch.as_tensor(rows)
-    encoders = fit_linear_encoders(
-        run.data.computed[index, 0],
-        run.data.attributes[index],
-        run.split.categories[rows],
-        run.config.model.embedding_dim,
-    )
+    features, attributes = run.data.computed[torch.as_tensor(rows), 0], run.data.attributes[torch.as_tensor(rows)]
+    size = run.config.model.embedding_dim
+    encoders = fit_linear_encoders(features, attributes, run.split.categories[rows], size)
     for networks in run.state.both:
         set_linear_encoders(networks, encoders)
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sal_runtime.arrays import UInt8Array
 from sal_runtime.errors import InputError
 from sal_runtime.images.spec import ImageSpec
-from sal_train.checkpoint import METRICS_FILE, MODEL_FILE, load_run
+from sal_train.checkpoint import CHECKPOINT_FILE, METRICS_FILE, MODEL_FILE, load_run
 from sal_train.config import Config
 from sal_train.frozen_trunk import pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
@@ -150,6 +150,29 @@ def test_a_frozen_trunk_stays_and_the_rest_learns(images: Path, tmp_path: Path) 
     for name in ("image_backbone.fc.weight", "E_V.0.weight", "E_A.0.weight", "C_att.weight"):
         assert not torch.equal(before[name], after[name]), name
     assert load_run(tmp_path / "run").provenance["start_from"] == "base"
+
+
+@pytest.mark.parametrize(("frozen", "blocks"), [({"frozen_trunk": True}, 18), ({"frozen_blocks": 6}, 6)])
+def test_what_a_stage_freezes_is_what_will_be_deployed(
+    images: Path, tmp_path: Path, frozen: dict[str, object], blocks: int
+) -> None:
+    """Of a trunk that an earlier stage trained, the moving average is deployed; the rest has to learn on its output."""
+    tree = config_to_tree(tiny_config(JOINT, 2, optimiser={"ema": 0.9}))
+    stage = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-2, **frozen}
+    config = config_from_tree({**tree, "stages": [*tree["stages"], stage]})  # type: ignore[misc]
+    assert train(config, tiny_dataset(images), tmp_path / "run", tmp_path / "cache")
+    tensors = load_file(tmp_path / "run" / CHECKPOINT_FILE)
+    trunks = []
+    for kept in ("networks/", "average/"):
+        backbone = Networks(config.model, SCHEMA.num_bits, 5).image_backbone
+        start = f"{kept}image_backbone."
+        own = [name for name in tensors if name.startswith(start)]
+        backbone.load_state_dict({name.removeprefix(start): tensors[name] for name in own})
+        trunks.append([block.state_dict() for block in backbone.trunk.sequence()])
+    assert len(trunks[0]) == 18
+    for number, (trained, deployed) in enumerate(zip(*trunks, strict=True)):
+        same = all(torch.equal(trained[name], deployed[name]) for name in trained)
+        assert same == (number < blocks), number
 
 
 def test_a_stage_without_epochs_does_not_bring_the_images_back(
