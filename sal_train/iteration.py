@@ -82,7 +82,7 @@ def freeze_blocks(networks: SearchNetworks, stage: StageConfig) -> None:
     trunk.train(trunk.training)  # puts them into evaluation mode
 
 
-def freeze_the_average(state: TrainState, stage: StageConfig) -> None:
+def average_frozen_blocks(state: TrainState, stage: StageConfig) -> None:
     """Give the networks the averaged weights of what the stage freezes of the trunk, for these are deployed.
 
     They differ where an earlier stage trained the trunk.

@@ -342,7 +342,7 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
         if to_restore:
             checkpoint.restore_checkpoint(checkpoint_path, run.state)
             to_restore = False
-        iteration.freeze_the_average(run.state, stage)
+        iteration.average_frozen_blocks(run.state, stage)
         run.data = dataclasses.replace(run.data, computed=_computed(run, stage))
         if run.at.total_epochs == 0:
             fitting.prepare(run.system, run.state.both, _training_set(run))

@@ -180,10 +180,8 @@ def ahead(results: Path, plan: str, dataset: str, run: str, other: str, other_pl
         other: name of another one.
         other_plan: its plan; None if it is the same.
     """
-    folders = (results / "training" / plan, results / "training" / (other_plan or plan))
-    one, two = (
-        records(folder, f"{dataset}-{name}", "test") for folder, name in zip(folders, (run, other), strict=True)
-    )
+    one = records(results / "training" / plan, f"{dataset}-{run}", "test")
+    two = records(results / "training" / (other_plan or plan), f"{dataset}-{other}", "test")
     if not {record["seed"] for record in one} & {record["seed"] for record in two}:
         return NOTHING
     found = compare(one, two, "test")
