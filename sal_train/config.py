@@ -298,7 +298,8 @@ class StageConfig:
     """Blocks of the trunk, from the input on, that do not train; an OSNet has 12, the first 4 at full resolution."""
     cache_frozen: bool = False
     """Compute the output of the frozen blocks once for every image and its mirror image. An epoch is then several times
-    faster, but of the augmentations only `data.flip` applies, and `data.erase` to the map."""
+    faster, but of the augmentations only `data.flip` applies, and `data.erase` to the map. With `frozen_trunk`, the
+    pooled output is computed from it, which saves most of the time if an earlier stage has kept it."""
     learning_rate: float = 1e-4
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     """Rate by network, where it differs from `learning_rate`; `trunk` names the convolutions of the image backbone."""

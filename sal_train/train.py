@@ -32,7 +32,7 @@ from sal_train.datasets.attribute_tree import fit_statistics
 from sal_train.datasets.splits import SearchDataset, Split
 from sal_train.evaluation.held_out import Partition, own_train_rows, partition, validate
 from sal_train.first_weights import first_networks
-from sal_train.frozen_trunk import pool_images, run_frozen_blocks
+from sal_train.frozen_trunk import pool_blocks, pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
@@ -368,14 +368,16 @@ def _run_stages(run: Training, deadline: float | None) -> bool:
 
 def _computed(run: Training, stage: StageConfig) -> Tensor | None:
     """What the frozen part of the trunk gives for the images, if the stage has it computed once."""
-    backbone = run.state.networks.image_backbone
-    if stage.frozen_trunk:
-        rows = np.union1d(run.part.train, run.part.validation)
-        return pool_images(backbone, run.data.images, rows, run.cache_dir, run.log.console)
+    backbone, images, console = run.state.networks.image_backbone, run.data.images, run.log.console
+    blocks = None
     if stage.cache_frozen:
-        precision = run.config.run.precision
-        return run_frozen_blocks(backbone, run.data.images, precision, run.cache_dir, run.log.console)
-    return None
+        blocks = run_frozen_blocks(backbone, images, run.config.run.precision, run.cache_dir, console)
+    if not stage.frozen_trunk:
+        return blocks
+    rows = np.union1d(run.part.train, run.part.validation)
+    if blocks is not None:
+        return pool_blocks(backbone, blocks, rows, run.cache_dir, console)
+    return pool_images(backbone, images, rows, run.cache_dir, console)
 
 
 def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:

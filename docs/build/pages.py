@@ -43,6 +43,7 @@ def render(name: str, templates: Path = TEMPLATES, results: Path = RESULTS) -> s
         "rankings": tables.rankings,
         "full_queries": partial(tables.full_queries, results),
         "seeds_of_bundles": partial(tables.seeds_of_bundles, results),
+        "seeds_of_runs": partial(tables.seeds_of_runs, results),
         "partial_queries": tables.partial_queries,
         "calibration": partial(tables.calibration, results),
         "operating_points": tables.operating_points,

@@ -83,23 +83,50 @@ def seeds_of_bundles(results: Path, *bundles: str, ranking: str = "match") -> st
             files = [results / f"eval_street_{name}.json", *sorted(results.glob(f"seeds/eval_street_{name}_*.json"))]
             reports = [read_result(file) for file in files]
             metrics = [(one if ranking == "cosine" else one[ranking])["by_source"][dataset] for one in reports]
-            cells = [over_seeds([one[key] for one in metrics]) for key in METRICS]
-            parts = [
-                " / ".join(over_seeds([one[part][key] for one in metrics]) for key in ("mAP", "rank1"))
-                if metrics[0].get(part)
-                else NOTHING
-                for part in ("seen", "unseen")
-            ]
-            rows.append((DATASETS[dataset], f"`{name}`", *cells, *parts))
-        paper = [
-            row
-            for row in read_result(results / "published.json")["rows"]
-            if row["table"] == 1 and row["dataset"] == dataset and row["model"] == "SAL (Ours)"
-        ]
-        rows += [
-            (DATASETS[dataset], "paper: SAL", *(decimals(row[key], 1) for key in METRICS), NOTHING, NOTHING)
-            for row in paper
-        ]
+            rows.append(_seeds_row(dataset, f"`{name}`", metrics))
+        rows += _paper_row(results, dataset)
+    return _seeds_table(rows)
+
+
+def seeds_of_runs(results: Path, plan: str, plans: Path = PLANS) -> str:
+    """Mean and deviation over the seeds of each run of a plan, on the test split of each data set, and of the paper.
+
+    Args:
+        results: folder of the result files.
+        plan: name of the plan; its runs without a result are left out.
+        plans: folder of the plans.
+    """
+    rows = []
+    runs = tomllib.loads((plans / f"{plan}.toml").read_text(encoding="utf-8"))["runs"]
+    for dataset in ("market1501", "peta"):
+        for run in runs:
+            found = records(results / "training" / plan, f"{dataset}-{run['name']}", "test")
+            if found:
+                rows.append(_seeds_row(dataset, run["title"], [record["test"] for record in found]))
+        rows += _paper_row(results, dataset)
+    return _seeds_table(rows)
+
+
+def _seeds_row(dataset: str, title: str, metrics: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """A row of `_seeds_table` from the metrics of each seed."""
+    parts = [
+        " / ".join(over_seeds([one[part][key] for one in metrics]) for key in ("mAP", "rank1"))
+        if metrics[0].get(part)
+        else NOTHING
+        for part in ("seen", "unseen")
+    ]
+    return (DATASETS[dataset], title, *(over_seeds([one[key] for one in metrics]) for key in METRICS), *parts)
+
+
+def _paper_row(results: Path, dataset: str) -> list[tuple[str, ...]]:
+    return [
+        (DATASETS[dataset], "paper: SAL", *(decimals(row[key], 1) for key in METRICS), NOTHING, NOTHING)
+        for row in read_result(results / "published.json")["rows"]
+        if row["table"] == 1 and row["dataset"] == dataset and row["model"] == "SAL (Ours)"
+    ]
+
+
+def _seeds_table(rows: Iterable[tuple[str, ...]]) -> str:
     heading = ("test split", "", "mAP", "rank-1", "rank-5", "rank-10", "seen: mAP / rank-1", "unseen: mAP / rank-1")
     return f"{markdown(heading, rows)}\n\nMean ± standard deviation (number of seeds), percent."
 

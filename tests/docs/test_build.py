@@ -24,6 +24,7 @@ from docs.build.tables import (
     rankings,
     recognised,
     seeds_of_bundles,
+    seeds_of_runs,
     training,
 )
 from sal_runtime.errors import InputError
@@ -216,7 +217,7 @@ def cells_of(table: str) -> list[list[str]]:
 def write_training(results: Path, plan: str, dataset: str, name: str, seed: int, m_ap: float | None) -> None:
     folder = results / "training" / plan
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = None if m_ap is None else {"mAP": m_ap, "rank1": m_ap / 2}
+    metrics = None if m_ap is None else {"mAP": m_ap, "rank1": m_ap / 2, "rank5": m_ap, "rank10": m_ap}
     (folder / f"{dataset}-{name}-seed{seed}.json").write_text(
         json.dumps({"device": "cpu", "machine": {"cpu": "EPYC"}, "held_out": metrics, "test": metrics})
     )
@@ -255,6 +256,18 @@ def test_a_run_that_was_not_measured_is_a_dash(trained: Path) -> None:
     write_training(trained, "ladder", "peta", "adv", 1, None)
     _, _, *rows = cells_of(training(trained, "ladder", "test", trained))
     assert rows[2][1:3] == ["-", "-"]
+
+
+def test_runs_over_seeds(trained: Path) -> None:
+    table, _, _ = seeds_of_runs(trained, "ladder", trained).partition("\n\n")
+    _, _, *rows = cells_of(table)
+    assert [row[:3] for row in rows] == [
+        ["Market-1501", "paper: SAL", "29.8"],
+        ["PETA", "embed!", "23.0 ± 3.0 (3)"],
+        ["PETA", "full!", "31.0"],
+        ["PETA", "paper: SAL", "41.2"],
+    ]
+    assert rows[1][3:] == ["11.5 ± 1.5 (3)", "23.0 ± 3.0 (3)", "23.0 ± 3.0 (3)", "-", "-"]
 
 
 def test_bundles_over_seeds(tmp_path: Path) -> None:

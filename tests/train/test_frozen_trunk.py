@@ -17,7 +17,7 @@ from sal_runtime.errors import InputError
 from sal_runtime.images.spec import ImageSpec
 from sal_train.checkpoint import CHECKPOINT_FILE, METRICS_FILE, MODEL_FILE, load_run
 from sal_train.config import Config
-from sal_train.frozen_trunk import pool_images, run_frozen_blocks
+from sal_train.frozen_trunk import pool_blocks, pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.networks import ImageBackbone, Networks
 from sal_train.recipe import config_from_tree, config_to_tree
@@ -262,6 +262,37 @@ def test_the_output_of_frozen_blocks_is_kept_for_images_and_mirror_images(images
         found = torch.stack([backbone(kept[[3, 30], side]) for side in (0, 1)])
     tolerance = 0.1 * float((expected[0] - expected[1]).abs().max())  # far less than what a mirror image changes
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_the_output_of_frozen_blocks_is_pooled_like_the_images(images: Path, tmp_path: Path) -> None:
+    """Only the precision of the kept output differs. What is not asked for is zero."""
+    pixels = load_images(tiny_dataset(images).train.image_paths, ImageSpec(64, 32), tmp_path)
+    backbone = fresh_backbone(pixels, stripes=2).eval()
+    backbone.trunk.frozen_blocks = 5
+    rows, console = np.array([3, 7, 30]), Console(stderr=True)
+    expected = pool_images(backbone, pixels, rows, tmp_path, console)
+    blocks = run_frozen_blocks(backbone, pixels, "fp32", tmp_path, console)
+    found = pool_blocks(backbone, blocks, rows, tmp_path, console)
+    assert found.shape == expected.shape == (40, 2, 3 * 1280)
+    assert not found[[0, 39]].any()
+    tolerance = 0.1 * float((expected[rows, 0] - expected[rows, 1]).abs().max())  # a mirror image changes more
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_a_stage_on_pooled_output_takes_it_from_the_frozen_blocks(images: Path, tmp_path: Path) -> None:
+    """It learns what it learns from images, but for the precision, and runs the blocks of the stage before once."""
+    dataset = tiny_dataset(images)
+    losses = []
+    for cached in (False, True):
+        first = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-6, "frozen_blocks": 6, "cache_frozen": True}
+        second = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-6, "frozen_trunk": True}
+        if cached:
+            second |= {"frozen_blocks": 6, "cache_frozen": True}
+        tree, out = config_to_tree(tiny_config(JOINT)), tmp_path / f"cached-{cached}"
+        assert train(config_from_tree({**tree, "stages": [first, second]}), dataset, out, tmp_path / "cache")
+        losses.append(json.loads((out / METRICS_FILE).read_text().splitlines()[-1])["losses"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.005)
+    assert len(list((tmp_path / "cache").glob("blocks-*.npy"))) == 1
 
 
 def test_frozen_blocks_run_in_the_precision_of_the_run(images: Path, tmp_path: Path) -> None:
