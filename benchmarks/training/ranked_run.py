@@ -85,7 +85,7 @@ def rank_run(run: Run, dataset: SearchDataset, cache: Path, device: torch.device
     networks = run.networks.to(device)
     images: UInt8Array | Tensor
     images = load_images(split.image_paths, ImageSpec(run.config.model.height, run.config.model.width), cache)
-    if all(stage.frozen_trunk for stage in run.config.stages if stage.epochs):
+    if all(stage.frozen_trunk and not stage.cache_frozen for stage in run.config.stages if stage.epochs):
         everything, console = np.arange(len(images)), Console(stderr=True)
         flips = BOTH if held_out else (False,)  # of training images, both are there already
         images = pool_images(networks.image_backbone, images, everything, cache, console, flips)[:, 0]
