@@ -16,6 +16,7 @@ training_data.py                images and labels of a run, and the batches of a
 first_weights.py                initial weights of the networks
 frozen_trunk.py                 output of what does not learn in a trunk, computed once
 teacher.py                      a finished run that a smaller network imitates
+run_directory.py                what a run directory holds before the first epoch
 checkpoint.py, training_log.py  files that a run writes
 distributed.py, cpu_memory.py   several processes under torchrun; memory on a CPU
 

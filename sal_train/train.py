@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +13,11 @@ from rich.console import Console
 from torch import Tensor
 
 from sal_runtime.arrays import UInt8Array
-from sal_runtime.errors import BackendError, ConfigError, InputError
+from sal_runtime.errors import BackendError, ConfigError
 from sal_runtime.images.spec import ImageSpec
-from sal_runtime.query.schema import AttributeSchema
 from sal_runtime.query.statistics import AttributeStatistics
 from sal_train import checkpoint, distributed, iteration
-from sal_train.checkpoint import Position
+from sal_train.checkpoint import Position, load_run
 from sal_train.closed_form.linear_generator import fit_linear_encoders, set_linear_encoders
 from sal_train.closed_form.linear_query import join_linear_query
 from sal_train.config import Config, StageConfig
@@ -36,13 +30,14 @@ from sal_train.frozen_trunk import pool_blocks, pool_images, run_frozen_blocks
 from sal_train.images.cache import load_images
 from sal_train.networks import with_category_statistics
 from sal_train.phases import Phase
-from sal_train.recipe import config_to_toml, load_config
+from sal_train.recipe import config_to_toml
+from sal_train.run_directory import check_run_directory, check_same_data, no_empty_run, write_data_manifest
 from sal_train.systems import fitting
 from sal_train.systems.system import System, TrainingSet
 from sal_train.systems.table import system_of
 from sal_train.teacher import embed_for_student, open_teacher
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
-from sal_train.training_log import TENSORBOARD_FOLDER, TrainingLog, print_start
+from sal_train.training_log import TrainingLog, print_start
 
 
 def train(
@@ -79,13 +74,13 @@ def train(
         keep_freed_memory()
     distributed.start_process_group(device)
     try:
-        with _no_empty_run(out, resume):
+        with no_empty_run(out, resume):
             run = _prepare_run(config, dataset, out, cache_dir, resume, device, console)
             with run.log:
                 finished = _run_stages(run, deadline)
         fitted = any(stage.linear_generator for stage in config.stages)  # its linear query is part of the solution
         if finished and config.model.linear_query and not fitted and distributed.rank() == 0:
-            console.print(join_linear_query(out, run.split, run.part, _inputs(run)), highlight=False)
+            console.print(join_linear_query(out, run.split, run.part, _inputs_of_saved(run)), highlight=False)
         distributed.barrier()
         return finished
     finally:
@@ -147,126 +142,11 @@ def _seed_everything(config: Config) -> None:
     torch.backends.cudnn.benchmark = not config.run.deterministic  # shapes never change within a stage
 
 
-def _check_run_directory(config: Config, out: Path, resume: bool) -> None:
-    """Refuse a folder that cannot take the run, before anything is computed or written."""
-    config_path = out / checkpoint.CONFIG_FILE
-    if resume:
-        checkpoint.run_to_resume(out)
-        if dataclasses.replace(load_config(str(config_path)), run=config.run) != config:
-            raise InputError(
-                f"cannot resume: the recipe differs from {config_path}; use that file as the recipe",
-                parameter="recipe",
-            )
-        _take_threads_of_run(out)
-    elif config_path.exists():
-        raise InputError(f"{out} already holds a run; resume it, or name another folder", parameter="out")
-    elif out.exists() and not out.is_dir():
-        raise InputError(f"{out} is not a folder; name another", parameter="out")
-
-
-def _check_same_data(out: Path, dataset: SearchDataset, part: Partition) -> None:
-    """Refuse to go on with a run whose table has changed: its networks and its batches would no longer fit.
-
-    Raises:
-        InputError: attributes, training categories or training images are others.
-    """
-    path = out / checkpoint.DATA_FILE
-    if not path.is_file():
-        return
-    began = json.loads(path.read_text(encoding="utf-8"))
-    vectors = dataset.train.category_vectors[part.train_categories].tolist()
-    changed = [
-        what
-        for what, is_same in (
-            ("attributes", AttributeSchema.from_json(began["schema"]) == dataset.schema),
-            ("training categories", began["category_vectors"] == vectors),
-            ("training images", began["provenance"]["train_images"] == len(part.train)),
-        )
-        if not is_same
-    ]
-    if changed:
-        raise InputError(
-            f"cannot resume: the {changed[0]} of {dataset.name} are not those with which {out} began; start a new run",
-            parameter="dataset",
-        )
-
-
-@contextmanager
-def _no_empty_run(out: Path, resume: bool) -> Iterator[None]:
-    """Remove what a new run wrote to `out` if it ends before it has a model or a checkpoint.
-
-    So what is refused late, or interrupted early, can be started again as it was.
-    """
-    missing_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
-    run_was_there = (out / checkpoint.CONFIG_FILE).exists()
-    try:
-        yield
-    except BaseException:
-        kept = any((out / name).exists() for name in (checkpoint.CHECKPOINT_FILE, checkpoint.MODEL_FILE))
-        if distributed.rank() == 0 and out.is_dir() and not (resume or run_was_there or kept):
-            for name in (checkpoint.CONFIG_FILE, checkpoint.DATA_FILE, checkpoint.METRICS_FILE):
-                (out / name).unlink(missing_ok=True)
-            shutil.rmtree(out / TENSORBOARD_FOLDER, ignore_errors=True)
-            with suppress(OSError):  # a folder that holds other files stays
-                for folder in missing_folders:
-                    folder.rmdir()
-        raise
-
-
-def _take_threads_of_run(out: Path) -> None:
-    """Use as many threads as the run did: sums on a CPU are split among them, and their last bits depend on it."""
-    data = out / checkpoint.DATA_FILE
-    if data.is_file():
-        provenance = json.loads(data.read_text(encoding="utf-8"))["provenance"]
-        torch.set_num_threads(provenance.get("threads", torch.get_num_threads()))
-
-
 def _statistics(dataset: SearchDataset, part: Partition) -> AttributeStatistics:
     """Statistics of the people to train on, without auxiliary ones."""
     own = own_train_rows(dataset.train, part)
     known = None if dataset.train.unknown is None else dataset.train.known[own]
     return fit_statistics(dataset.schema, dataset.train.attributes[own], known)
-
-
-def _write_data_manifest(
-    out: Path,
-    config: Config,
-    dataset: SearchDataset,
-    statistics: AttributeStatistics,
-    part: Partition,
-    provenance: dict[str, Any],
-) -> None:
-    split = dataset.train
-    own = own_train_rows(split, part)
-    counts = np.bincount(split.categories, minlength=int(split.categories.max()) + 1)
-    data = {
-        "schema": dataset.schema.to_json(),
-        "category_vectors": split.category_vectors[part.train_categories].tolist(),
-        "category_known": split.category_known[part.train_categories].astype(int).tolist(),
-        "category_counts": counts[part.train_categories].tolist(),
-        "statistics": statistics.to_json(),
-        "held_out_rows": part.validation.tolist(),
-        "source": dict(dataset.source),
-        "provenance": provenance
-        | {
-            "dataset": dataset.name,
-            "attribution": dataset.attribution,
-            "licence": dataset.licence,
-            "notes": list(dataset.notes),
-            "train_images": len(part.train),
-            "auxiliary_images": len(part.train) - len(own),
-            "train_categories": len(part.train_categories),
-            "held_out_categories": int(split.categories.max()) + 1 - len(part.train_categories),
-            "seed": config.run.seed,
-            "epochs": config.epochs,
-            "backbone": config.model.backbone,
-            "processes": distributed.world_size(),
-            "threads": torch.get_num_threads(),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "versions": checkpoint.torch_versions(),
-        },
-    }
-    checkpoint.write_text(out / checkpoint.DATA_FILE, json.dumps(data))
 
 
 @dataclass
@@ -295,12 +175,12 @@ def _prepare_run(
     console: Console,
 ) -> Training:
     """Build networks and data, and the run directory; the state is that of a new run, the position that of `out`."""
-    _check_run_directory(config, out, resume)
+    check_run_directory(config, out, resume)
     _seed_everything(config)
     part = partition(dataset.train, config.data.validation_fraction, config.data.validation_seed)
     categories = dataset.train.category_vectors[part.train_categories]
     if resume:
-        _check_same_data(out, dataset, part)
+        check_same_data(out, dataset, part)
     teacher = open_teacher(config, dataset.schema, categories)
     networks, provenance = first_networks(config, dataset.schema, categories, teacher, console)
     iteration.place_networks(networks, device)
@@ -321,7 +201,7 @@ def _prepare_run(
         if not resume:
             checkpoint.write_text(out / checkpoint.CONFIG_FILE, config_to_toml(config))
         if not (resume and (out / checkpoint.DATA_FILE).is_file()):
-            _write_data_manifest(out, config, dataset, statistics, part, provenance)
+            write_data_manifest(out, config, dataset, statistics, part, provenance)
         print_start(console, config, dataset, part, batches, device)
     at = _position(out) if resume else Position()
     log = TrainingLog(out, config, at.total_epochs, console, active=is_first)
@@ -384,6 +264,7 @@ def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
     """Fit the linear generator to the own training images, and give the networks and their average its encoders."""
     if not stage.frozen_trunk or run.data.computed is None:
         raise ConfigError(f"stage {stage.name!r}: linear_generator is fitted to pooled features; set frozen_trunk too")
+    run.at = dataclasses.replace(run.at, best_validation=-1.0)  # models of earlier stages are not what was asked for
     rows = own_train_rows(run.split, run.part)
     features, attributes = run.data.computed[torch.as_tensor(rows), 0], run.data.attributes[torch.as_tensor(rows)]
     size = run.config.model.embedding_dim
@@ -395,6 +276,19 @@ def _begin_with_linear_generator(run: Training, stage: StageConfig) -> None:
 def _inputs(run: Training) -> UInt8Array | Tensor:
     """The training images, or what the frozen part of the trunk gives for them."""
     return run.data.images if run.data.computed is None else run.data.computed[:, 0]
+
+
+def _inputs_of_saved(run: Training) -> UInt8Array | Tensor:
+    """`_inputs` for the saved model: images if the trunk has changed since its epoch."""
+    stage = run.config.stages[-1]
+    own, saved = (nets.image_backbone.trunk.sequence() for nets in (run.state.networks, load_run(run.out).networks))
+    frozen = len(own) if stage.frozen_trunk else stage.frozen_blocks
+    same = all(
+        torch.equal(mine.cpu(), theirs)
+        for block, other in zip(own[:frozen], saved[:frozen], strict=True)
+        for mine, theirs in zip(block.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+    return _inputs(run) if same else run.data.images
 
 
 def _training_set(run: Training) -> TrainingSet:

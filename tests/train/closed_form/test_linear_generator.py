@@ -127,6 +127,28 @@ def test_a_run_trains_its_heads_only_and_keeps_the_solution(tmp_path: Path) -> N
     assert not torch.equal(run.networks.C_att.weight, shorter.networks.C_att.weight)
 
 
+def test_the_saved_model_has_it_even_if_an_earlier_stage_was_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe asks for it, and a model of the earlier stage would lack the linear part of its queries."""
+    scores = iter((0.9, 0.8, 0.4, 0.5))
+    monkeypatch.setattr("sal_train.train.validate", lambda *_: {"validation_mAP": next(scores)})
+    learns = {"phases": ["embed_image", "embed_attribute"], "epochs": 2, "learning_rate": 1e-3}
+    tree = config_to_tree(generator_config())
+    config = config_from_tree(
+        {
+            **tree,
+            "stages": [learns, *tree["stages"]],
+            "data": {**tree["data"], "validation_fraction": 0.25, "validate_every": 1},
+        }
+    )
+    assert train(config, tiny_dataset(tmp_path), tmp_path / "run", tmp_path / "cache")
+    run = load_run(tmp_path / "run")
+    assert run.is_finished
+    assert run.provenance["epoch"] == 4
+    assert run.provenance["validation"] == {"validation_mAP": 0.5}
+
+
 def test_a_run_fits_to_the_probabilities_of_what_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = tiny_dataset(tmp_path)
     split = dataset.train

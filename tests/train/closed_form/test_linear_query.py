@@ -12,14 +12,17 @@ import torch
 
 from sal_export.encoders import DeployedAttributeEncoder
 from sal_export.onnx_export import export_onnx
+from sal_runtime.arrays import UInt8Array
 from sal_runtime.engines.devices import open_backend
 from sal_runtime.images.spec import ImageSpec
 from sal_train import iteration
 from sal_train.checkpoint import load_run
 from sal_train.closed_form import linear_query
 from sal_train.closed_form.linear_query import fit_linear_query, join_linear_query
-from sal_train.evaluation.held_out import encode_images, partition
+from sal_train.datasets.splits import Split
+from sal_train.evaluation.held_out import Partition, encode_images, partition
 from sal_train.images.cache import load_images
+from sal_train.recipe import config_from_tree, config_to_tree
 from sal_train.train import train
 from tests.train.tiny_training import tiny_config, tiny_dataset
 
@@ -93,6 +96,30 @@ def test_a_run_joins_it_and_the_export_has_it(tmp_path: Path) -> None:
         encode_images(run.networks, images, rows), dataset.train.attributes[rows], dataset.train.categories[rows]
     )
     torch.testing.assert_close(load_run(tmp_path / "run").networks.linear_query.weight, weight)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("best", "inputs"), [(1, "images"), (2, "pooled"), (3, "pooled")])
+def test_it_is_fitted_to_the_trunk_of_the_saved_model(
+    best: int, inputs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if that is of an epoch before the last one that changed the trunk."""
+    scores = iter([0.9 if epoch == best else 0.1 for epoch in (1, 2, 3)])
+    joined: list[tuple[int, ...]] = []
+
+    def join(out: Path, split: Split, part: Partition, images: UInt8Array | torch.Tensor) -> str:
+        joined.append(images.shape)
+        return join_linear_query(out, split, part, images)
+
+    monkeypatch.setattr("sal_train.train.validate", lambda *_: {"validation_mAP": next(scores)})
+    monkeypatch.setattr("sal_train.train.join_linear_query", join)
+    learns = {"phases": list(JOINT), "epochs": 2, "learning_rate": 1e-2}
+    frozen = {"phases": list(JOINT), "epochs": 1, "learning_rate": 1e-2, "frozen_trunk": True}
+    data = {"validation_fraction": 0.25, "validate_every": 1}
+    tree = config_to_tree(tiny_config(JOINT, model={"linear_query": True}, data=data))
+    config = config_from_tree({**tree, "stages": [learns, frozen]})
+    assert train(config, tiny_dataset(tmp_path), tmp_path / "run", tmp_path / "cache")
+    assert load_run(tmp_path / "run").provenance["epoch"] == best
+    assert joined == [{"images": (40, 32, 16, 3), "pooled": (40, 1280)}[inputs]]
 
 
 def test_a_run_that_starts_from_another_begins_without_its_linear_query(tmp_path: Path) -> None:
