@@ -219,6 +219,7 @@ def measure(run: PlannedRun, config: Config, dataset: SearchDataset, places: Pla
         "epochs": config.epochs,
         "epoch": trained.provenance["epoch"],
         "train_seconds": trained.provenance["train_seconds"],
+        "validation": trained.provenance["validation"],
         "embedding_dim": trained.networks.embedding_dim,
         "is_pairwise": trained.networks.is_pairwise,
     }
