@@ -293,7 +293,8 @@ class StageConfig:
     epoch takes seconds on a CPU; `data.flip` is the only augmentation that applies."""
     linear_generator: bool = False
     """Begin the stage with the encoders that are best under a linear generator of pooled features, in closed form
-    (`closed_form/`; not in the paper). It needs `frozen_trunk`; the phase `heads` then trains the heads."""
+    (`closed_form/`; not in the paper). It needs `frozen_trunk`; the phase `heads` then trains the heads. The saved
+    model is of this stage or a later one."""
     frozen_blocks: int = 0
     """Blocks of the trunk, from the input on, that do not train; an OSNet has 12, the first 4 at full resolution."""
     cache_frozen: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,10 +88,14 @@ def average_frozen_blocks(state: TrainState, stage: StageConfig) -> None:
     They differ where an earlier stage trained the trunk.
     """
     if state.average is not None:
-        own, averaged = (networks.image_backbone.trunk.sequence() for networks in state.both)
-        frozen = len(own) if stage.frozen_trunk else stage.frozen_blocks
-        for block, average in zip(own[:frozen], averaged[:frozen], strict=True):
+        for block, average in zip(*(frozen_part(networks, stage) for networks in state.both), strict=True):
             block.load_state_dict(average.state_dict())
+
+
+def frozen_part(networks: SearchNetworks, stage: StageConfig) -> Sequence[nn.Module]:
+    """The blocks of the trunk that do not train in a stage, from the input on."""
+    blocks = networks.image_backbone.trunk.sequence()
+    return blocks if stage.frozen_trunk else blocks[: stage.frozen_blocks]
 
 
 def place_networks(networks: SearchNetworks, device: torch.device) -> None:

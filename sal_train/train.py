@@ -280,12 +280,11 @@ def _inputs(run: Training) -> UInt8Array | Tensor:
 
 def _inputs_of_saved(run: Training) -> UInt8Array | Tensor:
     """`_inputs` for the saved model: images if the trunk has changed since its epoch."""
-    stage = run.config.stages[-1]
-    own, saved = (nets.image_backbone.trunk.sequence() for nets in (run.state.networks, load_run(run.out).networks))
-    frozen = len(own) if stage.frozen_trunk else stage.frozen_blocks
+    both = (run.state.networks, load_run(run.out).networks)
+    frozen = (iteration.frozen_part(networks, run.config.stages[-1]) for networks in both)
     same = all(
         torch.equal(mine.cpu(), theirs)
-        for block, other in zip(own[:frozen], saved[:frozen], strict=True)
+        for block, other in zip(*frozen, strict=True)
         for mine, theirs in zip(block.state_dict().values(), other.state_dict().values(), strict=True)
     )
     return _inputs(run) if same else run.data.images
