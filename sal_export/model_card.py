@@ -32,7 +32,7 @@ def model_card(manifest: Mapping[str, Any], schema: AttributeSchema) -> str:
                 ("held out to choose settings", f"{training['held_out_categories']} categories"),
                 ("backbone", training["backbone"]),
                 ("initial weights", _pretrained(training["pretrained"], training["backbone"])),
-                *_taught_by(training.get("teacher")),
+                *_taught_by(training),
                 ("input", f"{image['height']} x {image['width']} pixels, RGB"),
                 ("epochs, seed", f"{training['epoch']} of {training['epochs']}, {training['seed']}"),
                 ("computed on", _computed_on(training["versions"])),
@@ -92,13 +92,17 @@ def _pretrained(report: Mapping[str, Any], backbone: str) -> str:
     return text
 
 
-def _taught_by(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The teacher, if there was one: this model inherits its data and initial weights."""
-    if teacher is None:
-        return []
-    weights = _pretrained(teacher["pretrained"], teacher["backbone"])
-    text = f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "
-    return [("taught by", f"{text}{teacher['licence']}; its initial weights {weights}")]
+def _taught_by(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The teachers, if there were any: this model inherits their data and initial weights."""
+    return [
+        (
+            "taught by",
+            f"{teacher['run']} ({teacher['backbone']}), trained on {teacher['dataset']}: {teacher['attribution']}; "
+            f"{teacher['licence']}; its initial weights {_pretrained(teacher['pretrained'], teacher['backbone'])}",
+        )
+        for teacher in (training.get("teacher"), *training.get("other_teachers", ()))
+        if teacher is not None
+    ]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

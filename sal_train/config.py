@@ -318,6 +318,8 @@ class RunConfig:
     teacher: str = ""
     """Folder of a finished run on the same data, for the phase `distil`: the student takes its attribute branch and
     heads, and imitates its image embeddings."""
+    other_teachers: tuple[str, ...] = ()
+    """Folders of further runs on the same data: the student imitates the mean of their embeddings and the teacher's."""
     device: str = "auto"
     """`auto` uses CUDA if there is a CUDA device, and says which device it chose; `cpu` and `cuda` are strict."""
     precision: Literal["fp32", "bf16"] = "fp32"

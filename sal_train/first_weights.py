@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from sal_train.networks import Networks, SearchNetworks
 from sal_train.systems.table import build_networks
 from sal_train.teacher import take_attribute_branch
 
+ORIGIN = ("dataset", "attribution", "licence", "backbone", "pretrained")
+"""What a run says of its teachers."""
+
 
 def first_networks(
-    config: Config, schema: AttributeSchema, categories: UInt8Array, teacher: Run | None, console: Console
+    config: Config, schema: AttributeSchema, categories: UInt8Array, teachers: Sequence[Run], console: Console
 ) -> tuple[SearchNetworks, dict[str, Any]]:
     """New networks with published weights, or with those of the run that this one starts from.
 
@@ -31,7 +35,7 @@ def first_networks(
         config: `model` and `run.start_from` are read.
         schema: attributes of the data set.
         categories: attribute vectors of the training categories, uint8 [K, A].
-        teacher: run that gives the attribute branch and the heads, or None.
+        teachers: the first gives the attribute branch and the heads; may be empty.
         console: prints where the weights come from.
 
     Returns:
@@ -43,7 +47,7 @@ def first_networks(
     """
     networks = build_networks(config, schema, len(categories))
     if config.run.start_from:
-        if teacher is not None:
+        if teachers:
             raise ConfigError("run.start_from and run.teacher exclude each other; leave one of them out")
         run = load_finished_run(Path(config.run.start_from))
         same_categories = np.array_equal(run.category_vectors, categories)
@@ -59,11 +63,14 @@ def first_networks(
     else:
         report = load_pretrained(networks.image_backbone.trunk, config.model.backbone, config.model.weights)
         line, provenance = report.line(), {"pretrained": dataclasses.asdict(report)}
-    if teacher is not None:
-        take_attribute_branch(networks, teacher.networks)
-        line += f"\nattribute branch and heads: from the teacher, {teacher.path}"
-        origin = ("dataset", "attribution", "licence", "backbone", "pretrained")
-        provenance["teacher"] = {"run": teacher.path.name, **{key: teacher.provenance[key] for key in origin}}
+    if teachers:
+        take_attribute_branch(networks, teachers[0].networks)
+        line += f"\nattribute branch and heads: from the teacher, {teachers[0].path}"
+        provenance["teacher"], *others = (
+            {"run": teacher.path.name, **{key: teacher.provenance[key] for key in ORIGIN}} for teacher in teachers
+        )
+        if others:
+            provenance["other_teachers"] = others
     if distributed.rank() == 0:
         console.print(line, highlight=False)
     return networks, provenance

@@ -35,7 +35,7 @@ from sal_train.run_directory import check_run_directory, check_same_data, no_emp
 from sal_train.systems import fitting
 from sal_train.systems.system import System, TrainingSet
 from sal_train.systems.table import system_of
-from sal_train.teacher import embed_for_student, open_teacher
+from sal_train.teacher import embed_for_student, open_teachers
 from sal_train.training_data import TrainingData, assemble_batch, epoch_batches, prepare_training_data
 from sal_train.training_log import TrainingLog, print_start
 
@@ -181,15 +181,15 @@ def _prepare_run(
     categories = dataset.train.category_vectors[part.train_categories]
     if resume:
         check_same_data(out, dataset, part)
-    teacher = open_teacher(config, dataset.schema, categories)
-    networks, provenance = first_networks(config, dataset.schema, categories, teacher, console)
+    teachers = open_teachers(config, dataset.schema, categories)
+    networks, provenance = first_networks(config, dataset.schema, categories, teachers, console)
     iteration.place_networks(networks, device)
     distributed.broadcast_state(networks)
     statistics = _statistics(dataset, part)
     data = _training_data(config, dataset, statistics, part, cache_dir, device)
     batches = len(epoch_batches(config, data, 0))
-    if teacher is not None:
-        taught = embed_for_student(teacher, dataset.train, part.train, cache_dir, device, console)
+    if teachers:
+        taught = embed_for_student(teachers, dataset.train, part.train, cache_dir, device, console)
         data = dataclasses.replace(data, taught=taught)
     state = iteration.TrainState(networks, {}, iteration.new_average(networks) if config.optimiser.ema else None)
     if config.run.compile:

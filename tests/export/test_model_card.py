@@ -79,7 +79,10 @@ def test_the_card_names_the_teacher() -> None:
         "licence": "ask first",
         "pretrained": {"source": "part.safetensors", "missing": ["layer4.0.conv2"]},
     }
-    row = next(line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
+    other = {**manifest["training"]["teacher"], "run": "larger"}
+    manifest["training"]["other_teachers"] = [other]
+    row, last = (line for line in model_card(manifest, schema).splitlines() if line.startswith("| taught by"))
+    assert "larger (resnet50), trained on city" in last
     assert "large (resnet50), trained on city: C et al.; ask first; its initial weights part.safetensors" in row
     assert "started at random: layer4.0.conv2" in row
 

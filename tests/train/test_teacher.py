@@ -22,7 +22,7 @@ from sal_train.evaluation.held_out import encode_images, partition
 from sal_train.images.cache import load_images
 from sal_train.losses import distillation_losses
 from sal_train.networks import Networks
-from sal_train.teacher import embed_for_student, open_teacher, take_attribute_branch
+from sal_train.teacher import embed_for_student, map_between_spaces, open_teachers, take_attribute_branch
 from sal_train.train import train
 from sal_train.training_data import assemble_batch, prepare_training_data
 from tests.train.tiny_training import SCHEMA, statistics_of, tiny_batch, tiny_config, tiny_dataset, tiny_networks
@@ -32,8 +32,9 @@ CONSOLE = Console(stderr=True)
 EMBEDDINGS = {"embedding_output": "batchnorm", "encoders": "linear", "linear_query": True, "unit_heads": True}
 
 
-def student_config(teacher: Path, epochs: int = 2, **model: object) -> Config:
-    return tiny_config(("distil",), epochs, model={**EMBEDDINGS, **model}, run={"teacher": str(teacher)})
+def student_config(teacher: Path, *others: Path, epochs: int = 2, **model: object) -> Config:
+    run = {"teacher": str(teacher), "other_teachers": [str(other) for other in others]}
+    return tiny_config(("distil",), epochs, model={**EMBEDDINGS, **model}, run=run)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,15 @@ def teacher(dataset: SearchDataset, tmp_path_factory: pytest.TempPathFactory) ->
     config = tiny_config(JOINT, 3, model={**EMBEDDINGS, "height": 48, "width": 24}, losses={"prototype": 1.0})
     assert train(config, dataset, folder / "run", folder / "cache")
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def other_teacher(dataset: SearchDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has another common space, of other size."""
+    folder = tmp_path_factory.mktemp("other")
+    config = tiny_config(JOINT, 2, model={**EMBEDDINGS, "embedding_dim": 6}, losses={"prototype": 1.0})
+    assert train(config, dataset, folder / "second", folder / "cache")
+    return folder / "second"
 
 
 def test_distillation_losses_against_numpy() -> None:
@@ -67,10 +77,9 @@ def test_an_image_comes_with_the_teachers_average_of_it_and_its_mirror_image(
     dataset: SearchDataset, teacher: Path, tmp_path: Path
 ) -> None:
     config = student_config(teacher)
-    run = open_teacher(config, SCHEMA, dataset.train.category_vectors)
-    assert run is not None
+    (run,) = open_teachers(config, SCHEMA, dataset.train.category_vectors)
     part = partition(dataset.train, 0.0, 1)
-    taught = embed_for_student(run, dataset.train, part.train, tmp_path, torch.device("cpu"), CONSOLE)
+    taught = embed_for_student([run], dataset.train, part.train, tmp_path, torch.device("cpu"), CONSOLE)
     pixels = np.array(load_images(dataset.train.image_paths, ImageSpec(48, 24), tmp_path))
     sides = (pixels, np.ascontiguousarray(pixels[:, :, ::-1]))
     average = sum(encode_images(run.networks, images, part.train) for images in sides) / 2
@@ -85,6 +94,38 @@ def test_an_image_comes_with_the_teachers_average_of_it_and_its_mirror_image(
     assert any(mirrored)
     assert not all(mirrored)
     assert torch.equal(batch.taught, taught[rows])
+
+
+def test_a_rotated_space_is_turned_back_and_another_brought_as_near_as_a_linear_map_can() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((50, 4)).astype(np.float32)
+    target /= np.linalg.norm(target, axis=1, keepdims=True)
+    rotation, _ = np.linalg.qr(rng.standard_normal((4, 4)))
+    turned = torch.tensor(target @ rotation.astype(np.float32))
+    np.testing.assert_allclose(map_between_spaces(turned, torch.tensor(target)), target, atol=1e-5)
+    other = np.concatenate([np.zeros((2, 6)), rng.standard_normal((48, 6))]).astype(np.float32)
+    mapped = map_between_spaces(torch.tensor(other), torch.tensor(target)).numpy()
+    wanted = other @ np.linalg.pinv(other.astype(np.float64)) @ target
+    lengths = np.linalg.norm(wanted[2:], axis=1, keepdims=True)
+    np.testing.assert_allclose(mapped[2:], wanted[2:] / lengths, atol=1e-5)
+    assert not mapped[:2].any()
+
+
+def test_the_embeddings_of_several_teachers_are_averaged_in_the_space_of_the_first(
+    dataset: SearchDataset, teacher: Path, other_teacher: Path, tmp_path: Path
+) -> None:
+    """Beside numpy, with a map of its own for each of the others; what is not trained on has no part in it."""
+    runs = open_teachers(student_config(teacher, other_teacher, other_teacher), SCHEMA, dataset.train.category_vectors)
+    rows = np.arange(3, len(dataset.train.categories))
+    one, other, mean = (
+        embed_for_student(chosen, dataset.train, rows, tmp_path, torch.device("cpu"), CONSOLE).numpy()
+        for chosen in (runs[:1], runs[1:2], runs)
+    )
+    assert one.shape[1] != other.shape[1]  # teachers may differ in all but their data
+    mapped = other[3:] @ np.linalg.pinv(other[3:].astype(np.float64)) @ one[3:]
+    wanted = one[3:] + 2 * mapped / np.linalg.norm(mapped, axis=1, keepdims=True)
+    np.testing.assert_allclose(mean[3:], wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+    assert not mean[:3].any()
 
 
 def test_a_student_moves_its_image_branch_alone_towards_the_teacher() -> None:
@@ -107,9 +148,9 @@ def test_a_student_moves_its_image_branch_alone_towards_the_teacher() -> None:
 
 
 def test_a_student_has_the_teachers_common_space_and_says_whose(
-    dataset: SearchDataset, teacher: Path, tmp_path: Path
+    dataset: SearchDataset, teacher: Path, other_teacher: Path, tmp_path: Path
 ) -> None:
-    assert train(student_config(teacher), dataset, tmp_path / "run", tmp_path / "cache")
+    assert train(student_config(teacher, other_teacher), dataset, tmp_path / "run", tmp_path / "cache")
     student, taught_by = load_run(tmp_path / "run"), load_run(teacher)
     state = student.networks.state_dict()
     for name, tensor in taught_by.networks.state_dict().items():
@@ -117,6 +158,7 @@ def test_a_student_has_the_teachers_common_space_and_says_whose(
             torch.testing.assert_close(state[name], tensor, msg=name)
     origin = student.provenance["teacher"]
     assert (origin["run"], origin["dataset"], origin["licence"]) == ("run", "tiny", "Apache-2.0")
+    assert [one["run"] for one in student.provenance["other_teachers"]] == ["second"]
 
 
 def test_an_interrupted_student_goes_on_as_if_it_were_not(
@@ -137,7 +179,12 @@ def test_what_cannot_be_taught_is_refused(dataset: SearchDataset, teacher: Path,
             train(student_config(teacher, **model), dataset, tmp_path / "other", tmp_path / "cache")
         assert not (tmp_path / "other").exists()  # nothing is left that would be in the way
     with pytest.raises(InputError, match="has other training categories"):
-        open_teacher(student_config(teacher), SCHEMA, dataset.train.category_vectors[1:])
+        open_teachers(student_config(teacher), SCHEMA, dataset.train.category_vectors[1:])
+    alone = tiny_config(("distil",), model=EMBEDDINGS, run={"other_teachers": [str(teacher)]})
+    with pytest.raises(ConfigError, match=r"needs run\.teacher"):
+        open_teachers(alone, SCHEMA, dataset.train.category_vectors)
+    with pytest.raises(InputError, match="nowhere: no config"):
+        open_teachers(student_config(teacher, tmp_path / "nowhere"), SCHEMA, dataset.train.category_vectors)
     with pytest.raises(ConfigError, match="needs a teacher"):
         train(tiny_config(("distil",), model=EMBEDDINGS), dataset, tmp_path / "alone", tmp_path / "cache")
     both = student_config(teacher)
