@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
@@ -110,6 +110,19 @@ def test_wrong_names_and_left_over_norms_are_refused() -> None:
         check_graph(model, "x")
     with pytest.raises(ParityError, match="expected 'images'"):
         check_graph(model, "images")
+
+
+def test_channels_that_died_in_training_have_weights_of_zero_and_all_others_are_as_they_were() -> None:
+    layer = nn.Linear(4, 3)
+    with torch.no_grad():
+        layer.weight[1] = torch.tensor([1e-30, -1e-13, 1e-11, 0.5])
+        layer.bias[0] = -1e-38
+    model = onnx.load_from_string(export_onnx(layer, torch.zeros(2, 4), "x"))
+    wanted, bias = layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
+    wanted[1, :2], bias[0] = 0, 0
+    found = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    for expected in (wanted, bias):
+        assert any(np.array_equal(one, expected) or np.array_equal(one.T, expected) for one in found)
 
 
 def test_uint8_is_cast_before_anything_else(exported: tuple[Networks, bytes]) -> None:
