@@ -1,6 +1,6 @@
 """Plots of the documents, drawn from result files; needs matplotlib.
 
-Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `bundle_speed.json`, which
+Every evaluated bundle (`eval_*.json`) has a panel. Accuracy against latency also needs `bundle_speed*.json`, which
 `python -m benchmarks.speed.bundle_speed` measures of the same bundles. The plot of marks is in marks.py, those of the
 paper's Table 1 are in table1_plots.py.
 """
@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +112,8 @@ def draw_reliability(axes: Axes, panel: Any) -> None:
 
 def accuracy_latency(results: Path) -> Panels:
     """Time of one image, images a second, and mAP in the order of search of every timed bundle, by data set."""
-    speed, panels = read_result(results / "bundle_speed.json"), Panels()
-    for report in evaluated_bundles(results).values():
+    panels, speeds = Panels(), [read_result(file) for file in sorted(results.glob("bundle_speed*.json"))]
+    for speed, report in product(speeds, evaluated_bundles(results).values()):
         subject = report["record"]["subject"]
         ranked = report.get("match", report)
         dataset = report["record"]["data"]["name"].split()[0]

@@ -73,14 +73,16 @@ def seeds_of_bundles(results: Path, *bundles: str, ranking: str = "match") -> st
     """Mean and deviation over the seeds of each bundle, on the test split of each data set, and of the paper.
 
     Args:
-        results: folder of the result files: `eval_street_NAME.json`, and `seeds/eval_street_NAME_*.json` of others.
+        results: folder of the result files: `eval_street_NAME.json` if the bundle is published, and
+            `seeds/eval_street_NAME_*.json` of its other seeds.
         *bundles: their names.
         ranking: a key of `RANKINGS`.
     """
     rows = []
     for dataset in ("market1501", "peta"):
         for name in bundles:
-            files = [results / f"eval_street_{name}.json", *sorted(results.glob(f"seeds/eval_street_{name}_*.json"))]
+            first, others = f"eval_street_{name}.json", f"seeds/eval_street_{name}_*.json"
+            files = [*results.glob(first), *sorted(results.glob(others))]
             reports = [read_result(file) for file in files]
             metrics = [(one if ranking == "cosine" else one[ranking])["by_source"][dataset] for one in reports]
             rows.append(_seeds_row(dataset, f"`{name}`", metrics))

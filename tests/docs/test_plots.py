@@ -54,6 +54,16 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_every_machine_that_was_timed_has_panels_of_its_own(results: Path) -> None:
+    rows = [speed_row("another's", "fp32", 3.0, 300.0)]
+    (results / "bundle_speed_xeon.json").write_text(json.dumps({"machine": {"cpu": "Xeon"}, "rows": rows}))
+    panels = accuracy_latency(results)
+    assert {title: list(panel) for title, panel in panels.items()} == {
+        "Market-1501, on EPYC": ["edge, fp32"],
+        "Market-1501, on Xeon": ["other, fp32"],
+    }
+
+
 def test_accuracy_and_latency_are_of_the_same_bundle_and_precision(results: Path) -> None:
     report = json.loads(REPORT.read_text())
     panels = accuracy_latency(results)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sal_train.config import Config
 from sal_train.recipe import load_config
 from sal_train.teacher import SHARED_SETTINGS
 
@@ -44,35 +45,52 @@ def values(command: list[str], option: str) -> list[str]:
     return [value for name, value in pairwise(command) if name == option]
 
 
-@pytest.mark.parametrize(("name", "backbone"), [("edge", "osnet_0287"), ("resnet50", "resnet50")])
-def test_a_student_learns_from_the_accurate_network(folder: Path, name: str, backbone: str) -> None:
-    teacher, student, export, *evaluations = commands(folder, name, "my data", "my weights")
-    assert values(teacher, "--data") == ["my data"]
-    assert f"run.teacher={values(teacher, '--out')[0]}" in values(student, "--set")
+def recipe_of(command: list[str]) -> Config:
+    return load_config(values(command, "--recipe")[0], values(command, "--set"))
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "num_teachers"),
+    [("edge", "osnet_0287", 1), ("resnet50", "resnet50", 1), ("accurate", "osnet_0277", 2)],
+)
+def test_a_student_learns_from_its_teachers(folder: Path, name: str, backbone: str, num_teachers: int) -> None:
+    asked = commands(folder, name, "my data", "my weights")
+    trained, (export, *evaluations) = asked[: num_teachers + 1], asked[num_teachers + 1 :]
+    teachers, student = trained[:-1], trained[-1]
+    assert len(teachers) == num_teachers
+    assert [values(teacher, "--data") for teacher in teachers] == [["my data"]] * num_teachers
     assert values(export, "--run") == values(student, "--out")
     assert values(export, "--out") == [f"bundles/{name}"]
-    assert [values(one, "--precision") for one in (export, *evaluations)] == [["int8"], ["int8"], []]
-    assert [values(one, "--bundle") for one in evaluations] == [[f"bundles/{name}"]] * 2
-    large, small = (load_config(values(one, "--recipe")[0], values(one, "--set")) for one in (teacher, student))
-    assert (large.model.backbone, large.model.weights) == ("osnet_0277", "my weights/osnet_0277.safetensors")
+    int8 = [] if name == "accurate" else [["int8"], ["int8"]]
+    assert [values(one, "--precision") for one in (export, *evaluations) if values(one, "--precision")] == int8
+    assert {*map(tuple, (values(one, "--bundle") for one in evaluations))} == {(f"bundles/{name}",)}
+    assert values(evaluations[-1], "--precision") == []
+    small = recipe_of(student)
     assert (small.model.backbone, small.model.weights) == (backbone, f"my weights/{backbone}.safetensors")
     assert small.stages[0].phases == ("distil",)
-    for shared in SHARED_SETTINGS:
-        assert getattr(small.model, shared) == getattr(large.model, shared)
+    assert [small.run.teacher, *small.run.other_teachers] == [values(teacher, "--out")[0] for teacher in teachers]
+    for seed, teacher in enumerate(teachers, 1):
+        large = recipe_of(teacher)
+        assert large.run.seed == seed
+        assert (large.model.backbone, large.model.weights) == ("osnet_0277", "my weights/osnet_0277.safetensors")
+        for shared in SHARED_SETTINGS:
+            assert getattr(small.model, shared) == getattr(large.model, shared)
 
 
-def test_the_accurate_network_needs_no_other(folder: Path) -> None:
-    asked = commands(folder, "accurate", "data", "weights")
-    assert [command[0] for command in asked] == ["train", "export", "eval", "eval"]
-    assert values(asked[1], "--run") == values(asked[0], "--out")
-    assert [values(command, "--precision") for command in asked] == [[], ["int8"], ["int8"], []]
-
-
-def test_another_seed_is_trained_beside_the_first(folder: Path) -> None:
-    first, second = (commands(folder, "edge", "data", "weights", *seed) for seed in ((), ("2",)))
-    assert not {values(one, "--out")[0] for one in first[:3]} & {values(one, "--out")[0] for one in second[:3]}
-    assert [load_config(values(one, "--recipe")[0], values(one, "--set")).run.seed for one in second[:2]] == [2, 2]
-    assert f"run.teacher={values(second[0], '--out')[0]}" in values(second[1], "--set")
+def test_other_seeds_are_trained_beside_the_first_and_the_teachers_of_all_are_three(folder: Path) -> None:
+    runs = []
+    for seed in "123":
+        *trained, export, _ = commands(folder, "accurate", "data", "weights", seed)
+        student = recipe_of(trained[-1])
+        assert student.run.seed == int(seed)
+        assert [student.run.teacher, *student.run.other_teachers] == [values(one, "--out")[0] for one in trained[:2]]
+        assert recipe_of(trained[0]).run.seed == int(seed)
+        runs.append([values(one, "--out")[0] for one in (*trained, export)])
+    assert runs == [
+        ["runs/teacher", "runs/teacher-seed2", "runs/accurate", "bundles/accurate"],
+        ["runs/teacher-seed2", "runs/teacher-seed3", "runs/accurate-seed2", "bundles/accurate-seed2"],
+        ["runs/teacher-seed3", "runs/teacher", "runs/accurate-seed3", "bundles/accurate-seed3"],
+    ]
 
 
 def test_a_second_call_resumes(folder: Path) -> None:
@@ -83,7 +101,14 @@ def test_a_second_call_resumes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("edge", "data"), ("huge", "data", "weights"), ("edge", "data", "weights", "1", "2")]
+    "arguments",
+    [
+        (),
+        ("edge", "data"),
+        ("huge", "data", "weights"),
+        ("edge", "data", "weights", "4"),
+        ("edge", "data", "weights", "1", "2"),
+    ],
 )
 def test_what_is_wrong_is_answered_with_the_usage(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = subprocess.run(["bash", SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
