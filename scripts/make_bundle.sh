@@ -7,9 +7,9 @@
 # osnet_0277.safetensors for the teachers, which are trained first, and for `accurate`; resnet50.safetensors, of
 # ImageNet; or osnet_0287.safetensors for `edge`. SEED is 1, 2 or 3. Runs are written to runs/, bundles to bundles/,
 # those of other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a
-# finished one is skipped. On two CPU cores a teacher takes an hour, and behind its teachers `accurate` an hour, `edge`
-# an hour, and `resnet50` two hours; they compute in bfloat16, and PRECISION=fp32 before the command is for CPUs without
-# instructions for that.
+# finished one is skipped. On two CPU cores a teacher takes an hour, `edge` an hour more, and `resnet50` two hours more.
+# We estimate three hours more for `accurate`, most of them to embed the images with both teachers. All compute in
+# bfloat16; PRECISION=fp32 before the command is for CPUs without instructions for that.
 set -euo pipefail
 
 if [[ $# -lt 3 || $# -gt 4 || ! $1 =~ ^(accurate|resnet50|edge)$ || ! ${4:-1} =~ ^[123]$ ]]; then
