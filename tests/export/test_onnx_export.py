@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from torch import nn
 
 from sal_export.encoders import DeployedAttributeEncoder, DeployedImageEncoder
@@ -115,7 +116,7 @@ def test_wrong_names_and_left_over_norms_are_refused() -> None:
 def test_channels_that_died_in_training_have_weights_of_zero_and_all_others_are_as_they_were() -> None:
     layer = nn.Linear(4, 3)
     with torch.no_grad():
-        layer.weight[1] = torch.tensor([1e-30, -1e-13, 1e-11, 0.5])
+        layer.weight[1] = torch.tensor([1e-30, -1e-14, 1e-11, 0.5])
         layer.bias[0] = -1e-38
     model = onnx.load_from_string(export_onnx(layer, torch.zeros(2, 4), "x"))
     wanted, bias = layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
@@ -123,6 +124,19 @@ def test_channels_that_died_in_training_have_weights_of_zero_and_all_others_are_
     found = [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     for expected in (wanted, bias):
         assert any(np.array_equal(one, expected) or np.array_equal(one.T, expected) for one in found)
+
+
+def test_the_least_length_of_a_unit_vector_is_no_dead_weight() -> None:
+    model = export_onnx(UnitLength(), torch.ones(2, 4), "x")
+    (found,) = InferenceSession(model).run(None, {"x": np.zeros((1, 4), np.float32)})
+    assert np.array_equal(found, np.zeros((1, 4)))
+
+
+class UnitLength(nn.Module):
+    """Divides by the length, or by 1e-12 where that is more."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(x)
 
 
 def test_uint8_is_cast_before_anything_else(exported: tuple[Networks, bytes]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from sal_runtime.gallery.items import ItemFilter
 from sal_runtime.gallery.store.memory import VECTOR_MEMORY
 from tests.runtime.filter_oracle import matches
 from tests.runtime.gallery_contents import stored_vectors, uris
+from tests.torture.clean_process import CLEAN
 from tests.torture.torture_model import (
     CAMERAS,
     Entry,
@@ -51,14 +51,12 @@ from tests.torture.torture_model import (
 )
 
 LONGEST_SECONDS = 0.2
-"""A writer lives between nothing and this."""
+"""A writer lives between nothing and this, every other one after its first change has begun."""
 ERASING = ("remove", "remove_where", "purge", "reindex")
 FIRST_FINGERPRINT = f"{1:064x}"
 MEANWHILE = ("removed meanwhile", "encoded anew")
 """What a reader may be told."""
 ANSWER_SECONDS = 30.0
-
-FORK = multiprocessing.get_context("fork")
 
 
 class TortureError(AssertionError):
@@ -104,8 +102,8 @@ class Torture:
         random = np.random.default_rng([self.seed, number])
         reader = Process(_read_on, self.path, VECTOR_MEMORY if number % 8 == 3 else 0) if number % 4 == 3 else None
         writer = Process(_change_on, self, random)
+        messages = [writer.receive(time.monotonic() + ANSWER_SECONDS)] if number % 2 else []
         deadline = time.monotonic() + random.uniform(0, LONGEST_SECONDS)
-        messages = []
         while time.monotonic() < deadline and (message := writer.receive(deadline)) is not None:
             messages.append(message)
         writer.process.kill()
@@ -221,7 +219,7 @@ class Torture:
 
 
 class Process:
-    """A forked process and a connection to it.
+    """A process and a connection to it.
 
     Args:
         work: called there with the connection and the arguments.
@@ -229,8 +227,8 @@ class Process:
     """
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
-        self.connection, theirs = FORK.Pipe()
-        self.process = FORK.Process(target=_report, args=(work, theirs, self.connection, *arguments), daemon=True)
+        self.connection, theirs = CLEAN.Pipe()
+        self.process = CLEAN.Process(target=_report, args=(work, theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -244,8 +242,7 @@ class Process:
             return None
 
 
-def _report(work: Callable[..., None], connection: Connection, parents: Connection, *arguments: Any) -> None:
-    parents.close()  # so that sending fails when the parent has died
+def _report(work: Callable[..., None], connection: Connection, *arguments: Any) -> None:
     try:
         work(connection, *arguments)
     except BaseException as error:

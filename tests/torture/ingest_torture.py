@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -35,12 +34,12 @@ from sal_service.video.cameras import Camera
 from sal_service.video.intake import KeptCrop
 from tests.runtime.tiny_bundle import make_tiny_bundle
 from tests.service.video.drawn_scene import BLUE, GREEN, NOON, RED, DrawnDetector, frames, walk, write_folder
+from tests.torture.clean_process import CLEAN
 
 MOST_PICTURES = 10
 """An ingest lives until so many pictures are acknowledged at most ..."""
 LONGEST_SECONDS = 0.1
 """... and up to so long after."""
-FORK = multiprocessing.get_context("fork")
 
 
 class TortureError(AssertionError):
@@ -79,8 +78,8 @@ class IngestTorture:
         Raises:
             TortureError: something was lost, or is half there.
         """
-        ours, theirs = FORK.Pipe(duplex=False)
-        child = FORK.Process(target=_ingest, args=(self, number, theirs))
+        ours, theirs = CLEAN.Pipe(duplex=False)
+        child = CLEAN.Process(target=_ingest, args=(self, number, theirs))
         child.start()
         theirs.close()
         random = np.random.default_rng([self.seed, number])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
 from pathlib import Path
@@ -21,6 +20,7 @@ from sal_runtime.gallery.items import GalleryItem, ItemFilter
 from sal_runtime.gallery.protocol import check_bundle
 from sal_runtime.gallery.store import checks, columns, memory
 from tests.runtime.gallery_contents import stored_vectors
+from tests.torture.clean_process import CLEAN
 
 DIM = 16
 
@@ -200,8 +200,8 @@ def write_until_killed(path: Path, acknowledged: Any) -> None:
 def test_a_killed_writer_loses_nothing_acknowledged_and_blocks_nobody(tmp_path: Path) -> None:
     path = tmp_path / "g.sal"
     Gallery.create(path, fake_bundle()).close()
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    writer = multiprocessing.get_context("fork").Process(target=write_until_killed, args=(path, sender))
+    receiver, sender = CLEAN.Pipe(duplex=False)
+    writer = CLEAN.Process(target=write_until_killed, args=(path, sender))
     writer.start()
     while receiver.recv() < 40:
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import subprocess
@@ -27,8 +26,8 @@ from tests.docs.examples.programs import environment, wait_until
 from tests.runtime.made_up_items import unit_vectors
 from tests.service.watches.receiver import accept, answer_with, outbox, receiver
 from tests.service.watches.watched import LONG, NOON, SECRET, keep, watch_for
+from tests.torture.clean_process import CLEAN
 
-FORK = multiprocessing.get_context("fork")
 KILLS = [pytest.param(4, id="4"), pytest.param(20, id="20", marks=pytest.mark.slow)]
 VECTORS = unit_vectors(5000, seed=21)
 
@@ -68,8 +67,8 @@ def test_every_track_that_fits_fired_once(kills: int, tmp_path: Path, bundle: Bu
             board.add(watch)
     chance = random.Random(kills)
     for seed in range(kills):
-        here, there = FORK.Pipe(duplex=False)
-        child = FORK.Process(target=live, args=(tmp_path, bundle, seed, there))
+        here, there = CLEAN.Pipe(duplex=False)
+        child = CLEAN.Process(target=live, args=(tmp_path, bundle, seed, there))
         child.start()
         there.close()
         for _ in range(chance.randrange(1, 60)):
