@@ -7,9 +7,8 @@
 # osnet_0277.safetensors for the teachers, which are trained first, and for `accurate`; resnet50.safetensors, of
 # ImageNet; or osnet_0287.safetensors for `edge`. SEED is 1, 2 or 3. Runs are written to runs/, bundles to bundles/,
 # those of other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a
-# finished one is skipped. On two CPU cores a teacher takes an hour, `edge` an hour more, and `resnet50` two hours more.
-# We estimate three hours more for `accurate`, most of them to embed the images with both teachers. All compute in
-# bfloat16; PRECISION=fp32 before the command is for CPUs without instructions for that.
+# finished one is skipped. On two CPU cores a teacher takes an hour, and `edge` an hour more. We estimate three hours more
+# for `accurate` and four for `resnet50`, many of them to embed the images with two teachers. All compute in bfloat16; PRECISION=fp32 before the command is for CPUs without instructions for that.
 set -euo pipefail
 
 if [[ $# -lt 3 || $# -gt 4 || ! $1 =~ ^(accurate|resnet50|edge)$ || ! ${4:-1} =~ ^[123]$ ]]; then
@@ -38,7 +37,7 @@ run=$(named runs/"$name" "$seed") bundle=$(named bundles/"$name" "$seed")
 next=$((seed % 3 + 1)) # whose teacher helps: with seed 3, that of seed 1
 taught=("run.teacher=$(named runs/teacher "$seed")")
 train_teacher "$seed"
-if [[ $name = accurate ]]; then
+if [[ $name != edge ]]; then
     taught+=("run.other_teachers=[\"$(named runs/teacher "$next")\"]")
     train_teacher "$next"
 fi
@@ -49,9 +48,9 @@ case $name in
             stages.0.frozen_blocks=9 stages.0.cache_frozen=true 'stages.0.learning_rates={trunk=2e-4}'
         ;;
     resnet50)
-        train "$run" student "$seed" "${taught[@]}" model.backbone=resnet50 model.stride_on=conv1 model.width=64 \
-            model.last_stride=1 "model.weights=$weights/resnet50.safetensors" data.erase=0.5 data.brightness=0.25 \
-            stages.0.frozen_blocks=8 stages.0.layer_decay=0.85 stages.0.epochs=8
+        train "$run" student "$seed" "${taught[@]}" model.backbone=resnet50 model.stride_on=conv1 model.height=160 \
+            model.width=80 model.last_stride=1 "model.weights=$weights/resnet50.safetensors" data.erase=0.5 \
+            data.brightness=0.25 stages.0.frozen_blocks=8 stages.0.layer_decay=0.85 stages.0.epochs=6
         ;;
     edge) train "$run" student "$seed" "${taught[@]}" "model.weights=$weights/osnet_0287.safetensors" ;;
 esac

@@ -51,7 +51,7 @@ def recipe_of(command: list[str]) -> Config:
 
 @pytest.mark.parametrize(
     ("name", "backbone", "num_teachers"),
-    [("edge", "osnet_0287", 1), ("resnet50", "resnet50", 1), ("accurate", "osnet_0277", 2)],
+    [("edge", "osnet_0287", 1), ("resnet50", "resnet50", 2), ("accurate", "osnet_0277", 2)],
 )
 def test_a_student_learns_from_its_teachers(folder: Path, name: str, backbone: str, num_teachers: int) -> None:
     asked = commands(folder, name, "my data", "my weights")
