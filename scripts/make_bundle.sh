@@ -8,7 +8,8 @@
 # ImageNet; or osnet_0287.safetensors for `edge`. SEED is 1, 2 or 3. Runs are written to runs/, bundles to bundles/,
 # those of other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a
 # finished one is skipped. On two CPU cores a teacher takes an hour, and `edge` an hour more. We estimate three hours more
-# for `accurate` and four for `resnet50`, many of them to embed the images with two teachers. All compute in bfloat16; PRECISION=fp32 before the command is for CPUs without instructions for that.
+# for `accurate` and four for `resnet50`, many of them to embed the images with two teachers. All compute in bfloat16;
+# PRECISION=fp32 before the command is for CPUs without instructions for that.
 set -euo pipefail
 
 if [[ $# -lt 3 || $# -gt 4 || ! $1 =~ ^(accurate|resnet50|edge)$ || ! ${4:-1} =~ ^[123]$ ]]; then

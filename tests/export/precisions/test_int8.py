@@ -75,6 +75,24 @@ def test_without_depthwise_convolutions_all_but_the_stem_and_what_its_maxima_fee
     assert all({node.input[0], node.input[1]} <= dequantised for node in convolutions)
 
 
+@pytest.mark.parametrize("layout", [U8S8, S8S8], ids=["u8s8", "s8s8"])
+def test_a_channel_of_zeros_has_a_positive_scale(fp32: bytes, layout: Layout) -> None:
+    """TensorRT refuses any other."""
+    model = onnx.load_from_string(fp32)
+    dead = [node for node in model.graph.node if node.op_type == "Conv"][5]
+    for value in model.graph.initializer:
+        if value.name in dead.input:
+            weights = numpy_helper.to_array(value).copy()
+            weights[0] = 0
+            value.CopyFrom(numpy_helper.from_array(weights, value.name))
+    content = quantise(model.SerializeToString(), smooth_crops(CALIBRATION_BATCH), "minmax", layout)
+    graph = onnx.load_from_string(content).graph
+    constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+    scales = [constants[node.input[1]] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(scales) > 20
+    assert all((scale > 0).all() for scale in scales)
+
+
 def test_the_calibration_set_is_known_by_its_pixels() -> None:
     changed = smooth_crops(16)
     changed[3, 4, 5, 0] ^= 1
