@@ -7,7 +7,7 @@
 # osnet_0277.safetensors for the teachers, which are trained first, and for `accurate`; resnet50.safetensors, of
 # ImageNet; or osnet_0287.safetensors for `edge`. SEED is 1, 2 or 3. Runs are written to runs/, bundles to bundles/,
 # those of other seeds than 1 with the seed in their name. An interrupted training resumes from its last epoch; a
-# finished one is skipped. On two CPU cores a teacher takes an hour, and `edge` an hour more. We estimate three hours more
+# finished one is skipped. On two CPU cores a teacher takes an hour, `edge` an hour more. We estimate three hours more
 # for `accurate` and four for `resnet50`, many of them to embed the images with two teachers. All compute in bfloat16;
 # PRECISION=fp32 before the command is for CPUs without instructions for that.
 set -euo pipefail
